@@ -1,0 +1,82 @@
+"""Embeddings: what a frozen encoder makes of each image (or what a decoder thinks it would make).
+
+    tokens.npy     float16 (images, tokens, width)
+    pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; only where it has one
+    ids.npy        int64 (images,) nsd_id, ascending
+    metadata.json  encoder, revision, preprocessing, library versions
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.stimuli import rows_of
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Opened embeddings; `tokens` is a read-only memory map float16 (images, tokens, width)."""
+
+    path: Path
+    tokens: np.ndarray
+    pooled: np.ndarray | None
+    ids: np.ndarray
+    metadata: dict
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Embeddings":
+        """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
+        path = Path(path)
+        for name in ("tokens.npy", "ids.npy"):
+            if not (path / name).is_file():
+                raise UserError(f"{path / name}: no such file; rerun the step that writes {path}")
+        tokens, ids = np.load(path / "tokens.npy", mmap_mode="r"), np.load(path / "ids.npy")
+        if tokens.ndim != 3 or tokens.dtype != np.float16 or len(tokens) != len(ids) or (np.diff(ids) <= 0).any():
+            raise UserError(f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; rerun")
+        pooled = np.load(path / "pooled.npy", mmap_mode="r") if (path / "pooled.npy").exists() else None
+        return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Row numbers of `ids` (any order). Raises UserError for an id that is not there."""
+        return rows_of(ids, self.ids, self.path)
+
+
+def save_embeddings(
+    path: str | Path,
+    ids: np.ndarray,
+    blocks: np.ndarray | Iterable[tuple[np.ndarray, np.ndarray | None]],
+    metadata: dict,
+) -> None:
+    """Write embeddings of ascending `ids`.
+
+    blocks: a (images, tokens, width) array, or an iterator of (tokens, pooled-or-None) blocks in the order of `ids`.
+    Raises ValueError when a token is not finite or overflows float16 (65504).
+    """
+    with atomic_directory(path) as directory:
+        row, tokens_file, pooled_file = 0, None, None
+        for tokens, pooled in [(blocks, None)] if isinstance(blocks, np.ndarray) else blocks:
+            stored = tokens.astype(np.float16)
+            if not np.isfinite(stored).all():
+                raise ValueError(f"tokens of nsd_id {ids[row]} and following are not finite in float16")
+            if tokens_file is None:
+                shape = (len(ids), *tokens.shape[1:])
+                tokens_file = np.lib.format.open_memmap(directory / "tokens.npy", "w+", np.float16, shape)
+                if pooled is not None:
+                    pooled_file = np.empty((len(ids), pooled.shape[1]), np.float32)
+            tokens_file[row : row + len(tokens)] = stored
+            if pooled_file is not None:
+                pooled_file[row : row + len(tokens)] = pooled
+            row += len(tokens)
+        if row != len(ids):
+            raise ValueError(f"{row} embeddings for {len(ids)} ids")
+        if pooled_file is not None:
+            np.save(directory / "pooled.npy", pooled_file)
+        np.save(directory / "ids.npy", np.asarray(ids, np.int64))
+        write_json(directory / "metadata.json", metadata)
+        del tokens_file
+        Embeddings.open(directory)

@@ -1,0 +1,110 @@
+"""Prediction: what a method makes of one subject's test trials.
+
+Any of these, row i of each belonging to ids[i]; every test id of the subject exactly once, ascending:
+
+    images.npy        uint8 (images, height, width, 3) reconstructions
+    captions.parquet  nsd_id, caption
+    retrieval.npy     float16 (images, dimensions): vectors compared by cosine with the flattened true tokens
+    ids.npy           int64 (images,) nsd_id
+    metadata.json     method, subject, sessions, seed, split, encoder and the disclosure record (see DISCLOSURE)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.tables import read_json, read_table, write_json
+from fmri2img.errors import UserError
+
+IDENTITY = ("method", "subject", "sessions", "seed", "split", "split_sha256")
+DISCLOSURE = {
+    "training_trials": int,  # trials the decoder was fitted on
+    "training_subjects": list,  # whose data went into it
+    "trial_averaging": str,  # "single" or "mean" on the training side
+    "test_averaging": str,  # what the test input is: "mean of repeats", "single"
+    "transductive": bool,  # used statistics of the test set
+    "samples_per_image": int,  # drawn from the generator
+    "selector": str,  # how one of several samples was picked; "none"
+    "encoder": str,
+    "generator": str,
+    "origin": str,  # "faithful", "port", "control" or "submission"
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An opened prediction; arrays are read-only memory maps, or None where the method does not make them."""
+
+    path: Path
+    ids: np.ndarray
+    images: np.ndarray | None
+    captions: pd.DataFrame | None
+    retrieval: np.ndarray | None
+    metadata: dict
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Prediction":
+        """Open and validate. Raises UserError naming the file or key that is missing or does not fit."""
+        path = Path(path)
+        if not (path / "ids.npy").is_file():
+            raise UserError(f"{path / 'ids.npy'}: no such file; a prediction needs the nsd_id of each row")
+        metadata = read_json(path / "metadata.json")
+        check_prediction_metadata(metadata, path / "metadata.json")
+        ids = np.load(path / "ids.npy")
+        if ids.ndim != 1 or (np.diff(ids) <= 0).any():
+            raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique")
+
+        def array(name: str, dtype, ndim: int) -> np.ndarray | None:
+            if not (path / name).exists():
+                return None
+            values = np.load(path / name, mmap_mode="r")
+            if len(values) != len(ids) or values.dtype != dtype or values.ndim != ndim:
+                raise UserError(f"{path / name}: {values.shape} {values.dtype} does not match {len(ids)} ids")
+            return values
+
+        captions = None
+        if (path / "captions.parquet").exists():
+            captions = read_table(path / "captions.parquet", {"nsd_id": "iu", "caption": "OUT"})
+            if not np.array_equal(captions["nsd_id"], ids):
+                raise UserError(f"{path / 'captions.parquet'}: its nsd_id differ from those of ids.npy")
+        images, retrieval = array("images.npy", np.uint8, 4), array("retrieval.npy", np.float16, 2)
+        if images is None and captions is None and retrieval is None:
+            raise UserError(f"{path}: holds neither images.npy nor captions.parquet nor retrieval.npy")
+        return cls(path, ids, images, captions, retrieval, metadata)
+
+
+def check_prediction_metadata(metadata: dict, path: Path) -> None:
+    """Raises UserError naming the first key that is missing or of the wrong type."""
+    for key in IDENTITY:
+        if key not in metadata:
+            raise UserError(f"{path}: key '{key}' is missing")
+    record = metadata.get("disclosure", {})
+    for key, kind in DISCLOSURE.items():
+        if not isinstance(record.get(key), kind):
+            raise UserError(f"{path}: key 'disclosure.{key}' must be of type {kind.__name__}, got {record.get(key)!r}")
+
+
+def save_prediction(
+    path: str | Path,
+    ids: np.ndarray,
+    metadata: dict,
+    images: np.ndarray | None = None,
+    captions: list[str] | None = None,
+    retrieval: np.ndarray | None = None,
+) -> None:
+    """Write a prediction; rows may come in any order and are stored by ascending id."""
+    order = np.argsort(ids)
+    with atomic_directory(path) as directory:
+        np.save(directory / "ids.npy", np.asarray(ids, np.int64)[order])
+        if images is not None:
+            np.save(directory / "images.npy", np.asarray(images, np.uint8)[order])
+        if retrieval is not None:
+            np.save(directory / "retrieval.npy", np.asarray(retrieval, np.float16)[order])
+        if captions is not None:
+            table = pd.DataFrame({"nsd_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
+            table.to_parquet(directory / "captions.parquet", index=False)
+        write_json(directory / "metadata.json", metadata)
+        Prediction.open(directory)

@@ -1,0 +1,41 @@
+"""Scores: one long table, one row per metric and image. Every table and figure of a report is a query over it.
+
+Columns: method, subject, sessions, seed, split, metric, nsd_id, value (float64; NaN where a metric is undefined for an
+image, and then the metric's definition says when).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.tables import read_table
+from fmri2img.errors import UserError
+
+COLUMNS = {
+    "method": "OUT", "subject": "OUT", "sessions": "iu", "seed": "iu", "split": "OUT", "metric": "OUT",
+    "nsd_id": "iu", "value": "f",
+}  # fmt: skip
+KEY = [name for name in COLUMNS if name != "value"]
+
+
+def save_scores(path: str | Path, table: pd.DataFrame) -> None:
+    """Write Scores sorted by key. Raises ValueError on a missing column or a duplicated key."""
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise ValueError(f"scores lack columns {missing}")
+    table = table[list(COLUMNS)].sort_values(KEY, ignore_index=True)
+    if table.duplicated(KEY).any():
+        raise ValueError(f"scores hold two values for {table[table.duplicated(KEY)].iloc[0].to_dict()}")
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_scores(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """Read one or many Scores files into one table. Raises UserError on a bad file or the same key in two files."""
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    table = pd.concat([read_table(path, COLUMNS) for path in paths], ignore_index=True)
+    if table.duplicated(KEY).any():
+        raise UserError(f"scores hold two values for {table[table.duplicated(KEY)].iloc[0][KEY].to_dict()}")
+    return table

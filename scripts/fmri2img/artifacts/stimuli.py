@@ -1,0 +1,80 @@
+"""Stimuli: the images of a dataset, with captions and categories.
+
+    images.npy       uint8 (images, height, width, 3) RGB
+    stimuli.parquet  nsd_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
+                     shared (bool)
+    metadata.json    dataset, image size, source checksums
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.tables import read_json, read_table, write_json
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """Opened stimuli; `images` is a read-only memory map uint8 (images, height, width, 3)."""
+
+    path: Path
+    images: np.ndarray
+    table: pd.DataFrame
+    metadata: dict
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Stimuli":
+        """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
+        path = Path(path)
+        columns = {"nsd_id": "iu", "coco_id": "iu", "captions": "O", "categories": "O", "shared": "b"}
+        table = read_table(path / "stimuli.parquet", columns)
+        images = np.load(path / "images.npy", mmap_mode="r")
+        if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise UserError(
+                f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB images; "
+                f"delete {path} and rerun the preparation"
+            )
+        if not table["nsd_id"].is_monotonic_increasing or not table["nsd_id"].is_unique:
+            raise UserError(f"{path / 'stimuli.parquet'}: nsd_id must be ascending and unique; rerun the preparation")
+        return cls(path, images, table, read_json(path / "metadata.json"))
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.table["nsd_id"].to_numpy(np.int64)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is not there."""
+        return rows_of(ids, self.ids, self.path)
+
+
+def rows_of(ids: np.ndarray, table_ids: np.ndarray, path: Path) -> np.ndarray:
+    """Positions of `ids` in the ascending `table_ids`; UserError names `path` and the first id it lacks."""
+    ids = np.asarray(ids, np.int64)
+    rows = np.minimum(np.searchsorted(table_ids, ids), len(table_ids) - 1)
+    missing = ids[table_ids[rows] != ids]
+    if len(missing):
+        raise UserError(f"{path}: lacks nsd_id {missing[0]} ({len(missing)} of {len(ids)} ids are missing)")
+    return rows
+
+
+def save_stimuli(path: str | Path, images, table: pd.DataFrame, metadata: dict) -> None:
+    """Write stimuli; `images` is an array or an iterator of uint8 (n, height, width, 3) blocks in table order."""
+    with atomic_directory(path) as directory:
+        blocks = [images] if isinstance(images, np.ndarray) else images
+        target, row = None, 0
+        for block in blocks:
+            if target is None:
+                shape = (len(table), *block.shape[1:])
+                target = np.lib.format.open_memmap(directory / "images.npy", "w+", np.uint8, shape)
+            target[row : row + len(block)] = block
+            row += len(block)
+        if row != len(table):
+            raise ValueError(f"{row} images for {len(table)} table rows")
+        table.to_parquet(directory / "stimuli.parquet", index=False)
+        write_json(directory / "metadata.json", metadata)
+        del target
+        Stimuli.open(directory)

@@ -1,0 +1,41 @@
+"""Reading and checking the Parquet tables and JSON records that the five contracts are made of."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.errors import UserError
+
+
+def write_json(path: str | Path, record: dict) -> None:
+    """Write `record` with sorted keys, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; raises UserError when the file is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; rerun the step that writes it") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and rerun the step that writes it") from None
+
+
+def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Read a Parquet table and check that it has `columns` (name -> pandas dtype kind(s), e.g. {"nsd_id": "iu"}).
+
+    Raises UserError naming the file and the first column that is missing or of another kind.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; rerun the step that writes it")
+    table = pd.read_parquet(path)
+    for name, kinds in columns.items():
+        if name not in table:
+            raise UserError(f"{path}: column '{name}' is missing; delete the file and rerun the step that writes it")
+        if table[name].dtype.kind not in kinds:
+            raise UserError(f"{path}: column '{name}' has type {table[name].dtype}, expected one of kinds '{kinds}'")
+    return table

@@ -1,0 +1,30 @@
+"""What every script of a rule does first: send its output to the rule's log, fix the thread count, report bad input."""
+
+import os
+import sys
+import traceback
+
+from fmri2img.errors import UserError
+
+
+def start(snakemake) -> None:
+    """Redirect stdout and stderr to `snakemake.log[0]`, and cap numerical threads at `snakemake.threads`.
+
+    After this a UserError ends the job with its one line in the log and on the terminal, without a traceback.
+    """
+    terminal = sys.stderr
+    log = open(snakemake.log[0], "w", buffering=1, encoding="utf-8")  # noqa: SIM115  (lives as long as the job)
+    sys.stdout = sys.stderr = log
+
+    def report(kind, error, trace) -> None:
+        if issubclass(kind, UserError):
+            print(f"Error: {error}", file=log)
+            print(f"Error: {error}", file=terminal)
+        else:
+            traceback.print_exception(kind, error, trace, file=log)
+            print(f"Error in rule {snakemake.rule}: {kind.__name__}: {error} (see {snakemake.log[0]})", file=terminal)
+
+    sys.excepthook = report
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(snakemake.threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(snakemake.threads)
