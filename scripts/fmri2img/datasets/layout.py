@@ -1,0 +1,62 @@
+"""Where NSD keeps its files, and the constants of the experiment.
+
+Keys are relative to the root of the bucket `natural-scenes-dataset`; the simulator writes the same keys. Source: the
+NSD data manual and the code that exported the files (cvnlab/nsddatapaper).
+"""
+
+SESSIONS = {
+    "subj01": 40, "subj02": 40, "subj03": 32, "subj04": 30, "subj05": 40, "subj06": 32, "subj07": 40, "subj08": 30,
+}  # fmt: skip
+BETA_FOLDERS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
+INT16_PER_PERCENT = 300  # stored int16 = percent signal change x 300
+EXPERIMENT_DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
+STIMULUS_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+COCO_CAPTIONS = {
+    "train2017": "annotations/captions_train2017.json",
+    "val2017": "annotations/captions_val2017.json",
+}  # from COCO, not from NSD's bucket
+COCO_INSTANCES = {
+    "train2017": "annotations/instances_train2017.json",
+    "val2017": "annotations/instances_val2017.json",
+}
+# Labels of the region files: -1 not cortex, 0 cortex outside the region, 1.. as listed.
+ROI_LABELS = {
+    "nsdgeneral": {"nsdgeneral": (1,)},
+    "prf-visualrois": {"V1": (1, 2), "V2": (3, 4), "V3": (5, 6), "hV4": (7,)},
+    "floc-bodies": {"EBA": (1,), "FBA": (2, 3)},
+    "floc-faces": {"OFA": (1,), "FFA": (2, 3)},
+    "floc-places": {"OPA": (1,), "PPA": (2,), "RSC": (3,)},
+    "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
+    "streams": {
+        "early": (1,), "midventral": (2,), "midlateral": (3,), "midparietal": (4,),
+        "ventral": (5,), "lateral": (6,), "parietal": (7,),
+    },
+}  # fmt: skip
+
+
+def func(subject: str, name: str) -> str:
+    """Key of a volume in the 1.8 mm functional space, e.g. func("subj01", "brainmask.nii.gz")."""
+    return f"nsddata/ppdata/{subject}/func1pt8mm/{name}"
+
+
+def roi(subject: str, name: str) -> str:
+    return func(subject, f"roi/{name}.nii.gz")
+
+
+def responses(subject: str) -> str:
+    return f"nsddata/ppdata/{subject}/behav/responses.tsv"
+
+
+def betas(subject: str, version: str, session: int, extension: str = "hdf5") -> str:
+    """Key of one session's betas; session is 1-based."""
+    return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{BETA_FOLDERS[version]}/betas_session{session:02d}.{extension}"
+
+
+def ncsnr(subject: str, version: str) -> str:
+    return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{BETA_FOLDERS[version]}/ncsnr.nii.gz"
+
+
+def valid(subject: str, session: int) -> str:
+    """Key of the map of voxels that had data in all runs of a session; session is 1-based."""
+    return func(subject, f"valid_session{session:02d}.nii.gz")
