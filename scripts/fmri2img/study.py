@@ -1,0 +1,192 @@
+"""A study: one configuration, checked against its schema and against the registries before anything runs.
+
+Every problem is one line that names the configuration key and the remedy.
+"""
+
+import difflib
+import hashlib
+import shutil
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from fmri2img.datasets import layout
+from fmri2img.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = Path(__file__).resolve().parent
+TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
+SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
+
+
+def check_schema(value: dict, schema_name: str, what: str) -> None:
+    """Check `value` against workflow/schemas/<schema_name>.schema.yaml; UserError names the first offending key.
+
+    what: how the value is called in the message, e.g. "configuration" or the path of a registry.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = yaml.safe_load((REPOSITORY / "workflow" / "schemas" / f"{schema_name}.schema.yaml").read_text())
+    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(name for name in error.instance if name not in known)
+        near = difflib.get_close_matches(unknown, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        raise UserError(f"{what}: unknown key '{key + '.' if key else ''}{unknown}'; {hint}")
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        raise UserError(f"{what}: key '{key + '.' if key else ''}{missing}' is missing; see config/README.md")
+    raise UserError(f"{what}: key '{key}': {error.message}; see config/README.md")
+
+
+@cache
+def code_digest(*rooms: str) -> str:
+    """SHA-256 over the Python sources of the named rooms (and modules) of the library, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for room in rooms:
+        folder = LIBRARY / room
+        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [LIBRARY / f"{room}.py"]
+        for file in files:
+            digest.update(str(file.relative_to(LIBRARY)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+class Study:
+    """A checked configuration with its registries.
+
+    config: the merged configuration; methods, metrics, backbones: the registries (name -> entry) of config/*.yaml.
+    Raises UserError when anything is wrong that can be known before the first job.
+    """
+
+    def __init__(self, config: dict) -> None:
+        check_schema(config, "config", "configuration")
+        self.config = config
+        self.name: str = config["study"]
+        self.root = Path(config["dataset"]["root"])
+        self.subjects: list[str] = config["subjects"]
+        self.methods: list[str] = config["methods"]
+        self.seeds: list[int] = config["seeds"]
+        self.registries = {
+            name: yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())
+            for name in ("methods", "metrics", "backbones")
+        }
+        for name, registry in self.registries.items():
+            check_schema(registry, name, f"config/{name}.yaml")
+        self._check_dataset()
+        self._check_budgets()
+        self._check_registered()
+
+    @property
+    def simulated(self) -> bool:
+        return self.config["dataset"]["kind"] == "simulated"
+
+    @property
+    def available_sessions(self) -> dict[str, int]:
+        """Number of sessions each subject of the dataset has."""
+        if self.simulated:
+            return {s: p["sessions"] for s, p in self.config["dataset"]["simulation"]["subjects"].items()}
+        return layout.SESSIONS
+
+    def budgets(self, subject: str) -> list[int]:
+        """Training budgets of a subject in sessions, ascending, `all` resolved."""
+        available = self.available_sessions[subject]
+        return sorted({available if budget == "all" else budget for budget in self.config["sessions"]})
+
+    def predictions(self) -> list[dict]:
+        """Wildcards (method, subject, sessions, seed) of every prediction of the study."""
+        return [
+            {"method": method, "subject": subject, "sessions": sessions, "seed": seed}
+            for method in self.methods
+            for subject in self.subjects
+            for sessions in self.budgets(subject)
+            for seed in self.seeds
+        ]
+
+    def _check_dataset(self) -> None:
+        dataset = self.config["dataset"]
+        section = "simulation" if self.simulated else "nsd"
+        if section not in dataset:
+            raise UserError(f"configuration: key 'dataset.{section}' is missing; dataset.kind is '{dataset['kind']}'")
+        for subject in self.subjects:
+            if subject not in self.available_sessions:
+                known = ", ".join(self.available_sessions)
+                raise UserError(f"configuration: key 'subjects': no data for {subject}; there are {known}")
+
+    def _check_budgets(self) -> None:
+        for subject in self.subjects:
+            available = self.available_sessions[subject]
+            for budget in self.config["sessions"]:
+                if budget != "all" and budget > available:
+                    raise UserError(
+                        f"configuration: key 'sessions': {budget} sessions asked, but {subject} has {available}; "
+                        "use 'all' for each subject's own number"
+                    )
+        split, clusters = self.config["split"], self.config["splits"]["clusters"]
+        if split.startswith("cluster") and int(split.removeprefix("cluster")) >= clusters:
+            raise UserError(f"configuration: key 'split': {split} asked, but splits.clusters is {clusters}")
+        if split == "shared982":
+            held = self.config["splits"]["shared982_sessions"]
+            over = [b for b in self.config["sessions"] if b != "all" and b > held]
+            if over:
+                raise UserError(
+                    f"configuration: key 'sessions': split shared982 ends at session {held}, but {over[0]} are asked; "
+                    "use 'all' or split shared1000"
+                )
+
+    def _check_registered(self) -> None:
+        methods, metrics, backbones = (self.registries[n] for n in ("methods", "metrics", "backbones"))
+        for method in self.methods:
+            self._named(methods, method, "methods", "config/methods.yaml")
+            of = methods[method].get("of")
+            if of is not None and of not in self.methods:
+                raise UserError(f"configuration: key 'methods': {method} is a control of {of}, which is not listed")
+        for metric in self.config["metrics"]:
+            entry = self._named(metrics, metric, "metrics", "config/metrics.yaml")
+            if entry.get("network"):
+                self._named(backbones, entry["network"], f"metrics: {metric}", "config/backbones.yaml")
+        for role in ("encoder", "autoencoder", "generator"):
+            self._named(backbones, self.config[role], role, "config/backbones.yaml")
+
+    @staticmethod
+    def _named(registry: dict, name: str, key: str, where: str) -> dict:
+        if name not in registry:
+            near = difflib.get_close_matches(name, registry, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(registry)}"
+            raise UserError(f"configuration: key '{key}': '{name}' is not in {where}; {hint}")
+        return registry[name]
+
+    def check_ready(self) -> None:
+        """What only a real run needs, checked before its first job: accepted data terms and room on the disk."""
+        if not self.simulated and not self.config["dataset"]["nsd"]["terms_accepted"]:
+            raise UserError(
+                "configuration: key 'dataset.nsd.terms_accepted' is false; read and sign NSD's Data Sharing and Usage "
+                f"Agreement at {TERMS_FORM}, then set it to true"
+            )
+        needed, free = self.disk_bytes(), shutil.disk_usage(Path.cwd()).free
+        if needed > free:
+            raise UserError(
+                f"disk: study {self.name} needs about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free under "
+                f"{Path.cwd()}; free some space or run elsewhere with `snakemake --directory`"
+            )
+
+    def disk_bytes(self) -> int:
+        """Rough peak of disk use of a fresh run: recordings, stimuli, embeddings, predictions, sessions in flight."""
+        encoder = self.registries["backbones"][self.config["encoder"]]
+        token_bytes = 2 * encoder["tokens"] * encoder["token_width"]
+        if self.simulated:
+            simulation = self.config["dataset"]["simulation"]
+            images, pixels = simulation["stimuli"], 3 * simulation["image_size"] ** 2
+            trials = 6 * sum(simulation["trials_per_run"])
+            volumes = [(s["sessions"], *s["dims"]) for s in simulation["subjects"].values()]
+            recordings = sum(4 * n * trials * x * y * z for n, x, y, z in volumes)
+        else:
+            images, pixels = 1000 + 9000 * len(self.subjects), 3 * 425**2
+            recordings = sum(4 * 750 * self.available_sessions[s] * 18_000 for s in self.subjects) + 8 * SESSION_BYTES
+        test = len(self.predictions()) * min(1000, images) * (token_bytes * 2 + pixels)
+        return recordings + images * (pixels + token_bytes) + test
