@@ -1,0 +1,61 @@
+"""Run the demo study, write its report, print its summary with wall time and peak memory.
+
+The memory is the proportional set size (shared pages counted once) summed over Snakemake and all its jobs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+RESULTS = Path("results/demo")
+
+
+def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int]) -> None:
+    """Sample the process tree twice a second; peak[0] becomes the largest sum in bytes."""
+    while not stop.wait(0.5):
+        total = 0
+        for member in [process, *process.children(recursive=True)]:
+            try:
+                total += member.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        peak[0] = max(peak[0], total)
+
+
+def main() -> int:
+    os.chdir(Path(__file__).resolve().parents[1])
+    cores = str(min(os.cpu_count() or 1, 8))
+    started, peak, stop = time.monotonic(), [0], threading.Event()
+    snakemake = [sys.executable, "-m", "snakemake"]
+    process = subprocess.Popen([*snakemake, "--cores", cores, "--quiet", "rules", "host", "--show-failed-logs"])
+    sampler = threading.Thread(target=peak_memory, args=(psutil.Process(process.pid), stop, peak), daemon=True)
+    sampler.start()
+    code = process.wait()
+    stop.set()
+    sampler.join()
+    if code:
+        return code
+
+    report = RESULTS / "report.html"
+    tables = max(path.stat().st_mtime for path in (RESULTS / "tables").iterdir())
+    if not report.exists() or report.stat().st_mtime < tables:
+        subprocess.run([*snakemake, "--quiet", "all", "--report", str(report)], check=True)
+        cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": int(cores)}
+        (RESULTS / "cost.json").write_text(json.dumps(cost) + "\n")
+    cost = json.loads((RESULTS / "cost.json").read_text())
+    subprocess.run(
+        [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
+        + ["--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])],
+        check=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
