@@ -1,0 +1,62 @@
+"""Controls: what a decoder's scores must beat before they mean anything.
+
+`nearest_neighbour` shows the training image whose true tokens are nearest to the decoded ones: no generator could do
+better by recall alone. `shuffled_brain` hands each test image the reconstruction of another: the true chance level of
+every metric, including those that have no chance level on paper.
+"""
+
+import numpy as np
+
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.decoders.ridge.decoder import token_blocks
+from fmri2img.errors import UserError
+
+
+def nearest_training_images(decoded: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
+    """nsd_id of the training image nearest to each decoded row.
+
+    decoded: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
+    flattened tokens after the mean of the training images' true tokens is taken from both (what all images share says
+    nothing about which is near). Equal cosines go to the lower id. Reads the training tokens once, in blocks.
+    """
+    training_ids = np.sort(training_ids)
+    dots = np.zeros((len(decoded), len(training_ids)))
+    norms = np.zeros(len(training_ids))
+    flat = decoded.reshape(len(decoded), -1)
+    for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
+        mean = block.mean(axis=0)
+        block -= mean
+        dots += (flat[:, columns].astype(np.float32) - mean) @ block.T
+        norms += np.einsum("ij,ij->i", block, block)
+    # A row's own norm does not change which image is nearest to it.
+    cosines = np.divide(dots, np.sqrt(norms), out=np.full_like(dots, -np.inf), where=norms > 0)
+    return training_ids[np.argmax(cosines, axis=1)]
+
+
+def derangement(n: int, seed: int) -> np.ndarray:
+    """A random permutation int (n,) of n >= 2 elements that leaves none in its place, uniform over all such."""
+    rng = np.random.default_rng(seed)
+    while True:  # a random permutation is one with probability 1/e
+        order = rng.permutation(n)
+        if (order != np.arange(n)).all():
+            return order
+
+
+def shuffle_brains(prediction: Prediction, seed: int) -> dict:
+    """Images, captions and retrieval vectors of a prediction, each row moved to another image's place.
+
+    A reconstruction belongs to the brain response it was decoded from, so giving test image i the outputs made from
+    response j is the decoder run on permuted test responses. The generator's noise travels with response j instead of
+    staying with place i; it is independent of both, so the distribution is the same, and nothing is generated twice.
+    Returns keyword arguments for `save_prediction`; raises UserError for a prediction of a single image.
+    """
+    if len(prediction.ids) < 2:
+        raise UserError(f"{prediction.path}: holds one image, and shuffled_brain needs two; use a split with more")
+    order = derangement(len(prediction.ids), seed)
+    captions = None if prediction.captions is None else prediction.captions["caption"].to_numpy()[order].tolist()
+    return {
+        "images": None if prediction.images is None else prediction.images[order],
+        "captions": captions,
+        "retrieval": None if prediction.retrieval is None else prediction.retrieval[order],
+    }

@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.decoders.controls import derangement, nearest_training_images, shuffle_brains
+from fmri2img.errors import UserError
+
+DISCLOSURE = {
+    "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
+    "encoder": "planted", "generator": "none", "origin": "port",
+}  # fmt: skip
+METADATA = {
+    "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
+    "disclosure": DISCLOSURE,
+}  # fmt: skip
+
+
+@pytest.fixture
+def embeddings(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = np.sort(rng.choice(500, 80, replace=False))
+    save_embeddings(tmp_path / "embeddings", ids, rng.standard_normal((80, 4, 6)) + 20, {})
+    return Embeddings.open(tmp_path / "embeddings")
+
+
+def test_nearest_neighbour_equals_brute_force(embeddings):
+    training = embeddings.ids[10:70]
+    decoded = (np.random.default_rng(1).standard_normal((15, 4, 6)) + 20).astype(np.float16)
+    true = np.asarray(embeddings.tokens[10:70], np.float64).reshape(60, -1)
+    mean = true.mean(axis=0)
+    expected = []
+    for row in decoded.reshape(15, -1).astype(np.float64) - mean:
+        cosines = [row @ t / np.linalg.norm(row) / np.linalg.norm(t) for t in true - mean]
+        expected.append(training[int(np.argmax(cosines))])
+    np.testing.assert_array_equal(nearest_training_images(decoded, embeddings, training), expected)
+
+
+def test_nearest_neighbour_finds_shrunken_copies_and_never_leaves_the_training_images(embeddings):
+    training = embeddings.ids[::2]
+    mean = np.asarray(embeddings.tokens[::2], np.float32).mean(axis=0)
+    shrunken = (0.1 * (embeddings.tokens[::2] - mean) + mean).astype(np.float32)
+    np.testing.assert_array_equal(nearest_training_images(shrunken, embeddings, training), training)
+    test_images = np.asarray(embeddings.tokens[1::2])
+    assert np.isin(nearest_training_images(test_images, embeddings, training), training).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_derangement_moves_everything(n):
+    for seed in range(50):
+        order = derangement(n, seed)
+        assert (np.sort(order) == np.arange(n)).all() and (order != np.arange(n)).all()
+    np.testing.assert_array_equal(derangement(n, 7), derangement(n, 7))
+
+
+def test_derangements_of_three_are_both_drawn():
+    assert {tuple(derangement(3, seed)) for seed in range(40)} == {(1, 2, 0), (2, 0, 1)}
+
+
+def test_shuffled_brain_moves_images_captions_and_retrieval_together(tmp_path):
+    n = 12
+    images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 2, 3))
+    vectors = np.arange(n)[:, None] * np.ones((1, 3))
+    save_prediction(tmp_path / "p", np.arange(n) * 5, METADATA, images, [str(i) for i in range(n)], vectors)
+    shuffled = shuffle_brains(Prediction.open(tmp_path / "p"), seed=4)
+    came_from = shuffled["images"][:, 0, 0, 0]
+    assert (np.sort(came_from) == np.arange(n)).all() and (came_from != np.arange(n)).all()
+    np.testing.assert_array_equal(shuffled["retrieval"][:, 0], came_from)
+    assert shuffled["captions"] == [str(i) for i in came_from]
+
+
+def test_shuffling_one_image_is_refused(tmp_path):
+    save_prediction(tmp_path / "p", np.array([3]), METADATA, np.zeros((1, 2, 2, 3)))
+    with pytest.raises(UserError, match="needs two"):
+        shuffle_brains(Prediction.open(tmp_path / "p"), 0)
+
+
+def test_controls_start_without_torch():
+    code = "import sys, fmri2img.decoders.controls; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "scripts"}).returncode == 0

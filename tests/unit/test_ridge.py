@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.decoders.ridge import decoder as decoder_module
+from fmri2img.decoders.ridge.decoder import RidgeDecoder, fit
+from fmri2img.decoders.ridge.solver import RidgeSystem
+from fmri2img.errors import UserError
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A linear brain: 150 images, 1 to 3 trials each, betas = latents @ mixing + noise, tokens = latents @ reading."""
+    rng = np.random.default_rng(0)
+    ids = np.sort(rng.choice(1000, 150, replace=False))
+    latents = rng.standard_normal((150, 8))
+    tokens = (latents @ rng.standard_normal((8, 60)) + 3 + 0.3 * rng.standard_normal((150, 60))).reshape(150, 5, 12)
+    save_embeddings(tmp_path / "embeddings", ids, tokens, {"encoder": "planted"})
+    image = rng.permutation(np.repeat(np.arange(150), rng.integers(1, 4, 150)))
+    betas = latents[image] @ rng.standard_normal((8, 40)) + 2 * rng.standard_normal((len(image), 40))
+    return betas.astype(np.float32), ids[image], Embeddings.open(tmp_path / "embeddings")
+
+
+@pytest.mark.parametrize("n_trials", [300, 30])  # primal, dual
+def test_weights_and_readout_equal_sklearn(data, n_trials):
+    betas, nsd_ids, embeddings = data
+    betas, held_out = betas[:n_trials], betas[-7:]
+    image = embeddings.rows(nsd_ids)[:n_trials]
+    tokens = np.asarray(embeddings.tokens, np.float64).reshape(len(embeddings.ids), -1)
+    expected = Ridge(alpha=37.0).fit(betas.astype(np.float64), tokens[image]).predict(held_out)
+
+    system = RidgeSystem(betas, image, len(tokens))
+    assert system.dual == (n_trials < betas.shape[1])
+    np.testing.assert_allclose(system.weights(held_out, 37.0) @ tokens, expected, atol=2e-4)
+    weights = (held_out - system.voxel_mean) @ system.readout(37.0) + system.image_mean
+    np.testing.assert_allclose(weights @ tokens, expected, atol=2e-4)
+
+
+def test_primal_and_dual_agree_where_they_meet(data):
+    betas, nsd_ids, embeddings = data
+    image = embeddings.rows(nsd_ids)
+    square = RidgeSystem(betas[:40], image[:40], 150)
+    wide = RidgeSystem(np.pad(betas[:40], ((0, 0), (0, 1))), image[:40], 150)  # a silent voxel makes it dual
+    assert (square.dual, wide.dual) == (False, True)
+    np.testing.assert_allclose(
+        square.weights(betas[40:50], 5.0), wide.weights(np.pad(betas[40:50], ((0, 0), (0, 1))), 5.0), atol=1e-4
+    )
+
+
+def test_penalty_curve_equals_a_loop_over_folds_with_sklearn(data):
+    betas, nsd_ids, embeddings = data
+    alphas = [1.0, 100.0, 10000.0]
+    fitted = fit(betas, nsd_ids, embeddings, alphas, folds=4, seed=3)
+
+    ids = np.unique(nsd_ids)
+    fold = np.random.default_rng(3).permutation(len(ids)) % 4
+    tokens = np.asarray(embeddings.tokens, np.float64).reshape(len(ids), -1)
+    means = np.stack([betas[nsd_ids == i].mean(axis=0) for i in ids])
+    errors, baseline = np.zeros(3), 0.0
+    held_out = np.zeros((3, *tokens.shape))
+    for k in range(4):
+        training = np.isin(nsd_ids, ids[fold != k])
+        targets = tokens[np.searchsorted(ids, nsd_ids[training])]
+        for a, alpha in enumerate(alphas):
+            held_out[a, fold == k] = Ridge(alpha=alpha).fit(betas[training], targets).predict(means[fold == k])
+            errors[a] += ((held_out[a, fold == k] - tokens[fold == k]) ** 2).sum()
+        baseline += ((targets.mean(axis=0) - tokens[fold == k]) ** 2).sum()
+    np.testing.assert_allclose(fitted.metadata["cv_r2"], 1 - errors / baseline, atol=1e-4)
+    best = int(np.argmin(errors))
+    assert fitted.metadata["alpha"] == alphas[best]
+
+    calibrated = held_out[best] * fitted.gain + fitted.offset
+    np.testing.assert_allclose(calibrated.mean(axis=0), tokens.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(calibrated.std(axis=0), tokens.std(axis=0), rtol=1e-3)
+    correlations = [np.corrcoef(held_out[best][:, t], tokens[:, t])[0, 1] for t in range(tokens.shape[1])]
+    assert fitted.metadata["cv_correlation"] == pytest.approx(np.mean(correlations), abs=1e-4)
+
+
+def test_no_image_is_in_two_folds(data):
+    """Every image has its own random target: only a trial of the same image in training could predict it."""
+    betas, nsd_ids, embeddings = data
+    rng = np.random.default_rng(1)
+    signature = rng.standard_normal((1000, betas.shape[1])).astype(np.float32)[nsd_ids] * 3
+    noise_tokens = rng.standard_normal(embeddings.tokens.shape).astype(np.float32)
+    save_embeddings(embeddings.path.parent / "noise", embeddings.ids, noise_tokens, {})
+    fitted = fit(betas + signature, nsd_ids, Embeddings.open(embeddings.path.parent / "noise"), [100.0], 5, 0)
+    assert fitted.metadata["cv_r2"][0] < 0
+
+
+def test_tokens_in_many_blocks_give_the_same_decoder(data, monkeypatch):
+    whole = fit(*data, alphas=[100.0], folds=3, seed=0)
+    monkeypatch.setattr(decoder_module, "BLOCK_VALUES", 150 * 12)  # one token at a time
+    blocks = fit(*data, alphas=[100.0], folds=3, seed=0)
+    np.testing.assert_allclose(blocks.gain, whole.gain, rtol=1e-4)
+    np.testing.assert_allclose(blocks.metadata["cv_r2"], whole.metadata["cv_r2"], rtol=1e-4)
+    np.testing.assert_array_equal(blocks.decode(data[0][:5], data[2]), whole.decode(data[0][:5], data[2]))
+
+
+def test_saved_decoder_decodes_as_readout_times_tokens(data, tmp_path):
+    betas, nsd_ids, embeddings = data
+    fit(betas, nsd_ids, embeddings, [10.0, 1000.0], 5, 0).save(tmp_path / "decoder")
+    opened = RidgeDecoder.open(tmp_path / "decoder")
+    tokens = np.asarray(embeddings.tokens, np.float32).reshape(150, -1)
+    weights = opened.readout @ tokens[embeddings.rows(opened.ids)]
+    intercept = opened.image_mean @ tokens[embeddings.rows(opened.ids)]
+    expected = opened.gain * ((betas[:9] - opened.voxel_mean) @ weights + intercept) + opened.offset
+    decoded = opened.decode(betas[:9], embeddings)
+    assert decoded.shape == (9, 5, 12) and decoded.dtype == np.float16
+    np.testing.assert_allclose(decoded.reshape(9, -1), expected, atol=2e-2)
+
+
+def test_same_seed_same_decoder(data):
+    first, second, other = (fit(*data, alphas=[1.0, 100.0], folds=5, seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.gain, second.gain)
+    assert not np.array_equal(first.gain, other.gain)
+
+
+def test_target_that_never_varies_is_decoded_as_its_mean(data):
+    betas, nsd_ids, embeddings = data
+    tokens = np.array(embeddings.tokens)
+    tokens[:, 0, 0] = 7
+    save_embeddings(embeddings.path.parent / "flat", embeddings.ids, tokens, {})
+    flat = Embeddings.open(embeddings.path.parent / "flat")
+    decoded = fit(betas, nsd_ids, flat, [10.0], 5, 0).decode(betas[:4], flat)
+    np.testing.assert_array_equal(decoded[:, 0, 0], 7)
+
+
+def test_fewer_images_than_folds_and_missing_tokens(data):
+    betas, nsd_ids, embeddings = data
+    few = np.isin(nsd_ids, np.unique(nsd_ids)[:3])
+    with pytest.raises(UserError, match="ridge.folds"):
+        fit(betas[few], nsd_ids[few], embeddings, [1.0], 5, 0)
+    with pytest.raises(UserError, match="lacks nsd_id 1001"):
+        fit(betas, np.where(nsd_ids == nsd_ids[0], 1001, nsd_ids), embeddings, [1.0], 5, 0)
