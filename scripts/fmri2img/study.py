@@ -88,10 +88,14 @@ class Study:
 
     @property
     def available_sessions(self) -> dict[str, int]:
-        """Number of sessions each subject of the dataset has."""
+        """Number of sessions of each subject of the dataset that the split has a use for (shared982 ends early)."""
+        sessions = layout.SESSIONS
         if self.simulated:
-            return {s: p["sessions"] for s, p in self.config["dataset"]["simulation"]["subjects"].items()}
-        return layout.SESSIONS
+            sessions = {s: p["sessions"] for s, p in self.config["dataset"]["simulation"]["subjects"].items()}
+        if self.config["split"] == "shared982":
+            last = self.config["splits"]["shared982_sessions"]
+            sessions = {subject: min(number, last) for subject, number in sessions.items()}
+        return sessions
 
     def budgets(self, subject: str) -> list[int]:
         """Training budgets of a subject in sessions, ascending, `all` resolved."""

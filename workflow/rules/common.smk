@@ -46,7 +46,7 @@ def tree(key):
 
 
 def all_sessions(subject):
-    """Numbers (1-based) of all sessions of a subject."""
+    """Numbers (1-based) of all sessions of a subject that the split has a use for."""
     return list(range(1, study.available_sessions[subject] + 1))
 
 

@@ -1,0 +1,44 @@
+"""A split that holds out one semantic cluster of images whole -> cluster<k>.json."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.splits import Split
+from fmri2img.errors import UserError
+from fmri2img.job import start
+
+
+def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: int) -> Split:
+    """Split whose test images are cluster `held_out` of a k-means of the pooled image embeddings.
+
+    Clusters are numbered by falling size (then by their smallest nsd_id). Raises UserError when the encoder has no
+    pooled vector, or there is no such cluster.
+    """
+    if embeddings.pooled is None:
+        raise UserError(
+            f"{embeddings.path}: no pooled.npy; cluster splits need an encoder that has a joint image-text vector"
+        )
+    if held_out >= clusters:
+        raise UserError(f"split: cluster{held_out} asked, but splits.clusters is {clusters}")
+    points = np.asarray(embeddings.pooled, np.float64)
+    labels = KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
+    members = [embeddings.ids[labels == label] for label in range(clusters)]
+    members.sort(key=lambda ids: (-len(ids), ids[0]))
+    return Split(
+        f"cluster{held_out}",
+        f"test: cluster {held_out} of {clusters} of a k-means (seed {seed}) of the pooled image embeddings",
+        members[held_out].tolist(),
+    )
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    split = cluster_split(
+        Embeddings.open(snakemake.input.embeddings),
+        snakemake.params.clusters,
+        snakemake.params.seed,
+        int(snakemake.wildcards.cluster),
+    )
+    split.save(snakemake.output[0])
+    print(f"{split.name}: {len(split.test_ids)} test images, {split.sha256}")

@@ -1,0 +1,31 @@
+"""One session of betas inside the mask: betas_sessionNN.hdf5 -> int16 (trials, voxels)."""
+
+import numpy as np
+
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
+from fmri2img.datasets.nsd_volumes import read_mask
+from fmri2img.errors import UserError
+from fmri2img.job import start
+
+
+def mask_session(betas: str, mask: str, responses: str, session: int, output: str) -> None:
+    """Write percent signal change x 300 of the voxels of `mask` (C order over X, Y, Z) as int16 (trials, voxels)."""
+    n_trials = count_trials(responses).get(session)
+    if n_trials is None:
+        raise UserError(f"{responses}: lists no trial of session {session}; restore the file or ask fewer sessions")
+    masked = read_masked_session(betas, read_mask(mask), n_trials)
+    with atomic_file(output) as temporary, open(temporary, "wb") as file:
+        np.save(file, masked)
+    print(f"session {session}: {masked.shape[0]} trials x {masked.shape[1]} voxels")
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    mask_session(
+        snakemake.input.betas,
+        snakemake.input.mask,
+        snakemake.input.responses,
+        int(snakemake.wildcards.session),
+        snakemake.output[0],
+    )
