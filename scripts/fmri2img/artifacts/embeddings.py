@@ -60,7 +60,8 @@ def save_embeddings(
     with atomic_directory(path) as directory:
         row, tokens_file, pooled_file = 0, None, None
         for tokens, pooled in [(blocks, None)] if isinstance(blocks, np.ndarray) else blocks:
-            stored = tokens.astype(np.float16)
+            with np.errstate(over="ignore"):
+                stored = tokens.astype(np.float16)
             if not np.isfinite(stored).all():
                 raise ValueError(f"tokens of nsd_id {ids[row]} and following are not finite in float16")
             if tokens_file is None:

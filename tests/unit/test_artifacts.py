@@ -1,0 +1,162 @@
+"""The five contracts: what is written is what is read, bad files are named, and nothing half-written remains."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmri2img.artifacts import atomic
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.scores import COLUMNS, read_scores, save_scores
+from fmri2img.artifacts.splits import Split, hash_ids
+from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
+from fmri2img.errors import UserError
+
+DISCLOSURE = {
+    "training_trials": 3, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
+    "encoder": "e", "generator": "g", "origin": "port",
+}  # fmt: skip
+METADATA = {
+    "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
+    "disclosure": DISCLOSURE,
+}  # fmt: skip
+
+
+def write_recording(path, nsd_ids=(5, 9, 5, 2), split=("test", "train", "test", "train"), sessions=(1, 1, 2, 2)):
+    trials = pd.DataFrame({"trial": range(len(nsd_ids)), "session": sessions, "run": 1, "nsd_id": nsd_ids})
+    trials["repeat"] = trials.groupby("nsd_id").cumcount()
+    trials["shared"] = np.array(split) == "test"
+    trials["split"] = split
+    voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 2], "ncsnr": [0.5, 0.7]})
+    with Recording.writer(path) as writer:
+        betas = writer.betas(len(nsd_ids), 2)
+        betas[:] = np.arange(2 * len(nsd_ids)).reshape(-1, 2)
+        writer.finish(trials, voxels, {"subject": "subj01"})
+    return Recording.open(path)
+
+
+def test_repeats_are_averaged_per_image_and_sorted_by_id(tmp_path):
+    recording = write_recording(tmp_path / "r", nsd_ids=(9, 2, 9, 2, 7), split=("test",) * 5, sessions=(1,) * 5)
+    ids, betas = recording.averaged(np.array([4, 2, 1, 0]))
+    assert ids.tolist() == [2, 7, 9]
+    np.testing.assert_array_equal(betas, [[2, 3], [8, 9], [2, 3]])  # nsd_id 9: mean of rows 0 and 2
+
+
+def test_training_rows_stay_within_budget_and_split(tmp_path):
+    recording = write_recording(tmp_path / "r")
+    assert recording.training_rows(1).tolist() == [1]
+    assert recording.training_rows(2).tolist() == [1, 3]
+    assert recording.test_rows().tolist() == [0, 2]
+    with pytest.raises(UserError, match="3 training sessions asked of subj01, which has 2"):
+        recording.training_rows(3)
+
+
+def test_a_recording_whose_parts_disagree_is_refused(tmp_path):
+    write_recording(tmp_path / "r")
+    np.save(tmp_path / "r" / "betas.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(UserError, match=r"betas\.npy.*4 trials x 2 voxels"):
+        Recording.open(tmp_path / "r")
+
+
+def test_failed_writing_leaves_neither_target_nor_temporary(tmp_path):
+    with pytest.raises(RuntimeError), atomic.atomic_directory(tmp_path / "artifact") as directory:
+        (directory / "tokens.npy").write_bytes(b"half")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), atomic.atomic_file(tmp_path / "table.csv") as file:
+        file.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_rewrite_keeps_the_old_artifact(tmp_path):
+    (tmp_path / "kept.txt").write_text("old")
+    with pytest.raises(RuntimeError), atomic.atomic_file(tmp_path / "kept.txt") as file:
+        file.write_text("new")
+        raise RuntimeError
+    assert (tmp_path / "kept.txt").read_text() == "old"
+
+
+def test_full_disk_is_said_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"betas.*disk is full.*free some space"), atomic.atomic_file(tmp_path / "betas"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_stimuli_are_found_by_id_not_by_row(tmp_path):
+    table = pd.DataFrame({"nsd_id": [3, 8, 20], "coco_id": [1, 2, 3], "shared": [True, False, False]})
+    table["captions"] = [["a"], ["b", "c"], []]
+    table["categories"] = [["cat"], [], ["dog"]]
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    save_stimuli(tmp_path / "s", iter([images[:2], images[2:]]), table, {})
+    stimuli = Stimuli.open(tmp_path / "s")
+    assert stimuli.images[stimuli.rows([20, 3, 20])][:, 0, 0, 0].tolist() == [2, 0, 2]
+    with pytest.raises(UserError, match="lacks nsd_id 4"):
+        stimuli.rows([3, 4])
+    with pytest.raises(UserError, match="lacks nsd_id 99"):
+        stimuli.rows([99])
+
+
+def test_embeddings_refuse_what_float16_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="nsd_id 1"):
+        save_embeddings(tmp_path / "e", np.array([1, 2]), np.full((2, 3, 4), 1e6, np.float32), {})
+    assert not (tmp_path / "e").exists()
+    blocks = ((np.full((1, 3, 4), i), np.full((1, 5), i)) for i in range(2))
+    save_embeddings(tmp_path / "e", np.array([1, 2]), blocks, {"encoder": "x"})
+    opened = Embeddings.open(tmp_path / "e")
+    assert opened.tokens.shape == (2, 3, 4) and opened.pooled[1, 0] == 1 and opened.metadata["encoder"] == "x"
+
+
+def test_predictions_are_stored_by_ascending_id(tmp_path):
+    images = np.array([9, 1, 5], np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    save_prediction(tmp_path / "p", np.array([9, 1, 5]), METADATA, images=images, captions=["nine", "one", "five"])
+    prediction = Prediction.open(tmp_path / "p")
+    assert prediction.ids.tolist() == [1, 5, 9] and prediction.images[:, 0, 0, 0].tolist() == [1, 5, 9]
+    assert prediction.captions["caption"].tolist() == ["one", "five", "nine"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: m.pop("seed"), "key 'seed' is missing"),
+        (lambda m: m["disclosure"].pop("transductive"), "disclosure.transductive"),
+        (lambda m: m["disclosure"].update(samples_per_image="one"), "disclosure.samples_per_image"),
+    ],
+)
+def test_predictions_without_full_disclosure_are_refused(tmp_path, damage, message):
+    metadata = json.loads(json.dumps(METADATA))
+    damage(metadata)
+    with pytest.raises(UserError, match=message):
+        save_prediction(tmp_path / "p", np.array([1]), metadata, retrieval=np.zeros((1, 2)))
+    assert not (tmp_path / "p").exists()
+
+
+def test_scores_hold_one_value_per_key(tmp_path):
+    row = dict(zip(COLUMNS, ["ridge", "subj01", 1, 0, "shared1000", "ssim", 7, 0.5], strict=True))
+    with pytest.raises(ValueError, match="two values"):
+        save_scores(tmp_path / "a.parquet", pd.DataFrame([row, row]))
+    save_scores(tmp_path / "a.parquet", pd.DataFrame([row]))
+    save_scores(tmp_path / "b.parquet", pd.DataFrame([row | {"nsd_id": 8}]))
+    assert len(read_scores([tmp_path / "a.parquet", tmp_path / "b.parquet"])) == 2
+    with pytest.raises(UserError, match="two values"):
+        read_scores([tmp_path / "a.parquet", tmp_path / "a.parquet"])
+
+
+def test_an_edited_split_is_refused(tmp_path):
+    Split("shared1000", "test", [4, 1, 9]).save(tmp_path / "s.json")
+    assert Split.open(tmp_path / "s.json").sha256 == hash_ids(np.array([9, 4, 1]))
+    record = json.loads((tmp_path / "s.json").read_text())
+    record["test_ids"].append(10)
+    (tmp_path / "s.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="do not match its sha256"):
+        Split.open(tmp_path / "s.json")
+
+
+def test_split_assigns_by_image_and_session():
+    split = Split("shared982", "", test_ids=[1], unused_ids=[2], max_sessions=1)
+    labels = split.assign(np.array([1, 2, 3, 1, 3]), np.array([1, 1, 1, 2, 2]))
+    assert labels.tolist() == ["test", "unused", "train", "unused", "unused"]
