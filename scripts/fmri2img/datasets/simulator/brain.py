@@ -1,0 +1,206 @@
+"""The generative model of one simulated subject's betas.
+
+A beta, in percent signal change, of voxel v on a trial of session k that shows image i:
+
+    beta = baseline_v + offset_kv + scale_v * gain_k * (ncsnr_v * signal_kv(i) + noise + oldnew_v * is_old)
+
+with sd(signal) = 1 over the stimuli and sd(noise) = 1 over trials, so that ncsnr_v is the true noise ceiling
+signal-to-noise ratio. Beta version b2 has further independent noise, which lowers every ncsnr by the same factor.
+
+Signal. Early voxels (labels of prf-visualrois) weight the pixel features inside their own receptive field. All others
+weight the latents z(i) of the scene's meaning that all subjects share: signal = z R_s C_sv, a rotation R_s of the
+latent space by a moderate angle, particular to the subject, and smooth random loadings C_sv. A part PRIVATE of the
+variance of every voxel comes from features that no other subject has. A linear map per subject into one common
+space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more. The signal drifts: its
+weights turn by DRIFT over all planned sessions towards others, unrelated over the stimuli.
+
+Noise. Three parts with the variances of NOISE: spatially smooth, a few components shared by the whole brain, and
+noise with the covariance of the signal itself, which no decoder can average away over voxels (the model of GSN).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import expm
+
+from fmri2img.datasets.scenes import Scene
+from fmri2img.datasets.simulator import features
+from fmri2img.datasets.simulator.features import CHANNELS, COLOUR_CHANNELS, ENERGIES, ORIENTATIONS, WAVELENGTHS
+from fmri2img.datasets.simulator.parameters import Simulation
+from fmri2img.datasets.simulator.volumes import Anatomy
+
+PRIVATE = 0.15
+PRIVATE_FEATURES = 32
+ROTATION = 0.5  # radians, typical turn of a latent axis
+PREFERENCE = 0.35  # share of a selective region's tuning that all its voxels have in common
+DRIFT = 0.5  # radians from the first planned session to the last
+NCSNR_SPREAD = 0.25  # of the voxels of nsdgeneral around the subject's median
+NCSNR_ELSEWHERE = 0.11  # mean in the rest of the cortex
+NOISE = {"smooth": 0.55, "shared": 0.15, "signal": 0.30}
+SHARED_COMPONENTS = 6
+SIGNAL_SAMPLES = 400  # images whose responses carry the noise with the signal's covariance
+SMOOTHNESS = 0.8  # standard deviation in voxels
+B2_FACTOR = 0.85  # ncsnr of version b2 relative to b3
+OLD_NEW = 0.1  # standard deviation over voxels
+OFFSET, GAIN = 0.5, 0.1  # standard deviations over sessions, percent signal change and relative
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One subject. V are the voxels of the brain mask in C order over (X, Y, Z), N the stimuli.
+
+    voxels: (V, 3) int64 x, y, z. early: (V,) bool. ncsnr: (V,) float32, version b3.
+    signal, drifted: (N, V) float32, standardised and uncorrelated with each other.
+    shared_noise: (SHARED_COMPONENTS, V), unit columns. smoothing: per axis (n, n), unit rows.
+    pixel_weights: (features, early voxels); loadings: (latents, other voxels), of the signal at the middle session;
+    latents: (N, latents).
+    """
+
+    dims: tuple[int, int, int]
+    voxels: np.ndarray
+    early: np.ndarray
+    ncsnr: np.ndarray
+    signal: np.ndarray
+    drifted: np.ndarray
+    shared_noise: np.ndarray
+    smoothing: tuple[np.ndarray, np.ndarray, np.ndarray]
+    baseline: np.ndarray
+    scale: np.ndarray
+    old_new: np.ndarray
+    pixel_weights: np.ndarray
+    loadings: np.ndarray
+    latents: np.ndarray
+
+    def response(self, ids: np.ndarray, turn: float) -> np.ndarray:
+        """Noise-free signal for images `ids` (nsd_id), the tuning turned by `turn` radians: (len(ids), V) float32."""
+        return np.cos(turn).astype(np.float32) * self.signal[ids] + np.sin(turn).astype(np.float32) * self.drifted[ids]
+
+    def smooth_noise(self, trials: int, rng: np.random.Generator) -> np.ndarray:
+        """Unit-variance noise, correlated between neighbours, (trials, V) float32."""
+        field = rng.standard_normal((trials, *self.dims), np.float32)
+        for axis, kernel in enumerate(self.smoothing, start=1):
+            field = np.moveaxis(np.tensordot(field, kernel, axes=(axis, 1)), -1, axis)
+        return field[(slice(None), *self.voxels.T)]
+
+    def noise(self, trials: int, rng: np.random.Generator) -> np.ndarray:
+        """Noise of version b3, (trials, V) float32."""
+        smooth = self.smooth_noise(trials, rng)
+        shared = rng.standard_normal((trials, SHARED_COMPONENTS), np.float32) @ self.shared_noise
+        carriers = self.signal[:SIGNAL_SAMPLES]
+        like_signal = rng.standard_normal((trials, len(carriers)), np.float32) @ carriers / np.sqrt(len(carriers))
+        parts = {"smooth": smooth, "shared": shared, "signal": like_signal.astype(np.float32)}
+        return sum(np.float32(np.sqrt(NOISE[name])) * part for name, part in parts.items())
+
+
+def session_turn(simulation: Simulation, session: int) -> float:
+    """Angle (radians) by which the tuning is turned in a 1-based session."""
+    return DRIFT * ((session - 1) / max(simulation.planned_sessions - 1, 1) - 0.5)
+
+
+def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.ndarray, scenes: list[Scene]) -> Brain:
+    """Draw a subject's brain. images: uint8 (N, height, width, 3); scenes: their descriptions."""
+    rng = simulation.stream(subject, "brain")
+    voxels = np.argwhere(anatomy.brain)
+    at = tuple(voxels.T)
+    early = anatomy.rois["prf-visualrois"][at] > 0
+    smoothing = tuple(_smoothing(n, SMOOTHNESS) for n in anatomy.brain.shape)
+
+    pixels = features.pixel_features(images)
+    latents = features.semantic_latents(scenes)
+    signal, drifted = (np.empty((len(images), len(voxels)), np.float32) for _ in range(2))
+    pixel_weights = _pixel_weights(pixels, anatomy.fields[at][early], rng)
+    signal[:, early] = features.standardised(pixels @ pixel_weights)
+    drifted[:, early] = pixels @ _pixel_weights(pixels, anatomy.fields[at][early], rng)
+    private = features.standardised(
+        np.tanh(features.standardised(latents) @ rng.normal(0, 0.4, (latents.shape[1], PRIVATE_FEATURES)))
+    )
+    rotation = _rotation(latents.shape[1], rng)
+    preferred = {
+        name: np.linalg.lstsq(latents, column, rcond=None)[0] for name, column in features.preferences(scenes).items()
+    }
+    for target in (signal, drifted):
+        loadings = _loadings(anatomy, smoothing, voxels, rotation, latents, preferred, rng)[:, ~early]
+        own = private @ rng.standard_normal((PRIVATE_FEATURES, (~early).sum()), np.float32)
+        target[:, ~early] = _mixed(latents @ loadings, own)
+        if target is signal:
+            shared_loadings = loadings
+    signal = features.standardised(signal)
+    drifted = features.standardised(drifted)
+    drifted = features.standardised(drifted - signal * (signal * drifted).mean(axis=0))
+
+    ncsnr = _ncsnr(simulation.subjects[subject].ncsnr, anatomy, at, rng)
+    shared_noise = rng.standard_normal((SHARED_COMPONENTS, len(voxels)), np.float32)
+    return Brain(
+        dims=anatomy.brain.shape,
+        voxels=voxels,
+        early=early,
+        ncsnr=ncsnr,
+        signal=signal,
+        drifted=drifted,
+        shared_noise=shared_noise / np.linalg.norm(shared_noise, axis=0),
+        smoothing=smoothing,
+        baseline=rng.normal(1, 0.5, len(voxels)).astype(np.float32),
+        # The standard deviation of a voxel's betas is between 1 and 3 percent.
+        scale=(rng.uniform(1, 3, len(voxels)) / np.sqrt(1 + ncsnr**2)).astype(np.float32),
+        old_new=rng.normal(0, OLD_NEW, len(voxels)).astype(np.float32),
+        pixel_weights=pixel_weights.astype(np.float32),
+        loadings=shared_loadings.astype(np.float32),
+        latents=latents,
+    )
+
+
+def _smoothing(n, width):
+    """Gaussian kernel as an (n, n) matrix with unit rows, so that white noise keeps its variance at the borders too."""
+    kernel = np.exp(-((np.arange(n)[:, None] - np.arange(n)) ** 2) / (2 * width**2))
+    return (kernel / np.linalg.norm(kernel, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _mixed(common, own):
+    return np.sqrt(1 - PRIVATE) * features.standardised(common) + np.sqrt(PRIVATE) * features.standardised(own)
+
+
+def _pixel_weights(pixels, fields, rng):
+    """Weights (features, voxels): a receptive field times a tuning for scale, orientation and colour."""
+    n = len(fields)
+    place = features.receptive_fields(fields)
+    scale = np.exp(-((np.arange(len(WAVELENGTHS)) - rng.uniform(0, len(WAVELENGTHS) - 1, (n, 1))) ** 2))
+    angles = np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS
+    orientation = np.exp(np.cos(2 * (angles - rng.uniform(0, np.pi, (n, 1)))))
+    energy = (scale[:, :, None] * orientation[:, None, :]).reshape(n, ENERGIES)
+    colour = rng.standard_normal((n, COLOUR_CHANNELS)) * (1.5, 1, 1)
+    # Energies and colours each give about half of a voxel's variance.
+    energy *= np.linalg.norm(colour, axis=1, keepdims=True) / np.linalg.norm(energy, axis=1, keepdims=True)
+    tuning = np.concatenate([energy, colour], axis=1)
+    common = (place[:, :, None] * tuning[:, None, :]).reshape(n, -1).T
+    own = (place[:, :, None] * rng.standard_normal((n, place.shape[1], CHANNELS))).reshape(n, -1).T
+    deviation = [(pixels @ weights).std(axis=0) for weights in (common, own)]
+    return np.sqrt(1 - PRIVATE) * common / deviation[0] + np.sqrt(PRIVATE) * own / deviation[1]
+
+
+def _rotation(n, rng):
+    skew = np.triu(rng.standard_normal((n, n)), 1)
+    return expm(ROTATION / np.sqrt(n) * (skew - skew.T))
+
+
+def _loadings(anatomy, smoothing, voxels, rotation, latents, preferred, rng):
+    """Loadings (latents, V) on the common latents, smooth over the cortex; selective regions lean to what they prefer."""
+    field = rng.standard_normal((latents.shape[1], *anatomy.brain.shape), np.float32)
+    for axis, kernel in enumerate(smoothing, start=1):
+        field = np.moveaxis(np.tensordot(field, kernel, axes=(axis, 1)), -1, axis)
+    at = tuple(voxels.T)
+    loadings = rotation @ field[(slice(None), *at)]
+    deviation = (latents @ loadings).std(axis=0)
+    loadings /= deviation
+    for name, direction in preferred.items():
+        selective = anatomy.rois[name][at] > 0
+        unit = direction / (latents @ direction).std()
+        loadings[:, selective] *= np.sqrt(1 - PREFERENCE)
+        loadings[:, selective] += np.sqrt(PREFERENCE) * unit[:, None]
+    return loadings
+
+
+def _ncsnr(median, anatomy, at, rng):
+    n = len(at[0])
+    general, cortex = anatomy.rois["nsdgeneral"][at] == 1, anatomy.hemisphere[at] > 0
+    elsewhere = rng.gamma(2, NCSNR_ELSEWHERE / 2, n) * np.where(cortex, 1, 0.2)
+    return np.where(general, np.maximum(rng.normal(median, NCSNR_SPREAD, n), 0), elsewhere).astype(np.float32)

@@ -1,0 +1,120 @@
+"""NSD's file formats, byte for byte the same for the same content.
+
+Nothing that depends on the time or place of writing enters a file: gzip and MATLAB headers get fixed texts and HDF5
+objects carry no times.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy.io import savemat
+
+VOXEL_MM = 1.8
+REPETITION_SECONDS = 4 / 3
+MATLAB_HEADER_BYTES = 116
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_nifti(path: Path, volume: np.ndarray) -> None:
+    """A volume (X, Y, Z) or (X, Y, Z, trials) as .nii.gz.
+
+    As in NSD the affine is 1.8 mm on the diagonal with the origin at the centre of the volume: it says nothing about
+    where the voxels are in the brain, and there is no scale factor. Compression is the fastest, which still halves
+    the size.
+    """
+    affine = np.diag([VOXEL_MM] * 3 + [1.0])
+    affine[:3, 3] = -(np.array(volume.shape[:3]) - 1) / 2 * VOXEL_MM
+    image = nib.Nifti1Image(volume, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    if volume.ndim == 4:
+        image.header["pixdim"][4] = REPETITION_SECONDS
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb") as handle,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed,
+    ):
+        packed.write(image.to_bytes())
+
+
+def write_betas(path: Path, betas: np.ndarray) -> None:
+    """betas int16 (X, Y, Z, trials), percent signal change x 300, as NSD's HDF5 file and, beside it, its NIfTI twin.
+
+    The HDF5 dataset has the axes reversed, (trials, Z, Y, X), and one chunk per voxel.
+    """
+    reversed_axes = betas.T
+    with (
+        replacing(path.with_suffix(".hdf5")) as temporary,
+        h5py.File(temporary, "w", libver="earliest", rdcc_nbytes=0) as file,
+    ):
+        shape = reversed_axes.shape
+        dataset = file.create_dataset("betas", shape, "<i2", chunks=(shape[0], 1, 1, 1), track_times=False)
+        by_voxel = np.ascontiguousarray(np.moveaxis(reversed_axes, 0, -1), "<i2")
+        for z, y, x in np.ndindex(shape[1:]):
+            dataset.id.write_direct_chunk((0, z, y, x), by_voxel[z, y, x])
+    write_nifti(path.with_suffix(".nii.gz"), betas)
+
+
+def write_images(path: Path, images: np.ndarray) -> None:
+    """images uint8 (stimuli, height, width, 3) as dataset imgBrick."""
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
+        file.create_dataset("imgBrick", data=images, track_times=False)
+
+
+def write_matlab(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """MATLAB v5 file; every array must be two-dimensional or more, as MATLAB's are."""
+    with replacing(path) as temporary:
+        savemat(temporary, arrays, appendmat=False)
+        with open(temporary, "rb+") as file:
+            file.write(b"MATLAB 5.0 MAT-file, simulated".ljust(MATLAB_HEADER_BYTES))
+
+
+def write_responses(path: Path, table: pd.DataFrame) -> None:
+    """Tab-separated, NaN as text, and more digits than a double has, as MATLAB printed them."""
+    columns = [
+        [f"{value:.20g}" if value == value else "NaN" for value in table[name].astype(float).tolist()]
+        for name in table.columns
+    ]
+    with replacing(path) as temporary:
+        lines = ["\t".join(table.columns), *("\t".join(row) for row in zip(*columns, strict=True))]
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Comma-separated with the unnamed index column first."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary)
+
+
+def write_json(path: Path, content: dict) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content))
+
+
+def write_labels(path: Path, names: tuple[str, ...]) -> None:
+    """A .ctab table: one line "number name" per label, 0 being unlabelled cortex."""
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{number} {name}\n" for number, name in enumerate(("Unknown", *names))))
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, **arrays)
