@@ -1,0 +1,107 @@
+"""Design: what a report has to show, whatever the Scores hold, so that what is missing stays visible."""
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+GAP = "—"
+
+
+@dataclass(frozen=True)
+class Design:
+    """The cells of a study.
+
+    methods, metrics: registry entries of the study, in registry order, decoders before controls. A metric's `chance` is
+    a number or None; a level that depends on the images is None until `with_chances` tells it.
+    budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
+    """
+
+    study: str
+    simulated: bool
+    split: str
+    subjects: list[str]
+    methods: dict[str, dict]
+    metrics: dict[str, dict]
+    budgets: dict[str, dict[str, int]]
+    seeds: list[int]
+    resamples: int
+    confidence: float
+
+    @classmethod
+    def of(cls, study) -> "Design":
+        """The design of a `fmri2img.study.Study`."""
+        config, registry = study.config, study.registries["methods"]
+        methods = {name: entry for name, entry in registry.items() if name in study.methods}
+        available = study.available_sessions
+        return cls(
+            study=study.name,
+            simulated=study.simulated,
+            split=config["split"],
+            subjects=study.subjects,
+            methods=dict(sorted(methods.items(), key=lambda item: item[1]["kind"] == "control")),
+            metrics={
+                name: entry | {"chance": None if isinstance(entry["chance"], str) else entry["chance"]}
+                for name, entry in study.registries["metrics"].items()
+                if name in config["metrics"]
+            },
+            budgets={
+                str(budget): {s: available[s] if budget == "all" else budget for s in study.subjects}
+                for budget in config["sessions"]
+            },
+            seeds=study.seeds,
+            resamples=config["statistics"]["resamples"],
+            confidence=config["statistics"]["confidence"],
+        )
+
+    def with_chances(self, chances: dict[str, float]) -> "Design":
+        """The same design with the chance level of some metrics set."""
+        metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}
+        return replace(self, metrics=metrics)
+
+    @property
+    def decoders(self) -> list[str]:
+        return [name for name, entry in self.methods.items() if entry["kind"] == "decoder"]
+
+    @property
+    def data(self) -> str:
+        return "simulated data" if self.simulated else "NSD"
+
+    @property
+    def longest_budget(self) -> str:
+        """Label of the budget with the most sessions in all."""
+        return max(self.budgets, key=lambda label: sum(self.budgets[label].values()))
+
+    def sessions_text(self, budget: str) -> str:
+        """Sessions of a budget over its subjects: "2", or "6–8" where subjects differ."""
+        sessions = self.budgets[budget].values()
+        low, high = min(sessions), max(sessions)
+        return str(low) if low == high else f"{low}–{high}"
+
+    def budget_title(self, budget: str) -> str:
+        """ "1 session", "2 sessions", "all 8 sessions", "all sessions (6–8)"."""
+        count = self.sessions_text(budget)
+        if "–" in count:
+            return f"all sessions ({count})"
+        return f"{'all ' if budget == 'all' else ''}{count} session{'' if count == '1' else 's'}"
+
+
+def matching(names, patterns: list[str]) -> list[str]:
+    """The `names` that match any of the shell-style `patterns`, in their own order."""
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def is_proportion(metric: dict) -> bool:
+    """Whether a metric is a share of correct choices, shown in percent as in the literature."""
+    return list(metric["range"]) == [0, 1]
+
+
+def arrow(metric: dict) -> str:
+    """The direction of better values."""
+    return "↑" if metric["higher_is_better"] else "↓"
+
+
+def number(value: float, metric: dict) -> str:
+    """A value as a reader sees it: one decimal of a percent, or three decimals. NaN becomes a gap."""
+    if value != value:
+        return GAP
+    text = f"{100 * value:.1f}" if is_proportion(metric) else f"{value:.3f}"
+    return text.replace("-", "−")

@@ -1,0 +1,81 @@
+"""Estimates: the mean of every cell of a design with its interval, and a gap wherever Scores are incomplete."""
+
+import pandas as pd
+
+from fmri2img.reporting.design import Design
+from fmri2img.stats import summarise
+
+BOOTSTRAP_SEED = 0
+
+
+def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Scores of the design with a column `budget` (label). A row counts for every budget that has its sessions."""
+    scores = scores[
+        scores["method"].isin(design.methods)
+        & scores["metric"].isin(design.metrics)
+        & scores["seed"].isin(design.seeds)
+    ]
+    parts = []
+    for label, sessions in design.budgets.items():
+        wanted = scores["subject"].map(sessions)
+        parts.append(scores[scores["sessions"] == wanted].assign(budget=label))
+    return pd.concat(parts, ignore_index=True)
+
+
+def pool_chances(scores: pd.DataFrame, design: Design, registry: dict[str, dict], pool: int) -> dict[str, float]:
+    """Chance levels that the registry gives as `1/pool`: mean over subjects of 1 / min(pool, test images)."""
+    chances = {}
+    for name in design.metrics:
+        n_images = scores[scores["metric"] == name].groupby("subject")["nsd_id"].nunique()
+        if registry[name]["chance"] == "1/pool" and len(n_images):
+            chances[name] = float((1 / n_images.clip(upper=pool)).mean())
+    return chances
+
+
+def intervals(scores: pd.DataFrame, by: list[str], design: Design, confidence: float | None = None) -> pd.DataFrame:
+    """`stats.summarise` with the study's settings, indexed by `by`. confidence: the study's, if not given."""
+    confidence = confidence or design.confidence
+    found = summarise(scores, by=by, resamples=design.resamples, confidence=confidence, seed=BOOTSTRAP_SEED)
+    return found.set_index(by)
+
+
+def _complete(labelled: pd.DataFrame, design: Design, keys: list[str]) -> pd.Series:
+    """Whether every image of every subject and seed is there, per group of `keys` (index) that has any row.
+
+    The images a subject must have are those any method was scored on.
+    """
+    n_images = labelled.groupby(["subject", "metric"])["nsd_id"].nunique()
+    cells = labelled.groupby([*keys, *([] if "subject" in keys else ["subject"]), "seed"])["value"]
+    table = cells.agg(rows="size", defined="count").reset_index()
+    table["wanted"] = n_images.loc[list(zip(table["subject"], table["metric"], strict=True))].to_numpy()
+    table["whole"] = (table["rows"] == table["wanted"]) & (table["defined"] > 0)
+    n_cells = len(design.seeds) * (1 if "subject" in keys else len(design.subjects))
+    return table.groupby(keys)["whole"].sum() == n_cells
+
+
+def estimates(scores: pd.DataFrame, design: Design, by_subject: bool = False) -> pd.DataFrame:
+    """One row for every budget, method, metric (and subject) of the design, present in Scores or not.
+
+    Columns: budget, method, [subject,] metric, sessions (text), mean, low, high, n_images, n_subjects, n_seeds.
+    A cell that lacks an image, a subject or a seed has mean, low and high NaN: its mean would not be comparable.
+    """
+    subjects = {"subject": design.subjects} if by_subject else {}
+    index = {"budget": list(design.budgets), "method": list(design.methods), **subjects, "metric": list(design.metrics)}
+    keys = list(index)
+    labelled = at_budgets(scores, design)
+    table = pd.DataFrame(index=pd.MultiIndex.from_product(index.values(), names=keys))
+    columns = ["mean", "low", "high", "n_images", "n_subjects", "n_seeds"]
+    if labelled.empty:
+        table[columns[:3]], table[columns[3:]] = float("nan"), 0
+    else:
+        table = table.join(intervals(labelled, keys, design)[columns])
+        whole = _complete(labelled, design, keys).reindex(table.index, fill_value=False)
+        table.loc[~whole, ["mean", "low", "high"]] = float("nan")
+        table[columns[3:]] = table[columns[3:]].fillna(0).astype(int)
+    table = table.reset_index()
+    if by_subject:
+        sessions = [str(design.budgets[b][s]) for b, s in zip(table["budget"], table["subject"], strict=True)]
+    else:
+        sessions = [design.sessions_text(b) for b in table["budget"]]
+    table.insert(len(keys), "sessions", sessions)
+    return table

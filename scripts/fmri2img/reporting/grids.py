@@ -1,0 +1,156 @@
+"""Pictures: stimuli beside their reconstructions, for images picked by their rank and never by hand."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.errors import UserError
+from fmri2img.reporting.design import Design, matching
+from fmri2img.reporting.estimates import at_budgets
+from fmri2img.reporting.style import MUTED, look
+
+TILE = 144  # pixels of one image
+GUTTER = 8  # pixels between images; groups of images stand three gutters apart
+INCHES_PER_TILE = 0.92
+
+
+def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
+    """Test images of a subject, best first, by the first decoder trained on the longest budget.
+
+    rank_by: patterns of metrics; an image counts with its mean over them and over seeds (ties: lower nsd_id first).
+    Returns the mean scores indexed by nsd_id. Raises UserError when the study has no such metric or score.
+    """
+    metrics = [name for name in matching(design.metrics, rank_by) if design.metrics[name]["higher_is_better"]]
+    if not metrics or not design.decoders:
+        raise UserError(f"config/figures.yaml: key 'rank_by': no metric of study {design.study} matches {rank_by}")
+    at_budget = at_budgets(scores, design)
+    rows = at_budget[
+        (at_budget["subject"] == subject)
+        & (at_budget["budget"] == design.longest_budget)
+        & (at_budget["method"] == design.decoders[0])
+        & at_budget["metric"].isin(metrics)
+    ]
+    if rows["value"].notna().sum() == 0:
+        raise UserError(f"scores of {design.decoders[0]}, {subject}: no values of {', '.join(metrics)}; rerun evaluate")
+    means = rows.groupby("nsd_id")["value"].mean().dropna()
+    return means.sort_index().sort_values(ascending=False, kind="stable")
+
+
+def at_ranks(ranked: pd.Series, ranks: list[float]) -> np.ndarray:
+    """nsd_id of the images at fractions of the ranking: 0 the best, 1 the worst. int64 (ranks,)."""
+    places = np.rint(np.asarray(ranks) * (len(ranked) - 1)).astype(int)
+    return ranked.index.to_numpy(np.int64)[places]
+
+
+def rank_name(rank: float) -> str:
+    """How a row of the grid is called."""
+    return {0.0: "best", 0.5: "median", 1.0: "worst"}.get(rank, f"best {100 * rank:g} %")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images that go together, one for each picked stimulus.
+
+    group, label: e.g. method and budget. images: uint8 (picked, height, width, 3).
+    """
+
+    group: str
+    label: str
+    images: np.ndarray
+
+
+def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, ids: np.ndarray) -> list[Strip]:
+    """The stimuli `ids`, then their reconstructions by every method and budget that has images (first seed).
+
+    predictions: (method, subject, sessions, seed) -> path of its Prediction.
+    """
+    found = [Strip("", "stimulus", stimuli.images[stimuli.rows(ids)])]
+    for method, entry in design.methods.items():
+        for budget in sorted(design.budgets, key=lambda label: design.budgets[label][subject]):
+            sessions = design.budgets[budget][subject]
+            path = predictions.get((method, subject, sessions, design.seeds[0]))
+            if path is None:
+                continue
+            prediction = Prediction.open(path)
+            if prediction.images is None:
+                continue
+            rows = np.searchsorted(prediction.ids, ids)
+            if (rows == len(prediction.ids)).any() or (prediction.ids[rows] != ids).any():
+                raise UserError(f"{path}: lacks some test images that were scored; rerun the reconstruction")
+            found.append(Strip(entry["title"], sessions_label(sessions), prediction.images[rows]))
+    return found
+
+
+def sessions_label(sessions: int) -> str:
+    return f"{sessions} session{'' if sessions == 1 else 's'}"
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.LANCZOS))
+
+
+def _offsets(groups: list[str]) -> list[int]:
+    """Pixel offset of each strip; a new group starts after a wider gap. The last entry is the total length."""
+    offsets, position = [], 0
+    for number, group in enumerate(groups):
+        if number:
+            position += GUTTER * (3 if group != groups[number - 1] else 1)
+        offsets.append(position)
+        position += TILE
+    return [*offsets, position]
+
+
+def _canvas(images: list[np.ndarray], down: list[int], across: list[int]) -> np.ndarray:
+    """Tiles on white. images: rows of images, each row (across, height, width, 3); down, across: `_offsets`."""
+    canvas = np.full((down[-1], across[-1], 3), 255, np.uint8)
+    for top, row in zip(down, images, strict=False):
+        for left, image in zip(across, row, strict=False):
+            canvas[top : top + TILE, left : left + TILE] = _tile(image)
+    return canvas
+
+
+def _picture(canvas: np.ndarray, left: float, top: float):
+    """A figure that shows `canvas` pixel by pixel, with `left` and `top` inches for labels. Returns figure, axes."""
+    import matplotlib.pyplot as plt
+
+    scale = INCHES_PER_TILE / TILE
+    width, height = canvas.shape[1] * scale, canvas.shape[0] * scale
+    figure = plt.figure(figsize=(left + width + 0.1, top + height + 0.1))
+    total_width, total_height = figure.get_size_inches()
+    axes = figure.add_axes((left / total_width, 0.1 / total_height, width / total_width, height / total_height))
+    axes.imshow(canvas, interpolation="none")
+    axes.set_autoscale_on(False)
+    axes.set_axis_off()
+    return figure, axes
+
+
+def grid(picked: list[Strip], row_labels: list[str]):
+    """Rows: stimuli; columns: the stimulus, then each method at each budget (training sessions above the column)."""
+    across, down = _offsets([strip.group for strip in picked]), _offsets([""] * len(row_labels))
+    rows = [[strip.images[number] for strip in picked] for number in range(len(row_labels))]
+    with look():
+        figure, axes = _picture(_canvas(rows, down, across), left=0.85, top=0.75)
+        for left, strip in zip(across, picked, strict=False):
+            axes.text(left + TILE / 2, -10, strip.label, ha="center", va="bottom", fontsize=8.5)
+        for group in dict.fromkeys(strip.group for strip in picked if strip.group):
+            starts = [left for left, strip in zip(across, picked, strict=False) if strip.group == group]
+            ends = starts[0], starts[-1] + TILE
+            axes.plot(ends, [-46, -46], color=MUTED, linewidth=0.8, clip_on=False)
+            axes.text(sum(ends) / 2, -54, group, ha="center", va="bottom", fontsize=9.5, weight="bold")
+        for top, label in zip(down, row_labels, strict=False):
+            axes.text(-14, top + TILE / 2, label, ha="right", va="center", fontsize=8.5)
+    return figure
+
+
+def banner(picked: list[Strip]):
+    """Stimuli above their reconstructions, one row a strip."""
+    across, down = _offsets([""] * len(picked[0].images)), _offsets([strip.group for strip in picked])
+    with look():
+        figure, axes = _picture(_canvas([strip.images for strip in picked], down, across), left=1.2, top=0.1)
+        for top, strip in zip(down, picked, strict=False):
+            axes.text(-18, top + TILE / 2, strip.label, ha="right", va="center", fontsize=11)
+    return figure

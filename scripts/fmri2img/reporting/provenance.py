@@ -1,0 +1,115 @@
+"""Provenance: what was run, on which images, with which versions; and what each method discloses about itself."""
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.prediction import DISCLOSURE, Prediction
+from fmri2img.artifacts.splits import Split
+from fmri2img.errors import UserError
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.tables import Cell, Column, Row, Table
+
+
+def locked_versions(lock: str | Path, direct: str | Path) -> dict[str, str]:
+    """Versions of the packages named in `direct` (requirements.in) as pinned in `lock` (requirements.lock)."""
+    names = []
+    for line in Path(direct).read_text(encoding="utf-8").splitlines():
+        requirement = line.split("#")[0].strip()
+        if requirement:
+            names.append(_normalise(requirement))
+    pins = {}
+    for line in Path(lock).read_text(encoding="utf-8").splitlines():
+        if "==" in line and not line.startswith((" ", "#")):
+            name, version = line.split("==", 1)
+            pins[_normalise(name)] = version.split()[0].rstrip("\\; ")
+    return {name: pins[name] for name in sorted(names) if name in pins}
+
+
+def _normalise(requirement: str) -> str:
+    name = "".join(character if character.isalnum() or character in "._-" else " " for character in requirement)
+    return name.split()[0].lower().replace("_", "-")
+
+
+def provenance(config: dict, design: Design, split: Split, versions: dict[str, str]) -> pd.DataFrame:
+    """One row a fact: section, item, value (text)."""
+    rows = [
+        ("study", "name", design.study),
+        ("study", "data", design.data),
+        ("study", "subjects", ", ".join(design.subjects)),
+        ("study", "training budgets", "; ".join(design.budget_title(budget) for budget in design.budgets)),
+        ("study", "methods", ", ".join(design.methods)),
+        ("study", "seeds", ", ".join(map(str, design.seeds))),
+        ("split", "name", split.name),
+        ("split", "description", split.description),
+        ("split", "held-out images", str(len(split.test_ids))),
+        ("split", "SHA-256 of held-out ids", split.sha256),
+        ("statistics", "bootstrap resamples", str(design.resamples)),
+        ("statistics", "confidence", f"{design.confidence:g}"),
+    ]
+    for section in ("betas", "generation", "retrieval", "evaluation"):
+        rows += [(section, key, str(value)) for key, value in config.get(section, {}).items()]
+    rows += [("networks", role, config[role]) for role in ("encoder", "autoencoder", "generator")]
+    rows += [("versions", name, version) for name, version in versions.items()]
+    return pd.DataFrame(rows, columns=["section", "item", "value"])
+
+
+def disclosures(predictions: list[str], design: Design, split: Split) -> pd.DataFrame:
+    """What the Predictions say of how they were made: method, then the keys of the disclosure record.
+
+    Values that differ between the predictions of a method are listed (numbers as a range). Raises UserError when a
+    prediction was made on another split than `split`.
+    """
+    records: dict[str, list[dict]] = {method: [] for method in design.methods}
+    for path in predictions:
+        metadata = Prediction.open(path).metadata
+        if metadata["split_sha256"] != split.sha256:
+            raise UserError(f"{path}: made on another split than {split.name}; delete it and rerun the reconstruction")
+        records[metadata["method"]].append(metadata["disclosure"])
+    table = [
+        {"method": method} | {key: _summary([record[key] for record in found]) for key in DISCLOSURE}
+        for method, found in records.items()
+        if found
+    ]
+    return pd.DataFrame(table, columns=["method", *DISCLOSURE])
+
+
+def _summary(values: list) -> str:
+    if all(isinstance(value, bool) for value in values):
+        return " / ".join(dict.fromkeys("yes" if value else "no" for value in values))
+    if all(isinstance(value, int) for value in values):
+        low, high = min(values), max(values)
+        return str(low) if low == high else f"{low}–{high}"
+    if all(isinstance(value, list) for value in values):
+        sizes = sorted({len(value) for value in values})
+        return " / ".join("the subject alone" if size == 1 else f"{size} subjects" for size in sizes)
+    return " / ".join(dict.fromkeys(map(str, values)))
+
+
+def provenance_table(facts: pd.DataFrame) -> Table:
+    rows, previous = [], None
+    for row in facts.itertuples():
+        new = row.section != previous
+        rows.append(Row([row.section if new else "", row.item], [Cell(row.value)], new and bool(rows)))
+        previous = row.section
+    note = (
+        "Versions are those of envs/requirements.lock. The whole configuration lies beside the tables, in config.yaml."
+    )
+    return Table("What was run", ["", ""], [Column("", "")], rows, note)
+
+
+def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
+    """Methods across, disclosures down: texts are long, methods are few."""
+    by_method = disclosed.set_index("method")
+    columns = [Column(design.methods[method]["title"], "") for method in by_method.index]
+    rows = [Row([key.replace("_", " ")], [Cell(value) for value in by_method[key]], False) for key in by_method.columns]
+    note = "As each Prediction declares it. Ranges span subjects and training budgets."
+    return Table("How the reconstructions were made", [""], columns, rows, note)
+
+
+def write_config(path: str | Path, config: dict) -> None:
+    """The configuration as it took effect, in the order of its keys."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -1,0 +1,126 @@
+"""The summary printed at the end of a run, made from the CSV tables alone."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fmri2img.errors import UserError
+from fmri2img.reporting.claims import verdicts
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+
+PLAIN_WIDTH = 100  # columns, where the output is not a terminal
+SECONDS_BUDGET, BYTES_BUDGET = 8 * 60, 4e9  # what the demo may take on two cores
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table of the report; raises UserError when it is not there."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run snakemake first")
+    return pd.read_csv(path, dtype={"budget": str, "sessions": str}, keep_default_na=True)
+
+
+def score_tables(cells: pd.DataFrame, design: Design) -> list[tuple[str, Table]]:
+    """Heading and table of each metric: methods down, budgets across; cells are mean [interval]."""
+    lookup = cells.set_index(["metric", "method", "budget"])
+    widest = max(len(entry["title"]) for entry in design.methods.values())
+
+    def empty_table() -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(width=widest + 2)
+        for _ in design.budgets:
+            table.add_column(width=22, no_wrap=True)
+        return table
+
+    header = empty_table()
+    header.add_row("", *(Text(design.budget_title(budget), style="bold") for budget in design.budgets))
+    tables = [("", header)]
+    for name, metric in design.metrics.items():
+        table = empty_table()
+        for method, entry in design.methods.items():
+            style = "dim" if entry["kind"] == "control" else ""
+            texts = [_cell_text(lookup, (name, method, budget), metric) for budget in design.budgets]
+            table.add_row(Text(f"  {entry['title']}", style=style), *texts)
+        unit = " in %" if is_proportion(metric) else ""
+        chance = "" if metric["chance"] is None else f", chance {number(metric['chance'], metric)}"
+        tables.append((f"{metric['title']}{unit} {arrow(metric)}{chance}", table))
+    return tables
+
+
+def _cell_text(lookup: pd.DataFrame, key: tuple, metric: dict) -> Text:
+    if key not in lookup.index or pd.isna(lookup.loc[key, "mean"]):
+        return Text(GAP)
+    mean, low, high = (number(lookup.loc[key, part], metric) for part in ("mean", "low", "high"))
+    return Text.assemble(mean, (f" [{low}, {high}]", "dim"))
+
+
+def claim_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
+    """A line with the verdict for each claim, then one with the findings for each of its methods and metrics."""
+    lines = []
+    for verdict in verdicts(tested).itertuples():
+        word, colour = ("yes", "bold green") if verdict.met else ("NO", "bold red")
+        lines.append(Text.assemble((f"{word:>4}", colour), f"  {verdict.claim} ({verdict.n_met} of {verdict.n_rows})"))
+        rows = tested[tested["claim"] == verdict.claim]
+        for (method, metric), found in rows.groupby(["method", "metric"], sort=False):
+            name = design.metrics[metric]["title"]
+            if rows["method"].nunique() > 1:
+                name = f"{design.methods[method]['title']}, {name}"
+            text = " | ".join(f"{row.finding}{'' if row.met else ' (not met)'}" for row in found.itertuples())
+            lines.append(Text(f"        {name}: {text}", style="dim" if found["met"].all() else "red"))
+    return lines
+
+
+def cost_line(seconds: float | None, peak_mb: float | None) -> str:
+    """Wall time and peak memory (MiB) against the demo's budgets."""
+
+    def verdict(value: float, budget: float) -> str:
+        return "within" if value <= budget else "OVER"
+
+    parts = []
+    if seconds is not None:
+        clock = f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+        parts.append(f"{clock}, {verdict(seconds, SECONDS_BUDGET)} the budget of {SECONDS_BUDGET // 60} min")
+    if peak_mb is not None:
+        peak, budget = peak_mb * 2**20, f"{BYTES_BUDGET / 1e9:g} GB"
+        parts.append(f"peak memory {peak / 1e9:.2f} GB, {verdict(peak, BYTES_BUDGET)} the budget of {budget}")
+    return "; ".join(parts)
+
+
+def print_summary(
+    results: Path, design: Design, seconds: float | None = None, peak_mb: float | None = None, console=None
+) -> None:
+    """Print the scores, the claims, the cost and where the report lies. Plain text where there is no terminal."""
+    if console is None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=PLAIN_WIDTH)
+    cells = pd.concat([read_csv(results / "tables" / f"main_{budget}.csv") for budget in design.budgets])
+    chances = cells.dropna(subset=["chance"]).drop_duplicates("metric").set_index("metric")["chance"]
+    design = design.with_chances(chances.to_dict())
+    tested = read_csv(results / "tables" / "claims.csv")
+    present = cells.dropna(subset=["mean"])
+    console.print()
+    console.print(Text(f"Study {design.study} ({design.data}), split {design.split}", style="bold"))
+    console.print(
+        f"Mean over {len(design.subjects)} subjects, {len(design.seeds)} seeds and "
+        f"{present['n_images'].max() if len(present) else 0} test images "
+        f"[{100 * design.confidence:g} % interval over images]",
+        markup=False,
+    )
+    for heading, table in score_tables(cells, design):
+        console.print(Text(heading, style="bold"))
+        console.print(table)
+    console.print()
+    console.print(Text("Is it as it should be?", style="bold"))
+    for line in claim_lines(tested, design):
+        console.print(line, soft_wrap=True)
+    console.print()
+    cost = cost_line(seconds, peak_mb)
+    if cost:
+        console.print(Text.assemble(("Cost    ", "bold"), cost))
+    report = results / "report.html"
+    where = str(report) if report.exists() else f"not written yet: snakemake --report {report}"
+    console.print(Text.assemble(("Report  ", "bold"), where), soft_wrap=True)
+    console.print(Text.assemble(("Tables  ", "bold"), str(results / "tables")), soft_wrap=True)

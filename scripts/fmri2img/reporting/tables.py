@@ -1,0 +1,184 @@
+"""Tables: estimates laid out as config/tables/*.yaml says, as tidy CSV, Markdown, LaTeX (booktabs) and HTML."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.errors import UserError
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, matching, number
+from fmri2img.reporting.templates import HTML, LATEX, MARKDOWN
+
+LAYOUT_KEYS = {"title", "rows", "methods", "metrics"}
+ROWS = (["method"], ["method", "subject"])
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$",
+    "–": "--", "—": "---", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """mean and interval as a reader sees them; a gap has no interval."""
+
+    mean: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.mean} {self.interval}".strip()
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    chance: str
+
+
+@dataclass(frozen=True)
+class Row:
+    heads: list[str]
+    cells: list[Cell]
+    rule_above: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to render: text only."""
+
+    title: str
+    heads: list[str]
+    columns: list[Column]
+    rows: list[Row]
+    note: str
+
+    def markdown(self) -> str:
+        return _environment(lambda text: str(text).replace("|", r"\|")).from_string(MARKDOWN).render(table=self)
+
+    def latex(self) -> str:
+        return _environment(escape_latex).from_string(LATEX).render(table=self)
+
+    def html(self) -> str:
+        return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(HTML).render(table=self)
+
+
+def _environment(escape) -> jinja2.Environment:
+    # LaTeX is full of braces, so its template marks values with << >>.
+    environment = jinja2.Environment(
+        variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=escape, comment_start_string="<#",
+        comment_end_string="#>",
+    )  # fmt: skip
+    return environment
+
+
+def escape_latex(text) -> str:
+    """Text as LaTeX prints it literally, arrows and dashes included."""
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in str(text))
+    # A bracket at the start of a row would be taken for the optional argument of the \\\\ before it.
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
+
+
+def read_layout(path: str | Path) -> dict:
+    """Read a layout of config/tables. Raises UserError naming the key that is unknown, missing or wrong."""
+    layout = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for key in sorted(LAYOUT_KEYS ^ set(layout)):
+        known = ", ".join(sorted(LAYOUT_KEYS))
+        raise UserError(f"{path}: key '{key}' is {'missing' if key in LAYOUT_KEYS else 'unknown'}; keys: {known}")
+    if layout["rows"] not in ROWS:
+        raise UserError(f"{path}: key 'rows': {layout['rows']}; use [method] or [method, subject]")
+    return layout
+
+
+def note(cells: pd.DataFrame, design: Design) -> str:
+    """Where numbers come from: split, images, subjects, seeds, intervals, real or simulated data."""
+    present = cells.dropna(subset=["mean"])
+
+    def count(column: str, noun: str) -> str:
+        low, high = (present[column].min(), present[column].max()) if len(present) else (0, 0)
+        return f"{low if low == high else f'{low}–{high}'} {noun}{'' if high == 1 else 's'}"
+
+    text = (
+        f"Mean [{100 * design.confidence:g} % interval, {design.resamples} bootstrap resamples of the images]. "
+        f"Split {design.split}; {count('n_images', 'test image')}, {count('n_subjects', 'subject')}, "
+        f"{count('n_seeds', 'seed')}. {design.data[0].upper()}{design.data[1:]}."
+    )
+    return text + (f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else "")
+
+
+def column(metric: dict) -> Column:
+    """Header of a metric: its title with the direction of better values, its unit, and its chance level."""
+    unit = " (%)" if is_proportion(metric) else ""
+    chance = metric["chance"]
+    return Column(f"{metric['title']}{unit} {arrow(metric)}", "" if chance is None else number(chance, metric))
+
+
+def lay_out(layout: dict, cells: pd.DataFrame, design: Design, budget: str) -> Table:
+    """One table of a layout.
+
+    cells: `estimates(...)`, by subject when the layout's rows ask for subjects.
+    """
+    methods, metrics = matching(design.methods, layout["methods"]), matching(design.metrics, layout["metrics"])
+    cells = cells[(cells["budget"] == budget) & cells["method"].isin(methods) & cells["metric"].isin(metrics)]
+    keys = layout["rows"]
+    lookup = cells.set_index([*keys, "metric"])
+    row_keys = [(m,) for m in methods] if keys == ["method"] else [(m, s) for m in methods for s in design.subjects]
+    rows, previous = [], None
+    for key in row_keys:
+        kind = design.methods[key[0]]["kind"]
+        new_method = previous is not None and previous[0] != key[0]
+        new_kind = new_method and design.methods[previous[0]]["kind"] != kind
+        title = design.methods[key[0]]["title"]
+        heads = [title] if len(key) == 1 else ["" if previous and not new_method else title, key[1]]
+        values = [_cell(lookup.loc[(*key, metric)], design.metrics[metric]) for metric in metrics]
+        rows.append(Row(heads, values, new_kind or (new_method and len(key) > 1)))
+        previous = key
+    title = layout["title"].format(budget=design.budget_title(budget))
+    heads = [key.capitalize() for key in keys]
+    return Table(title, heads, [column(design.metrics[m]) for m in metrics], rows, note(cells, design))
+
+
+def _cell(row: pd.Series, metric: dict) -> Cell:
+    if row["mean"] != row["mean"]:
+        return Cell(GAP)
+    return Cell(number(row["mean"], metric), f"[{number(row['low'], metric)}, {number(row['high'], metric)}]")
+
+
+def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """One row a cell, unrounded: what the CSV files hold. Cells without a full set of scores are empty."""
+    if "subject" not in cells:
+        cells = cells.assign(subject="all")
+    cells = cells.assign(
+        study=design.study,
+        split=design.split,
+        data="simulated" if design.simulated else "nsd",
+        kind=cells["method"].map(lambda name: design.methods[name]["kind"]),
+        chance=cells["metric"].map(lambda name: design.metrics[name]["chance"]),
+        confidence=design.confidence,
+    )
+    columns = [
+        "study",
+        "data",
+        "split",
+        "method",
+        "kind",
+        "budget",
+        "sessions",
+        "subject",
+        "metric",
+        "mean",
+        "low",
+        "high",
+    ]
+    return cells[[*columns, "confidence", "chance", "n_images", "n_subjects", "n_seeds"]]
+
+
+def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:
+    """Write `stem`.csv (of tidy `cells`), .md, .tex and .html."""
+    texts = {".csv": cells.to_csv(index=False), ".md": table.markdown(), ".tex": table.latex(), ".html": table.html()}
+    for suffix, text in texts.items():
+        with atomic_file(f"{stem}{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,93 @@
+"""Text around the cells of a table, one Jinja template a format."""
+
+MARKDOWN = """\
+**<<table.title>>**
+
+|<% for head in table.heads %> <<head>> |<% endfor %><% for column in table.columns %> <<column.title>> |<% endfor %>
+
+|<% for head in table.heads %> :--- |<% endfor %><% for column in table.columns %> :--- |<% endfor %>
+
+<% for row in table.rows %>
+|<% for head in row.heads %> <<head>> |<% endfor %><% for cell in row.cells %> <<cell>> |<% endfor %>
+
+<% endfor %>
+|<% for head in table.heads %> <% if loop.first %>*chance*<% endif %> |<% endfor %>\
+<% for column in table.columns %> <% if column.chance %>*<<column.chance>>*<% endif %> |<% endfor %>
+
+
+<<table.note>>
+"""
+
+LATEX = r"""% Needs \usepackage{booktabs,graphicx}.
+\begin{table}
+\caption{<<table.title>>. <<table.note>>}
+\resizebox{\linewidth}{!}{%
+\begin{tabular}{<% for _ in table.heads %>l<% endfor %><% for _ in table.columns %>c<% endfor %>}
+\toprule
+<% for head in table.heads %><<head>><% if not loop.last %> & <% endif %><% endfor %>
+<% for column in table.columns %> & <<column.title>><% endfor %> \\
+<% for head in table.heads %><% if not loop.first %> & <% endif %><% endfor %>
+<% for column in table.columns %> & <% if column.chance %>chance <<column.chance>><% endif %><% endfor %> \\
+\midrule
+<% for row in table.rows %>
+<% if row.rule_above %>
+\midrule
+<% endif %>
+<% for head in row.heads %><<head>><% if not loop.last %> & <% endif %><% endfor %>
+<% for cell in row.cells %> & <<cell>><% endfor %> \\
+<% endfor %>
+\bottomrule
+\end{tabular}}
+\end{table}
+"""
+
+HTML = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ table.title }}</title>
+<style>
+body { font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1f2933; margin: 1.5rem; }
+table { border-collapse: collapse; border-top: 2px solid #1f2933; border-bottom: 2px solid #1f2933; }
+caption { text-align: left; font-weight: 600; font-size: 1.1rem; padding-bottom: .6rem; }
+th, td { padding: .4rem .9rem; text-align: left; white-space: nowrap; vertical-align: baseline; }
+thead th { border-bottom: 1px solid #1f2933; vertical-align: bottom; white-space: normal; min-width: 6.5rem; }
+tbody th { font-weight: 500; }
+.rule > * { border-top: 1px solid #9aa5b1; }
+small { color: #616e7c; font-size: .8rem; font-weight: 400; }
+td small { margin-left: .3rem; }
+thead small { display: block; }
+p { color: #52606d; font-size: .85rem; max-width: 60rem; }
+</style>
+</head>
+<body>
+<table>
+<caption>{{ table.title }}</caption>
+<thead>
+<tr>
+{% for head in table.heads %}
+<th scope="col">{{ head }}</th>
+{% endfor %}
+{% for column in table.columns %}
+<th scope="col">{{ column.title }}{% if column.chance %} <small>chance {{ column.chance }}</small>{% endif %}</th>
+{% endfor %}
+</tr>
+</thead>
+<tbody>
+{% for row in table.rows %}
+<tr{% if row.rule_above %} class="rule"{% endif %}>
+{% for head in row.heads %}
+<th scope="row">{{ head }}</th>
+{% endfor %}
+{% for cell in row.cells %}
+<td>{{ cell.mean }}{% if cell.interval %} <small>{{ cell.interval }}</small>{% endif %}</td>
+{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table>
+<p>{{ table.note }}</p>
+</body>
+</html>
+"""

@@ -1,0 +1,52 @@
+"""Score against training sessions, every subject on its own, grids of reconstructions, and the banner."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.job import start
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.figures import session_curves, subject_bars
+from fmri2img.reporting.grids import at_ranks, banner, grid, rank_name, ranking, strips
+from fmri2img.reporting.style import save_figure
+from fmri2img.study import Study
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main() -> None:
+    start(snakemake)
+    study = Study(snakemake.params.config)
+    scores = read_scores(snakemake.input.scores)
+    design = Design.of(study)
+    design = design.with_chances(
+        pool_chances(scores, design, study.registries["metrics"], study.config["retrieval"]["pool"])
+    )
+    folder = Path(snakemake.output.banner).parent
+    save_figure(session_curves(estimates(scores, design), design), folder / "sessions")
+    by_subject = estimates(scores, design, by_subject=True)
+    save_figure(subject_bars(scores, by_subject, design, design.longest_budget), folder / "subjects")
+
+    settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
+    stimuli = Stimuli.open(snakemake.input.stimuli)
+    keys = [tuple(wildcards.values()) for wildcards in study.predictions()]
+    predictions = dict(zip(keys, snakemake.input.predictions, strict=True))
+    for subject in design.subjects:
+        ranked = ranking(scores, design, subject, settings["rank_by"])
+        ranks = settings["grid"]["ranks"]
+        picked = strips(stimuli, predictions, design, subject, at_ranks(ranked, ranks))
+        save_figure(grid(picked, [rank_name(rank) for rank in ranks]), folder / f"grid_{subject}")
+        if subject == design.subjects[0]:
+            ids = at_ranks(ranked, np.linspace(0, 1, settings["banner"]["columns"]))
+            first = design.methods[design.decoders[0]]["title"]
+            shown = [s for s in strips(stimuli, predictions, design, subject, ids) if s.group in ("", first)]
+            save_figure(banner(shown), folder / "banner", formats=("png",))
+
+
+main()

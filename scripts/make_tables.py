@@ -1,0 +1,61 @@
+"""Tables of scores, claims, disclosures and provenance, and the configuration as it took effect."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.splits import Split
+from fmri2img.job import start
+from fmri2img.reporting.claims import claims_table, judge_claims
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.provenance import (
+    disclosure_table,
+    disclosures,
+    locked_versions,
+    provenance,
+    provenance_table,
+    write_config,
+)
+from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table
+from fmri2img.study import Study
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main() -> None:
+    start(snakemake)
+    study = Study(snakemake.params.config)
+    scores = read_scores(snakemake.input.scores)
+    design = Design.of(study)
+    design = design.with_chances(
+        pool_chances(scores, design, study.registries["metrics"], study.config["retrieval"]["pool"])
+    )
+    folder = Path(snakemake.output.config).parent / "tables"
+
+    overall = estimates(scores, design)
+    by_subject = estimates(scores, design, by_subject=True)
+    for path in map(Path, snakemake.input.layouts):
+        layout = read_layout(path)
+        cells = by_subject if "subject" in layout["rows"] else overall
+        for budget in design.budgets:
+            table = lay_out(layout, cells, design, budget)
+            write_table(folder / f"{path.stem}_{budget}", table, tidy(cells[cells["budget"] == budget], design))
+
+    claims = yaml.safe_load(Path(snakemake.input.claims).read_text(encoding="utf-8"))
+    judged = judge_claims(claims, scores, overall, design)
+    write_table(folder / "claims", claims_table(judged, design), judged)
+
+    split = Split.open(snakemake.input.split)
+    disclosed = disclosures(snakemake.input.predictions, design, split)
+    write_table(folder / "disclosures", disclosure_table(disclosed, design), disclosed)
+    versions = locked_versions(snakemake.input.lock, snakemake.input.requirements)
+    facts = provenance(study.config, design, split, versions)
+    write_table(folder / "provenance", provenance_table(facts), facts)
+    write_config(snakemake.output.config, study.config)
+
+
+main()

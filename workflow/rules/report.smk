@@ -1,0 +1,131 @@
+# Scores -> tables, figures and what the report shows of them.
+
+from os.path import relpath
+
+from fmri2img.study import REPOSITORY
+
+
+rule make_tables:
+    """Tables of scores at each budget, the claims, what methods disclose, and what was run."""
+    input:
+        scores=all_scores(),
+        predictions=all_predictions(),
+        split=f"<results>/splits/{config['split']}.json",
+        layouts=[relpath(REPOSITORY / f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
+        claims=relpath(REPOSITORY / "config/claims.yaml"),
+        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
+        requirements=relpath(REPOSITORY / "envs/requirements.in"),
+        lock=relpath(REPOSITORY / "envs/requirements.lock"),
+    output:
+        main=[
+            report(
+                f"<results>/tables/main_{budget}.html",
+                caption="../report/main_table.rst",
+                category="1 Scores",
+                labels={"content": "Table: all methods", "trained on": f"{budget} session(s)"},
+            )
+            for budget in config["sessions"]
+        ],
+        subjects=[
+            report(
+                f"<results>/tables/subjects_{budget}.html",
+                caption="../report/subjects_table.rst",
+                category="1 Scores",
+                labels={"content": "Table: each subject", "trained on": f"{budget} session(s)"},
+            )
+            for budget in config["sessions"]
+        ],
+        claims=report(
+            "<results>/tables/claims.html",
+            caption="../report/claims.rst",
+            category="1 Scores",
+            labels={"content": "Claims, met or not", "trained on": "every budget"},
+        ),
+        disclosures=report(
+            "<results>/tables/disclosures.html",
+            caption="../report/disclosures.rst",
+            category="3 Provenance",
+            labels={"content": "How the reconstructions were made"},
+        ),
+        provenance=report(
+            "<results>/tables/provenance.html",
+            caption="../report/provenance.rst",
+            category="3 Provenance",
+            labels={"content": "What was run"},
+        ),
+        plain=collect(
+            "<results>/tables/{table}.{suffix}",
+            table=[
+                *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
+                *("claims", "disclosures", "provenance"),
+            ],
+            suffix=["csv", "md", "tex"],
+        ),
+        config="<results>/config.yaml",
+    log:
+        "<logs>/make_tables.log",
+    benchmark:
+        "<benchmarks>/make_tables.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=study.config,
+        code=digest("artifacts", "stats", "reporting"),
+    script:
+        "../../scripts/make_tables.py"
+
+
+rule make_figures:
+    """Score against sessions, every subject on its own, grids of reconstructions, and the banner."""
+    input:
+        scores=all_scores(),
+        predictions=all_predictions(),
+        stimuli="<results>/stimuli",
+        settings=relpath(REPOSITORY / "config/figures.yaml"),
+        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
+    output:
+        sessions=report(
+            "<results>/figures/sessions.svg",
+            caption="../report/sessions.rst",
+            category="1 Scores",
+            labels={"content": "Figure: score against sessions", "trained on": "every budget"},
+        ),
+        subjects=report(
+            "<results>/figures/subjects.svg",
+            caption="../report/subjects.rst",
+            category="1 Scores",
+            labels={"content": "Figure: each subject", "trained on": "the longest budget"},
+        ),
+        grids=[
+            report(
+                f"<results>/figures/grid_{subject}.svg",
+                caption="../report/grid.rst",
+                category="2 Reconstructions",
+                labels={"subject": subject},
+            )
+            for subject in study.subjects
+        ],
+        plain=collect("<results>/figures/{figure}.png", figure=["sessions", "subjects"]),
+        grid_plain=collect("<results>/figures/grid_{subject}.png", subject=study.subjects),
+        banner="<results>/figures/banner.png",
+    log:
+        "<logs>/make_figures.log",
+    benchmark:
+        "<benchmarks>/make_figures.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=study.config,
+        code=digest("artifacts", "stats", "reporting"),
+    script:
+        "../../scripts/make_figures.py"
