@@ -1,0 +1,113 @@
+"""A session of betas inside a mask: which numbers come out, in which order, and what damage is reported."""
+
+import h5py
+import numpy as np
+import pytest
+from mask_session import mask_session
+from nsd_tree import DIMS, PER_SESSION, Tree, save_volume
+from prepared import responses
+
+from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
+from fmri2img.datasets.nsd_volumes import read_mask
+from fmri2img.errors import UserError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize("subject", DIMS)
+def test_every_number_of_the_mask_in_c_order_over_x_y_z(tree, subject, tmp_path):
+    general = tree.labels[subject]["nsdgeneral"]
+    expected = [
+        tree.betas[subject][PER_SESSION : 2 * PER_SESSION, x, y, z]
+        for x in range(general.shape[0])
+        for y in range(general.shape[1])
+        for z in range(general.shape[2])
+        if general[x, y, z] == 1
+    ]
+    output = tmp_path / "session02.npy"
+    mask_session(tree.betas_file(subject, 2), tree.roi(subject), tree.root / responses(subject), 2, output)
+    masked = np.load(output)
+    assert masked.dtype == np.int16
+    np.testing.assert_array_equal(masked, np.stack(expected, axis=1))
+
+
+def test_one_voxel_mask_and_contiguous_storage(tree):
+    mask = np.zeros(DIMS["subj01"], bool)
+    mask[6, 0, 4] = True
+    path = tree.betas_file("subj01", 1)
+    values = tree.betas["subj01"][:PER_SESSION]
+    with h5py.File(path, "w") as file:
+        file["betas"] = values.transpose(0, 3, 2, 1)
+    np.testing.assert_array_equal(read_masked_session(path, mask, PER_SESSION)[:, 0], values[:, 6, 0, 4])
+
+
+def test_trials_are_counted_by_session(tree):
+    assert count_trials(tree.root / responses("subj01")) == {1: 24, 2: 24, 3: 24}
+
+
+def rewrite(path, change):
+    with h5py.File(path) as file:
+        values = file["betas"][:]
+    with h5py.File(path, "w") as file:
+        change(file, values)
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+DAMAGE = {
+    "truncated": (truncate, "not a complete HDF5 file"),
+    "not HDF5": (lambda path: path.write_text("<Error>AccessDenied</Error>"), "not a complete HDF5 file"),
+    "missing": (lambda path: path.unlink(), "no such file"),
+    "no betas": (lambda path: rewrite(path, lambda f, v: f.update(beta=v)), "no dataset 'betas' .*beta"),
+    "float": (lambda path: rewrite(path, lambda f, v: f.update(betas=v / 300.0)), "float64, expected int16"),
+    "unsigned": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.astype("<u2"))), "uint16, expected int16"),
+    "transposed": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.transpose(0, 3, 2, 1))), "do not match"),
+    "trials last": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.transpose(3, 2, 1, 0))), "do not match"),
+    "one trial less": (lambda path: rewrite(path, lambda f, v: f.update(betas=v[1:])), "23 trials, but .* lists 24"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_session_is_reported_by_name_and_leaves_no_file(tree, damage, tmp_path):
+    spoil, message = DAMAGE[damage]
+    path, output = tree.betas_file("subj01", 1), tmp_path / "out" / "session01.npy"
+    spoil(path)
+    with pytest.raises(UserError, match=message) as error:
+        mask_session(path, tree.roi("subj01"), tree.root / responses("subj01"), 1, output)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert not output.exists() and not list(tmp_path.glob("out/.*"))
+
+
+def test_data_cut_off_behind_an_intact_header(tree):
+    # A download that stopped where the index of chunks was whole: HDF5 sees it only by the length of the file.
+    path, n = tree.betas_file("subj01", 1), PER_SESSION
+    mask = read_mask(tree.roi("subj01"))
+    content = path.read_bytes()
+    for size in (len(content) - 1, len(content) - 48 * 5, len(content) // 2, 100, 0):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match="not a complete HDF5 file"):
+            read_masked_session(path, mask, n)
+
+
+def test_mask_of_another_subject(tree):
+    with pytest.raises(UserError, match="do not match the mask"):
+        read_masked_session(tree.betas_file("subj01", 1), read_mask(tree.roi("subj02")), PER_SESSION)
+
+
+def test_session_that_responses_do_not_list(tree, tmp_path):
+    with pytest.raises(UserError, match="lists no trial of session 4"):
+        mask_session(
+            tree.betas_file("subj01", 3), tree.roi("subj01"), tree.root / responses("subj01"), 4, tmp_path / "o.npy"
+        )
+
+
+def test_empty_mask(tree):
+    save_volume(tree.roi("subj01"), np.where(tree.labels["subj01"]["nsdgeneral"] == 1, 0, -1).astype(np.int16))
+    with pytest.raises(UserError, match="no voxel has a label above 0"):
+        read_mask(tree.roi("subj01"))

@@ -1,0 +1,129 @@
+"""Trials: the right image and behaviour for each, and every disagreement between the three sources reported."""
+
+import numpy as np
+import pytest
+from nsd_tree import MISSED, PER_SESSION, RUN_TRIALS, SESSIONS, Tree, edit_cell
+from prepared import DESIGN, STIMULUS_INFO, responses
+
+from fmri2img.datasets.nsd_design import read_design, read_trials
+from fmri2img.errors import UserError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def trials_of(tree, subject):
+    files = (tree.root / key for key in (responses(subject), DESIGN, STIMULUS_INFO))
+    return read_trials(*files, subject)
+
+
+@pytest.mark.parametrize("subject", SESSIONS)
+def test_each_trial_has_its_image_session_run_and_repeat(tree, subject):
+    trials, ids = trials_of(tree, subject), tree.ids(subject)
+    np.testing.assert_array_equal(trials["trial"], np.arange(SESSIONS[subject] * PER_SESSION))
+    np.testing.assert_array_equal(trials["nsd_id"], ids)
+    np.testing.assert_array_equal(trials["session"], np.repeat(np.arange(SESSIONS[subject]) + 1, PER_SESSION))
+    np.testing.assert_array_equal(trials["run"][:PER_SESSION], np.repeat(np.arange(12) + 1, RUN_TRIALS))
+    assert trials["repeat"].tolist() == [(ids[:t] == ids[t]).sum() for t in range(len(ids))]
+    assert set(trials.loc[trials["shared"], "nsd_id"]) == set(tree.shared) & set(ids)
+
+
+def test_behaviour_of_a_lost_run_is_missing_and_the_rest_is_kept(tree):
+    trials = trials_of(tree, MISSED[0])
+    lost = ((trials["session"] == MISSED[1]) & (trials["run"] == MISSED[2])).to_numpy()
+    assert lost.sum() == RUN_TRIALS[MISSED[2] - 1]
+    for column in ("is_correct", "response_time_ms"):
+        np.testing.assert_array_equal(trials[column].isna(), lost)
+    assert trials["response_time_ms"][0] == 700.25
+    np.testing.assert_array_equal(trials["is_old"], trials["repeat"] > 0)
+
+
+def test_design_is_whole_numbers_from_zero(tree):
+    design = read_design(tree.root / DESIGN)
+    np.testing.assert_array_equal(design.order, tree.order)
+    np.testing.assert_array_equal(design.images, tree.images)
+    np.testing.assert_array_equal(design.shared, tree.shared)
+    assert design.session_trials.tolist() == [PER_SESSION] * 3
+    assert {array.dtype for array in vars(design).values()} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("column", ["73KID", "10KID"])
+def test_one_wrong_cell_of_the_responses_is_found(tree, column):
+    path, right = tree.root / responses("subj01"), {"73KID": tree.ids("subj01")[30], "10KID": tree.order[30]}
+    edit_cell(path, 30, column, right[column] + 2)
+    with pytest.raises(UserError, match="trial 31 has .*nsd_expdesign.mat says") as error:
+        trials_of(tree, "subj01")
+    assert str(error.value).startswith(str(path))
+
+
+def test_one_wrong_cell_of_the_csv_is_found(tree):
+    image = int(tree.ids("subj02")[0])
+    edit_cell(tree.root / STIMULUS_INFO, image, "subject2_rep0", 0)
+    with pytest.raises(UserError, match=rf"trial 1 has nsd_id {image}, but .*merged.csv says -1"):
+        trials_of(tree, "subj02")
+    trials_of(tree, "subj01")
+
+
+def test_swapped_presentations_in_the_csv_are_found(tree):
+    image = int(tree.ids("subj01")[0])
+    trials = np.flatnonzero(tree.ids("subj01") == image) + 1
+    edit_cell(tree.root / STIMULUS_INFO, image, "subject1_rep0", trials[1])
+    edit_cell(tree.root / STIMULUS_INFO, image, "subject1_rep1", trials[0])
+    with pytest.raises(UserError, match="trial 1 has repeat 0, but .*merged.csv says 1"):
+        trials_of(tree, "subj01")
+
+
+def test_responses_of_another_subject_are_found(tree):
+    with pytest.raises(UserError, match="differ"):
+        read_trials(*(tree.root / key for key in (responses("subj01"), DESIGN, STIMULUS_INFO)), "subj02")
+
+
+def without_first_trial(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+
+
+def shuffled_lines(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[5], *lines[1:5], *lines[6:]]) + "\n")
+
+
+def without_session_two(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if line.split("\t")[1] != "2") + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_first_trial, "differ"),
+        (shuffled_lines, "not in the order"),
+        (without_session_two, "some are missing"),
+        (lambda path: path.write_text("SUBJECT\tSESSION\n1\t1\n"), "not a responses.tsv"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+)
+def test_damaged_responses(tree, spoil, message):
+    path = tree.root / responses("subj01")
+    spoil(path)
+    with pytest.raises(UserError, match=message) as error:
+        trials_of(tree, "subj01")
+    assert str(error.value).startswith(str(path))
+
+
+def test_damaged_design(tree):
+    path = tree.root / DESIGN
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="not a complete MATLAB file"):
+        read_design(path)
+
+
+def test_more_trials_than_planned(tree):
+    path = tree.root / responses("subj01")
+    last = path.read_text().splitlines()[-1].split("\t")
+    with open(path, "a") as handle:
+        handle.write("\t".join([last[0], "4", *last[2:]]) + "\n")
+    with pytest.raises(UserError, match="plans 72 trials for 2 subjects, but .* holds 73"):
+        trials_of(tree, "subj01")
