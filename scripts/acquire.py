@@ -1,0 +1,36 @@
+"""Download or link one file of the dataset's tree: rules acquire, acquire_betas and acquire_annotations.
+
+Called from `shell:` and not as `script:`, for Snakemake runs a `script:` rule again, and first deletes its outputs, as
+soon as the script is newer than they are; a new checkout would then download the whole dataset again. By hand:
+
+    python scripts/acquire.py --root data/nsd --source '{"terms_accepted": true}' KEY
+"""
+
+import argparse
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+from fmri2img import job
+from fmri2img.datasets.acquisition import Source, acquire, acquire_annotations
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", required=True, help="folder of the dataset's tree")
+    parser.add_argument("--source", required=True, type=json.loads, help="dataset.nsd of the configuration, as JSON")
+    parser.add_argument("--log", default=os.devnull)
+    parser.add_argument("key", nargs="?", help="file below the root; COCO's annotation files when left out")
+    arguments = parser.parse_args()
+    terminal = sys.stderr
+    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire"))
+    source = Source(**arguments.source)
+    if arguments.key:
+        acquire(arguments.key, arguments.root, source, terminal)
+    else:
+        acquire_annotations(arguments.root, source, terminal)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What was downloaded, one small JSON per object: size, ETag and SHA-256, recorded first and checked ever after.
+
+The record of `<key>` is `<root>/.lock/<key>.json`. One file per object, so that jobs which run side by side never write
+the same one; it outlives the object, which may be deleted and downloaded again.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fmri2img.datasets.remote import Version
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class Record:
+    """Lock of one object. modified: time of last change of the downloaded file, whole seconds since 1970."""
+
+    source: str
+    size: int
+    etag: str
+    sha256: str
+    modified: int
+
+
+def record_path(root: Path, key: str) -> Path:
+    return Path(root) / ".lock" / f"{key}.json"
+
+
+def read(root: Path, key: str) -> Record | None:
+    """The lock of `key`, or None before its first download. Raises UserError when the file is not a lock."""
+    path = record_path(root, key)
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a readable lock ({error}); delete it to record {key} anew") from error
+
+
+def write(root: Path, key: str, record: Record) -> None:
+    path = record_path(root, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def check_version(root: Path, key: str, version: Version) -> None:
+    """Raise UserError when the server's object is not the one that was recorded."""
+    record = read(root, key)
+    if record is not None and (record.etag, record.size) != (version.etag, version.size):
+        raise UserError(
+            f"{key}: the object on the server has changed: recorded ETag {record.etag}, {record.size} bytes; now ETag "
+            f"{version.etag}, {version.size} bytes; to accept the new one delete {record_path(root, key)}"
+        )
+
+
+def verify(root: Path, key: str) -> Record:
+    """Compare a file of the tree with its lock, byte for byte by SHA-256; return the lock.
+
+    Raises UserError when the file or its lock is missing, or when size or content differ.
+    """
+    path, record = Path(root) / key, read(root, key)
+    if record is None:
+        raise UserError(f"{path}: no record of its download in {record_path(root, key)}; nothing to verify it against")
+    if not path.is_file():
+        raise UserError(f"{path}: recorded in the lock but not there; run the workflow again to download it")
+    if path.stat().st_size != record.size or sha256(path) != record.sha256:
+        raise UserError(f"{path}: differs from what was downloaded (damaged or edited); delete it to download it again")
+    return record
+
+
+def is_own(root: Path, key: str) -> bool:
+    """Whether the file at `key` is the very one that was downloaded, as told by its size and time of change."""
+    path, record = Path(root) / key, read(root, key)
+    found = path.stat()
+    return record is not None and (found.st_size, int(found.st_mtime)) == (record.size, record.modified)
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,216 @@
+"""Download one object to a `.part` file: several byte ranges at once, written in order, resumed where they stopped.
+
+The `.part` file is always a gapless beginning of the object, so its size is all there is to know about progress; the
+side file `.part.json` says of which version. Ranges are fetched side by side into memory and appended in order.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from fmri2img.datasets.progress import Progress
+from fmri2img.datasets.remote import S3Object, Transient, Version, WebObject
+from fmri2img.errors import UserError
+
+CONNECTIONS = 4
+RANGE_BYTES = 8 * 2**20  # CONNECTIONS + 1 of them are in memory
+ATTEMPTS = 8  # without any progress; with BACKOFF_S they span about two minutes
+BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
+SPARE_BYTES = 64 * 2**20  # left free on the disk
+
+
+class Digest:
+    """SHA-256 of an object's bytes, and the ETag that S3 would give them (None when that cannot be known)."""
+
+    def __init__(self, version: Version) -> None:
+        self.sha256 = hashlib.sha256()
+        self.version = version
+        self.md5_part_bytes = version.md5_part_bytes
+        self.md5, self.filled, self.parts = self._new_md5(), 0, []
+
+    @staticmethod
+    def _new_md5():
+        return hashlib.md5(usedforsecurity=False)
+
+    def update(self, block: bytes | memoryview) -> None:
+        # Both release the interpreter lock, so the two hashes run side by side.
+        md5 = threading.Thread(target=self._update_md5, args=(block,))
+        md5.start()
+        self.sha256.update(block)
+        md5.join()
+
+    def _update_md5(self, block: bytes | memoryview) -> None:
+        if self.md5_part_bytes is None:
+            return
+        while self.md5_part_bytes and self.filled + len(block) >= self.md5_part_bytes:
+            head = self.md5_part_bytes - self.filled
+            self.md5.update(block[:head])
+            self.parts.append(self.md5.digest())
+            self.md5, self.filled, block = self._new_md5(), 0, block[head:]
+        self.md5.update(block)
+        self.filled += len(block)
+
+    def etag(self) -> str | None:
+        if self.md5_part_bytes is None:
+            return None
+        if self.md5_part_bytes == 0:
+            return self.md5.hexdigest()
+        parts = self.parts + ([self.md5.digest()] if self.filled else [])
+        return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+    def check(self) -> bool:
+        """Whether the bytes are those that the server's ETag was made from, as far as it can tell."""
+        return self.etag() in (None, self.version.etag)
+
+
+def side_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    side_file(part).unlink(missing_ok=True)
+
+
+def resumable_bytes(part: Path, remote: S3Object | WebObject, version: Version) -> int:
+    """Size of what a stopped download of this very version left behind, else 0 and nothing is left of it."""
+    try:
+        begun = json.loads(side_file(part).read_text(encoding="utf-8"))
+        size = part.stat().st_size
+    except (FileNotFoundError, ValueError):
+        size, begun = 0, None
+    if begun == _identity(remote, version) and size <= version.size:
+        return size
+    discard(part)
+    return 0
+
+
+def _identity(remote: S3Object | WebObject, version: Version) -> dict:
+    return {"source": remote.name, "etag": version.etag, "size": version.size}
+
+
+def check_space(part: Path, needed: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if needed + SPARE_BYTES > free:
+        raise UserError(
+            f"{part.with_suffix('')}: needs {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free on its disk; free "
+            "some space or point dataset.root to another disk"
+        )
+
+
+def retrying(request: Callable, wait: Callable[[float], object] = time.sleep, progress: Callable[[], int] = lambda: 0):
+    """Result of `request()`, tried again after each Transient failure with exponential back-off and jitter.
+
+    Raises UserError after ATTEMPTS failures in a row; a failure after which `progress()` has grown begins a new row.
+    """
+    failures, reached = 0, progress()
+    while True:
+        try:
+            return request()
+        except Transient as error:
+            failures = 1 if progress() > reached else failures + 1
+            reached = progress()
+            if failures == ATTEMPTS:
+                raise UserError(
+                    f"{error}; given up after {ATTEMPTS} attempts in a row; run again to go on where it stopped"
+                ) from error
+            pause = random.uniform(0.5, 1) * min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (failures - 1))
+            print(f"{error}; trying again in {pause:.1f} s", flush=True)
+            wait(pause)
+
+
+def download(remote: S3Object | WebObject, version: Version, part: Path, progress: Progress) -> Digest:
+    """Bring `part` to the full size of `version`, resuming what lies there; return the digest of all its bytes.
+
+    The caller renames `part` when it is satisfied. Raises UserError when the server refuses, stays away or the disk
+    fills up, remote.Changed when the object changes under way; what has arrived is kept.
+    """
+    done = resumable_bytes(part, remote, version)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    check_space(part, version.size - done)
+    digest = Digest(version)
+    with full_disk(part):
+        side_file(part).write_text(json.dumps(_identity(remote, version)), encoding="utf-8")
+        with open(part, "r+b" if done else "wb", buffering=0) as file:
+            while done and (block := file.read(RANGE_BYTES)):
+                digest.update(block)
+            if done:
+                print(f"{part.name}: resuming after {done / 1e6:.1f} MB of {version.size / 1e6:.1f} MB", flush=True)
+                progress.resume(done)
+
+            def keep(block: memoryview) -> None:
+                rest = block
+                while rest:
+                    rest = rest[file.write(rest) :]
+                digest.update(block)
+                progress.advance(len(block))
+
+            _fetch(remote, version, range(done, version.size, RANGE_BYTES), keep)
+            os.fsync(file.fileno())
+    return digest
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Turn the operating system's "no space left" into a UserError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"{path}: the disk is full; free some space or point dataset.root to another disk, then run again"
+            ) from error
+        raise
+
+
+def _fetch(remote, version: Version, starts: range, keep: Callable[[memoryview], None]) -> None:
+    """Fetch the ranges on several connections and hand them to `keep` in order, one failed range's beginning too."""
+    stop = threading.Event()
+    pending: deque[Future] = deque()
+    upcoming = iter(starts)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        try:
+            while True:
+                while len(pending) <= CONNECTIONS and (start := next(upcoming, None)) is not None:
+                    end = min(start + starts.step, version.size)
+                    pending.append(pool.submit(_fetch_range, remote, version, start, end, stop))
+                if not pending:
+                    return
+                received, error = pending.popleft().result()
+                keep(memoryview(received))
+                if error is not None:
+                    raise error
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _fetch_range(remote, version: Version, start: int, end: int, stop: threading.Event):
+    """Bytes [start, end) and None, or those before a failure and the failure."""
+    received = bytearray()
+
+    def rest() -> None:
+        if stop.is_set():
+            return
+        for block in remote.read(start + len(received), end, version):
+            received.extend(block)
+            if stop.is_set():
+                return
+        if start + len(received) < end:
+            raise Transient(f"{remote.name}: the connection ended early")
+
+    try:
+        retrying(rest, stop.wait, lambda: len(received))
+    except Exception as error:
+        return received, error
+    return received, None

@@ -1,0 +1,82 @@
+# The real NSD: one job per file of its public bucket, and one for COCO's annotations.
+#
+# These rules call their script from `shell:` on purpose. Snakemake runs a `script:` rule again, and first deletes its
+# outputs, when the script is newer than they are: a fresh checkout would download everything again. For the same reason
+# nothing here is a parameter. A file that lies in the tree already is never made again.
+
+import json
+import os
+import sys
+
+from fmri2img.datasets import layout
+from fmri2img.datasets.acquisition import check_betas_are_own
+
+# Snakemake deletes temp() files after use even when it did not make them (tests/faults/test_own_betas.py).
+try:
+    check_betas_are_own(study.root)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+ACQUIRE = f"{workflow.current_basedir}/../../scripts/acquire.py"
+SOURCE = json.dumps(config["dataset"]["nsd"])
+# `python` is this one, also where its environment is not activated; a Conda environment goes before it.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
+
+rule acquire:
+    """A file that stays: design, behaviour, masks, noise ceilings, stimuli."""
+    output:
+        tree("{key}"),
+    log:
+        "<logs>/acquire/{key}.log",
+    wildcard_constraints:
+        key=r"nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
+    retries: 3
+    conda:
+        "../../envs/prepare.yaml"
+    threads: 1
+    resources:
+        downloads=1,
+        mem_mb=500,
+        runtime=720,
+    shell:
+        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q} {wildcards.key:q}"
+
+
+rule acquire_betas:
+    """One session's betas, about 1.1 GB, which go when they are masked."""
+    output:
+        temp(tree("{key}")),
+    log:
+        "<logs>/acquire/{key}.log",
+    wildcard_constraints:
+        key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
+    retries: 3
+    conda:
+        "../../envs/prepare.yaml"
+    threads: 1
+    resources:
+        downloads=1,
+        mem_mb=500,
+        runtime=240,
+    shell:
+        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q} {wildcards.key:q}"
+
+
+rule acquire_annotations:
+    """COCO's captions and object instances, all from one archive."""
+    output:
+        captions=[tree(key) for key in layout.COCO_CAPTIONS.values()],
+        instances=[tree(key) for key in layout.COCO_INSTANCES.values()],
+    log:
+        "<logs>/acquire/annotations.log",
+    retries: 3
+    conda:
+        "../../envs/prepare.yaml"
+    threads: 1
+    resources:
+        downloads=1,
+        mem_mb=500,
+        runtime=240,
+    shell:
+        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q}"
