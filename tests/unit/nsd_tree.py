@@ -84,14 +84,13 @@ class Tree:
                 split = "val2017" if image % 5 == 0 else "train2017"
                 # All 72 planned trials, done or not, of the two subjects; 1-based, 0 for never.
                 planned = []
-                for row in self.images:
-                    trials = np.flatnonzero(row[self.order] == image) + 1
+                for places in self.images:
+                    trials = np.flatnonzero(places[self.order] == image) + 1
                     planned += trials.tolist() if len(trials) else [0, 0, 0]
                 seen = [int(any(planned[3 * s : 3 * s + 3])) for s in range(2)]
-                table.writerow(
-                    [image, 1000 + 7 * image, split, "(0.0, 0.0, 0.125, 0.25)", 0.1, image, False, False]
-                    + [image in self.shared, *seen, *[0] * 6, *planned, *[0] * 18]
-                )
+                row = [image, 1000 + 7 * image, split, "(0.0, 0.0, 0.125, 0.25)", 0.1, image, False, False]
+                row += [image in self.shared, *seen, *[0] * 6, *planned, *[0] * 18]
+                table.writerow(row)
 
     def _stimuli(self, rng) -> None:
         self.pixels = rng.integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from make_splits import shared1000
-from mask_session import mask_session
 from nsd_tree import BETA_FOLDER, SESSIONS, Tree
-from prepare_recording import prepare_recording
-from prepare_stimuli import prepare_stimuli
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.datasets.checksums import by_key
 from fmri2img.datasets.nsd_design import read_design
+from make_splits import shared1000
+from mask_session import mask_session
+from prepare_recording import prepare_recording
+from prepare_stimuli import prepare_stimuli
 
 DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 STIMULUS_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"

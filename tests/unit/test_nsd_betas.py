@@ -3,13 +3,13 @@
 import h5py
 import numpy as np
 import pytest
-from mask_session import mask_session
 from nsd_tree import DIMS, PER_SESSION, Tree, save_volume
 from prepared import responses
 
 from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
 from fmri2img.datasets.nsd_volumes import read_mask
 from fmri2img.errors import UserError
+from mask_session import mask_session
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_design_is_whole_numbers_from_zero(tree):
 def test_one_wrong_cell_of_the_responses_is_found(tree, column):
     path, right = tree.root / responses("subj01"), {"73KID": tree.ids("subj01")[30], "10KID": tree.order[30]}
     edit_cell(path, 30, column, right[column] + 2)
-    with pytest.raises(UserError, match="trial 31 has .*nsd_expdesign.mat says") as error:
+    with pytest.raises(UserError, match=r"trial 31 has .*nsd_expdesign.mat says") as error:
         trials_of(tree, "subj01")
     assert str(error.value).startswith(str(path))
 
@@ -71,7 +71,7 @@ def test_swapped_presentations_in_the_csv_are_found(tree):
     trials = np.flatnonzero(tree.ids("subj01") == image) + 1
     edit_cell(tree.root / STIMULUS_INFO, image, "subject1_rep0", trials[1])
     edit_cell(tree.root / STIMULUS_INFO, image, "subject1_rep1", trials[0])
-    with pytest.raises(UserError, match="trial 1 has repeat 0, but .*merged.csv says 1"):
+    with pytest.raises(UserError, match=r"trial 1 has repeat 0, but .*merged.csv says 1"):
         trials_of(tree, "subj01")
 
 
@@ -125,5 +125,5 @@ def test_more_trials_than_planned(tree):
     last = path.read_text().splitlines()[-1].split("\t")
     with open(path, "a") as handle:
         handle.write("\t".join([last[0], "4", *last[2:]]) + "\n")
-    with pytest.raises(UserError, match="plans 72 trials for 2 subjects, but .* holds 73"):
+    with pytest.raises(UserError, match=r"plans 72 trials for 2 subjects, but .* holds 73"):
         trials_of(tree, "subj01")

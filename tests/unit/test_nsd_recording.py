@@ -5,15 +5,15 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from make_splits import shared1000
 from nsd_tree import PER_SESSION, Tree, save_betas, save_volume
-from prepare_recording import Sessions
 from prepared import DESIGN, record
 
 from fmri2img.artifacts.splits import Split
 from fmri2img.datasets.nsd_design import read_design
 from fmri2img.datasets.nsd_volumes import read_volume
 from fmri2img.errors import UserError
+from make_splits import shared1000
+from prepare_recording import Sessions
 
 
 @pytest.fixture

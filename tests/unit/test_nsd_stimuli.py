@@ -57,7 +57,7 @@ def test_stimulus_file_with_too_few_images(tree, tmp_path):
 
 def test_truncated_stimulus_file(tree, tmp_path):
     bricks(tree).write_bytes(bricks(tree).read_bytes()[:-100])
-    with pytest.raises(UserError, match="nsd_stimuli.hdf5: not a complete HDF5 file"):
+    with pytest.raises(UserError, match=r"nsd_stimuli.hdf5: not a complete HDF5 file"):
         stimuli(tree, tmp_path)
 
 
@@ -74,5 +74,5 @@ def test_caption_missing(tree, tmp_path):
 def test_half_an_annotation_file(tree, tmp_path):
     path = tree.root / "annotations/instances_train2017.json"
     path.write_text(path.read_text()[:200])
-    with pytest.raises(UserError, match="instances_train2017.json: not a complete COCO annotation file"):
+    with pytest.raises(UserError, match=r"instances_train2017.json: not a complete COCO annotation file"):
         stimuli(tree, tmp_path)

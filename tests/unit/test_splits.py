@@ -5,8 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from make_cluster_split import cluster_split
-from make_splits import shared982, shared1000
 from nsd_tree import PER_SESSION, Tree
 from prepared import DESIGN
 
@@ -14,6 +12,8 @@ from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.datasets.nsd_design import Design, read_design
 from fmri2img.errors import UserError
+from make_cluster_split import cluster_split
+from make_splits import shared982, shared1000
 
 
 @pytest.fixture
@@ -106,5 +106,5 @@ def test_cluster_that_is_not_there(embeddings):
 
 def test_encoder_without_pooled_vector(tmp_path):
     save_embeddings(tmp_path / "e", np.arange(5), np.zeros((5, 2, 3), np.float32), {})
-    with pytest.raises(UserError, match="no pooled.npy"):
+    with pytest.raises(UserError, match=r"no pooled.npy"):
         cluster_split(Embeddings.open(tmp_path / "e"), clusters=2, seed=0, held_out=0)

@@ -8,7 +8,6 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from make_splits import shared982, shared1000
 from nsd_tree import BETA_FOLDER, MISSED, PER_SESSION, SESSIONS, Tree, edit_cell, save_betas, save_volume
 from prepared import DESIGN, STIMULUS_INFO, record, responses, stimuli
 from scipy.io import loadmat, savemat
@@ -21,6 +20,7 @@ from fmri2img.datasets.nsd_design import read_design, read_trials
 from fmri2img.datasets.nsd_stimuli import image_blocks
 from fmri2img.datasets.nsd_volumes import read_mask, read_regions
 from fmri2img.errors import UserError
+from make_splits import shared982, shared1000
 
 pytestmark = pytest.mark.filterwarnings("error")
 
