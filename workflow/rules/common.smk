@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "scripts"))
 
+from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.study import Study, code_digest
 
@@ -43,6 +44,11 @@ def digest(*rooms):
 def tree(key):
     """Path of a file of the dataset, which lies in NSD's own layout whether simulated or real."""
     return str(study.root / key)
+
+
+def model_path(entry):
+    """Input files of a registered network: its own files, or the folder that acquire_backbone fetches."""
+    return Backbone(entry, study.registries["backbones"][entry]).inputs()
 
 
 def all_sessions(subject):

@@ -1,0 +1,41 @@
+"""Embed all stimuli with one frozen encoder."""
+
+import importlib.metadata
+from collections.abc import Iterator
+
+import numpy as np
+
+from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
+from fmri2img.backbones.registry import Backbone
+from fmri2img.job import start
+
+BLOCK = 512  # images held in memory at a time
+
+
+def blocks(encoder: ImageTextEncoder, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(tokens, joint vectors) of BLOCK images at a time, with a line of progress after each."""
+    for first in range(0, len(images), BLOCK):
+        yield encoder.encode_images(images[first : first + BLOCK])
+        print(f"{min(first + BLOCK, len(images))} of {len(images)} images", flush=True)
+
+
+def embed_stimuli(backbone: Backbone, stimuli_path: str, output: str) -> None:
+    """Write the Embeddings of all images of `stimuli_path`."""
+    stimuli = Stimuli.open(stimuli_path)
+    encoder = load_encoder(backbone)
+    metadata = {
+        "encoder": backbone.name,
+        "revision": backbone.revision,
+        "preprocessing": backbone.record["preprocessing"],
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch")},
+    }
+    save_embeddings(output, stimuli.ids, blocks(encoder, stimuli.images), metadata)
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    embed_stimuli(
+        Backbone(snakemake.wildcards.encoder, snakemake.params.record), snakemake.input.stimuli, snakemake.output[0]
+    )

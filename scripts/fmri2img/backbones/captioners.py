@@ -1,0 +1,61 @@
+"""Captioners (GIT): a sentence for each image, from image tokens instead of pixels.
+
+The image encoder inside GIT is bypassed: the tokens go straight to its visual projection, as MindEye2 does with the
+features it decodes. GIT large wants tokens of its own encoder's space (257 of width 1024).
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fmri2img.backbones.pixels import placement
+from fmri2img.backbones.registry import Backbone, expect_kind
+
+
+class _GivenTokens(nn.Module):
+    """Takes the place of GIT's image encoder; what comes in, (n, 1, tokens, width), is what comes out."""
+
+    def forward(self, pixel_values: torch.Tensor, **kwargs):
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
+
+
+class Captioner:
+    """A frozen GitForCausalLM fed by image tokens, with its tokenizer."""
+
+    def __init__(self, model, tokenizer, device="cpu") -> None:
+        model.git.image_encoder = _GivenTokens()
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer, self.device = tokenizer, torch.device(device)
+
+    @torch.inference_mode()
+    def caption(self, tokens: np.ndarray, max_length: int = 20, batch: int = 64) -> list[str]:
+        """Greedy captions of image tokens (n, tokens, width); `max_length` counts text tokens with the first."""
+        captions = []
+        for start in range(0, len(tokens), batch):
+            block = torch.from_numpy(np.asarray(tokens[start : start + batch], np.float32))
+            begin = torch.full((len(block), 1), self.tokenizer.cls_token_id, device=self.device)
+            ids = self.model.generate(
+                input_ids=begin,
+                attention_mask=torch.ones_like(begin),
+                pixel_values=block[:, None].to(self.device, self.model.dtype),
+                max_length=max_length,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.tokenizer.sep_token_id,
+            )
+            captions += [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return captions
+
+
+def load_captioner(backbone: Backbone, device=None) -> Captioner:
+    """Load a captioner from a transformers folder. Raises UserError for a missing or altered file."""
+    from transformers import AutoTokenizer, GitForCausalLM
+
+    expect_kind(backbone, "git")
+    device, dtype = placement(backbone, device)
+    folder = backbone.checked_folder()
+    model = GitForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return Captioner(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), device)

@@ -1,0 +1,117 @@
+"""Frozen feature networks: what metrics compare pictures by.
+
+Only the library of the network that is asked for is imported. Layers are named as in the library: nodes of
+torchvision's feature extractor ("features.4", "avgpool"), "pooled" for an image-text encoder's joint vector, and
+"features" for EfficientNet-Lite's last convolution averaged over places.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.pixels import Preprocessing, placement
+from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
+
+
+class FeatureNetwork:
+    """A frozen network with explicit preprocessing.
+
+    network: maps float (n, 3, size, size) to a dict of layer -> (n, ...).
+    """
+
+    def __init__(
+        self,
+        network: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+        layers: list[str],
+        preprocessing: Preprocessing,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.layers, self.preprocessing = network, layers, preprocessing
+        self.device, self.dtype = torch.device(device), dtype
+
+    @torch.inference_mode()
+    def features(self, images: np.ndarray, batch: int = 64) -> dict[str, np.ndarray]:
+        """Features of images (n, h, w, 3), uint8 or float in 0..1: layer -> float32 (n, dimensions), flattened."""
+        parts: dict[str, list[np.ndarray]] = {layer: [] for layer in self.layers}
+        for start in range(0, len(images), batch):
+            pixels = self.preprocessing(images[start : start + batch], self.device).to(self.dtype)
+            outputs = self.network(pixels)
+            for layer in self.layers:
+                parts[layer].append(outputs[layer].flatten(1).float().cpu().numpy())
+        return {layer: np.concatenate(blocks) for layer, blocks in parts.items()}
+
+
+def load_features(backbone: Backbone, layers: list[str] | None = None, device=None) -> FeatureNetwork:
+    """Load a feature network that yields `layers` (default: all that are registered).
+
+    Raises UserError for a layer that is not registered, and for a missing or altered file.
+    """
+    build = {"open_clip": _open_clip, "torchvision": _torchvision, "efficientnet_lite": _efficientnet_lite}
+    expect_kind(backbone, *build)
+    known = backbone.record["layers"]
+    for layer in layers or []:
+        if layer not in known:
+            raise UserError(f"backbone {backbone.name}: no layer '{layer}'; registered are {', '.join(known)}")
+    device, dtype = placement(backbone, device)
+    network = build[backbone.kind](backbone, layers or known, device, dtype)
+    return FeatureNetwork(network, layers or known, Preprocessing.of(backbone), device, dtype)
+
+
+def _open_clip(backbone: Backbone, layers, device, dtype):
+    from fmri2img.backbones.encoders import load_encoder
+
+    visual = load_encoder(backbone, device).model.visual
+    return lambda pixels: {"pooled": visual(pixels)[0]}
+
+
+def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
+    from efficientnet_lite_pytorch import EfficientNet
+
+    (file,) = backbone.record["files"]
+    # Its "same" padding is computed for a given input size, so the network must be built for the registered one.
+    size = backbone.record["preprocessing"]["image_size"]
+    network = EfficientNet.from_name(backbone.record["network"], image_size=size)
+    network.load_state_dict(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
+    network = network.to(device, dtype).eval().requires_grad_(False)
+    return lambda pixels: {"features": network.extract_features(pixels).mean((2, 3))}
+
+
+def _torchvision(backbone: Backbone, layers, device, dtype):
+    (file,) = backbone.record["files"]
+    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    network = torchvision_network(backbone, tensors)
+    return extractor(network.to(device, dtype), layers)
+
+
+def torchvision_network(backbone: Backbone, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The registered torchvision architecture with the given weights.
+
+    `prefix` is taken off each tensor's name; parts of the network in `absent` may lack weights, tensors that begin
+    with one of `unused` are ignored. Raises UserError naming any other tensor that is missing or unexpected.
+    """
+    from torchvision import models
+
+    record = backbone.record
+    network = models.get_model(record["network"], weights=None, **record.get("arguments", {}))
+    prefix = record.get("prefix", "")
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    missing = [name for name in missing if not name.startswith(tuple(record.get("absent", [])))]
+    unexpected = [name for name in unexpected if not name.startswith(tuple(record.get("unused", [])))]
+    for what, names in (("missing", missing), ("unexpected", unexpected)):
+        if names:
+            raise UserError(
+                f"backbone {backbone.name}: {what} tensor {names[0]} ({len(names)} in all); the weights are not of "
+                f"{record['network']}: correct the entry in config/backbones.yaml"
+            )
+    return network
+
+
+def extractor(network: torch.nn.Module, layers: list[str]) -> torch.nn.Module:
+    """torchvision's own feature extractor, frozen: pixels -> dict of layer -> output."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    return create_feature_extractor(network.eval().requires_grad_(False), return_nodes=list(layers))

@@ -1,0 +1,143 @@
+"""Denoising networks (diffusers UNet2DConditionModel) with the sampler they were trained for.
+
+Two formats: a diffusers folder, and a single checkpoint of Stability's generative-models code ("sgm"), whose UNet is
+renamed by diffusers' own converter.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.pixels import placement
+from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
+
+SGM_PREFIX = "model.diffusion_model."
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A frozen UNet, its diffusers scheduler, and how it is used.
+
+    size_conditioning: what is fed through SDXL's size embedding, e.g. (original height, original width, crop top,
+    crop left). unconditional: what stands for "no tokens" in guidance, "zeros" or "noise" (fresh standard normal).
+    decode: scale and offset that turn the autoencoder's output into 0..1. image_size: side in pixels of
+    the pictures it is asked for. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's
+    samplers: whole numbers from the last training step down, n of n + 1 points evenly spaced to 0.
+    """
+
+    name: str
+    revision: str
+    unet: torch.nn.Module
+    scheduler: object
+    size_conditioning: tuple[int, ...]
+    decode: tuple[float, float]
+    image_size: int
+    unconditional: str = "zeros"
+    timesteps: str = "scheduler"
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    def set_timesteps(self, steps: int) -> torch.Tensor:
+        """Prepare the scheduler for `steps` steps and return its time steps, latest first."""
+        if self.timesteps == "sgm":
+            grid = np.linspace(self.scheduler.config.num_train_timesteps - 1, 0, steps, endpoint=False).astype(int)
+            self.scheduler.set_timesteps(timesteps=grid.tolist(), device=self.device)
+        else:
+            self.scheduler.set_timesteps(steps, device=self.device)
+        return self.scheduler.timesteps
+
+    def added_conditions(self, n: int, pooled_text: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """SDXL's vector condition of `n` images: the pooled text (absent in unCLIP) and the size conditioning."""
+        sizes = torch.tensor(self.size_conditioning, device=self.device, dtype=self.dtype).repeat(n, 1)
+        text = torch.empty(n, 0, device=self.device, dtype=self.dtype) if pooled_text is None else pooled_text
+        return {"text_embeds": text, "time_ids": sizes}
+
+
+def load_generator(backbone: Backbone, device=None) -> Generator:
+    """Load a UNet and its scheduler.
+
+    Raises UserError for a missing or altered file, and for a checkpoint with a missing or unexpected tensor.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    expect_kind(backbone, "diffusers_unet")
+    record = backbone.record
+    device, dtype = placement(backbone, device)
+    folder = backbone.checked_folder()
+    if record.get("format") == "sgm":
+        unet = unet_from_sgm(read_sgm(folder / record["checkpoint"]), record["unet"], f"backbone {backbone.name}")
+        unet = unet.to(dtype)
+    else:
+        unet = UNet2DConditionModel.from_pretrained(folder / record.get("subfolder", ""), torch_dtype=dtype)
+    unet = unet.to(device).eval().requires_grad_(False)
+    scheduler = record.get("scheduler", "")
+    if isinstance(scheduler, str):
+        scheduler = json.loads((folder / scheduler / "scheduler_config.json").read_text(encoding="utf-8"))
+    return Generator(
+        name=backbone.name,
+        revision=backbone.revision,
+        unet=unet,
+        scheduler=scheduler_from_config(scheduler),
+        size_conditioning=tuple(record["size_conditioning"]),
+        decode=(record["decode"]["scale"], record["decode"]["offset"]),
+        image_size=record["image_size"],
+        unconditional=record["unconditional"],
+        timesteps=record.get("timesteps", "scheduler"),
+    )
+
+
+def scheduler_from_config(config: dict):
+    """A diffusers scheduler of the class that the configuration names in `_class_name`."""
+    import diffusers
+
+    return getattr(diffusers, config["_class_name"]).from_config(config)
+
+
+def read_sgm(path) -> dict[str, torch.Tensor]:
+    """UNet tensors of an sgm checkpoint by full name, memory-mapped; nothing but tensors is unpickled."""
+    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    tensors = checkpoint.get("state_dict", checkpoint)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(SGM_PREFIX)}
+
+
+def unet_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> torch.nn.Module:
+    """Build a UNet2DConditionModel from sgm tensors (names begin with `model.diffusion_model.`).
+
+    config: the constructor's arguments. Raises UserError naming `what` and a tensor that is missing, unexpected or of
+    the wrong shape.
+    """
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+    try:
+        converted = convert_ldm_unet_checkpoint(tensors, unet.config)
+    except KeyError as error:
+        raise UserError(f"{what}: the checkpoint lacks tensor {error.args[0]}; fetch it anew") from None
+    used = {id(tensor) for tensor in converted.values()}
+    expected = unet.state_dict()
+    problems = [f"unexpected tensor {name}" for name, tensor in tensors.items() if id(tensor) not in used]
+    problems += [f"missing tensor {name}" for name in expected if converted.get(name) is None]
+    problems += [f"unexpected tensor {name}" for name in converted if name not in expected]
+    problems += [
+        f"tensor {name} of shape {tuple(converted[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if converted.get(name) is not None and converted[name].shape != tensor.shape
+    ]
+    if problems:
+        raise UserError(
+            f"{what}: the checkpoint does not fit the registered UNet: {problems[0]} ({len(problems)} in all); "
+            "correct `unet` in config/backbones.yaml or fetch the checkpoint anew"
+        )
+    unet.load_state_dict(converted, strict=True, assign=True)
+    return unet

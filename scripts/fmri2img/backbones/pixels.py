@@ -1,0 +1,67 @@
+"""Between stored pictures (uint8, height x width x 3) and what a network wants to see.
+
+Resizing is always written out (interpolation and antialiasing), because library defaults changed between versions and
+low-level metrics move with them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fmri2img.backbones.registry import Backbone
+
+
+def to_unit(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Pictures (n, h, w, 3), uint8 or float in 0..1, as float32 (n, 3, h, w) in 0..1."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def to_uint8(pixels: torch.Tensor) -> np.ndarray:
+    """Float (n, 3, h, w) in 0..1 (clamped) as uint8 pictures (n, h, w, 3), rounded to nearest."""
+    return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def resize(pixels: torch.Tensor, size: int, interpolation: str = "bilinear", antialias: bool = True) -> torch.Tensor:
+    """Squash (n, 3, h, w) to (n, 3, size, size); untouched when it has that size already."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return F.interpolate(pixels, (size, size), mode=interpolation, align_corners=False, antialias=antialias)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize to a square, map 0..1 to offset..offset + scale, subtract the mean and divide by the deviation.
+
+    `scale` 0.5 with `offset` 0.5 is how MindEye2 shows images to its encoder (pixels in 0..1 handed to a wrapper that
+    expects -1..1); both are 1 and 0 everywhere else.
+    """
+
+    image_size: int
+    interpolation: str
+    antialias: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> "Preprocessing":
+        return cls(**backbone.record["preprocessing"])
+
+    def __call__(self, images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Pictures (n, h, w, 3), uint8 or float in 0..1, as float32 (n, 3, image_size, image_size)."""
+        pixels = resize(to_unit(images, device), self.image_size, self.interpolation, self.antialias)
+        if self.interpolation == "bicubic":
+            pixels = pixels.clamp(0, 1)
+        mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (self.mean, self.std))
+        return (pixels * self.scale + self.offset - mean) / std
+
+
+def placement(backbone: Backbone, device: str | torch.device | None = None) -> tuple[torch.device, torch.dtype]:
+    """Device (CUDA where there is one) and number type: the registered `dtype` on CUDA, float32 elsewhere."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = backbone.record.get("dtype", "float32") if chosen.type == "cuda" else "float32"
+    return chosen, getattr(torch, name)

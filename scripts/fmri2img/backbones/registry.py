@@ -1,0 +1,135 @@
+"""The registry of frozen pretrained networks: where each one's files come from, and whether they are the right files.
+
+An entry of config/backbones.yaml has one `source`:
+
+    folder       files kept in this repository (the demo's tiny networks)
+    package      files inside an installed Python package
+    hub          files of a Hugging Face repository, fetched once into models/<entry>
+    url          one file, fetched once into models/<entry>
+
+The functions that build networks (encoders.py, autoencoders.py, generators.py, captioners.py, features.py) see only a
+Backbone, so a network of the demo and one of the paper go through the same code.
+"""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from fmri2img.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+MODELS = Path("models")  # fetched files, below the working directory
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One entry of the registry. `record` is the entry as written; workflow/schemas/backbones.schema.yaml checks it."""
+
+    name: str
+    record: dict
+
+    @property
+    def kind(self) -> str:
+        return self.record["kind"]
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the files must first be fetched by the rule acquire_backbone."""
+        return "hub" in self.record["source"] or "url" in self.record["source"]
+
+    @property
+    def folder(self) -> Path:
+        """Directory that holds (or will hold) the files. Raises UserError when a package is not installed."""
+        source = self.record["source"]
+        if "folder" in source:
+            folder = REPOSITORY / source["folder"]
+            return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        if "package" in source:
+            module = source["package"]
+            spec = importlib.util.find_spec(module)
+            if spec is None or not spec.submodule_search_locations:
+                raise UserError(
+                    f"backbone {self.name}: Python package {module} is not installed; install envs/requirements.lock"
+                )
+            return Path(spec.submodule_search_locations[0])
+        return MODELS / self.name
+
+    def inputs(self) -> list[str]:
+        """What a rule that loads this backbone takes as input: its files, or the directory that is fetched."""
+        if self.fetched:
+            return [self.folder.as_posix()]
+        if "folder" in self.record["source"]:
+            return [(self.folder / name).as_posix() for name in self.record["files"]]
+        return []
+
+    @property
+    def revision(self) -> str:
+        """What identifies the weights: the pinned commit, else a registered checksum, else one of the files
+        themselves where they are small (the demo's), else 'unpinned'."""
+        sums = [check["sha256"] for check in self.record["files"].values() if check and check.get("sha256")]
+        if self.record["source"].get("revision"):
+            return self.record["source"]["revision"]
+        if sums:
+            return f"sha256:{sums[0][:12]}"
+        if "folder" in self.record["source"]:
+            digest = hashlib.sha256()
+            for name in self.record["files"]:
+                digest.update(self.file(name).read_bytes())
+            return f"sha256:{digest.hexdigest()[:12]}"
+        return "unpinned"
+
+    def file(self, name: str) -> Path:
+        """Path of one registered file, after checking its presence, size and checksum. Raises UserError."""
+        path = self.folder / name
+        check_file(path, self.record["files"][name] or {}, f"backbone {self.name}", self._remedy())
+        return path
+
+    def checked_folder(self) -> Path:
+        """The directory of the files, after checking each of them. Raises UserError naming the first bad one."""
+        for name in self.record["files"]:
+            self.file(name)
+        return self.folder
+
+    def _remedy(self) -> str:
+        if self.fetched:
+            return f"delete {self.folder} and run `snakemake {self.folder}` where the network is reachable"
+        if "package" in self.record["source"]:
+            return f"reinstall the package {self.record['source']['package']}"
+        return f"restore it with `git checkout -- {self.record['source']['folder']}`"
+
+
+def check_file(path: Path, check: dict, what: str, remedy: str) -> None:
+    """Compare a file with the registered `size` (bytes) and `sha256` (hex digits; leading ones suffice).
+
+    Raises UserError naming `what`, the file and the remedy.
+    """
+    if not path.is_file():
+        raise UserError(f"{what}: {path}: no such file; {remedy}")
+    size = path.stat().st_size
+    if check.get("size") is not None and size != check["size"]:
+        raise UserError(f"{what}: {path}: has {size} bytes, expected {check['size']}; {remedy}")
+    if check.get("sha256") is not None:
+        with open(path, "rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+        if not found.startswith(check["sha256"]):
+            raise UserError(f"{what}: {path}: sha256 is {found}, expected {check['sha256']}; {remedy}")
+
+
+def load_registry(path: str | Path = REPOSITORY / "config" / "backbones.yaml") -> dict[str, Backbone]:
+    """All entries of a registry file by name. Raises UserError when the file is missing."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; restore it from the repository")
+    entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return {name: Backbone(name, record) for name, record in entries.items()}
+
+
+def expect_kind(backbone: Backbone, *kinds: str) -> None:
+    """Raises UserError when a configuration key names a network of the wrong kind."""
+    if backbone.kind not in kinds:
+        raise UserError(
+            f"backbone {backbone.name}: is of kind {backbone.kind}, but one of {', '.join(kinds)} is needed here; "
+            "choose another entry of config/backbones.yaml"
+        )

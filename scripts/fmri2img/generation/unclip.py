@@ -1,0 +1,81 @@
+"""unCLIP: image tokens to pictures, by denoising latents that cross-attend to the tokens.
+
+As in MindEye2's inference with SDXL unCLIP, the vector condition holds only sizes (original height and width, crop top
+and left) and is the same in both branches of classifier-free guidance. What the unconditional branch hears instead of
+tokens is the generator's own: fresh Gaussian noise for MindEye2's checkpoint, zeros for the demo's.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.autoencoders import Autoencoder
+from fmri2img.backbones.generators import Generator
+from fmri2img.backbones.pixels import resize, to_uint8
+from fmri2img.generation.noise import batch_noise
+
+
+class UnclipGenerator:
+    """Pictures of image tokens. `generator` and `autoencoder` are frozen and lie on the same device."""
+
+    def __init__(self, generator: Generator, autoencoder: Autoencoder) -> None:
+        self.generator, self.autoencoder = generator, autoencoder
+        side = generator.unet.config.sample_size
+        self.latent_shape = (generator.unet.config.in_channels, side, side)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        tokens: np.ndarray,
+        ids: np.ndarray,
+        seed: int,
+        steps: int,
+        guidance: float,
+        batch: int = 32,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> np.ndarray:
+        """One picture per row of tokens.
+
+        tokens: (n, tokens, width), any float type, not normalised further.
+        ids: int (n,) nsd_id of each row; with `seed` it fixes the image's noise, so that neither the batch size nor
+        the order of rows changes a picture (beyond rounding in the last bit of a float).
+        guidance: scale of classifier-free guidance; 1 leaves the unconditional branch out.
+        progress: called with the number of pictures done, after each batch.
+        Returns uint8 (n, side, side, 3), `side` being the generator's image_size.
+        """
+        side = self.generator.image_size
+        pictures = np.empty((len(tokens), side, side, 3), np.uint8)
+        for start in range(0, len(tokens), batch):
+            rows = slice(start, start + batch)
+            condition = torch.from_numpy(np.asarray(tokens[rows], np.float32))
+            latents = self._denoise(condition, ids[rows], seed, steps, guidance)
+            pixels = self.autoencoder.decode(latents, *self.generator.decode)
+            pictures[rows] = to_uint8(resize(pixels, side))
+            progress(min(start + batch, len(tokens)))
+        return pictures
+
+    def _denoise(self, condition: torch.Tensor, ids, seed: int, steps: int, guidance: float) -> torch.Tensor:
+        unet, scheduler = self.generator.unet, self.generator.scheduler
+        device, dtype = self.generator.device, self.generator.dtype
+        noise, unconditional = batch_noise(seed, ids, self.latent_shape, tuple(condition.shape[1:]))
+        if self.generator.unconditional == "zeros":
+            unconditional = torch.zeros_like(condition)
+        timesteps = self.generator.set_timesteps(steps)
+        latents = noise.to(device) * scheduler.init_noise_sigma
+        guided = guidance != 1
+        context = (torch.cat([unconditional, condition]) if guided else condition).to(device, dtype)
+        added = self.generator.added_conditions(len(context))
+        for timestep in timesteps:
+            inputs = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
+            output = unet(inputs.to(dtype), timestep, encoder_hidden_states=context, added_cond_kwargs=added).sample
+            latents = scheduler.step(guide(output.float(), guidance), timestep, latents).prev_sample
+        return latents
+
+
+def guide(output: torch.Tensor, guidance: float) -> torch.Tensor:
+    """Classifier-free guidance on a stacked (unconditional, conditional) output; the output itself at guidance 1."""
+    if guidance == 1:
+        return output
+    unconditional, conditional = output.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)

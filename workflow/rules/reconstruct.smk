@@ -1,0 +1,33 @@
+# Decoded tokens -> Prediction: pictures by unCLIP, retrieval vectors.
+
+
+rule reconstruct:
+    """Pictures of a decoder's tokens. Controls make their predictions in their own rules."""
+    input:
+        decoded="<results>/decoded/{method}/{subject}/{sessions}sessions/seed{seed}",
+        model=model_path(config["generator"]) + model_path(config["autoencoder"]),
+    output:
+        directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
+    log:
+        "<logs>/reconstruct/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/reconstruct/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(name for name, method in study.registries["methods"].items() if method["kind"] == "decoder"),
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1200,
+        runtime=720,
+    params:
+        generator=(config["generator"], study.registries["backbones"][config["generator"]]),
+        autoencoder=(config["autoencoder"], study.registries["backbones"][config["autoencoder"]]),
+        generation=config["generation"],
+        code=digest(
+            "artifacts",
+            "generation",
+            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "generators")),
+        ),
+    script:
+        "../../scripts/reconstruct.py"
