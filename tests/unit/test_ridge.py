@@ -129,7 +129,7 @@ def test_target_that_never_varies_is_decoded_as_its_mean(data):
 def test_fewer_images_than_folds_and_missing_tokens(data):
     betas, nsd_ids, embeddings = data
     few = np.isin(nsd_ids, np.unique(nsd_ids)[:3])
-    with pytest.raises(UserError, match="ridge.folds"):
+    with pytest.raises(UserError, match=r"ridge\.folds"):
         fit(betas[few], nsd_ids[few], embeddings, [1.0], 5, 0)
     with pytest.raises(UserError, match="lacks nsd_id 1001"):
         fit(betas, np.where(nsd_ids == nsd_ids[0], 1001, nsd_ids), embeddings, [1.0], 5, 0)

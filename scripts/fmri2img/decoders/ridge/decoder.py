@@ -8,8 +8,8 @@ How a decoder is fitted:
 3. One penalty serves all targets: the one with the least squared error summed over held-out images and all targets.
    The curve is R2 against the mean of the training folds (the prediction at infinite penalty).
 4. Calibration. Ridge shrinks its predictions towards the mean, and a generator that was trained on true tokens makes
-   washed-out images of shrunken ones. Each target is therefore mapped, prediction -> gain x prediction + offset, so that
-   mean and standard deviation of the held-out predictions of step 2 become those of the true tokens of the same
+   washed-out images of shrunken ones. Each target is therefore mapped, prediction -> gain x prediction + offset, so
+   that mean and standard deviation of the held-out predictions of step 2 become those of the true tokens of the same
    images. Brain-Diffuser (Ozcelik & VanRullen, Sci. Rep. 2023) takes the predictions' statistics from the test set,
    which is transductive; these come from training images alone, and one test image can be decoded by itself.
    The held-out images are averages of as many repeats as the budget holds, often fewer than a test image has, so the
@@ -95,12 +95,12 @@ def fit(
 ) -> RidgeDecoder:
     """Fit a decoder to single training trials.
 
-    betas: float32 (trials, voxels), z-scored; nsd_ids: int (trials,) image of each trial; embeddings: the true tokens of
-    at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
+    betas: float32 (trials, voxels), z-scored; nsd_ids: int (trials,) image of each trial; embeddings: the true tokens
+    of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
     folds: of the cross-validation; seed: deals images into folds, and is all that is random here.
 
-    Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images and
-    six penalties, and two more. Raises UserError when there are fewer images than folds.
+    Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images
+    and seven penalties, and four more. Raises UserError when there are fewer images than folds.
     """
     ids, image = np.unique(nsd_ids, return_inverse=True)
     if len(ids) < folds:

@@ -1,7 +1,7 @@
 """Ridge regression from trials to anything known of their images, without ever holding the targets in memory.
 
-Every trial of one image has the same targets, so with X (trials, voxels) centred, S (trials, images) the 0/1 matrix that
-says which image a trial showed, and E (images, targets) what the encoder makes of each image, the ridge solution
+Every trial of one image has the same targets, so with X (trials, voxels) centred, S (trials, images) the 0/1 matrix
+that says which image a trial showed, and E (images, targets) what the encoder makes of each image, the ridge solution
 
     W = (X'X + alpha I)^-1 X' S E  =  R E,        R = (X'X + alpha I)^-1 X' S = X' (XX' + alpha I)^-1 S
 

@@ -1,0 +1,50 @@
+"""Top-1 retrieval between brain responses and images, by cosine, in pools drawn from the test set.
+
+The two directions are named by what is retrieved, as in the text of MindEye2 (Scotti et al. 2024):
+
+    retrieval_image   given a brain response, pick its image
+    retrieval_brain   given an image, pick the brain response to it
+
+MindEye2's code computes the first as "bwd" and the second as "fwd", and its tables print "fwd" under Image and "bwd"
+under Brain, so a published "Image" number is to be compared with retrieval_brain here.
+"""
+
+import numpy as np
+
+from fmri2img.metrics.similarity import TIE, cosines
+
+POOL_SEED = 42  # the same pools for every method, budget and seed, so that their difference is not the pools'
+
+
+def retrieval_image(truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+    """Given each decoded vector, is its image the most similar of the pool?
+
+    truth, decoded: float (n, d), row i of both belongs to one image. A pool of `pool` images is drawn without
+    replacement `resamples` times (once, and all n, where there are no more than that). Returns float64 (n,): the share
+    of an image's pools in which it was a hit; NaN for an image that no pool drew, and for a single image. A tie for
+    first place is a miss, and so is a vector with a NaN or of length zero, which is never picked either.
+    """
+    return _hits(cosines(decoded, truth), pool, resamples)
+
+
+def retrieval_brain(truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+    """Given each image, is its decoded vector the most similar of the pool? Otherwise as `retrieval_image`."""
+    return _hits(cosines(truth, decoded), pool, resamples)
+
+
+def _hits(similarity: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+    """similarity: (queries, candidates), the diagonal being right."""
+    n = len(similarity)
+    if n < 2:
+        return np.full(n, np.nan)
+    similarity = np.nan_to_num(similarity, nan=-np.inf)
+    rng = np.random.default_rng(POOL_SEED)
+    pools = [np.arange(n)] if n <= pool else [rng.permutation(n)[:pool] for _ in range(resamples)]
+    drawn, hit = np.zeros(n), np.zeros(n)
+    for members in pools:
+        among = similarity[np.ix_(members, members)]
+        own = np.diag(among).copy()
+        np.fill_diagonal(among, -np.inf)
+        drawn[members] += 1
+        hit[members] += own > among.max(axis=1) + TIE
+    return np.divide(hit, drawn, out=np.full(n, np.nan), where=drawn > 0)

@@ -1,0 +1,33 @@
+"""Control: for each test image, the training image whose true tokens are nearest to the decoded ones."""
+
+import numpy as np
+
+from fmri2img import job
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.prediction import IDENTITY, save_prediction
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.decoders.controls import nearest_training_images
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
+    decoded, embeddings = Embeddings.open(snakemake.input.decoded), Embeddings.open(snakemake.input.embeddings)
+    rows = recording.training_rows(int(snakemake.wildcards.sessions))
+    training_ids = np.unique(recording.trials["nsd_id"].to_numpy()[rows])
+
+    nearest = nearest_training_images(decoded.tokens, embeddings, training_ids)
+    print(f"{len(np.unique(nearest))} of {len(training_ids)} training images serve {len(nearest)} test images")
+    identity = {key: decoded.metadata[key] for key in IDENTITY} | {"method": "nearest_neighbour"}
+    disclosure = decoded.metadata["disclosure"] | {"generator": "none", "origin": snakemake.params.origin}
+    save_prediction(
+        snakemake.output[0],
+        decoded.ids,
+        identity | {"disclosure": disclosure, "of": decoded.metadata["method"], "nearest": nearest.tolist()},
+        images=stimuli.images[stimuli.rows(nearest)],
+        retrieval=embeddings.tokens[embeddings.rows(nearest)].reshape(len(nearest), -1),
+    )
+
+
+main(snakemake)

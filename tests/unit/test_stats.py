@@ -1,0 +1,130 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmri2img.stats import bootstrap, summarise
+
+
+def table(values, metric="m", method="a", first_id=0):
+    """Scores of values (subjects, seeds, images)."""
+    subject, seed, image = np.indices(values.shape).reshape(3, -1)
+    return pd.DataFrame(
+        {
+            "method": method, "metric": metric, "subject": [f"subj{s + 1:02d}" for s in subject], "seed": seed,
+            "nsd_id": (image + first_id) * 7, "value": values.ravel(),
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_draws_are_multinomial(rng):
+    counts = bootstrap.draw_counts(40, 5000, rng)
+    assert (counts.sum(axis=1) == 40).all()
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
+    assert counts.var() == pytest.approx(39 / 40, abs=0.02)
+
+
+def test_equals_a_loop_over_the_same_draws(rng, monkeypatch):
+    values = rng.random((3, 2, 12))
+    values[1, 0, 3] = values[2, :, 5] = np.nan
+    scores = table(values).iloc[rng.permutation(values.size)]
+    result = summarise(scores, ["method", "metric"], resamples=400, confidence=0.9, seed=5).iloc[0]
+
+    with np.errstate(invalid="ignore"):
+        seeds_averaged = np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1)
+    counts = bootstrap.draw_counts(12, 400, np.random.default_rng(5))
+    draws = []
+    for row in counts:
+        subjects = []
+        for subject in seeds_averaged:
+            drawn = [v for v, times in zip(subject, row.astype(int), strict=True) for _ in range(times)]
+            subjects.append(np.nanmean(drawn))
+        draws.append(np.mean(subjects))
+    assert result["mean"] == pytest.approx(np.mean([np.nanmean(s) for s in seeds_averaged]))
+    assert result["low"] == pytest.approx(np.quantile(draws, 0.05))
+    assert result["high"] == pytest.approx(np.quantile(draws, 0.95))
+    counts = result[["n_images", "n_subjects", "n_seeds", "n_excluded"]]
+    assert counts.tolist() == [12, 3, 2, 3]
+
+
+def test_draws_in_blocks(rng, monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS_BLOCK", 7)
+    means = bootstrap.bootstrap_means(rng.random((9, 2)), 50, 0)
+    assert means.shape == (50, 2) and np.isfinite(means).all() and len(np.unique(means[:, 0])) > 40
+
+
+def test_interval_covers_the_truth_as_often_as_it_says(rng):
+    """Images with a part that subjects share, seeds with noise of their own: truth is 0.3."""
+    covered = 0
+    for i in range(200):
+        image = rng.standard_normal((1, 1, 80))
+        own = rng.standard_normal((3, 1, 80))
+        seed = 0.3 * rng.standard_normal((3, 2, 80))
+        result = summarise(table(0.3 + image + own + seed), ["metric"], resamples=300, seed=i).iloc[0]
+        covered += result["low"] <= 0.3 <= result["high"]
+    # 95 % of 200 is 190 with standard deviation 3.1; the percentile bootstrap of 80 images covers about 94 %.
+    assert 178 <= covered <= 197
+
+
+def test_shared_images_are_drawn_together(rng):
+    """Were subjects resampled apart, a part of the value that they share would shrink with their number."""
+    image = rng.standard_normal((1, 1, 200))
+    one = summarise(table(image), ["metric"], seed=0).iloc[0]
+    four = summarise(table(np.repeat(image, 4, axis=0)), ["metric"], seed=0).iloc[0]
+    assert four["high"] - four["low"] == pytest.approx(one["high"] - one["low"])
+    apart = pd.concat([table(image, first_id=200 * s).assign(subject=f"subj{s:02d}") for s in range(4)])
+    narrow = summarise(apart, ["metric"], seed=0).iloc[0]
+    assert narrow["high"] - narrow["low"] < 0.6 * (one["high"] - one["low"])
+
+
+def test_seeds_are_not_more_data(rng):
+    values = rng.random((1, 1, 50))
+    one = summarise(table(values), ["metric"])
+    twenty = summarise(table(np.repeat(values, 20, axis=1)), ["metric"])
+    pd.testing.assert_frame_equal(one.drop(columns="n_seeds"), twenty.drop(columns="n_seeds"))
+    assert twenty["n_images"].item() == 50 and twenty["n_seeds"].item() == 20
+
+
+def test_subjects_weigh_the_same_however_many_images_they_have():
+    scores = pd.concat([table(np.zeros((1, 1, 90))), table(np.ones((1, 1, 10))).assign(subject="subj02")])
+    assert summarise(scores, ["metric"])["mean"].item() == 0.5
+
+
+def test_groups_share_their_draws_and_do_not_disturb_each_other(rng):
+    a, b = table(rng.random((2, 2, 30)), "a"), table(rng.random((2, 2, 30)), "b")
+    both = summarise(pd.concat([a, b]), ["metric"], resamples=200)
+    alone = summarise(a, ["metric"], resamples=200)
+    pd.testing.assert_frame_equal(both[both["metric"] == "a"], alone)
+    assert both["metric"].tolist() == ["a", "b"]
+
+
+def test_by_subject(rng):
+    values = rng.random((2, 2, 30))
+    result = summarise(table(values), ["subject", "metric"], resamples=200)
+    np.testing.assert_allclose(result["mean"], values.mean(axis=(1, 2)))
+    assert result["n_subjects"].tolist() == [1, 1]
+
+
+def test_group_without_a_defined_value_is_kept_as_a_gap():
+    scores = pd.concat([table(np.full((1, 1, 5), np.nan), "undefined"), table(np.ones((1, 1, 5)), "fine")])
+    result = summarise(scores, ["metric"], resamples=100).set_index("metric")
+    assert result.loc["undefined", ["mean", "low", "high"]].isna().all()
+    assert result.loc["undefined", ["n_images", "n_excluded"]].tolist() == [0, 5]
+    assert result.loc["fine", ["mean", "low", "high"]].tolist() == [1, 1, 1]
+
+
+def test_mixing_what_differs_is_refused(rng):
+    scores = pd.concat([table(rng.random((1, 1, 5)), method="a"), table(rng.random((1, 1, 5)), method="b")])
+    with pytest.raises(ValueError, match="two values for"):
+        summarise(scores, ["metric"])
+
+
+def test_same_seed_same_interval(rng):
+    scores = table(rng.random((1, 2, 40)))
+    first, second, other = (summarise(scores, ["metric"], resamples=300, seed=s) for s in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, second)
+    assert first["low"].item() != other["low"].item()

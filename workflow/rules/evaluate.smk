@@ -1,0 +1,34 @@
+# Predictions x Stimuli -> Scores. One job a method and subject, so that each network is loaded once.
+
+
+metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
+networks = sorted({metric["network"] for metric in metrics.values() if metric["network"]})
+
+
+rule evaluate:
+    """Every metric of every image, at all budgets and seeds of one method and subject."""
+    input:
+        predictions=lambda w: prediction_paths(w.method, w.subject),
+        stimuli="<results>/stimuli",
+        embeddings=f"<results>/embeddings/{config['encoder']}",
+        model=[path for name in networks for path in model_path(name)],
+    output:
+        "<results>/scores/{method}/{subject}.parquet",
+    log:
+        "<logs>/evaluate/{method}_{subject}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{method}_{subject}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+    params:
+        metrics=metrics,
+        networks={name: study.registries["backbones"][name] for name in networks},
+        evaluation=config["evaluation"],
+        retrieval=config["retrieval"],
+        code=digest("metrics", "artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features"))),
+    script:
+        "../../scripts/evaluate.py"
