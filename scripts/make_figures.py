@@ -40,8 +40,10 @@ def main() -> None:
     for subject in design.subjects:
         ranked = ranking(scores, design, subject, settings["rank_by"])
         ranks = settings["grid"]["ranks"]
-        picked = strips(stimuli, predictions, design, subject, at_ranks(ranked, ranks))
-        save_figure(grid(picked, [rank_name(rank) for rank in ranks]), folder / f"grid_{subject}")
+        ids = at_ranks(ranked, ranks)
+        labels = [f"{rank_name(rank)}\n{100 * ranked[i]:.1f} %" for rank, i in zip(ranks, ids, strict=True)]
+        picked = strips(stimuli, predictions, design, subject, ids)
+        save_figure(grid(picked, labels), folder / f"grid_{subject}")
         if subject == design.subjects[0]:
             ids = at_ranks(ranked, np.linspace(0, 1, settings["banner"]["columns"]))
             first = design.methods[design.decoders[0]]["title"]

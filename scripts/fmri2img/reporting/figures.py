@@ -32,10 +32,10 @@ def _panels(design: Design, across: int, sharex: bool):
     panels = {}
     for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
         title, _, detail = metric["title"].partition(" (")
+        unit = "percent correct" if is_proportion(metric) else "{:g} to {:g}".format(*metric["range"])
+        detail = ", ".join(part for part in (detail.removesuffix(")"), unit.replace("-", "−")) if part)
         panel.set_title(f"{title} {arrow(metric)}", pad=17)
-        panel.annotate(
-            detail.removesuffix(")"), (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=MUTED
-        )
+        panel.annotate(detail, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=MUTED)
         if is_proportion(metric):
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
         panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)

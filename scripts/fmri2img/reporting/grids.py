@@ -9,7 +9,7 @@ from PIL import Image
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import Design, matching
+from fmri2img.reporting.design import Design, is_proportion, matching
 from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.style import MUTED, look
 
@@ -21,10 +21,11 @@ INCHES_PER_TILE = 0.92
 def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
     """Test images of a subject, best first, by the first decoder trained on the longest budget.
 
-    rank_by: patterns of metrics; an image counts with its mean over them and over seeds (ties: lower nsd_id first).
+    rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
+    seeds (ties: lower nsd_id first).
     Returns the mean scores indexed by nsd_id. Raises UserError when the study has no such metric or score.
     """
-    metrics = [name for name in matching(design.metrics, rank_by) if design.metrics[name]["higher_is_better"]]
+    metrics = [name for name in matching(design.metrics, rank_by) if is_proportion(design.metrics[name])]
     if not metrics or not design.decoders:
         raise UserError(f"config/figures.yaml: key 'rank_by': no metric of study {design.study} matches {rank_by}")
     at_budget = at_budgets(scores, design)
@@ -47,8 +48,9 @@ def at_ranks(ranked: pd.Series, ranks: list[float]) -> np.ndarray:
 
 
 def rank_name(rank: float) -> str:
-    """How a row of the grid is called."""
-    return {0.0: "best", 0.5: "median", 1.0: "worst"}.get(rank, f"best {100 * rank:g} %")
+    """How a rank is called: "best", "upper quartile", "median", "lower quartile", "worst", or its share."""
+    names = {0.0: "best", 0.25: "upper quartile", 0.5: "median", 0.75: "lower quartile", 1.0: "worst"}
+    return names.get(rank, f"{100 * rank:g} % down")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def grid(picked: list[Strip], row_labels: list[str]):
     across, down = _offsets([strip.group for strip in picked]), _offsets([""] * len(row_labels))
     rows = [[strip.images[number] for strip in picked] for number in range(len(row_labels))]
     with look():
-        figure, axes = _picture(_canvas(rows, down, across), left=0.85, top=0.75)
+        figure, axes = _picture(_canvas(rows, down, across), left=1.05, top=0.75)
         for left, strip in zip(across, picked, strict=False):
             axes.text(left + TILE / 2, -10, strip.label, ha="center", va="bottom", fontsize=8.5)
         for group in dict.fromkeys(strip.group for strip in picked if strip.group):

@@ -70,6 +70,6 @@ def save_figure(figure, stem: str | Path, formats: tuple[str, ...] = ("svg", "pn
 
     for form in formats:
         metadata = {"Date": None, "Creator": "fmri2img"} if form == "svg" else {"Software": None}
-        with atomic_file(f"{stem}.{form}") as temporary:
+        with look(), atomic_file(f"{stem}.{form}") as temporary:
             figure.savefig(temporary, format=form, dpi=dpi, metadata=metadata)
     plt.close(figure)

@@ -1,0 +1,384 @@
+import io
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
+from fmri2img.errors import UserError
+from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
+from fmri2img.reporting.design import GAP, Design
+from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.style import save_figure
+
+CONFIG = Path(__file__).parents[2] / "config"
+MAIN = {"title": "Trained on {budget}", "rows": ["method"], "methods": ["*"], "metrics": ["*"]}
+N_IMAGES = 20
+LEVELS = {"ridge": [0.6, 0.7, 0.9], "recall": [0.55, 0.6, 0.7], "shuffled": [0.5, 0.5, 0.5]}
+DISCLOSURE = {
+    "training_trials": 750, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
+    "encoder": "clip", "generator": "unclip", "origin": "port",
+}  # fmt: skip
+
+
+@pytest.fixture
+def design():
+    return Design(
+        study="small",
+        simulated=True,
+        split="shared1000",
+        subjects=["subj01", "subj02"],
+        methods={
+            "ridge": {"title": "Ridge", "kind": "decoder"},
+            "recall": {"title": "Recall", "kind": "control"},
+            "shuffled": {"title": "Shuffled", "kind": "control"},
+        },
+        metrics={
+            "identification_net": {
+                "title": "Identification (net)",
+                "range": [0, 1],
+                "higher_is_better": True,
+                "chance": 0.5,
+            },
+            "distance_net": {"title": "Distance", "range": [0, 2], "higher_is_better": False, "chance": None},
+        },
+        budgets={"1": {"subj01": 1, "subj02": 1}, "2": {"subj01": 2, "subj02": 2}, "all": {"subj01": 8, "subj02": 6}},
+        seeds=[0, 1],
+        resamples=200,
+        confidence=0.95,
+    )
+
+
+@pytest.fixture
+def scores(design):
+    """Identification at LEVELS with noise that sums to zero over images, distance going the other way."""
+    rng, parts = np.random.default_rng(0), []
+    for method, (step, sessions), subject, seed in product(
+        design.methods, enumerate(design.budgets.values()), design.subjects, design.seeds
+    ):
+        noise = rng.normal(0, 0.05, N_IMAGES)
+        value = LEVELS[method][step] + noise - noise.mean()
+        for metric, values in {"identification_net": value, "distance_net": 1.5 - value}.items():
+            key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed}
+            key |= {"split": "shared1000", "metric": metric, "nsd_id": np.arange(N_IMAGES) * 10, "value": values}
+            parts.append(pd.DataFrame(key))
+    return pd.concat(parts, ignore_index=True)
+
+
+def at(cells, **where):
+    for name, value in where.items():
+        cells = cells[cells[name] == value]
+    assert len(cells) == 1
+    return cells.iloc[0]
+
+
+def drop(scores, **where):
+    hit = np.logical_and.reduce([scores[name] == value for name, value in where.items()])
+    assert hit.any()
+    return scores[~hit]
+
+
+def test_cells_are_the_means_of_the_scores(scores, design):
+    cells = estimates(scores, design)
+    by_subject = estimates(scores, design, by_subject=True)
+    for method, (label, sessions), metric in product(design.methods, design.budgets.items(), design.metrics):
+        means = []
+        for subject in design.subjects:
+            rows = scores.query("method == @method and metric == @metric and subject == @subject")
+            means.append(rows.loc[rows["sessions"] == sessions[subject], "value"].mean())
+            cell = at(by_subject, method=method, budget=label, metric=metric, subject=subject)
+            assert cell["mean"] == pytest.approx(means[-1])
+            assert cell["sessions"] == str(sessions[subject])
+        cell = at(cells, method=method, budget=label, metric=metric)
+        assert cell["mean"] == pytest.approx(np.mean(means))
+        assert cell["low"] < cell["mean"] < cell["high"]
+        assert (cell["n_subjects"], cell["n_seeds"]) == (2, 2)
+    assert at(cells, method="ridge", budget="all", metric="distance_net")["sessions"] == "6–8"
+
+
+def test_table_shows_direction_chance_unit_and_where_its_numbers_come_from(scores, design):
+    table = tables.lay_out(MAIN, estimates(scores, design), design, "all")
+    assert table.title == "Trained on all sessions (6–8)"
+    assert [(c.title, c.chance) for c in table.columns] == [
+        ("Identification (net) (%) ↑", "50.0"),
+        ("Distance ↓", ""),
+    ]
+    assert [row.heads for row in table.rows] == [["Ridge"], ["Recall"], ["Shuffled"]]
+    assert [row.rule_above for row in table.rows] == [False, True, False]  # controls stand below one rule
+    assert table.rows[0].cells[0].mean == "90.0" and table.rows[0].cells[1].mean == "0.600"
+    for fact in ("95 %", "shared1000", "2 subjects", "2 seeds", "Simulated data"):
+        assert fact in table.note
+    for text in (table.markdown(), table.latex(), table.html()):
+        assert "90.0" in text and "0.600" in text
+    lines = table.markdown().splitlines()
+    assert {line.count("|") for line in lines if line.startswith("|")} == {4}
+    assert lines[2].startswith("| Method | Identification")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"method": "recall", "subject": "subj02", "sessions": 2},
+        {"method": "recall", "subject": "subj02", "sessions": 2, "seed": 1},
+        {"method": "recall", "sessions": 2, "nsd_id": 30},
+        {"method": "recall", "sessions": 2},
+    ],
+)
+def test_an_incomplete_cell_is_a_gap_and_never_a_mean_of_what_is_there(scores, design, missing):
+    cells = estimates(drop(scores, **missing), design)
+    assert np.isnan(at(cells, method="recall", budget="2", metric="distance_net")["mean"])
+    assert cells["mean"].isna().sum() == 2
+    table = tables.lay_out(MAIN, cells, design, "2")
+    assert [str(cell) for cell in table.rows[1].cells] == [GAP, GAP]
+    assert GAP in table.markdown() and "---" in table.latex() and "full set of scores" in table.note
+    tidy = tables.tidy(cells, design)
+    assert at(tidy, method="recall", budget="2", metric="distance_net")[["mean", "low", "high"]].isna().all()
+
+
+def test_a_subject_that_nobody_scored_is_a_gap_everywhere(scores, design):
+    cells = estimates(drop(scores, subject="subj02"), design)
+    assert cells["mean"].isna().all()
+
+
+def test_no_scores_at_all_still_gives_every_cell(scores, design):
+    cells = estimates(scores.iloc[:0], design)
+    assert len(cells) == 18 and cells["mean"].isna().all() and (cells["n_images"] == 0).all()
+
+
+def test_subject_table_names_each_method_once(scores, design):
+    layout = MAIN | {"rows": ["method", "subject"], "methods": ["ridge", "shuf*"]}
+    table = tables.lay_out(layout, estimates(scores, design, by_subject=True), design, "1")
+    heads = [row.heads for row in table.rows]
+    assert heads == [["Ridge", "subj01"], ["", "subj02"], ["Shuffled", "subj01"], ["", "subj02"]]
+
+
+def test_latex_escapes():
+    assert tables.escape_latex(r"50% & a_b#1 {x} ~^\$") == (
+        r"50\% \& a\_b\#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}\$"
+    )
+    assert tables.escape_latex("↑ — 6–8 −1") == r"$\uparrow$ --- 6--8 $-$1"
+    assert tables.escape_latex("[x]") == "{}[x]"  # after \\ a bracket would be an optional argument
+
+
+def test_csv_is_tidy_and_unrounded(scores, design, tmp_path):
+    cells = estimates(scores, design)
+    tables.write_table(tmp_path / "main_1", tables.lay_out(MAIN, cells, design, "1"), tables.tidy(cells, design))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"main_1.{s}" for s in ("csv", "html", "md", "tex")]
+    table = pd.read_csv(tmp_path / "main_1.csv")
+    assert len(table) == 18 and not table.duplicated(["method", "budget", "metric"]).any()
+    row = at(table, method="ridge", budget="all", metric="identification_net")
+    assert (row["split"], row["data"], row["subject"], row["chance"]) == ("shared1000", "simulated", "all", 0.5)
+    assert row["mean"] == at(cells, method="ridge", budget="all", metric="identification_net")["mean"]
+
+
+def test_layout_with_an_unknown_key_or_row_is_refused(tmp_path):
+    path = tmp_path / "main.yaml"
+    path.write_text(yaml.safe_dump(MAIN | {"colums": []}))
+    with pytest.raises(UserError, match=r"main\.yaml: key 'colums' is unknown"):
+        tables.read_layout(path)
+    path.write_text(yaml.safe_dump(MAIN | {"rows": ["metric"]}))
+    with pytest.raises(UserError, match="key 'rows'"):
+        tables.read_layout(path)
+    for path in (CONFIG / "tables").glob("*.yaml"):
+        tables.read_layout(path)
+
+
+def test_chance_of_a_pool_follows_the_number_of_test_images(scores, design):
+    registry = {"identification_net": {"chance": "1/pool"}, "distance_net": {"chance": None}}
+    assert pool_chances(scores, design, registry, pool=10) == {"identification_net": 0.1}
+    fewer = scores[(scores["subject"] != "subj02") | (scores["nsd_id"] < 40)]
+    chances = pool_chances(fewer, design, registry, pool=300)
+    assert chances["identification_net"] == pytest.approx((1 / 20 + 1 / 4) / 2)
+
+
+CLAIMS = [
+    {"claim": "rises", "test": "rises", "methods": "decoder", "metrics": ["*"]},
+    {
+        "claim": "chance",
+        "test": "at_chance",
+        "methods": "shuffled",
+        "metrics": ["identification_*"],
+        "tolerance": 0.001,
+    },
+    {"claim": "beats", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["*"]},
+]
+
+
+def judge(scores, design):
+    judged = claims.judge_claims(CLAIMS, scores, estimates(scores, design), design)
+    return judged, claims.verdicts(judged).set_index("claim")["met"].to_dict()
+
+
+def test_true_claims_are_met_with_the_right_gain(scores, design):
+    judged, verdicts = judge(scores, design)
+    assert verdicts == {"rises": True, "chance": True, "beats": True}
+    gain = at(judged, claim="rises", metric="identification_net")
+    assert gain["mean"] == pytest.approx(0.3) and 0 < gain["low"] < 0.3 < gain["high"]
+    # lower is better for a distance, so its fall counts as a gain
+    assert at(judged, claim="rises", metric="distance_net")["mean"] == pytest.approx(0.3)
+
+
+def test_false_claims_are_not_met(scores, design):
+    reversed_budgets = scores.assign(sessions=scores["sessions"].replace({1: 8, 8: 1, 6: 1}))
+    at_one = reversed_budgets["subject"].eq("subj02") & reversed_budgets["sessions"].eq(8)
+    reversed_budgets.loc[at_one, "sessions"] = 6
+    assert judge(reversed_budgets, design)[1] == {"rises": False, "chance": True, "beats": True}
+
+    biased = scores.copy()
+    biased.loc[biased["method"] == "shuffled", "value"] += 0.1
+    assert not judge(biased, design)[1]["chance"]
+
+    recall = scores[scores["method"] == "recall"].assign(method="shuffled")
+    beaten = pd.concat([scores[scores["method"] != "shuffled"], recall])
+    assert not judge(beaten, design)[1]["beats"]
+
+
+def test_a_dip_at_the_middle_budget_breaks_the_rise(scores, design):
+    dip = scores.copy()
+    dip.loc[(dip["method"] == "ridge") & (dip["sessions"] == 2), "value"] = 0.55
+    assert not judge(dip, design)[1]["rises"]
+
+
+def test_a_claim_without_its_scores_is_not_met(scores, design):
+    missing = drop(scores, method="shuffled", sessions=2, seed=1)
+    judged, verdicts = judge(missing, design)
+    assert verdicts == {"rises": True, "chance": False, "beats": False}
+    assert at(judged, claim="chance", budget="2")["finding"] == GAP
+
+
+def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
+    bad = drop(scores, method="recall", sessions=2, subject="subj01")
+    cells = estimates(bad, design)
+    for budget in design.budgets:
+        chosen = cells[cells["budget"] == budget]
+        layout = tables.lay_out(MAIN, cells, design, budget)
+        tables.write_table(tmp_path / "tables" / f"main_{budget}", layout, tables.tidy(chosen, design))
+    judged, _ = judge(bad, design)
+    tables.write_table(tmp_path / "tables" / "claims", claims.claims_table(judged, design), judged)
+    text = io.StringIO()
+    console = Console(file=text, width=100, highlight=False)
+    summary.print_summary(tmp_path, design, seconds=601, peak_mb=1000, console=console)
+    text = text.getvalue()
+    assert "\x1b" not in text
+    assert "90.0 [" in text and GAP in text and "chance 50.0" in text
+    assert "yes  rises (2 of 2)" in text and "NO  beats (4 of 6)" in text and "(not met)" in text
+    assert "10 min 01 s, OVER the budget of 8 min" in text and "1.05 GB, within" in text
+    assert "not written yet" in text
+    with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
+        summary.print_summary(tmp_path / "elsewhere", design, console=console)
+
+
+def test_images_are_ranked_by_the_stated_rule(scores, design):
+    ranked_by_hand = (
+        scores.query("method == 'ridge' and subject == 'subj02' and sessions == 6 and metric == 'identification_net'")
+        .groupby("nsd_id")["value"]
+        .mean()
+    )
+    ranked = grids.ranking(scores, design, "subj02", ["identification_*"])
+    assert ranked.index[0] == ranked_by_hand.idxmax() and ranked.index[-1] == ranked_by_hand.idxmin()
+    assert ranked.is_monotonic_decreasing
+    shuffled_rows = scores.sample(frac=1, random_state=1)
+    assert grids.ranking(shuffled_rows, design, "subj02", ["identification_*"]).index.equals(ranked.index)
+    picked = grids.at_ranks(ranked, [0, 0.5, 1])
+    assert picked.tolist() == [ranked.index[0], ranked.index[10], ranked.index[-1]]
+    ties = scores.assign(value=0.5)
+    assert grids.ranking(ties, design, "subj02", ["identification_*"]).index.is_monotonic_increasing
+    with pytest.raises(UserError, match="rank_by"):
+        grids.ranking(scores, design, "subj02", ["lpips"])
+
+
+@pytest.fixture
+def pictures(design, tmp_path):
+    """Stimuli 0, 1, 2, ... of one grey level each; every Prediction holds its own ids, some shades brighter."""
+    ids = np.arange(0, N_IMAGES * 10, 5)
+    images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (len(ids), 8, 8, 3))
+    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "shared": True})
+    table["captions"] = table["categories"] = [["a"]] * len(ids)
+    save_stimuli(tmp_path / "stimuli", np.ascontiguousarray(images), table, {})
+    test_ids = np.arange(N_IMAGES) * 10
+    split = Split("shared1000", "test", test_ids.tolist())
+    paths = {}
+    for method, sessions in product(design.methods, (1, 2, 8)):
+        path = paths[method, "subj01", sessions, 0] = tmp_path / f"{method}{sessions}"
+        metadata = {"method": method, "subject": "subj01", "sessions": sessions, "seed": 0, "split": "shared1000"}
+        metadata |= {"split_sha256": split.sha256, "disclosure": DISCLOSURE | {"training_trials": 100 * sessions}}
+        made = np.broadcast_to((test_ids + sessions).astype(np.uint8)[:, None, None, None], (N_IMAGES, 8, 8, 3))
+        vectors = np.ones((N_IMAGES, 2))
+        save_prediction(path, test_ids, metadata, images=None if method == "recall" else made, retrieval=vectors)
+    return Stimuli.open(tmp_path / "stimuli"), paths, split
+
+
+def test_strips_join_on_nsd_id_and_leave_out_methods_without_images(design, pictures):
+    stimuli, paths, _ = pictures
+    found = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))
+    assert [(strip.group, strip.label) for strip in found] == [
+        ("", "stimulus"),
+        *(("Ridge", label) for label in ("1 session", "2 sessions", "8 sessions")),
+        *(("Shuffled", label) for label in ("1 session", "2 sessions", "8 sessions")),
+    ]
+    assert found[0].images[:, 0, 0, 0].tolist() == [150, 30]
+    assert found[3].images[:, 0, 0, 0].tolist() == [158, 38]
+    with pytest.raises(UserError, match="ridge1: lacks some test images"):
+        grids.strips(stimuli, paths, design, "subj01", np.array([5]))
+
+
+def test_figures_are_the_same_bytes_every_time(scores, design, pictures, tmp_path):
+    stimuli, paths, _ = pictures
+    gap = drop(scores, method="recall", sessions=2)
+    cells, by_subject = estimates(gap, design), estimates(gap, design, by_subject=True)
+    picked = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))
+    make = {
+        "sessions": lambda: figures.session_curves(cells, design),
+        "subjects": lambda: figures.subject_bars(gap, by_subject, design, "all"),
+        "grid": lambda: grids.grid(picked, ["best", "worst"]),
+        "banner": lambda: grids.banner(picked),
+    }
+    for name, figure in make.items():
+        for run in ("first", "second"):
+            save_figure(figure(), tmp_path / run / name)
+        for suffix in ("svg", "png"):
+            first, second = ((tmp_path / run / f"{name}.{suffix}").read_bytes() for run in ("first", "second"))
+            assert first == second and len(first) > 1000
+
+
+def test_a_missing_budget_leaves_a_hole_in_its_curve(scores, design):
+    gap = drop(scores, method="recall", sessions=2)
+    figure = figures.session_curves(estimates(gap, design), design)
+    panel = figure.axes[0]
+    heights = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 3]
+    assert [int(np.isnan(height).sum()) for height in heights] == [0, 1, 0]
+
+
+def test_disclosures_summarise_and_refuse_another_split(design, pictures):
+    _, paths, split = pictures
+    disclosed = provenance.disclosures(list(paths.values()), design, split)
+    ridge = at(disclosed, method="ridge")
+    assert ridge["training_trials"] == "100–800" and ridge["transductive"] == "no"
+    assert ridge["training_subjects"] == "the subject alone"
+    other = replace(split, test_ids=split.test_ids[1:])
+    with pytest.raises(UserError, match="another split"):
+        provenance.disclosures(list(paths.values()), design, other)
+
+
+def test_provenance_holds_split_hash_versions_and_the_configuration(design, pictures, tmp_path):
+    split = pictures[2]
+    (tmp_path / "in").write_text("# comment\nopen_clip_torch\nmoto[server]\nnumpy>=2  # why\n")
+    (tmp_path / "lock").write_text(
+        "numpy==2.4.6 \\\n    --hash=sha256:ab\nmoto==5.0\nopen-clip-torch==3.3.0\nsix==1.0\n"
+    )
+    versions = provenance.locked_versions(tmp_path / "lock", tmp_path / "in")
+    assert versions == {"moto": "5.0", "numpy": "2.4.6", "open-clip-torch": "3.3.0"}
+    config = {"betas": {"version": "b3"}, "encoder": "clip", "autoencoder": "vae", "generator": "unclip", "seeds": [1]}
+    facts = provenance.provenance(config, design, split, versions).set_index(["section", "item"])["value"]
+    assert facts["split", "SHA-256 of held-out ids"] == split.sha256
+    assert facts["versions", "numpy"] == "2.4.6" and facts["betas", "version"] == "b3"
+    provenance.write_config(tmp_path / "config.yaml", config)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config
