@@ -99,7 +99,8 @@ def _ground_truth(one, anatomy, sessions, plan):
     """
     at = tuple(one.voxels.T)
     general = anatomy.rois["nsdgeneral"][at] == 1
-    accuracies = sessions.oracle(plan.shared)
+    v1 = general & np.isin(anatomy.rois["prf-visualrois"][at], layout.ROI_LABELS["prf-visualrois"]["V1"])
+    accuracies = sessions.oracle(plan.shared, {"nsdgeneral": general, "V1": v1})
     return {
         "voxels": one.voxels,
         "nsdgeneral": general,

@@ -14,18 +14,20 @@ variance of every voxel comes from features that no other subject has. A linear 
 space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more. The signal drifts: its
 weights turn by DRIFT over all planned sessions towards others, unrelated over the stimuli.
 
-Noise. Three parts with the variances of NOISE: spatially smooth, a few components shared by the whole brain, and
-noise with the covariance of the signal itself, which no decoder can average away over voxels (the model of GSN).
+Noise. Four parts with the variances of NOISE: independent, spatially smooth, a few components shared by the whole
+brain, and noise with the covariance of the signal itself, which no decoder can average away over voxels (the model
+of GSN).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import expm
+from scipy.special import ndtr
 
 from fmri2img.datasets.scenes import Scene
 from fmri2img.datasets.simulator import features
-from fmri2img.datasets.simulator.features import CHANNELS, COLOUR_CHANNELS, ENERGIES, ORIENTATIONS, WAVELENGTHS
+from fmri2img.datasets.simulator.features import COLOUR_CHANNELS, ENERGIES, ORIENTATIONS, WAVELENGTHS
 from fmri2img.datasets.simulator.parameters import Simulation
 from fmri2img.datasets.simulator.volumes import Anatomy
 
@@ -36,9 +38,10 @@ PREFERENCE = 0.35  # share of a selective region's tuning that all its voxels ha
 DRIFT = 0.5  # radians from the first planned session to the last
 NCSNR_SPREAD = 0.25  # of the voxels of nsdgeneral around the subject's median
 NCSNR_ELSEWHERE = 0.11  # mean in the rest of the cortex
-NOISE = {"smooth": 0.55, "shared": 0.15, "signal": 0.30}
+NOISE = {"white": 0.3, "smooth": 0.25, "shared": 0.1, "signal": 0.35}
 SHARED_COMPONENTS = 6
 SIGNAL_SAMPLES = 400  # images whose responses carry the noise with the signal's covariance
+TUNING_MAPS = 3 + COLOUR_CHANNELS  # preferred scale, orientation (sine and cosine), colours
 SMOOTHNESS = 0.8  # standard deviation in voxels
 B2_FACTOR = 0.85  # ncsnr of version b2 relative to b3
 OLD_NEW = 0.1  # standard deviation over voxels
@@ -71,16 +74,14 @@ class Brain:
     loadings: np.ndarray
     latents: np.ndarray
 
-    def response(self, ids: np.ndarray, turn: float) -> np.ndarray:
+    def response(self, ids: np.ndarray, turn: float | np.ndarray) -> np.ndarray:
         """Noise-free signal for images `ids` (nsd_id), the tuning turned by `turn` radians: (len(ids), V) float32."""
-        return np.cos(turn).astype(np.float32) * self.signal[ids] + np.sin(turn).astype(np.float32) * self.drifted[ids]
+        turn = np.asarray(turn, np.float32)
+        return np.cos(turn) * self.signal[ids] + np.sin(turn) * self.drifted[ids]
 
     def smooth_noise(self, trials: int, rng: np.random.Generator) -> np.ndarray:
         """Unit-variance noise, correlated between neighbours, (trials, V) float32."""
-        field = rng.standard_normal((trials, *self.dims), np.float32)
-        for axis, kernel in enumerate(self.smoothing, start=1):
-            field = np.moveaxis(np.tensordot(field, kernel, axes=(axis, 1)), -1, axis)
-        return field[(slice(None), *self.voxels.T)]
+        return _smooth_maps(trials, self.smoothing, rng)[(slice(None), *self.voxels.T)]
 
     def noise(self, trials: int, rng: np.random.Generator) -> np.ndarray:
         """Noise of version b3, (trials, V) float32."""
@@ -88,7 +89,8 @@ class Brain:
         shared = rng.standard_normal((trials, SHARED_COMPONENTS), np.float32) @ self.shared_noise
         carriers = self.signal[:SIGNAL_SAMPLES]
         like_signal = rng.standard_normal((trials, len(carriers)), np.float32) @ carriers / np.sqrt(len(carriers))
-        parts = {"smooth": smooth, "shared": shared, "signal": like_signal.astype(np.float32)}
+        white = rng.standard_normal(smooth.shape, np.float32)
+        parts = {"white": white, "smooth": smooth, "shared": shared, "signal": like_signal.astype(np.float32)}
         return sum(np.float32(np.sqrt(NOISE[name])) * part for name, part in parts.items())
 
 
@@ -107,25 +109,25 @@ def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.nda
 
     pixels = features.pixel_features(images)
     latents = features.semantic_latents(scenes)
-    signal, drifted = (np.empty((len(images), len(voxels)), np.float32) for _ in range(2))
-    pixel_weights = _pixel_weights(pixels, anatomy.fields[at][early], rng)
-    signal[:, early] = features.standardised(pixels @ pixel_weights)
-    drifted[:, early] = pixels @ _pixel_weights(pixels, anatomy.fields[at][early], rng)
-    private = features.standardised(
-        np.tanh(features.standardised(latents) @ rng.normal(0, 0.4, (latents.shape[1], PRIVATE_FEATURES)))
-    )
-    rotation = _rotation(latents.shape[1], rng)
+    private = _private_features(np.concatenate([latents, features.components(pixels)], axis=1), rng)
     preferred = {
         name: np.linalg.lstsq(latents, column, rcond=None)[0] for name, column in features.preferences(scenes).items()
     }
-    for target in (signal, drifted):
-        loadings = _loadings(anatomy, smoothing, voxels, rotation, latents, preferred, rng)[:, ~early]
-        own = private @ rng.standard_normal((PRIVATE_FEATURES, (~early).sum()), np.float32)
-        target[:, ~early] = _mixed(latents @ loadings, own)
-        if target is signal:
-            shared_loadings = loadings
-    signal = features.standardised(signal)
-    drifted = features.standardised(drifted)
+    rotation = _rotation(latents.shape[1], rng)
+
+    def tuned():
+        """One set of tunings: the signal (N, V) and the weights of early and of other voxels."""
+        maps = _smooth_maps(TUNING_MAPS + latents.shape[1], smoothing, rng)[(slice(None), *at)]
+        weights = _pixel_weights(pixels, anatomy.fields[at][early], maps[:TUNING_MAPS, early].T)
+        loadings = _loadings(rotation @ maps[TUNING_MAPS:], latents, preferred, anatomy, at)[:, ~early]
+        common = np.empty((len(images), len(voxels)), np.float32)
+        common[:, early], common[:, ~early] = pixels @ weights, latents @ loadings
+        own = private @ _smooth_maps(PRIVATE_FEATURES, smoothing, rng)[(slice(None), *at)]
+        mixed = np.sqrt(1 - PRIVATE) * features.standardised(common) + np.sqrt(PRIVATE) * features.standardised(own)
+        return features.standardised(mixed), weights, loadings
+
+    signal, pixel_weights, loadings = tuned()
+    drifted = tuned()[0]
     drifted = features.standardised(drifted - signal * (signal * drifted).mean(axis=0))
 
     ncsnr = _ncsnr(simulation.subjects[subject].ncsnr, anatomy, at, rng)
@@ -144,7 +146,7 @@ def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.nda
         scale=(rng.uniform(1, 3, len(voxels)) / np.sqrt(1 + ncsnr**2)).astype(np.float32),
         old_new=rng.normal(0, OLD_NEW, len(voxels)).astype(np.float32),
         pixel_weights=pixel_weights.astype(np.float32),
-        loadings=shared_loadings.astype(np.float32),
+        loadings=loadings.astype(np.float32),
         latents=latents,
     )
 
@@ -155,26 +157,39 @@ def _smoothing(n, width):
     return (kernel / np.linalg.norm(kernel, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _mixed(common, own):
-    return np.sqrt(1 - PRIVATE) * features.standardised(common) + np.sqrt(PRIVATE) * features.standardised(own)
+def _smooth_maps(count, smoothing, rng):
+    """Unit-variance maps that are smooth over the cortex, (count, X, Y, Z) float32."""
+    maps = rng.standard_normal((count, *(len(kernel) for kernel in smoothing)), np.float32)
+    for axis, kernel in enumerate(smoothing, start=1):
+        maps = np.moveaxis(np.tensordot(maps, kernel, axes=(axis, 1)), -1, axis)
+    return maps
 
 
-def _pixel_weights(pixels, fields, rng):
-    """Weights (features, voxels): a receptive field times a tuning for scale, orientation and colour."""
+def _private_features(common, rng):
+    """Nonlinear mixtures of what all subjects share, drawn anew for each, (N, PRIVATE_FEATURES) float32."""
+    mixing = rng.normal(0, 1.5 / np.sqrt(common.shape[1]), (common.shape[1], PRIVATE_FEATURES))
+    return features.standardised(np.tanh(features.standardised(common) @ mixing))
+
+
+def _pixel_weights(pixels, fields, maps):
+    """Weights (features, voxels): a receptive field times a tuning for scale, orientation and colour.
+
+    maps: (voxels, TUNING_MAPS) normal numbers that fix the tuning.
+    """
     n = len(fields)
     place = features.receptive_fields(fields)
-    scale = np.exp(-((np.arange(len(WAVELENGTHS)) - rng.uniform(0, len(WAVELENGTHS) - 1, (n, 1))) ** 2))
+    preferred_scale = ndtr(maps[:, :1]) * (len(WAVELENGTHS) - 1)
+    preferred_angle = np.arctan2(maps[:, 1], maps[:, 2])[:, None]
+    scale = np.exp(-((np.arange(len(WAVELENGTHS)) - preferred_scale) ** 2))
     angles = np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS
-    orientation = np.exp(np.cos(2 * (angles - rng.uniform(0, np.pi, (n, 1)))))
+    orientation = np.exp(np.cos(2 * angles - preferred_angle))
     energy = (scale[:, :, None] * orientation[:, None, :]).reshape(n, ENERGIES)
-    colour = rng.standard_normal((n, COLOUR_CHANNELS)) * (1.5, 1, 1)
+    colour = maps[:, 3:] * (1.5, 1, 1)
     # Energies and colours each give about half of a voxel's variance.
     energy *= np.linalg.norm(colour, axis=1, keepdims=True) / np.linalg.norm(energy, axis=1, keepdims=True)
     tuning = np.concatenate([energy, colour], axis=1)
-    common = (place[:, :, None] * tuning[:, None, :]).reshape(n, -1).T
-    own = (place[:, :, None] * rng.standard_normal((n, place.shape[1], CHANNELS))).reshape(n, -1).T
-    deviation = [(pixels @ weights).std(axis=0) for weights in (common, own)]
-    return np.sqrt(1 - PRIVATE) * common / deviation[0] + np.sqrt(PRIVATE) * own / deviation[1]
+    weights = (place[:, :, None] * tuning[:, None, :]).reshape(n, -1).T
+    return weights / (pixels @ weights).std(axis=0)
 
 
 def _rotation(n, rng):
@@ -182,15 +197,9 @@ def _rotation(n, rng):
     return expm(ROTATION / np.sqrt(n) * (skew - skew.T))
 
 
-def _loadings(anatomy, smoothing, voxels, rotation, latents, preferred, rng):
-    """Loadings (latents, V) on the common latents, smooth over the cortex; selective regions lean to what they prefer."""
-    field = rng.standard_normal((latents.shape[1], *anatomy.brain.shape), np.float32)
-    for axis, kernel in enumerate(smoothing, start=1):
-        field = np.moveaxis(np.tensordot(field, kernel, axes=(axis, 1)), -1, axis)
-    at = tuple(voxels.T)
-    loadings = rotation @ field[(slice(None), *at)]
-    deviation = (latents @ loadings).std(axis=0)
-    loadings /= deviation
+def _loadings(loadings, latents, preferred, anatomy, at):
+    """Loadings (latents, V) for unit variance; selective regions lean towards what they prefer."""
+    loadings = loadings / (latents @ loadings).std(axis=0)
     for name, direction in preferred.items():
         selective = anatomy.rois[name][at] > 0
         unit = direction / (latents @ direction).std()

@@ -34,7 +34,8 @@ def pixel_features(images: np.ndarray) -> np.ndarray:
     orientations (the energy model of complex cells, Adelson & Bergen 1985), then luminance, red-green and blue-yellow.
     Columns run over places row by row, channels fastest.
     """
-    small = np.stack([np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)) for image in images])
+    resized = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
+    small = np.stack([np.asarray(image) for image in resized])
     filters = _gabor_spectra()
     features = np.empty((len(images), GRID, GRID, CHANNELS), np.float32)
     for first in range(0, len(images), BATCH):
@@ -47,6 +48,14 @@ def pixel_features(images: np.ndarray) -> np.ndarray:
         for channel, signal in enumerate((luminance, red - green, blue - (red + green) / 2), start=ENERGIES):
             here[..., channel] = _by_place(signal)
     return standardised(features.reshape(len(images), -1))
+
+
+def components(columns: np.ndarray) -> np.ndarray:
+    """The first LATENTS principal components of standardised columns, standardised too, (stimuli, <= LATENTS)."""
+    left, values, _ = np.linalg.svd(columns, full_matrices=False)
+    rank = min(LATENTS, int((values > 1e-5 * values[0]).sum()))
+    # The sign of a singular vector is arbitrary: fix it.
+    return standardised(left[:, :rank] * np.sign(left[np.abs(left[:, :rank]).argmax(axis=0), np.arange(rank)]))
 
 
 def _gabor_spectra():
@@ -81,12 +90,8 @@ def semantic_latents(scenes: list[Scene]) -> np.ndarray:
     Principal components of `scenes.describe`, of equal variance at first, then falling as a power of their number:
     the spectrum of responses in visual cortex (Stringer et al. 2019).
     """
-    described = standardised(np.stack([describe(scene) for scene in scenes]).astype(np.float64))
-    left, values, _ = np.linalg.svd(described.astype(np.float64), full_matrices=False)
-    rank = min(LATENTS, int((values > 1e-6 * values[0]).sum()))
-    # The sign of a singular vector is arbitrary: fix it.
-    left = left[:, :rank] * np.sign(left[np.abs(left[:, :rank]).argmax(axis=0), np.arange(rank)])
-    return standardised(left) * (np.arange(1, rank + 1) ** (-SPECTRUM / 2)).astype(np.float32)
+    latents = components(standardised(np.stack([describe(scene) for scene in scenes]).astype(np.float64)))
+    return latents * (np.arange(1, latents.shape[1] + 1) ** (-SPECTRUM / 2)).astype(np.float32)
 
 
 def preferences(scenes: list[Scene]) -> dict[str, np.ndarray]:

@@ -14,7 +14,8 @@ def noise_covariance(brain: Brain, chosen: np.ndarray) -> np.ndarray:
     shared = brain.shared_noise[:, chosen].astype(float)
     carriers = brain.signal[:SIGNAL_SAMPLES, chosen].astype(float)
     like_signal = carriers.T @ carriers / len(carriers)
-    return NOISE["smooth"] * smooth + NOISE["shared"] * shared.T @ shared + NOISE["signal"] * like_signal
+    parts = {"white": np.eye(len(chosen)), "smooth": smooth, "shared": shared.T @ shared, "signal": like_signal}
+    return sum(NOISE[name] * part for name, part in parts.items())
 
 
 def identified(measured: np.ndarray, expected: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -54,7 +54,9 @@ def noise_ceiling(z: np.ndarray, repeats: np.ndarray) -> np.ndarray:
 class Sessions:
     """All sessions of a subject; `write` makes and writes them one by one.
 
-    `offsets` (sessions, V) percent, `gains` (sessions,) and `decoded` (images, ...) are known after writing.
+    offsets: (sessions, V) percent signal change. gains: (sessions,). repeats: (images, 3) rows of the trials of every
+    image shown three times. responses: (trials, V), known after writing: the betas of version b3 freed of offset, gain
+    and scale, so that the noise has unit variance.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class Sessions:
         self.invalid = invalid_voxels(brain)
         self.at = tuple(brain.voxels.T)
         nsd_ids = answers["73KID"].to_numpy() - 1
-        shown = pd.Series(np.arange(len(nsd_ids))).groupby(nsd_ids)
-        self.repeats = np.array([rows for rows in shown.groups.values() if len(rows) == REPEATS], int).reshape(-1, REPEATS)
+        _, times = np.unique(nsd_ids, return_counts=True)
+        by_image = np.argsort(nsd_ids, kind="stable")
+        self.repeats = by_image[np.repeat(times == REPEATS, times)].reshape(-1, REPEATS)
         self.nsd_ids = nsd_ids
 
     def write(self, root: Path) -> None:
@@ -132,35 +135,41 @@ class Sessions:
                 self._map(root, version, f"ncsnr_split{half + 1}", noise_ceiling(z[version], self.repeats[half::2]))
             self._map(root, version, "meanbeta", np.mean(means[version], axis=0))
             self._map(root, version, "R2", 100 * ceiling**2 / (1 + ceiling**2))
-        func = lambda name, volume: writers.write_nifti(root / layout.func(self.subject, name), volume)  # noqa: E731
         brightness = 800 + 200 * self.brain.smooth_noise(1, self.simulation.stream(self.subject, "mean"))[0]
         lost = [
             self.invalid & (session == invalid_session(self.simulation, self.subject))
             for session in range(1, self.count + 1)
         ]
-        func("brainmask.nii.gz", self.anatomy.brain.astype(np.int16))
-        func("mean.nii.gz", self._volume(brightness))
-        func("valid.nii.gz", np.mean([self._valid(voxels) for voxels in lost], axis=0).astype(np.float32))
-        func("R2.nii.gz", self._volume(100 * ceiling**2 / (1 + ceiling**2)))
-        func("onoffbeta.nii.gz", self._volume(np.mean(means["b3"], axis=0)))
+        volumes = {
+            "brainmask": self.anatomy.brain.astype(np.int16),
+            "mean": self._volume(brightness),
+            "valid": np.mean([self._valid(voxels) for voxels in lost], axis=0).astype(np.float32),
+            "R2": self._volume(100 * ceiling**2 / (1 + ceiling**2)),
+            "onoffbeta": self._volume(np.mean(means["b3"], axis=0)),
+        }
+        for name, volume in volumes.items():
+            writers.write_nifti(root / layout.func(self.subject, f"{name}.nii.gz"), volume)
 
-    def oracle(self, shared: np.ndarray) -> dict[str, float]:
-        """Share of images that the ideal observer identifies, from nsdgeneral, by what it sees.
+    def oracle(self, shared: np.ndarray, regions: dict[str, np.ndarray]) -> dict[str, float]:
+        """Share of images that the ideal observer identifies among the shared images shown three times.
 
-        shared: nsd_id of the shared images; those shown three times are the candidates. "mean": the mean of the three
-        betas of an image; "single": one beta. `chance` is one over the number of candidates.
+        shared: nsd_id; regions: name -> (V,) bool, the voxels it sees. Returns for each region "<name>_mean", from the
+        mean of the three betas of an image, and "<name>_single", from one beta; "chance" is one over the candidates.
         """
         repeats = self.repeats[np.isin(self.nsd_ids[self.repeats[:, 0]], shared)]
-        chosen = np.flatnonzero((self.anatomy.rois["nsdgeneral"][self.at] == 1) & ~self.invalid)
         session, is_old = (self.answers[name].to_numpy() for name in ("SESSION", "ISOLD"))
-        measured = np.empty((REPEATS, len(repeats), len(chosen)))
-        expected = np.empty_like(measured)
-        for k, rows in enumerate(repeats.T):
-            turns = np.array([model.session_turn(self.simulation, s) for s in session[rows]])[:, None]
-            signal, drifted = (a[np.ix_(self.nsd_ids[rows], chosen)] for a in (self.brain.signal, self.brain.drifted))
-            expected[k] = self.brain.ncsnr[chosen] * (np.cos(turns) * signal + np.sin(turns) * drifted)
-            measured[k] = self.responses[np.ix_(rows, chosen)] - is_old[rows, None] * self.brain.old_new[chosen]
-        covariance = oracle.noise_covariance(self.brain, chosen)
-        mean = oracle.identified(measured.mean(axis=0), expected.mean(axis=0), covariance)
-        single = [oracle.identified(m, e, covariance) for m, e in zip(measured, expected, strict=True)]
-        return {"mean": mean.mean(), "single": np.mean(single), "chance": 1 / max(len(repeats), 1)}
+        accuracies = {"chance": 1 / max(len(repeats), 1)}
+        for name, region in regions.items():
+            chosen = np.flatnonzero(region & ~self.invalid)
+            measured = np.empty((REPEATS, len(repeats), len(chosen)))
+            expected = np.empty_like(measured)
+            for k, rows in enumerate(repeats.T):
+                turns = np.array([model.session_turn(self.simulation, s) for s in session[rows]])[:, None]
+                response = self.brain.response(self.nsd_ids[rows], turns)[:, chosen]
+                expected[k] = self.brain.ncsnr[chosen] * response
+                measured[k] = self.responses[np.ix_(rows, chosen)] - is_old[rows, None] * self.brain.old_new[chosen]
+            covariance = oracle.noise_covariance(self.brain, chosen)
+            single = [oracle.identified(m, e, covariance) for m, e in zip(measured, expected, strict=True)]
+            mean = oracle.identified(measured.mean(axis=0), expected.mean(axis=0), covariance)
+            accuracies |= {f"{name}_mean": np.mean(mean), f"{name}_single": np.mean(single)}
+        return accuracies

@@ -1,6 +1,6 @@
 """The images of the simulated NSD and what COCO and NSD say about them."""
 
-import json
+import ast
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def annotations(simulation: Simulation, drawn: list[Scene], table: pd.DataFrame,
     chosen = table[table["cocoSplit"] == split]
     pictures, sentences, objects = [], [], []
     for row in chosen.itertuples():
-        top, bottom, left, right = json.loads(row.cropBox.replace("(", "[").replace(")", "]"))
+        top, _, left, right = ast.literal_eval(row.cropBox)
         width, height = (LONG_SIDE, SHORT_SIDE) if left + right else (SHORT_SIDE, LONG_SIDE)
         pictures.append(
             {"id": row.cocoId, "file_name": f"{row.cocoId:012d}.jpg", "width": width, "height": height, "license": 4}

@@ -71,7 +71,7 @@ def build(dims: tuple[int, int, int], rng: np.random.Generator) -> Anatomy:
     """The anatomy of a volume of `dims` voxels; `rng` places the borders of the parcellations."""
     axes = [np.linspace(-1, 1, n) for n in dims]
     place = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    x, y, z = np.moveaxis(place, -1, 0)
+    x, y, _ = np.moveaxis(place, -1, 0)
     radius = np.linalg.norm(place, axis=-1)
     brain = radius <= 1
     cortex = brain & (radius >= CORTEX_FROM)
