@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 from scipy.fft import fft2, ifft2
+from scipy.linalg import eigh
 
 from fmri2img.datasets.scenes import CATEGORIES, Scene, describe
 
@@ -52,10 +53,14 @@ def pixel_features(images: np.ndarray) -> np.ndarray:
 
 def components(columns: np.ndarray) -> np.ndarray:
     """The first LATENTS principal components of standardised columns, standardised too, (stimuli, <= LATENTS)."""
-    left, values, _ = np.linalg.svd(columns, full_matrices=False)
-    rank = min(LATENTS, int((values > 1e-5 * values[0]).sum()))
-    # The sign of a singular vector is arbitrary: fix it.
-    return standardised(left[:, :rank] * np.sign(left[np.abs(left[:, :rank]).argmax(axis=0), np.arange(rank)]))
+    size = columns.shape[1]
+    covariance = columns.astype(np.float64).T @ columns / len(columns)
+    values, directions = eigh(covariance, subset_by_index=(max(0, size - LATENTS), size - 1))
+    directions = directions[:, ::-1][:, values[::-1] > 1e-8 * values[-1]]
+    # The sign of a direction is arbitrary: fix it.
+    largest = np.abs(directions).argmax(axis=0)
+    directions *= np.sign(directions[largest, np.arange(directions.shape[1])])
+    return standardised(columns @ directions)
 
 
 def _gabor_spectra():
