@@ -130,14 +130,19 @@ def test_design_table_and_responses_agree_on_every_trial(design, information, su
 
 def test_responses_columns_and_chronology(root, subject, answers):
     header = (root / f"nsddata/ppdata/{subject}/behav/responses.tsv").read_text().split("\n", 1)[0]
-    assert header.split("\t") == (
-        "SUBJECT SESSION RUN TRIAL 73KID 10KID TIME ISOLD ISCORRECT RT CHANGEMIND MEMORYRECENT MEMORYFIRST "
-        "ISOLDCURRENT ISCORRECTCURRENT TOTAL1 TOTAL2 BUTTON MISSINGDATA"
-    ).split()
+    assert (
+        header.split("\t")
+        == (
+            "SUBJECT SESSION RUN TRIAL 73KID 10KID TIME ISOLD ISCORRECT RT CHANGEMIND MEMORYRECENT MEMORYFIRST "
+            "ISOLDCURRENT ISCORRECTCURRENT TOTAL1 TOTAL2 BUTTON MISSINGDATA"
+        ).split()
+    )
     assert len(answers) == TRIALS * SESSIONS[subject]
     assert (answers["SUBJECT"] == int(subject[-1])).all()
     assert answers["TIME"].is_monotonic_increasing
-    assert np.array_equal(answers.groupby(["SESSION", "RUN"]).size().unstack(), np.tile([11, 9], (SESSIONS[subject], 6)))
+    assert np.array_equal(
+        answers.groupby(["SESSION", "RUN"]).size().unstack(), np.tile([11, 9], (SESSIONS[subject], 6))
+    )
     for _, run in answers.groupby(["SESSION", "RUN"]):
         assert np.array_equal(run["TRIAL"], np.arange(1, len(run) + 1))
 
@@ -198,7 +203,9 @@ def test_betas_are_the_same_in_hdf5_and_nifti_with_axes_reversed(root, subject, 
         assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
         assert np.allclose(image.header.get_zooms(), (1.8, 1.8, 1.8, 4 / 3))
         assert np.allclose(image.affine[:3, 3], -(np.array(DIMS[subject]) - 1) / 2 * 1.8)
-    assert not (root / f"nsddata_betas/ppdata/{subject}/func1pt8mm/{folder}/betas_session{session + 1:02d}.hdf5").exists()
+    assert not (
+        root / f"nsddata_betas/ppdata/{subject}/func1pt8mm/{folder}/betas_session{session + 1:02d}.hdf5"
+    ).exists()
 
 
 def test_betas_are_percent_signal_change_inside_the_brain_only(root, subject):
