@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     start(snakemake)
-    study = Study(snakemake.params.config)
+    study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores)
     design = Design.of(study)
     design = design.with_chances(

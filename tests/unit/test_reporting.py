@@ -107,10 +107,8 @@ def test_cells_are_the_means_of_the_scores(scores, design):
 def test_table_shows_direction_chance_unit_and_where_its_numbers_come_from(scores, design):
     table = tables.lay_out(MAIN, estimates(scores, design), design, "all")
     assert table.title == "Trained on all sessions (6–8)"
-    assert [(c.title, c.chance) for c in table.columns] == [
-        ("Identification (net) (%) ↑", "50.0"),
-        ("Distance ↓", ""),
-    ]
+    columns = [(str(column), column.chance) for column in table.columns]
+    assert columns == [("Identification (net, %) ↑", "50.0"), ("Distance ↓", "")]
     assert [row.heads for row in table.rows] == [["Ridge"], ["Recall"], ["Shuffled"]]
     assert [row.rule_above for row in table.rows] == [False, True, False]  # controls stand below one rule
     assert table.rows[0].cells[0].mean == "90.0" and table.rows[0].cells[1].mean == "0.600"
@@ -141,6 +139,14 @@ def test_an_incomplete_cell_is_a_gap_and_never_a_mean_of_what_is_there(scores, d
     assert GAP in table.markdown() and "---" in table.latex() and "full set of scores" in table.note
     tidy = tables.tidy(cells, design)
     assert at(tidy, method="recall", budget="2", metric="distance_net")[["mean", "low", "high"]].isna().all()
+
+
+def test_undefined_values_are_left_out_and_counted(scores, design):
+    hit = (scores["method"] == "ridge") & (scores["sessions"] == 1) & (scores["nsd_id"] == 30)
+    cells = estimates(scores.assign(value=scores["value"].mask(hit)), design)
+    cell = at(cells, method="ridge", budget="1", metric="identification_net")
+    assert cell["mean"] == cell["mean"] and (cell["n_images"], cell["n_excluded"]) == (N_IMAGES - 1, 4)
+    assert "8 undefined values" in tables.lay_out(MAIN, cells, design, "1").note
 
 
 def test_a_subject_that_nobody_scored_is_a_gap_everywhere(scores, design):

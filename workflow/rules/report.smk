@@ -1,5 +1,7 @@
 # Scores -> tables, figures and what the report shows of them.
 
+import json
+from hashlib import sha256
 from os.path import relpath
 
 from fmri2img.study import REPOSITORY
@@ -22,7 +24,10 @@ rule make_tables:
                 f"<results>/tables/main_{budget}.html",
                 caption="../report/main_table.rst",
                 category="1 Scores",
-                labels={"content": "Table: all methods", "trained on": f"{budget} session(s)"},
+                labels={
+                    "content": "Table: all methods",
+                    "trained on": "1 session" if budget == 1 else f"{budget} sessions",
+                },
             )
             for budget in config["sessions"]
         ],
@@ -31,7 +36,10 @@ rule make_tables:
                 f"<results>/tables/subjects_{budget}.html",
                 caption="../report/subjects_table.rst",
                 category="1 Scores",
-                labels={"content": "Table: each subject", "trained on": f"{budget} session(s)"},
+                labels={
+                    "content": "Table: each subject",
+                    "trained on": "1 session" if budget == 1 else f"{budget} sessions",
+                },
             )
             for budget in config["sessions"]
         ],
@@ -74,7 +82,7 @@ rule make_tables:
         mem_mb=2000,
         runtime=30,
     params:
-        config=study.config,
+        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
         code=digest("artifacts", "stats", "reporting"),
     script:
         "../../scripts/make_tables.py"
@@ -125,7 +133,7 @@ rule make_figures:
         mem_mb=2000,
         runtime=30,
     params:
-        config=study.config,
+        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
         code=digest("artifacts", "stats", "reporting"),
     script:
         "../../scripts/make_figures.py"

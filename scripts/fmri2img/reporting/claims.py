@@ -142,7 +142,7 @@ def claims_table(tested: pd.DataFrame, design: Design) -> Table:
         budget = design.budget_title(row.budget) if row.budget else "all budgets"
         heads = [row.claim if new else "", design.methods[row.method]["title"], design.metrics[row.metric]["title"]]
         rows.append(
-            Row([*heads, budget], [Cell(row.finding), Cell("met" if row.met else "not met")], new and bool(rows))
+            Row([*heads, budget], [Cell("met" if row.met else "NOT MET"), Cell(row.finding)], new and bool(rows))
         )
         previous = row.claim
     note = (
@@ -150,4 +150,4 @@ def claims_table(tested: pd.DataFrame, design: Design) -> Table:
         f"intervals over images (claims about chance: Bonferroni-corrected). Split {design.split}, {design.data}."
     )
     heads = ["Claim", "Method", "Metric", "Trained on"]
-    return Table("What the study was expected to show", heads, [Column("Found", ""), Column("Verdict", "")], rows, note)
+    return Table("What the study was expected to show", heads, [Column("Verdict"), Column("Found")], rows, note)

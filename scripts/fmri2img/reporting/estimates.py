@@ -56,7 +56,8 @@ def _complete(labelled: pd.DataFrame, design: Design, keys: list[str]) -> pd.Ser
 def estimates(scores: pd.DataFrame, design: Design, by_subject: bool = False) -> pd.DataFrame:
     """One row for every budget, method, metric (and subject) of the design, present in Scores or not.
 
-    Columns: budget, method, [subject,] metric, sessions (text), mean, low, high, n_images, n_subjects, n_seeds.
+    Columns: budget, method, [subject,] metric, sessions (text), mean, low, high, n_images, n_subjects, n_seeds,
+    n_excluded (undefined values).
     A cell that lacks an image, a subject or a seed has mean, low and high NaN: its mean would not be comparable.
     """
     subjects = {"subject": design.subjects} if by_subject else {}
@@ -64,7 +65,7 @@ def estimates(scores: pd.DataFrame, design: Design, by_subject: bool = False) ->
     keys = list(index)
     labelled = at_budgets(scores, design)
     table = pd.DataFrame(index=pd.MultiIndex.from_product(index.values(), names=keys))
-    columns = ["mean", "low", "high", "n_images", "n_subjects", "n_seeds"]
+    columns = ["mean", "low", "high", "n_images", "n_subjects", "n_seeds", "n_excluded"]
     if labelled.empty:
         table[columns[:3]], table[columns[3:]] = float("nan"), 0
     else:

@@ -97,16 +97,16 @@ def provenance_table(facts: pd.DataFrame) -> Table:
     note = (
         "Versions are those of envs/requirements.lock. The whole configuration lies beside the tables, in config.yaml."
     )
-    return Table("What was run", ["", ""], [Column("", "")], rows, note)
+    return Table("What was run", ["", ""], [Column("")], rows, note)
 
 
 def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
     """Methods across, disclosures down: texts are long, methods are few."""
     by_method = disclosed.set_index("method")
-    columns = [Column(design.methods[method]["title"], "") for method in by_method.index]
+    columns = [Column(design.methods[method]["title"]) for method in by_method.index]
     rows = [Row([key.replace("_", " ")], [Cell(value) for value in by_method[key]], False) for key in by_method.columns]
     note = "As each Prediction declares it. Ranges span subjects and training budgets."
-    return Table("How the reconstructions were made", [""], columns, rows, note)
+    return Table("How the reconstructions were made", ["Disclosed"], columns, rows, note)
 
 
 def write_config(path: str | Path, config: dict) -> None:

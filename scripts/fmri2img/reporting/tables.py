@@ -34,8 +34,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
+    """Header of a column; detail, direction (an arrow) and chance may be empty."""
+
     title: str
-    chance: str
+    detail: str = ""
+    direction: str = ""
+    chance: str = ""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} {self.direction}".strip()
+
+    def __str__(self) -> str:
+        return f"{self.title}{f' ({self.detail})' if self.detail else ''} {self.direction}".strip()
 
 
 @dataclass(frozen=True)
@@ -106,14 +117,18 @@ def note(cells: pd.DataFrame, design: Design) -> str:
         f"Split {design.split}; {count('n_images', 'test image')}, {count('n_subjects', 'subject')}, "
         f"{count('n_seeds', 'seed')}. {design.data[0].upper()}{design.data[1:]}."
     )
+    excluded = int(present["n_excluded"].sum())
+    if excluded:
+        text += f" {excluded} undefined values are left out."
     return text + (f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else "")
 
 
 def column(metric: dict) -> Column:
-    """Header of a metric: its title with the direction of better values, its unit, and its chance level."""
-    unit = " (%)" if is_proportion(metric) else ""
-    chance = metric["chance"]
-    return Column(f"{metric['title']}{unit} {arrow(metric)}", "" if chance is None else number(chance, metric))
+    """Header of a metric: its title, network and unit, the direction of better values, and its chance level."""
+    title, _, detail = metric["title"].partition(" (")
+    detail = ", ".join(filter(None, [detail.removesuffix(")"), "%" if is_proportion(metric) else ""]))
+    chance = "" if metric["chance"] is None else number(metric["chance"], metric)
+    return Column(title, detail, arrow(metric), chance)
 
 
 def lay_out(layout: dict, cells: pd.DataFrame, design: Design, budget: str) -> Table:
@@ -173,7 +188,7 @@ def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
         "low",
         "high",
     ]
-    return cells[[*columns, "confidence", "chance", "n_images", "n_subjects", "n_seeds"]]
+    return cells[[*columns, "confidence", "chance", "n_images", "n_subjects", "n_seeds", "n_excluded"]]
 
 
 def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 MARKDOWN = """\
 **<<table.title>>**
 
-|<% for head in table.heads %> <<head>> |<% endfor %><% for column in table.columns %> <<column.title>> |<% endfor %>
+|<% for head in table.heads %> <<head>> |<% endfor %><% for column in table.columns %> <<column>> |<% endfor %>
 
 |<% for head in table.heads %> :--- |<% endfor %><% for column in table.columns %> :--- |<% endfor %>
 
@@ -25,7 +25,9 @@ LATEX = r"""% Needs \usepackage{booktabs,graphicx}.
 \begin{tabular}{<% for _ in table.heads %>l<% endfor %><% for _ in table.columns %>c<% endfor %>}
 \toprule
 <% for head in table.heads %><<head>><% if not loop.last %> & <% endif %><% endfor %>
-<% for column in table.columns %> & <<column.title>><% endfor %> \\
+<% for column in table.columns %> & <<column.heading>><% endfor %> \\
+<% for head in table.heads %><% if not loop.first %> & <% endif %><% endfor %>
+<% for column in table.columns %> & <<column.detail>><% endfor %> \\
 <% for head in table.heads %><% if not loop.first %> & <% endif %><% endfor %>
 <% for column in table.columns %> & <% if column.chance %>chance <<column.chance>><% endif %><% endfor %> \\
 \midrule
@@ -51,29 +53,31 @@ HTML = """\
 body { font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1f2933; margin: 1.5rem; }
 table { border-collapse: collapse; border-top: 2px solid #1f2933; border-bottom: 2px solid #1f2933; }
 caption { text-align: left; font-weight: 600; font-size: 1.1rem; padding-bottom: .6rem; }
-th, td { padding: .4rem .9rem; text-align: left; white-space: nowrap; vertical-align: baseline; }
-thead th { border-bottom: 1px solid #1f2933; vertical-align: bottom; white-space: normal; min-width: 6.5rem; }
+th, td { padding: .4rem .8rem; text-align: left; vertical-align: baseline; max-width: 26rem; }
+thead th { border-bottom: 1px solid #1f2933; }
 tbody th { font-weight: 500; }
+tbody tr:hover > * { background: #f2f5f8; }
 .rule > * { border-top: 1px solid #9aa5b1; }
-small { color: #616e7c; font-size: .8rem; font-weight: 400; }
-td small { margin-left: .3rem; }
-thead small { display: block; }
+small { display: block; color: #616e7c; font-size: .78rem; font-weight: 400; white-space: nowrap; }
 p { color: #52606d; font-size: .85rem; max-width: 60rem; }
 </style>
 </head>
 <body>
 <table>
 <caption>{{ table.title }}</caption>
+{% if table.heads | select | list %}
 <thead>
 <tr>
 {% for head in table.heads %}
 <th scope="col">{{ head }}</th>
 {% endfor %}
 {% for column in table.columns %}
-<th scope="col">{{ column.title }}{% if column.chance %} <small>chance {{ column.chance }}</small>{% endif %}</th>
+<th scope="col">{{ column.heading }}{% if column.detail %} <small>{{ column.detail }}</small>{% endif %}
+{% if column.chance %} <small>chance {{ column.chance }}</small>{% endif %}</th>
 {% endfor %}
 </tr>
 </thead>
+{% endif %}
 <tbody>
 {% for row in table.rows %}
 <tr{% if row.rule_above %} class="rule"{% endif %}>
