@@ -18,6 +18,10 @@ LAST_LABEL = {
     "nsdgeneral": 1, "prf-visualrois": 7, "prf-eccrois": 5, "floc-bodies": 4, "floc-faces": 5, "floc-places": 3,
     "floc-words": 5, "streams": 7, "Kastner2015": 25, "HCP_MMP1": 180, "visualsulc": 14, "corticalsulc": 28, "fVTC": 1,
 }  # fmt: skip
+RESPONSE_COLUMNS = (
+    "SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND",
+    "MEMORYRECENT", "MEMORYFIRST", "ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON", "MISSINGDATA",
+)  # fmt: skip
 BETAS = ("betas_fithrf", "betas_fithrf_GLMdenoise_RR")
 
 
@@ -130,13 +134,7 @@ def test_design_table_and_responses_agree_on_every_trial(design, information, su
 
 def test_responses_columns_and_chronology(root, subject, answers):
     header = (root / f"nsddata/ppdata/{subject}/behav/responses.tsv").read_text().split("\n", 1)[0]
-    assert (
-        header.split("\t")
-        == (
-            "SUBJECT SESSION RUN TRIAL 73KID 10KID TIME ISOLD ISCORRECT RT CHANGEMIND MEMORYRECENT MEMORYFIRST "
-            "ISOLDCURRENT ISCORRECTCURRENT TOTAL1 TOTAL2 BUTTON MISSINGDATA"
-        ).split()
-    )
+    assert tuple(header.split("\t")) == RESPONSE_COLUMNS
     assert len(answers) == TRIALS * SESSIONS[subject]
     assert (answers["SUBJECT"] == int(subject[-1])).all()
     assert answers["TIME"].is_monotonic_increasing
@@ -149,15 +147,15 @@ def test_responses_columns_and_chronology(root, subject, answers):
 
 def test_memory_columns_match_a_slow_count(answers):
     seen, first, session_seen = {}, {}, {}
-    for trial, row in enumerate(answers.itertuples(index=False)):
-        image, session = row[4], row.SESSION
-        assert row.ISOLD == (image in seen)
-        assert row.ISOLDCURRENT == (session_seen.get(image) == session)
-        if image in seen:
-            assert row.MEMORYRECENT == trial - seen[image] - 1
-            assert row.MEMORYFIRST == trial - first[image] - 1
+    for trial, row in enumerate(answers.to_dict("records")):
+        image, session = row["73KID"], row["SESSION"]
+        is_old, is_old_here = image in seen, session_seen.get(image) == session
+        assert (row["ISOLD"], row["ISOLDCURRENT"]) == (is_old, is_old_here)
+        if is_old:
+            since = [trial - before[image] - 1 for before in (seen, first)]
+            assert [row["MEMORYRECENT"], row["MEMORYFIRST"]] == since
         else:
-            assert np.isnan(row.MEMORYRECENT) and np.isnan(row.MEMORYFIRST)
+            assert np.isnan(row["MEMORYRECENT"]) and np.isnan(row["MEMORYFIRST"])
         seen[image], session_seen[image] = trial, session
         first.setdefault(image, trial)
 
@@ -214,7 +212,8 @@ def test_betas_are_percent_signal_change_inside_the_brain_only(root, subject):
     values = betas(root, subject, BETAS[1], 1).T
     assert not values[~brain].any()
     deviation = (values[brain] / 300.0).std(axis=1)
-    assert 0.5 < np.percentile(deviation, 1) and np.percentile(deviation, 99) < 4.5
+    low, high = np.percentile(deviation, (1, 99))
+    assert low > 0.5 and high < 4.5
 
 
 def test_invalid_voxels_are_zero_in_one_session_of_one_subject(root):
