@@ -17,7 +17,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-ACQUIRE = f"{workflow.current_basedir}/../../scripts/acquire.py"
+ACQUIRE = os.path.normpath(f"{workflow.current_basedir}/../../scripts/acquire.py")
 SOURCE = json.dumps(config["dataset"]["nsd"])
 # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])

@@ -141,17 +141,22 @@ def download(remote: S3Object | WebObject, version: Version, part: Path, progres
     digest = Digest(version)
     with full_disk(part):
         side_file(part).write_text(json.dumps(_identity(remote, version)), encoding="utf-8")
-        with open(part, "r+b" if done else "wb", buffering=0) as file:
+        with open(part, "r+b" if done else "wb", buffering=0) as file, ThreadPoolExecutor(1) as syncing:
             while done and (block := file.read(RANGE_BYTES)):
                 digest.update(block)
             if done:
                 print(f"{part.name}: resuming after {done / 1e6:.1f} MB of {version.size / 1e6:.1f} MB", flush=True)
                 progress.resume(done)
+            synced: Future | None = None
 
             def keep(block: memoryview) -> None:
+                nonlocal synced
                 rest = block
                 while rest:
                     rest = rest[file.write(rest) :]
+                # The disk is kept busy under way, so that little is left to wait for at the end.
+                if synced is None or synced.done():
+                    synced = syncing.submit(os.fdatasync, file.fileno())
                 digest.update(block)
                 progress.advance(len(block))
 

@@ -1,0 +1,170 @@
+"""The rules of workflow/rules/acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
+
+Snakemake deletes a temp() file after its last use even when it did not make it; the first test pins that down, as
+it is the reason for `dataset.nsd.copy` and for the check of the tree.
+"""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from servers import s3_server, serve_tree
+
+from fmri2img.datasets import layout, lockfile
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BETAS = [layout.betas("subj01", "b3", session) for session in (1, 2)]
+MASK = layout.roi("subj01", "nsdgeneral")
+
+# The least that acquire.smk needs around it, and a rule that uses betas as mask_session does.
+SNAKEFILE = f"""
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, "{REPOSITORY / "scripts"}")
+from fmri2img.errors import UserError
+
+study = SimpleNamespace(root=Path(config["dataset"]["root"]))
+
+
+def tree(key):
+    return str(study.root / key)
+
+
+pathvars:
+    logs="logs"
+
+
+rule all:
+    default_target: True
+    input:
+        "masked.txt",
+
+
+include: "{REPOSITORY / "workflow/rules/acquire.smk"}"
+
+
+rule mask:
+    input:
+        betas=[tree(key) for key in {BETAS}],
+        mask=tree("{MASK}"),
+    output:
+        "masked.txt",
+    shell:
+        "cat {{input}} > {{output}}"
+"""
+
+
+@pytest.fixture(scope="module")
+def nsd(tmp_path_factory):
+    """An S3 server with two sessions and a mask, and the folder they were uploaded from."""
+    original = tmp_path_factory.mktemp("original")
+    for session, key in enumerate(BETAS):
+        content = io.BytesIO()
+        with h5py.File(content, "w") as file:
+            file["betas"] = np.full((4, 2, 3, 5), session, "<i2")
+        (original / key).parent.mkdir(parents=True, exist_ok=True)
+        (original / key).write_bytes(content.getvalue())
+    (original / MASK).parent.mkdir(parents=True)
+    (original / MASK).write_bytes(gzip.compress(b"mask"))
+    with s3_server() as (url, owner):
+        serve_tree(owner, original)
+        yield url, original
+
+
+def snakemake(folder: Path, url: str, *arguments, snakefile: str = SNAKEFILE, **nsd) -> subprocess.CompletedProcess:
+    (folder / "Snakefile").write_text(snakefile)
+    settings = {"terms_accepted": True, "endpoint": url} | nsd
+    (folder / "config.json").write_text(json.dumps({"dataset": {"root": "tree", "nsd": settings}}))
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config.json", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_snakemake_deletes_temporary_files_that_it_did_not_make(tmp_path):
+    (tmp_path / "own.txt").write_text("the user's")
+    snakefile = """
+rule all:
+    input: "made.txt"
+rule get:
+    output: temp("own.txt")
+    shell: "echo downloaded > {output}"
+rule make:
+    input: "own.txt"
+    output: "made.txt"
+    shell: "cat {input} > {output}"
+"""
+    run = snakemake(tmp_path, "", snakefile=snakefile)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "made.txt").read_text() == "the user's" and not (tmp_path / "own.txt").exists()
+
+
+def test_downloaded_betas_are_used_deleted_and_not_downloaded_again(tmp_path, nsd):
+    url, original = nsd
+    run = snakemake(tmp_path, url)
+    assert run.returncode == 0, run.stderr
+    keys = [*BETAS, MASK]
+    assert (tmp_path / "masked.txt").read_bytes() == b"".join((original / key).read_bytes() for key in keys)
+    kept = [name for name in files(tmp_path / "tree") if not name.startswith(".lock/")]
+    assert kept == [MASK]
+    assert all(lockfile.read(tmp_path / "tree", key) for key in keys)
+    again = snakemake(tmp_path, url)
+    assert "Nothing to be done" in again.stderr
+
+
+def test_a_newer_checkout_does_not_download_again(tmp_path, nsd):
+    url, original = nsd
+    own = tmp_path / "tree" / MASK
+    own.parent.mkdir(parents=True)
+    own.write_bytes((original / MASK).read_bytes())
+    os.utime(own, (10**9, 10**9))  # older than every file of the repository
+    run = snakemake(tmp_path, url)
+    assert run.returncode == 0, run.stderr
+    assert own.stat().st_mtime == 10**9 and lockfile.read(tmp_path / "tree", MASK) is None
+
+
+def test_a_users_betas_in_the_tree_stop_the_run_and_stay(tmp_path, nsd):
+    url, original = nsd
+    own = tmp_path / "tree" / BETAS[0]
+    own.parent.mkdir(parents=True)
+    own.write_bytes((original / BETAS[0]).read_bytes())
+    run = snakemake(tmp_path, url)
+    assert run.returncode != 0
+    assert "not downloaded by this workflow" in run.stderr and "dataset.nsd.copy" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert own.read_bytes() == (original / BETAS[0]).read_bytes()
+
+
+def test_a_users_copy_is_linked_used_and_left_as_it_was(tmp_path, nsd):
+    url, original = nsd
+    copy = tmp_path / "copy"
+    (copy / BETAS[0]).parent.mkdir(parents=True)
+    (copy / BETAS[0]).write_bytes((original / BETAS[0]).read_bytes())
+    os.utime(copy / BETAS[0], (10**9, 10**9))
+    before = files(copy)
+    for arguments in ([], ["--forceall"]):
+        run = snakemake(tmp_path, url, *arguments, copy="copy")
+        assert run.returncode == 0, run.stderr
+        assert files(copy) == before and (copy / BETAS[0]).stat().st_mtime == 10**9
+    assert lockfile.read(tmp_path / "tree", BETAS[0]) is None  # not downloaded
+    assert lockfile.read(tmp_path / "tree", BETAS[1]) is not None
+
+
+def test_a_failed_download_tells_why_in_one_line(tmp_path, nsd):
+    url, _ = nsd
+    run = snakemake(tmp_path, url, f"tree/{MASK}", terms_accepted=False)
+    assert run.returncode != 0
+    assert "dataset.nsd.terms_accepted" in run.stderr
+    assert not (tmp_path / "tree" / MASK).exists()
