@@ -214,6 +214,13 @@ CLAIMS = [
         "metrics": ["identification_*"],
         "tolerance": 0.001,
     },
+    {
+        "claim": "no better",
+        "test": "no_better_than_chance",
+        "methods": "shuffled",
+        "metrics": ["id*"],
+        "tolerance": 0.001,
+    },
     {"claim": "beats", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["*"]},
 ]
 
@@ -225,7 +232,7 @@ def judge(scores, design):
 
 def test_true_claims_are_met_with_the_right_gain(scores, design):
     judged, verdicts = judge(scores, design)
-    assert verdicts == {"rises": True, "chance": True, "beats": True}
+    assert verdicts == {"rises": True, "chance": True, "no better": True, "beats": True}
     gain = at(judged, claim="rises", metric="identification_net")
     assert gain["mean"] == pytest.approx(0.3) and 0 < gain["low"] < 0.3 < gain["high"]
     # lower is better for a distance, so its fall counts as a gain
@@ -236,11 +243,20 @@ def test_false_claims_are_not_met(scores, design):
     reversed_budgets = scores.assign(sessions=scores["sessions"].replace({1: 8, 8: 1, 6: 1}))
     at_one = reversed_budgets["subject"].eq("subj02") & reversed_budgets["sessions"].eq(8)
     reversed_budgets.loc[at_one, "sessions"] = 6
-    assert judge(reversed_budgets, design)[1] == {"rises": False, "chance": True, "beats": True}
+    assert judge(reversed_budgets, design)[1] == {
+        "rises": False,
+        "chance": True,
+        "no better": True,
+        "beats": True,
+    }
 
     biased = scores.copy()
     biased.loc[biased["method"] == "shuffled", "value"] += 0.1
-    assert not judge(biased, design)[1]["chance"]
+    verdicts = judge(biased, design)[1]
+    assert not verdicts["chance"] and not verdicts["no better"]
+    biased.loc[biased["method"] == "shuffled", "value"] -= 0.2
+    verdicts = judge(biased, design)[1]
+    assert not verdicts["chance"] and verdicts["no better"]
 
     recall = scores[scores["method"] == "recall"].assign(method="shuffled")
     beaten = pd.concat([scores[scores["method"] != "shuffled"], recall])
@@ -256,7 +272,7 @@ def test_a_dip_at_the_middle_budget_breaks_the_rise(scores, design):
 def test_a_claim_without_its_scores_is_not_met(scores, design):
     missing = drop(scores, method="shuffled", sessions=2, seed=1)
     judged, verdicts = judge(missing, design)
-    assert verdicts == {"rises": True, "chance": False, "beats": False}
+    assert verdicts == {"rises": True, "chance": False, "no better": False, "beats": False}
     assert at(judged, claim="chance", budget="2")["finding"] == GAP
 
 

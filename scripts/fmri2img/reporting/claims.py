@@ -18,7 +18,7 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
     A claim about cells without a full set of scores is not met. Claims whose methods or metrics the study lacks give
     no row. Raises UserError for an unknown test.
     """
-    tests = {"rises": _rises, "at_chance": _at_chance, "beats": _beats}
+    tests = {"rises": _rises, "at_chance": _at_chance, "no_better_than_chance": _at_chance, "beats": _beats}
     rows = []
     for claim in claims:
         if claim["test"] not in tests:
@@ -102,7 +102,10 @@ def _at_chance(claim, methods, metrics, labelled, cells, design: Design) -> list
                     rows.append(_row(claim, key, "chance", (float("nan"),) * 3, False, GAP))
                     continue
                 mean, low, high = found.loc[key, ["mean", "low", "high"]]
-                met = low <= metric["chance"] + claim["tolerance"] and high >= metric["chance"] - claim["tolerance"]
+                slack = claim["tolerance"] * metric["chance"]
+                met = low <= metric["chance"] + slack
+                if claim["test"] == "at_chance":
+                    met = met and high >= metric["chance"] - slack
                 rows.append(
                     _row(claim, key, "chance", (mean, low, high), met, _interval_text((mean, low, high), metric))
                 )
@@ -136,15 +139,16 @@ def verdicts(tested: pd.DataFrame) -> pd.DataFrame:
 
 def claims_table(tested: pd.DataFrame, design: Design) -> Table:
     """The claims as a page: one row for each method, metric and budget of each claim."""
-    rows, previous = [], None
+    rows, previous = [], ["", "", ""]
     for row in tested.itertuples():
-        new = row.claim != previous
+        names = [row.claim, design.methods[row.method]["title"], design.metrics[row.metric]["title"]]
+        # A name is printed once for all the rows below it.
+        first = next((n for n in range(3) if names[n] != previous[n]), 3)
+        heads = ["" if n < first else name for n, name in enumerate(names)]
         budget = design.budget_title(row.budget) if row.budget else "all budgets"
-        heads = [row.claim if new else "", design.methods[row.method]["title"], design.metrics[row.metric]["title"]]
-        rows.append(
-            Row([*heads, budget], [Cell("met" if row.met else "NOT MET"), Cell(row.finding)], new and bool(rows))
-        )
-        previous = row.claim
+        cells = [Cell("met" if row.met else "NOT MET"), Cell(row.finding)]
+        rows.append(Row([*heads, budget], cells, first == 0 and bool(rows)))
+        previous = names
     note = (
         f"Differences are paired by image, subject and seed; intervals are {100 * design.confidence:g} % bootstrap "
         f"intervals over images (claims about chance: Bonferroni-corrected). Split {design.split}, {design.data}."

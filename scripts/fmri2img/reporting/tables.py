@@ -112,10 +112,12 @@ def note(cells: pd.DataFrame, design: Design) -> str:
         low, high = (present[column].min(), present[column].max()) if len(present) else (0, 0)
         return f"{low if low == high else f'{low}–{high}'} {noun}{'' if high == 1 else 's'}"
 
+    alone = "subject" in cells
+    subjects = f"{present['subject'].nunique()} subjects apart" if alone else count("n_subjects", "subject")
     text = (
         f"Mean [{100 * design.confidence:g} % interval, {design.resamples} bootstrap resamples of the images]. "
-        f"Split {design.split}; {count('n_images', 'test image')}, {count('n_subjects', 'subject')}, "
-        f"{count('n_seeds', 'seed')}. {design.data[0].upper()}{design.data[1:]}."
+        f"Split {design.split}; {count('n_images', 'test image')}, {subjects}, {count('n_seeds', 'seed')}. "
+        f"{design.data[0].upper()}{design.data[1:]}."
     )
     excluded = int(present["n_excluded"].sum())
     if excluded:

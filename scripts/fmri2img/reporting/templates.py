@@ -53,8 +53,9 @@ HTML = """\
 body { font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1f2933; margin: 1.5rem; }
 table { border-collapse: collapse; border-top: 2px solid #1f2933; border-bottom: 2px solid #1f2933; }
 caption { text-align: left; font-weight: 600; font-size: 1.1rem; padding-bottom: .6rem; }
-th, td { padding: .4rem .8rem; text-align: left; vertical-align: baseline; max-width: 26rem; }
+th, td { padding: .4rem .65rem; text-align: left; vertical-align: baseline; max-width: 26rem; }
 thead th { border-bottom: 1px solid #1f2933; }
+thead span { white-space: nowrap; }
 tbody th { font-weight: 500; }
 tbody tr:hover > * { background: #f2f5f8; }
 .rule > * { border-top: 1px solid #9aa5b1; }
@@ -72,7 +73,7 @@ p { color: #52606d; font-size: .85rem; max-width: 60rem; }
 <th scope="col">{{ head }}</th>
 {% endfor %}
 {% for column in table.columns %}
-<th scope="col">{{ column.heading }}{% if column.detail %} <small>{{ column.detail }}</small>{% endif %}
+<th scope="col"><span>{{ column.heading }}</span>{% if column.detail %} <small>{{ column.detail }}</small>{% endif %}
 {% if column.chance %} <small>chance {{ column.chance }}</small>{% endif %}</th>
 {% endfor %}
 </tr>
