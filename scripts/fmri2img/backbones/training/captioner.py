@@ -1,0 +1,142 @@
+"""Recipe of the demo's captioner: the decoder of transformers' GitForCausalLM on the encoder's image tokens.
+
+GIT's own vision tower is left without layers and bypassed: `TokenPassthrough` takes its place and hands the tokens on.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from torch import nn
+from transformers import GitConfig, GitForCausalLM
+from transformers.modeling_outputs import BaseModelOutput
+
+from fmri2img.backbones.training.bank import precomputed, unseen_scenes
+from fmri2img.backbones.training.clip import embed, vision_digest
+from fmri2img.backbones.training.vocabulary import BOS, EOS, PAD, build_tokenizer
+from fmri2img.datasets.scenes import named_in
+
+
+class TokenPassthrough(nn.Module):
+    """Stands in for GIT's vision tower: what comes in, (n, 1, tokens, width), is what comes out."""
+
+    def forward(self, pixel_values, **_):
+        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
+
+
+def build(recipe: dict, tokens: int, width: int, vocabulary: int) -> GitForCausalLM:
+    # GIT counts int((image_size / patch_size)**2 + 1) image tokens, one of them a class token, which this encoder's
+    # tokens lack: sides with a ratio a little above the root of `tokens` - 1 give the count that there is.
+    vision = {
+        "hidden_size": width,
+        "num_hidden_layers": 0,
+        "num_attention_heads": 1,
+        "intermediate_size": 1,
+        "image_size": math.ceil(16 * math.sqrt(tokens - 1)),
+        "patch_size": 16,
+    }
+    config = GitConfig(
+        vision_config=vision,
+        vocab_size=vocabulary,
+        hidden_size=recipe["width"],
+        num_hidden_layers=recipe["layers"],
+        num_attention_heads=recipe["heads"],
+        intermediate_size=4 * recipe["width"],
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=64,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    model = GitForCausalLM(config)
+    counted = model.git.encoder.layer[0].attention.self.image_patch_tokens
+    if counted != tokens:
+        raise ValueError(f"GIT counts {counted} image tokens for {tokens}")
+    return model
+
+
+def bypassed(model: GitForCausalLM) -> GitForCausalLM:
+    """The model with its vision tower replaced: pass tokens (n, 1, tokens, width) as `pixel_values`."""
+    model.git.image_encoder = TokenPassthrough()
+    return model
+
+
+def losses(model, tokens: torch.Tensor, text_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Next-word cross-entropy of captions (n, length) given tokens (n, tokens, width)."""
+    length = int((text_ids != PAD).sum(1).max())
+    ids = text_ids[:, :length]
+    real = ids != PAD
+    labels = ids.masked_fill(~real, -100)
+    out = model(input_ids=ids, attention_mask=real.long(), pixel_values=tokens[:, None], labels=labels)
+    return {"words": out.loss}
+
+
+@torch.no_grad()
+def caption(model, tokenizer, tokens: np.ndarray, device, batch: int = 100) -> list[str]:
+    """The likeliest caption, word by word, for tokens (n, tokens, width)."""
+    sentences = []
+    for start in range(0, len(tokens), batch):
+        x = torch.from_numpy(tokens[start : start + batch]).float().to(device)
+        begin = torch.full((len(x), 1), BOS, device=device)
+        ids = model.generate(
+            input_ids=begin, attention_mask=torch.ones_like(begin), pixel_values=x[:, None], max_new_tokens=42,
+            do_sample=False, num_beams=1,
+        )  # fmt: skip
+        sentences += tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return sentences
+
+
+def measure(model, clip, device, count=500) -> dict:
+    scenes, images, _ = unseen_scenes(count)
+    written = caption(model, build_tokenizer(), embed(clip, images, device)[1], device)
+    place, thing, both, recall = [], [], [], []
+    for scene, sentence in zip(scenes, written, strict=True):
+        backgrounds, categories = named_in(sentence)
+        there = {item.category for item in scene.objects}
+        place.append(backgrounds == {scene.background})
+        thing.append(bool(categories & there))
+        both.append(place[-1] and thing[-1])
+        recall.append(len(categories & there) / len(there))
+    return {
+        "right_background_and_an_object": float(np.mean(both)),
+        "right_background": float(np.mean(place)),
+        "a_right_object": float(np.mean(thing)),
+        "objects_named": float(np.mean(recall)),
+    }
+
+
+def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, siblings: Path) -> dict:
+    """Train, save into `folder`, and return what the card says: parameters, seconds, fidelity."""
+    clip = open_clip.create_model(f"local-dir:{siblings / 'clip'}").to(device).eval().requires_grad_(False)
+    key = vision_digest(clip)
+    width = clip.visual.ln_post.weight.shape[0]
+    tokens = precomputed(work.parent, "tokens", key, bank.images, (64, width), lambda x: embed(clip, x, device)[1])
+    tokenizer = build_tokenizer()
+    torch.manual_seed(schedule.seed)
+    model = build(recipe, 64, width, len(tokenizer))
+    vision = model.git.image_encoder
+    bypassed(model)
+
+    def loss_of(module, rng):
+        chosen = np.sort(rng.choice(bank.whole, schedule.batch, replace=False))
+        ids = bank.text_ids[chosen, rng.integers(5, size=schedule.batch)].astype(np.int64)
+        x = torch.from_numpy(tokens[chosen].astype(np.float32)).to(device)
+        return losses(module, x, torch.from_numpy(ids).to(device))
+
+    fitted = fit(model, loss_of, schedule, work, device)
+    fitted.module.git.image_encoder = vision
+    fitted.module.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    loaded = bypassed(GitForCausalLM.from_pretrained(folder).float()).to(device).eval()
+    return {
+        "parameters": sum(p.numel() for p in loaded.parameters()),
+        "seconds": fitted.seconds,
+        "fidelity": measure(loaded, clip, device),
+        "notes": [
+            "model.git.image_encoder is bypassed: what replaces it returns the 64 tokens as last_hidden_state",
+            "generation starts from [BOS] and ends with [EOS]; a caption takes up to 42 words; the tokenizer is here",
+        ],
+    }

@@ -1,0 +1,99 @@
+"""The card of a trained network: what it was trained on, how, and how faithful it is."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+
+import torch
+
+from fmri2img.backbones.training.bank import TRAINING_STREAM, UNSEEN_STREAM
+
+TITLES = {
+    "clip": "Image-text model (open_clip CLIP)",
+    "vae": "Image autoencoder (diffusers AutoencoderKL)",
+    "unclip": "unCLIP generator (diffusers UNet2DConditionModel on image tokens)",
+    "text2img": "Text-to-image generator (diffusers UNet2DConditionModel on text tokens)",
+    "captioner": "Captioner (transformers GitForCausalLM on image tokens)",
+}
+LIBRARIES = ("torch", "diffusers", "open_clip_torch", "transformers", "numpy", "pillow")
+
+
+def processor() -> str:
+    """Model name of the CPU, as Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def write_card(folder: Path, name: str, recipe: dict, bank: dict, result: dict, device) -> None:
+    """Write card.json and CARD.md into `folder`.
+
+    `result` holds parameters, seconds and fidelity, and may hold `notes`, a list of sentences on the interface.
+    """
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+    files = {p.name: p.stat().st_size for p in sorted(folder.rglob("*.safetensors"))}
+    card = {
+        "network": name,
+        "title": TITLES[name],
+        "data": {
+            "what": "drawn scenes, 64 x 64 RGB, five captions each (fmri2img/datasets/scenes.py)",
+            "bank": bank,
+            "training_seeds": f"numpy.random.default_rng(({TRAINING_STREAM}, i)), i = 0 to {bank['scenes'] - 1}",
+            "unseen_seeds": f"numpy.random.default_rng(({UNSEEN_STREAM}, i)), i from 0",
+        },
+        "recipe": recipe,
+        "parameters": result["parameters"],
+        "weights_bytes": files,
+        "training": {
+            "seconds": round(result["seconds"]),
+            "hardware": hardware,
+            "threads": torch.get_num_threads(),
+            "command": f"python scripts/train_demo_backbone.py {name} --recipe config/demo_backbones.yaml "
+            f"--output resources/demo_backbones/{name}",
+        },
+        "libraries": {package: importlib.metadata.version(package) for package in LIBRARIES},
+        "fidelity": result["fidelity"],
+        "notes": result.get("notes", []),
+        "licence": "MIT, as the project; trained on pictures that the project draws itself",
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / "CARD.md").write_text(as_markdown(card))
+
+
+def as_markdown(card: dict) -> str:
+    data, training = card["data"], card["training"]
+    lines = [
+        f"# {card['title']}",
+        "",
+        f"{card['parameters'] / 1e6:.2f} million parameters; one of the frozen networks of the demo study.",
+        "",
+        "## Fidelity on unseen scenes",
+        "",
+        "| measure | value |",
+        "|---|---|",
+        *(f"| {key} | {value:.4g} |" for key, value in card["fidelity"].items()),
+        "",
+        "## Data",
+        "",
+        f"{data['what'][0].upper()}{data['what'][1:]}. Training: {data['training_seeds']}. "
+        f"Fidelity: {data['unseen_seeds']}. Photographs were never used: the network knows drawn scenes only.",
+        "",
+        "## Recipe",
+        "",
+        f"`{training['command']}`, {training['seconds']} s of training on {training['hardware']}, "
+        f"{training['threads']} thread(s).",
+        "",
+        "```json",
+        json.dumps(card["recipe"], indent=1),
+        "```",
+        "",
+        "Libraries: " + ", ".join(f"{name} {version}" for name, version in card["libraries"].items()) + ".",
+        "",
+    ]
+    if card["notes"]:
+        lines += ["## Interface", "", *(f"- {note}" for note in card["notes"]), ""]
+    return "\n".join([*lines, f"Licence: {card['licence']}."]) + "\n"

@@ -1,0 +1,134 @@
+"""One training loop for all recipes: AdamW, warm-up and cosine decay, weight averaging, checkpoints, plain log lines.
+
+Every random number of step `n` follows from (seed, n) alone, so a run that was killed and resumed from its checkpoint
+ends with the same weights as one that was not.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+CHECKPOINT_SECONDS = 60.0
+LOG_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Optimiser settings of one recipe, as they stand in the recipe file."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 200
+    weight_decay: float = 0.01
+    ema: float = 0.0
+    precision: str = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The averaged weights' module (or the trained one without averaging) and the seconds spent on training."""
+
+    module: nn.Module
+    seconds: float
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    warm = min(1.0, (step + 1) / schedule.warmup)
+    return schedule.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / schedule.steps)))
+
+
+def fit(
+    module: nn.Module,
+    loss_of: Callable[[nn.Module, np.random.Generator], dict[str, torch.Tensor]],
+    schedule: Schedule,
+    work: Path,
+    device: torch.device,
+    log: Callable[[str], None] = print,
+) -> Fitted:
+    """Train `module` on the sum of the losses that `loss_of` returns for one batch.
+
+    `loss_of` draws its batch from the NumPy generator it is given; torch's global generator is seeded for it as well.
+    Checkpoints lie in `work`; a finished run leaves its last one, so calling again returns at once.
+    """
+    module.to(device).train()
+    averaged = None
+    if schedule.ema:
+        averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema))
+    optimiser = torch.optim.AdamW(module.parameters(), weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
+    checkpoint = work / "checkpoint.safetensors"
+    start, seconds = restore(checkpoint, module, averaged, optimiser)
+    began = saved = time.monotonic()
+    running: dict[str, float] = {}
+    for step in range(start, schedule.steps):
+        torch.manual_seed(schedule.seed * 1_000_003 + step)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+            losses = loss_of(module, np.random.default_rng((schedule.seed, step)))
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if averaged is not None:
+            averaged.update_parameters(module)
+        for key, value in losses.items():
+            running[key] = running.get(key, 0.0) + float(value.detach()) / LOG_EVERY
+        now = time.monotonic()
+        if (step + 1) % LOG_EVERY == 0:
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in running.items())
+            log(f"step {step + 1}/{schedule.steps}  {shown}  {seconds + now - began:.0f} s")
+            running = {}
+        if now - saved > CHECKPOINT_SECONDS or step + 1 == schedule.steps:
+            keep(checkpoint, module, averaged, optimiser, step + 1, seconds + now - began)
+            saved = now
+    final = averaged.module if averaged is not None else module
+    return Fitted(final.eval().requires_grad_(False), seconds + time.monotonic() - began)
+
+
+def keep(checkpoint, module, averaged, optimiser, step, seconds):
+    """Write weights, averaged weights and AdamW's moments; whole or not at all."""
+    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
+    if averaged is not None:
+        tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"moment.{index}.{k}": v for k, v in state.items()}
+    tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+    part = checkpoint.with_suffix(".part")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, part, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
+    os.replace(part, checkpoint)
+
+
+def restore(checkpoint, module, averaged, optimiser) -> tuple[int, float]:
+    """Step and seconds that `checkpoint` had reached; (0, 0.0) if there is none."""
+    if not checkpoint.exists():
+        return 0, 0.0
+    with safe_open(checkpoint, "pt") as stored:
+        progress = json.loads(stored.metadata()["progress"])
+        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
+
+    def under(prefix):
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    module.load_state_dict(under("module."))
+    if averaged is not None:
+        averaged.load_state_dict(under("averaged."))
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in under("moment.").items():
+        index, name = key.split(".")
+        moments.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    return progress["step"], progress["seconds"]
