@@ -8,8 +8,10 @@ five English sentences about it and `describe` its meaning as a vector.
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from fmri2img.datasets.scene_drawing import PALETTE, RGB, draw, extent
+from fmri2img.datasets.scene_backgrounds import PALETTE, background
+from fmri2img.datasets.scene_glyphs import GLYPHS, RGB, Brush, extent
 
 __all__ = ["BACKGROUNDS", "CATEGORIES", "COLOURS", "Scene", "SceneObject", "Variation", "captions", "describe", "draw",
            "named_in", "sample_scene"]  # fmt: skip
@@ -60,6 +62,7 @@ SETTINGS = {
     "sunset": ("at sunset", "in front of a sunset", "during a sunset"),
     "autumn park": ("in an autumn park", "in a colorful autumn park", "in the autumn park"),
 }
+SUPERSAMPLING = 3
 SMALLEST, LARGEST = 0.2, 0.55
 SMALL_BELOW, LARGE_ABOVE = 0.27, 0.42
 LEFT_BELOW, RIGHT_ABOVE = 0.36, 0.64
@@ -144,6 +147,19 @@ def _hidden(a, b):
     across = min(a.x + aw / 2, b.x + bw / 2) - max(a.x - aw / 2, b.x - bw / 2)
     down = min(a.y + ah / 2, b.y + bh / 2) - max(a.y - ah / 2, b.y - bh / 2)
     return max(across, 0) * max(down, 0) / min(aw * ah, bw * bh)
+
+
+def draw(scene: Scene, size: int = 64) -> np.ndarray:
+    """Picture of `scene`: (size, size, 3) uint8. The same scene always gives the same pixels."""
+    side = 64 * SUPERSAMPLING
+    image, canvas = background(scene.background, scene.variation, side)
+    # What stands lower in the picture is nearer, so it is drawn later.
+    for item in sorted(scene.objects, key=lambda item: item.y + extent(item.category, item.size)[1] / 2):
+        width, height = (side * f for f in extent(item.category, item.size))
+        brush = Brush(canvas, side * item.x - width / 2, side * item.y - height / 2, width, height, flip=item.x > 0.5)
+        GLYPHS[item.category](brush, RGB[item.colour])
+    image = image.reduce(SUPERSAMPLING) if size == 64 else image.resize((size, size), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def captions(scene: Scene, rng: np.random.Generator) -> list[str]:

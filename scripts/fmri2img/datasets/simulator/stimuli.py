@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.layout import SESSIONS
-from fmri2img.datasets.scene_drawing import extent
+from fmri2img.datasets.scene_glyphs import extent
 from fmri2img.datasets.scenes import CATEGORIES, Scene, captions, draw, sample_scene
 from fmri2img.datasets.simulator.design import Design
 from fmri2img.datasets.simulator.parameters import REPEATS, Simulation, subject_number
