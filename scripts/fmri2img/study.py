@@ -128,20 +128,12 @@ class Study:
             for budget in self.config["sessions"]:
                 if budget != "all" and budget > available:
                     raise UserError(
-                        f"configuration: key 'sessions': {budget} sessions asked, but {subject} has {available}; "
-                        "use 'all' for each subject's own number"
+                        f"configuration: key 'sessions': {budget} sessions asked, but {subject} has {available} "
+                        f"in split {self.config['split']}; use 'all' for each subject's own number"
                     )
         split, clusters = self.config["split"], self.config["splits"]["clusters"]
         if split.startswith("cluster") and int(split.removeprefix("cluster")) >= clusters:
             raise UserError(f"configuration: key 'split': {split} asked, but splits.clusters is {clusters}")
-        if split == "shared982":
-            held = self.config["splits"]["shared982_sessions"]
-            over = [b for b in self.config["sessions"] if b != "all" and b > held]
-            if over:
-                raise UserError(
-                    f"configuration: key 'sessions': split shared982 ends at session {held}, but {over[0]} are asked; "
-                    "use 'all' or split shared1000"
-                )
 
     def _check_registered(self) -> None:
         methods, metrics, backbones = (self.registries[n] for n in ("methods", "metrics", "backbones"))

@@ -1,0 +1,132 @@
+"""Bad configuration ends in one line that names the key and the remedy, before anything runs."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fmri2img.errors import UserError
+from fmri2img.study import REPOSITORY, Study, code_digest
+
+DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+
+
+def merged(name: str) -> dict:
+    """A configuration file laid over the default, as Snakemake does with --configfile."""
+
+    def update(base: dict, over: dict) -> dict:
+        for key, value in over.items():
+            base[key] = update(base[key], value) if isinstance(value, dict) and key in base else value
+        return base
+
+    return update(copy.deepcopy(DEMO), yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+
+
+def changed(**keys) -> dict:
+    """The demo configuration with dotted keys replaced (`__` for the dot)."""
+    config = copy.deepcopy(DEMO)
+    for dotted, value in keys.items():
+        *parents, last = dotted.split("__")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return config
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+def test_every_shipped_configuration_is_valid(name):
+    assert Study(merged(name)).predictions()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sesions": [1]}, "unknown key 'sesions'; did you mean 'sessions'"),
+        ({"betas__versoin": "b3"}, "unknown key 'betas.versoin'; did you mean 'version'"),
+        ({"betas__version": "b4"}, "key 'betas.version': 'b4' is not one of"),
+        ({"seeds": "0"}, "key 'seeds': '0' is not of type 'array'"),
+        ({"seeds": [0, 0]}, "key 'seeds'"),
+        ({"generation__steps": 0}, "key 'generation.steps'"),
+        ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07"),
+        ({"sessions": [1, 7]}, "7 sessions asked, but subj03 has 6"),
+        ({"split": "cluster5"}, "cluster5 asked, but splits.clusters is 5"),
+        ({"methods": ["rigde"]}, "'rigde' is not in config/methods.yaml; did you mean 'ridge'"),
+        ({"methods": ["nearest_neighbour"]}, "nearest_neighbour is a control of ridge, which is not listed"),
+        ({"metrics": ["sim"]}, "key 'metrics': 'sim' is not in config/metrics.yaml; did you mean 'ssim'"),
+        ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
+        ({"dataset__kind": "nsd"}, "key 'dataset.nsd' is missing"),
+        ({"study": "My Study"}, "key 'study'"),
+    ],
+)
+def test_bad_configuration_names_key_and_remedy(change, message):
+    with pytest.raises(UserError) as caught:
+        Study(changed(**change))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_key_is_named():
+    config = copy.deepcopy(DEMO)
+    del config["betas"]["mask"]
+    with pytest.raises(UserError, match=r"key 'betas\.mask' is missing"):
+        Study(config)
+
+
+def test_all_is_each_subjects_own_number_of_sessions():
+    study = Study(changed(sessions=[1, 2, "all"]))
+    assert [study.budgets(s) for s in ("subj01", "subj03")] == [[1, 2, 8], [1, 2, 6]]
+    assert Study(changed(sessions=[6, "all"])).budgets("subj03") == [6]
+
+
+def test_shared982_ends_before_the_held_out_sessions():
+    with pytest.raises(UserError, match="8 sessions asked, but subj01 has 7 in split shared982"):
+        Study(changed(split="shared982", sessions=[1, 8], subjects=["subj01"]))
+
+
+def test_terms_must_be_accepted_before_a_real_run(monkeypatch):
+    study = Study(merged("paper.yaml"))
+    with pytest.raises(UserError, match=r"dataset\.nsd\.terms_accepted.*https://forms\.gle"):
+        study.check_ready()
+
+
+def test_a_disk_too_small_is_noticed_before_the_first_job(monkeypatch):
+    study = Study(DEMO)
+    study.check_ready()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**6})())
+    with pytest.raises(UserError, match=r"disk: study demo needs about .* GB, 0 GB are free"):
+        study.check_ready()
+
+
+def test_digest_follows_content_and_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("fmri2img.study.LIBRARY", tmp_path)
+    room = tmp_path / "metrics"
+    room.mkdir()
+    (room / "a.py").write_text("x = 1\n")
+    digests = [code_digest.__wrapped__("metrics")]
+    (room / "a.py").write_text("x = 2\n")
+    digests.append(code_digest.__wrapped__("metrics"))
+    (room / "a.py").rename(room / "b.py")
+    digests.append(code_digest.__wrapped__("metrics"))
+    assert len(set(digests)) == 3
+    (room / "notes.txt").write_text("not code")
+    assert code_digest.__wrapped__("metrics") == digests[-1]
+
+
+def test_rooms_import_only_rooms_before_them():
+    import ast
+
+    order = ["datasets", "artifacts", "backbones", "decoders", "generation", "metrics", "stats", "reporting"]
+    library = Path(REPOSITORY) / "scripts" / "fmri2img"
+    wrong = []
+    for rank, room in enumerate(order):
+        for file in (library / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                for module in modules:
+                    parts = module.split(".")
+                    if parts[0] == "fmri2img" and len(parts) > 1 and parts[1] in order[rank + 1 :]:
+                        wrong.append(f"{file.relative_to(library)} imports {module}")
+    assert wrong == []

@@ -1,0 +1,73 @@
+"""The job graph of every shipped study, from both Snakefiles, with and without the SLURM profile.
+
+Counts are asserted because a dry-run that finds nothing to do also succeeds.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# rule -> jobs. Demo: 4 simulated subjects, 3 in the study, budgets 1, 2, all; 2 seeds.
+DEMO = {
+    "simulate_stimuli": 1, "simulate_subject": 3, "mask_session": 22, "prepare_recording": 3, "prepare_stimuli": 1,
+    "make_splits": 1, "embed_stimuli": 1, "fit_ridge": 18, "reconstruct": 18, "nearest_neighbour": 18,
+    "shuffled_brain": 18, "evaluate": 9, "make_tables": 1, "make_figures": 1,
+}  # fmt: skip
+# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds.
+PAPER = {
+    "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
+    "embed_stimuli": 1, "fit_ridge": 72, "reconstruct": 72, "nearest_neighbour": 72, "shuffled_brain": 72,
+    "evaluate": 24, "make_tables": 1, "make_figures": 1,
+}  # fmt: skip
+
+
+def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
+    """Job counts of a dry-run in an empty working directory (a link to the repository's config and nothing made)."""
+    for name in ("config", "slurm", "resources"):
+        (directory / name).symlink_to(REPOSITORY / name)
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--directory", str(directory), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_demo_has_all_its_jobs_from_both_snakefiles(snakefile, tmp_path):
+    counts = dry_run("--snakefile", snakefile, directory=tmp_path)
+    assert {rule: counts.get(rule) for rule in DEMO} == DEMO
+
+
+@pytest.mark.parametrize("profile", [[], ["--profile", "slurm"]], ids=["local", "slurm"])
+def test_paper_has_all_its_jobs(profile, tmp_path):
+    counts = dry_run("--configfile", "config/paper.yaml", *profile, directory=tmp_path)
+    assert {rule: counts.get(rule) for rule in PAPER} == PAPER
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sesions=[1]", "unknown key 'sesions'; did you mean 'sessions'?"),
+        ("sessions=[9]", "9 sessions asked, but subj01 has 8"),
+        ("split=cluster7", "cluster7 asked, but splits.clusters is 5"),
+    ],
+)
+def test_bad_configuration_ends_in_one_line(setting, message, tmp_path):
+    command = [sys.executable, "-m", "snakemake", "-n", "--config", setting]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode != 0
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_real_data_need_accepted_terms_before_the_first_job(tmp_path):
+    for name in ("config", "resources"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config/paper.yaml", "--cores", "1"]
+    command += ["--directory", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode != 0 and "dataset.nsd.terms_accepted" in result.stderr
+    assert not (tmp_path / "data").exists()
