@@ -120,7 +120,7 @@ def test_downloaded_betas_are_used_deleted_and_not_downloaded_again(tmp_path, ns
     kept = [name for name in files(tmp_path / "tree") if not name.startswith(".lock/")]
     assert kept == [MASK]
     assert all(lockfile.read(tmp_path / "tree", key) for key in keys)
-    again = snakemake(tmp_path, url)
+    again = snakemake(tmp_path, url, region="us-west-2", copy="elsewhere")
     assert "Nothing to be done" in again.stderr
 
 

@@ -1,8 +1,9 @@
 # The real NSD: one job per file of its public bucket, and one for COCO's annotations.
 #
-# These rules call their script from `shell:` on purpose. Snakemake runs a `script:` rule again, and first deletes its
-# outputs, when the script is newer than they are: a fresh checkout would download everything again. For the same reason
-# nothing here is a parameter. A file that lies in the tree already is never made again.
+# A file that lies in the tree already is not made again, whatever else changes. So the script is called from `shell:`,
+# because Snakemake runs a `script:` rule again, and first deletes its outputs, when the script is newer than they are: a
+# fresh checkout would download everything again. And every parameter is a function with the argument `output`, because
+# Snakemake does not keep track of those: another endpoint is no reason to download again.
 
 import json
 import os
@@ -18,9 +19,8 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 ACQUIRE = os.path.normpath(f"{workflow.current_basedir}/../../scripts/acquire.py")
-SOURCE = json.dumps(config["dataset"]["nsd"])
 # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 
 
 rule acquire:
@@ -39,8 +39,12 @@ rule acquire:
         downloads=1,
         mem_mb=500,
         runtime=720,
+    params:
+        script=lambda wildcards, output: ACQUIRE,
+        root=lambda wildcards, output: study.root,
+        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
     shell:
-        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q} {wildcards.key:q}"
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
 
 
 rule acquire_betas:
@@ -59,8 +63,12 @@ rule acquire_betas:
         downloads=1,
         mem_mb=500,
         runtime=240,
+    params:
+        script=lambda wildcards, output: ACQUIRE,
+        root=lambda wildcards, output: study.root,
+        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
     shell:
-        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q} {wildcards.key:q}"
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
 
 
 rule acquire_annotations:
@@ -78,5 +86,9 @@ rule acquire_annotations:
         downloads=1,
         mem_mb=500,
         runtime=240,
+    params:
+        script=lambda wildcards, output: ACQUIRE,
+        root=lambda wildcards, output: study.root,
+        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
     shell:
-        "python {ACQUIRE:q} --root {study.root:q} --source {SOURCE:q} --log {log:q}"
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q}"
