@@ -35,7 +35,7 @@ def reconstruct(
     disclosure = decoded.metadata["disclosure"] | {
         "samples_per_image": 1,
         "selector": "none",
-        "generator": f"{generator.name} {generator.revision}",
+        "generator": f"{generator.name} ({generator.revision})",
     }
     metadata = {key: decoded.metadata[key] for key in IDENTITY} | {
         "disclosure": disclosure,

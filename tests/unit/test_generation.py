@@ -207,7 +207,7 @@ def test_reconstruct_writes_a_prediction_with_its_record(tmp_path, tokens):
     direct = UnclipGenerator(tiny_generator(), tiny_autoencoder()).generate(tokens, IDS, 7, 2, 2.0)
     assert levels_apart(made.images, direct) <= 1
     assert {key: made.metadata[key] for key in identity} == identity
-    assert made.metadata["disclosure"]["generator"].startswith("tiny_unclip sha256:")
+    assert made.metadata["disclosure"]["generator"].startswith("tiny_unclip (sha256:")
     assert made.metadata["disclosure"]["samples_per_image"] == 1
 
     save_embeddings(tmp_path / "nameless", IDS, tokens, {"disclosure": record})

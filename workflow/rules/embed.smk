@@ -9,7 +9,6 @@ rule acquire_backbone:
         "<logs>/acquire_backbone/{entry}.log",
     benchmark:
         "<benchmarks>/acquire_backbone/{entry}.tsv"
-    retries: 2
     conda:
         "../../envs/models.yaml"
     threads: 1
