@@ -1,7 +1,9 @@
 """Write everything of the simulated NSD that belongs to no single subject."""
 
+from fmri2img.datasets import layout
 from fmri2img.datasets.simulator import Simulation, simulate_stimuli
 from fmri2img.job import start
 
 start(snakemake)
-simulate_stimuli(snakemake.params.root, Simulation.from_config(snakemake.params.simulation))
+root = snakemake.output.design.removesuffix(layout.EXPERIMENT_DESIGN)
+simulate_stimuli(root, Simulation.from_config(snakemake.params.simulation))

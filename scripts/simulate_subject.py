@@ -1,8 +1,11 @@
 """Write everything of one subject of the simulated NSD: anatomy, behaviour and the betas of all sessions."""
 
+from fmri2img.datasets import layout
 from fmri2img.datasets.simulator import Simulation, simulate_subject
 from fmri2img.job import start
 
 start(snakemake)
 simulation = Simulation.from_config(snakemake.params.simulation)
-simulate_subject(snakemake.params.root, simulation, snakemake.params.subject)
+subject = snakemake.params.subject
+root = snakemake.output.responses.removesuffix(layout.responses(subject))
+simulate_subject(root, simulation, subject)

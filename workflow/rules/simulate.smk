@@ -23,7 +23,6 @@ rule simulate_stimuli:
         mem_mb=2000,
         runtime=30,
     params:
-        root=str(study.root),
         simulation=config["dataset"]["simulation"],
         code=digest("datasets/simulator", "datasets/scenes", "datasets/scene_drawing", "datasets/layout"),
     script:
@@ -48,9 +47,7 @@ for subject in study.available_sessions:
             ncsnr=[tree(layout.ncsnr(subject, version)) for version in ("b2", "b3")],
             valid=[tree(layout.valid(subject, session)) for session in all_sessions(subject)],
             brainmask=tree(layout.func(subject, "brainmask.nii.gz")),
-            rois=[
-                tree(layout.roi(subject, name)) for name in {config["betas"]["mask"]: None, **layout.ROI_LABELS}
-            ],
+            rois=[tree(layout.roi(subject, name)) for name in {config["betas"]["mask"]: None, **layout.ROI_LABELS}],
             responses=tree(layout.responses(subject)),
         log:
             f"<logs>/simulate_subject/{subject}.log",
@@ -63,7 +60,6 @@ for subject in study.available_sessions:
             mem_mb=2000,
             runtime=60,
         params:
-            root=str(study.root),
             simulation=config["dataset"]["simulation"],
             subject=subject,
             code=digest("datasets/simulator", "datasets/scenes", "datasets/scene_drawing", "datasets/layout"),

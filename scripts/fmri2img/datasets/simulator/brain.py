@@ -8,11 +8,12 @@ with sd(signal) = 1 over the stimuli and sd(noise) = 1 over trials, so that ncsn
 signal-to-noise ratio. Beta version b2 has further independent noise, which lowers every ncsnr by the same factor.
 
 Signal. Early voxels (labels of prf-visualrois) weight the pixel features inside their own receptive field. All others
-weight the latents z(i) of the scene's meaning that all subjects share: signal = z R_s C_sv, a rotation R_s of the
-latent space by a moderate angle, particular to the subject, and smooth random loadings C_sv. A part PRIVATE of the
-variance of every voxel comes from features that no other subject has. A linear map per subject into one common
-space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more. The signal drifts: its
-weights turn by DRIFT over all planned sessions towards others, unrelated over the stimuli.
+weight the latents z(i) of the scene's meaning that all subjects share: signal = z R_s D C_sv. R_s is a rotation of the
+latent space by a moderate angle, particular to the subject; D makes the variance fall as a power of the latent's
+number, like that of responses in visual cortex (Stringer et al. 2019); C_sv are random loadings, smooth over the
+cortex. A part PRIVATE of the variance of every voxel comes from features that no other subject has. A linear map per
+subject into one common space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more.
+The signal drifts: its weights turn by DRIFT over all planned sessions towards others, unrelated over the stimuli.
 
 Noise. Four parts with the variances of NOISE: independent, spatially smooth, a few components shared by the whole
 brain, and noise with the covariance of the signal itself, which no decoder can average away over voxels (the model
@@ -34,6 +35,7 @@ from fmri2img.datasets.simulator.volumes import Anatomy
 PRIVATE = 0.15
 PRIVATE_FEATURES = 32
 ROTATION = 0.5  # radians, typical turn of a latent axis
+SPECTRUM = 1.0  # variance of latent k falls as k ** -SPECTRUM
 PREFERENCE = 0.35  # share of a selective region's tuning that all its voxels have in common
 DRIFT = 0.5  # radians from the first planned session to the last
 NCSNR_SPREAD = 0.25  # of the voxels of nsdgeneral around the subject's median
@@ -55,8 +57,8 @@ class Brain:
     voxels: (V, 3) int64 x, y, z. early: (V,) bool. ncsnr: (V,) float32, version b3.
     signal, drifted: (N, V) float32, standardised and uncorrelated with each other.
     shared_noise: (SHARED_COMPONENTS, V), unit columns. smoothing: per axis (n, n), unit rows.
-    pixel_weights: (features, early voxels); loadings: (latents, other voxels), of the signal at the middle session;
-    latents: (N, latents).
+    pixel_weights: (features, early voxels); loadings: (latents, other voxels), of the common part of the signal at the
+    middle of the experiment; latents: (N, latents).
     """
 
     dims: tuple[int, int, int]
@@ -113,13 +115,14 @@ def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.nda
     preferred = {
         name: np.linalg.lstsq(latents, column, rcond=None)[0] for name, column in features.preferences(scenes).items()
     }
-    rotation = _rotation(latents.shape[1], rng)
+    spectrum = np.arange(1, latents.shape[1] + 1) ** (-SPECTRUM / 2)
+    basis = _rotation(latents.shape[1], rng) * spectrum
 
     def tuned():
         """One set of tunings: the signal (N, V) and the weights of early and of other voxels."""
         maps = _smooth_maps(TUNING_MAPS + latents.shape[1], smoothing, rng)[(slice(None), *at)]
         weights = _pixel_weights(pixels, anatomy.fields[at][early], maps[:TUNING_MAPS, early].T)
-        loadings = _loadings(rotation @ maps[TUNING_MAPS:], latents, preferred, anatomy, at)[:, ~early]
+        loadings = _loadings(basis @ maps[TUNING_MAPS:], latents, preferred, anatomy, at)[:, ~early]
         common = np.empty((len(images), len(voxels)), np.float32)
         common[:, early], common[:, ~early] = pixels @ weights, latents @ loadings
         own = private @ _smooth_maps(PRIVATE_FEATURES, smoothing, rng)[(slice(None), *at)]

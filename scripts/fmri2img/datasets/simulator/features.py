@@ -17,7 +17,6 @@ CHANNELS = ENERGIES + COLOUR_CHANNELS
 BATCH = 250
 
 LATENTS = 48
-SPECTRUM = 1.0  # variance of latent k falls as k ** -SPECTRUM
 INDOORS = ("kitchen", "living room")
 
 
@@ -90,13 +89,11 @@ def receptive_fields(fields: np.ndarray) -> np.ndarray:
 
 
 def semantic_latents(scenes: list[Scene]) -> np.ndarray:
-    """The meaning of each scene in the space that all subjects share, (stimuli, LATENTS) float32.
+    """The meaning of each scene in the space that all subjects share, (stimuli, at most LATENTS) float32.
 
-    Principal components of `scenes.describe`, of equal variance at first, then falling as a power of their number:
-    the spectrum of responses in visual cortex (Stringer et al. 2019).
+    Principal components of `scenes.describe`, standardised.
     """
-    latents = components(standardised(np.stack([describe(scene) for scene in scenes]).astype(np.float64)))
-    return latents * (np.arange(1, latents.shape[1] + 1) ** (-SPECTRUM / 2)).astype(np.float32)
+    return components(standardised(np.stack([describe(scene) for scene in scenes]).astype(np.float64)))
 
 
 def preferences(scenes: list[Scene]) -> dict[str, np.ndarray]:
