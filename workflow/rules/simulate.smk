@@ -3,6 +3,14 @@
 
 from fmri2img.datasets import layout
 
+SIMULATOR = digest(
+    "datasets/simulator",
+    "datasets/scenes",
+    "datasets/scene_backgrounds",
+    "datasets/scene_glyphs",
+    "datasets/layout",
+)
+
 
 rule simulate_stimuli:
     """What belongs to no single subject: design, stimulus table, images, captions and categories."""
@@ -24,7 +32,7 @@ rule simulate_stimuli:
         runtime=30,
     params:
         simulation=config["dataset"]["simulation"],
-        code=digest("datasets/simulator", "datasets/scenes", "datasets/scene_drawing", "datasets/layout"),
+        code=SIMULATOR,
     script:
         "../../scripts/simulate_stimuli.py"
 
@@ -62,6 +70,6 @@ for subject in study.available_sessions:
         params:
             simulation=config["dataset"]["simulation"],
             subject=subject,
-            code=digest("datasets/simulator", "datasets/scenes", "datasets/scene_drawing", "datasets/layout"),
+            code=SIMULATOR,
         script:
             "../../scripts/simulate_subject.py"
