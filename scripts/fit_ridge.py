@@ -16,7 +16,11 @@ def main(snakemake) -> None:
     rows = recording.training_rows(sessions)
     nsd_ids = recording.trials["nsd_id"].to_numpy()[rows]
 
-    decoder = fit(recording.betas[rows], nsd_ids, embeddings, params.alphas, params.folds, seed)
+    test_rows = recording.test_rows()
+    presentations = np.unique(recording.trials["nsd_id"].to_numpy()[test_rows], return_counts=True)[1]
+    test_repeats = float(1 / np.mean(1 / presentations))
+
+    decoder = fit(recording.betas[rows], nsd_ids, embeddings, params.alphas, params.folds, seed, test_repeats)
     found = decoder.metadata
     print(f"{len(rows)} trials of {len(decoder.ids)} images, {recording.betas.shape[1]} voxels")
     for alpha, r2 in zip(found["alphas"], found["cv_r2"], strict=True):
@@ -26,7 +30,7 @@ def main(snakemake) -> None:
     print(f"held-out correlation {found['cv_correlation']:.3f}, median gain {found['median_gain']:.2f}")
     decoder.save(snakemake.output.decoder)
 
-    ids, betas = recording.averaged(recording.test_rows())
+    ids, betas = recording.averaged(test_rows)
     tokens = RidgeDecoder.open(snakemake.output.decoder).decode(betas, embeddings)
     metadata = {
         "method": "ridge",

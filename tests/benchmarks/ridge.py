@@ -32,7 +32,7 @@ def main() -> None:
         save_embeddings(f"{folder}/e", np.arange(n_images), ((block, None) for block in blocks), {})
         embeddings = Embeddings.open(f"{folder}/e")
         start = time.perf_counter()
-        fitted = fit(betas, image, embeddings, ALPHAS, 5, 0)
+        fitted = fit(betas, image, embeddings, ALPHAS, 5, 0, 3)
         middle = time.perf_counter()
         fitted.decode(betas[:1000], embeddings)
         end = time.perf_counter()

@@ -4,9 +4,13 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.decoders.ridge import decoder as decoder_module
-from fmri2img.decoders.ridge.decoder import RidgeDecoder, fit
+from fmri2img.decoders.ridge.decoder import RidgeDecoder
 from fmri2img.decoders.ridge.solver import RidgeSystem
 from fmri2img.errors import UserError
+
+
+def fit(betas, nsd_ids, embeddings, alphas, folds, seed, test_repeats=2):
+    return decoder_module.fit(betas, nsd_ids, embeddings, alphas, folds, seed, test_repeats)
 
 
 @pytest.fixture
@@ -71,10 +75,28 @@ def test_penalty_curve_equals_a_loop_over_folds_with_sklearn(data):
     assert fitted.metadata["alpha"] == alphas[best]
 
     calibrated = held_out[best] * fitted.gain + fitted.offset
+    narrowing = fitted.metadata["spread_at_test_repeats"]
     np.testing.assert_allclose(calibrated.mean(axis=0), tokens.mean(axis=0), atol=1e-3)
-    np.testing.assert_allclose(calibrated.std(axis=0), tokens.std(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(calibrated.std(axis=0) * narrowing, tokens.std(axis=0), rtol=1e-3)
     correlations = [np.corrcoef(held_out[best][:, t], tokens[:, t])[0, 1] for t in range(tokens.shape[1])]
     assert fitted.metadata["cv_correlation"] == pytest.approx(np.mean(correlations), abs=1e-4)
+
+
+@pytest.mark.parametrize("test_repeats", [1, 3, 12])
+def test_decoded_spread_is_the_true_one_whatever_the_repeats(tmp_path, test_repeats):
+    """600 training images seen once or twice; 500 new ones at 1, 3 and 12 repeats, noisy and few voxels."""
+    rng = np.random.default_rng(2)
+    latents = rng.standard_normal((1100, 8))
+    tokens = latents @ rng.standard_normal((8, 60)) + 0.3 * rng.standard_normal((1100, 60))
+    save_embeddings(tmp_path / "e", np.arange(1100), tokens.reshape(1100, 5, 12), {})
+    image = rng.permutation(np.concatenate([np.arange(600), np.arange(200)]))
+    mixing = rng.standard_normal((8, 30))
+    betas = latents[image] @ mixing + 4 * rng.standard_normal((800, 30))
+    test = latents[600:] @ mixing + 4 / np.sqrt(test_repeats) * rng.standard_normal((500, 30))
+    embeddings = Embeddings.open(tmp_path / "e")
+    fitted = fit(betas.astype(np.float32), image, embeddings, [10.0, 100.0, 1000.0], 5, 0, test_repeats)
+    decoded = fitted.decode(test.astype(np.float32), embeddings).reshape(500, 60).astype(np.float64)
+    assert np.median(decoded.std(axis=0) / tokens[600:].std(axis=0)) == pytest.approx(1, abs=0.06)
 
 
 def test_no_image_is_in_two_folds(data):

@@ -12,8 +12,9 @@ How a decoder is fitted:
    that mean and standard deviation of the held-out predictions of step 2 become those of the true tokens of the same
    images. Brain-Diffuser (Ozcelik & VanRullen, Sci. Rep. 2023) takes the predictions' statistics from the test set,
    which is transductive; these come from training images alone, and one test image can be decoded by itself.
-   The held-out images are averages of as many repeats as the budget holds, often fewer than a test image has, so the
-   gain is on the small side at small budgets.
+   A mean of few repeats is noisier, and so spreads wider, than a mean of many, and a small budget has fewer repeats of
+   an image than the test set. The held-out spread is therefore first brought to that of as many repeats as a test
+   image has, by one factor for all targets, from the trial-to-trial variance of held-out predictions.
 5. The decoder is refitted on all trials.
 """
 
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy import sparse
 
 from fmri2img.artifacts.atomic import atomic_directory
@@ -74,7 +75,7 @@ class RidgeDecoder:
     def save(self, path: str | Path) -> None:
         arrays = {name: np.ascontiguousarray(a) for name, a in vars(self).items() if isinstance(a, np.ndarray)}
         with atomic_directory(path) as directory:
-            save_file(arrays, directory / "decoder.safetensors")
+            (directory / "decoder.safetensors").write_bytes(save(arrays))
             write_json(directory / "metadata.json", self.metadata)
 
     def decode(self, betas: np.ndarray, embeddings: Embeddings) -> np.ndarray:
@@ -91,13 +92,20 @@ class RidgeDecoder:
 
 
 def fit(
-    betas: np.ndarray, nsd_ids: np.ndarray, embeddings: Embeddings, alphas: list[float], folds: int, seed: int
+    betas: np.ndarray,
+    nsd_ids: np.ndarray,
+    embeddings: Embeddings,
+    alphas: list[float],
+    folds: int,
+    seed: int,
+    test_repeats: float,
 ) -> RidgeDecoder:
     """Fit a decoder to single training trials.
 
     betas: float32 (trials, voxels), z-scored; nsd_ids: int (trials,) image of each trial; embeddings: the true tokens
     of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
-    folds: of the cross-validation; seed: deals images into folds, and is all that is random here.
+    folds: of the cross-validation; seed: deals images into folds, and is all that is random here; test_repeats: how
+    many trials a test input is the mean of (their harmonic mean where it differs).
 
     Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images
     and seven penalties, and four more. Raises UserError when there are fewer images than folds.
@@ -110,22 +118,41 @@ def fit(
     means = (shown.T @ betas) / np.bincount(image)[:, None].astype(np.float32)
     fold = np.random.default_rng(seed).permutation(len(ids)) % folds
 
+    def systems() -> Iterator[tuple[np.ndarray, RidgeSystem]]:
+        for k in range(folds):
+            training = fold[image] != k
+            yield fold == k, RidgeSystem(betas[training], image[training], len(ids))
+
+    # Step 2; `means` are the inputs of held-out images.
     held_out = np.zeros((len(alphas), len(ids), len(ids)), np.float32)
     baseline = np.zeros((len(ids), len(ids)), np.float32)
-    for k in range(folds):
-        inside = fold == k
-        training = ~inside[image]
-        system = RidgeSystem(betas[training], image[training], len(ids))
+    for inside, system in systems():
         for a, alpha in enumerate(alphas):
             held_out[a, inside] = system.weights(means[inside], alpha)
         baseline[inside] = system.image_mean
 
-    errors = _squared_errors([*held_out, baseline], embeddings.tokens, rows)
+    # Step 3
+    gram = _gram(embeddings.tokens, rows)
+    unit = np.eye(len(ids), dtype=np.float32)
+    errors = np.array([_energy(weights - unit, gram) for weights in (*held_out, baseline)])
     curve = 1 - errors[:-1] / errors[-1]
     best = int(np.argmax(curve))
-    gain, offset, correlation = _calibrate(held_out[best], embeddings.tokens, rows)
+    held_out = held_out[best].copy()
+
+    # Step 4: `noise` is the variance of one trial's prediction about its image's mean, summed over targets.
+    noise, repeats = 0.0, np.bincount(image)
+    if repeats.max() > 1:
+        for inside, system in systems():
+            trials = np.flatnonzero(inside[image] & (repeats[image] > 1))
+            noise += _energy(system.weights(betas[trials], alphas[best]) - held_out[image[trials]], gram)
+        noise /= (repeats - 1).sum()
+    spread = _energy(held_out - held_out.mean(axis=0), gram) / len(ids)
+    signal = max(spread - noise * (1 / repeats).mean(), 0)
+    narrowing = float(np.sqrt((signal + noise / test_repeats) / spread))
+    gain, offset, correlation = _calibrate(held_out, embeddings.tokens, rows, narrowing)
     del held_out, baseline
 
+    # Step 5
     system = RidgeSystem(betas, image, len(ids))
     metadata = {
         "alpha": alphas[best],
@@ -135,6 +162,8 @@ def fit(
         "alpha_at_edge": best in (0, len(alphas) - 1),
         "calibration": "per target, mean and standard deviation of held-out training images",
         "median_gain": float(np.median(gain)),
+        "test_repeats": test_repeats,
+        "spread_at_test_repeats": narrowing,
         "folds": folds,
         "fold_seed": seed,
         "training_trials": len(betas),
@@ -146,28 +175,33 @@ def fit(
     return RidgeDecoder(readout, system.voxel_mean, image_mean, ids.astype(np.int64), gain, offset, metadata)
 
 
-def _squared_errors(weights: list[np.ndarray], tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Squared error of `w @ E` against E, summed over images and targets, for each (images, images) matrix w.
+def _gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Inner products of the images' centred targets, float32 (images, images).
 
-    With Q = w - I the error is trace(Q E E' Q'), so the targets are read once however many penalties there are. The
-    rows of each Q add up to zero: E may be centred, which keeps float32 exact enough.
+    With it the sum of squares of any combination of images' targets is a matter of (images, images) matrices, and the
+    targets are read once however many penalties there are.
     """
     gram = np.zeros((len(rows), len(rows)))
     for _, block in token_blocks(tokens, rows):
         block -= block.mean(axis=0)
         gram += block @ block.T
-    gram = gram.astype(np.float32)
-    errors = []
-    for w in weights:
-        residual = w.copy()
-        residual[np.diag_indices_from(residual)] -= 1
-        errors.append(np.einsum("ij,ij->", residual @ gram, residual, dtype=np.float64))
-    return np.array(errors)
+    return gram.astype(np.float32)
 
 
-def _calibrate(weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _energy(weights: np.ndarray, gram: np.ndarray) -> float:
+    """Sum of squares of `weights @ E` over rows and targets, trace(w E E' w').
+
+    Rows of `weights` must add up to zero, so that centring E changes nothing.
+    """
+    return float(np.einsum("ij,ij->", weights @ gram, weights, dtype=np.float64))
+
+
+def _calibrate(
+    weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray, narrowing: float
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Gain and offset of each target (step 4), and the mean over targets of the held-out correlation.
 
+    narrowing: spread of predictions from as many repeats as a test image has, as a share of the held-out spread.
     A target that does not vary, or is predicted as constant, gets gain 0: its prediction is its mean.
     """
     gain = np.zeros(tokens.shape[1] * tokens.shape[2], np.float32)
@@ -178,7 +212,7 @@ def _calibrate(weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray) -> tup
         mean, sd = predicted.mean(axis=0, dtype=np.float64), predicted.std(axis=0, dtype=np.float64)
         # Below float32's resolution of the mean, a spread is rounding and not signal.
         varies = (sd > 1e-5 * (np.abs(mean) + 1e-30)) & (true_sd > 0)
-        gain[columns] = np.divide(true_sd, sd, out=np.zeros_like(sd), where=varies)
+        gain[columns] = np.divide(true_sd, sd * narrowing, out=np.zeros_like(sd), where=varies)
         offset[columns] = true_mean - gain[columns] * mean
         covariance = np.einsum("ij,ij->j", block - true_mean, predicted - mean) / len(rows)
         correlation[columns] = np.divide(covariance, true_sd * sd, out=np.zeros_like(sd), where=varies)
