@@ -61,9 +61,8 @@ def main() -> None:
     with FlopCounterMode(display=False) as counter:
         draw(1)
     flops, rate = counter.get_total_flops(), matrix_rate(generator.device, generator.dtype)
-    print(
-        f"{options.generator} on {generator.device} ({generator.dtype}), {options.threads} threads, {options.steps} steps"
-    )
+    where = f"{generator.device} ({generator.dtype}), {options.threads} threads"
+    print(f"{options.generator} on {where}, {options.steps} steps")
     print(f"{flops / 1e9:.2f} GFLOP a picture; matrix product {rate / 1e9:.0f} GFLOP/s -> {flops / rate:.4f} s at best")
     print("batch  s/picture  share of the matrix rate")
     for n in options.batches:
