@@ -14,6 +14,7 @@ import pandas as pd
 from fmri2img.errors import UserError
 
 BLOCK = 64  # images read at once: 35 MB at 425 x 425
+USED = {"annotations", "categories", "id", "image_id", "category_id", "name", "caption"}  # keys of COCO's files
 
 
 def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
@@ -96,13 +97,12 @@ def _categories(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
 
 
 def _annotations(path: str | Path) -> dict:
-    def without_outlines(entry: dict) -> dict:
+    def only_used(entry: dict) -> dict:
         # Dropped while parsing: the outlines of COCO's 860,000 training objects would fill several gigabytes.
-        entry.pop("segmentation", None)
-        return entry
+        return {key: value for key, value in entry.items() if key in USED}
 
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=without_outlines)
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=only_used)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; download COCO's annotations_trainval2017.zip and unpack it") from None
     except ValueError as error:
