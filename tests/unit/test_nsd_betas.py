@@ -1,5 +1,8 @@
 """A session of betas inside a mask: which numbers come out, in which order, and what damage is reported."""
 
+import importlib.util
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -32,6 +35,19 @@ def test_every_number_of_the_mask_in_c_order_over_x_y_z(tree, subject, tmp_path)
     masked = np.load(output)
     assert masked.dtype == np.int16
     np.testing.assert_array_equal(masked, np.stack(expected, axis=1))
+
+
+def test_same_numbers_as_nibabel_and_plain_h5py(tmp_path):
+    source = Path(__file__).parents[1] / "benchmarks" / "read_session.py"
+    spec = importlib.util.spec_from_file_location("read_session", source)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.write_session(tmp_path, trials=6, dims=(7, 9, 5), voxels=40)
+    mask = np.load(tmp_path / "mask.npy")
+    own = benchmark.by_planes(tmp_path / "betas.hdf5", mask, 6)
+    assert own.shape == (6, 40) and own.any(axis=0).all()
+    for read, name in (benchmark.get_fdata, "betas.nii.gz"), (benchmark.whole_hdf5, "betas.hdf5"):
+        np.testing.assert_array_equal(own, read(tmp_path / name, mask, 6))
 
 
 def test_one_voxel_mask_and_contiguous_storage(tree):
