@@ -1,0 +1,109 @@
+"""A simulated tree, served over S3 and acquired through the workflow, gives the same artifacts byte for byte."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fmri2img.datasets import layout, lockfile
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests" / "faults"))
+
+from servers import BUCKET, s3_server, serve_tree  # noqa: E402  (local servers of the acquisition tests)
+
+SUBJECTS = {"subj01": 3, "subj02": 2}
+TARGETS = ["results/{study}/recordings/subj01", "results/{study}/recordings/subj02", "results/{study}/stimuli"]
+
+# The whole workflow, for an NSD of two short participations.
+SNAKEFILE = f"""
+import sys
+
+sys.path.insert(0, "{REPOSITORY / "scripts"}")
+from fmri2img.datasets import layout
+
+layout.SESSIONS.clear()
+layout.SESSIONS.update({SUBJECTS})
+
+
+include: "{REPOSITORY / "workflow/Snakefile"}"
+"""
+SIMULATION = {
+    "seed": 7,
+    "stimuli": 460,
+    "image_size": 32,
+    "trials_per_run": [11, 9],
+    "subjects": {
+        "subj01": {"sessions": 3, "dims": [12, 14, 10], "ncsnr": 0.6},
+        "subj02": {"sessions": 2, "dims": [11, 15, 10], "ncsnr": 0.5},
+        "subj03": {"sessions": 2},  # of the default configuration, and not of the study
+        "subj04": {"sessions": 2},
+    },
+}
+
+
+def run_workflow(folder: Path, study: str, dataset: dict) -> None:
+    """Make TARGETS of a study in the working directory `folder`."""
+    folder.mkdir()
+    for name in ("config", "resources"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    settings = {
+        "study": study,
+        "dataset": dataset,
+        "subjects": list(SUBJECTS),
+        "sessions": [1, "all"],
+        "splits": {"shared982_sessions": 2},
+    }
+    (folder / "study.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "snakemake", "--configfile", "study.json", "--cores", "2", "--show-failed-logs"]
+    targets = [target.format(study=study) for target in TARGETS]
+    run = subprocess.run([*command, *targets], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def artifacts(folder: Path, study: str) -> dict[str, bytes]:
+    """Content of every file of TARGETS, by its path below them."""
+    found = {}
+    for target in TARGETS:
+        base = folder / target.format(study=study)
+        for path in base.rglob("*"):
+            if path.is_file() and path.name != ".snakemake_timestamp":
+                found[f"{base.name}/{path.relative_to(base)}"] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated") / "run"
+    run_workflow(folder, "here", {"kind": "simulated", "root": "tree", "simulation": SIMULATION})
+    return folder
+
+
+def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_disk(simulated, tmp_path):
+    annotations = tmp_path / "annotations.zip"
+    with zipfile.ZipFile(annotations, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((simulated / "tree" / "annotations").iterdir()):
+            archive.write(path, f"annotations/{path.name}")
+    # NSD's bucket has no annotations; COCO's archive does.
+    served = tmp_path / "served"
+    shutil.copytree(simulated / "tree", served, ignore=lambda _, names: [n for n in names if n == "annotations"])
+    shutil.copy(annotations, served / "coco.zip")
+    with s3_server() as (url, owner):
+        serve_tree(owner, served)
+        nsd = {"terms_accepted": True, "endpoint": url, "coco_url": f"{url}/{BUCKET}/coco.zip"}
+        run_workflow(tmp_path / "run", "there", {"kind": "nsd", "root": "tree", "nsd": nsd})
+    here, there = artifacts(simulated, "here"), artifacts(tmp_path / "run", "there")
+    assert {name.split("/")[0] for name in here} == {"subj01", "subj02", "stimuli"}
+    assert [name for name in here if here[name] != there.get(name)] == [] and set(there) == set(here)
+
+    tree = tmp_path / "run" / "tree"
+    assert not list(tree.rglob("betas_session*.hdf5"))  # masked, then deleted
+    for subject, sessions in SUBJECTS.items():
+        for session in range(1, sessions + 1):
+            assert lockfile.read(tree, layout.betas(subject, "b3", session)) is not None
+    lockfile.verify(tree, layout.STIMULI)
