@@ -4,9 +4,9 @@ The files have the names, axes, units, number types and traps of the real ones (
 change x 300, zeros for missing data, planned trials that were never run), so that everything after the acquisition
 treats both alike. Beside them lies `ground_truth/`, which only tests may read.
 
-Differences from NSD: the anatomy is an ellipsoid, and the atlases (HCP_MMP1, Kastner2015, the sulci) have as many labels
-as the real ones but invented borders; beta version b1, other spaces than func1pt8mm and the maps of single sessions,
-apart from `valid` and `meanbeta`, are not written.
+Differences from NSD: the anatomy is an ellipsoid, and the atlases (HCP_MMP1, Kastner2015, the sulci) have the number
+of labels of the real ones but invented borders. Beta version b1, spaces other than func1pt8mm and the maps of single
+sessions, apart from `valid` and `meanbeta`, are not written.
 """
 
 from pathlib import Path
