@@ -15,7 +15,7 @@ from tiny_backbones import EULER, tiny_generator, tiny_vae, unet_config
 from fmri2img.backbones.acquisition import acquire
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.captioners import Captioner
-from fmri2img.backbones.encoders import load_encoder
+from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.generators import load_generator, unet_from_sgm
 from fmri2img.backbones.pixels import Preprocessing, resize, to_uint8, to_unit
 from fmri2img.backbones.registry import MODELS, REPOSITORY, Backbone, load_registry
@@ -180,6 +180,16 @@ def test_tokens_are_patch_tokens_after_the_last_norm_without_class_token(clip):
     np.testing.assert_allclose(tokens, x[:, 1:].numpy(), atol=1e-5)
     joint = (x[:, 0] @ visual.proj).numpy()
     np.testing.assert_allclose(pooled, joint / np.linalg.norm(joint, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_half_precision_tokens_stay_close_to_single(clip):
+    single, half = load_encoder(clip, "cpu"), load_encoder(clip, "cpu")
+    half = ImageTextEncoder(half.model.bfloat16(), half.tokenizer, half.preprocessing)
+    for a, b in zip(single.encode_images(IMAGES), half.encode_images(IMAGES), strict=True):
+        assert b.dtype == np.float32 and 0 < np.abs(a - b).max() < 0.15
+    texts = ["a red house", "sea"]
+    assert np.abs(single.encode_texts(texts) - half.encode_texts(texts)).max() < 0.05
+    assert np.abs(single.text_tokens(texts) - half.text_tokens(texts)).max() < 0.15
 
 
 def test_text_states_end_in_the_joint_vector(clip):

@@ -57,6 +57,12 @@ def test_same_seed_same_picture_other_seed_other_picture(unclip, tokens):
     assert levels_apart(first, unclip.generate(tokens, IDS, seed=6, steps=2, guidance=2.0)) > 5
 
 
+def test_half_precision_stays_close_to_single(unclip, tokens):
+    half = UnclipGenerator(tiny_generator(tiny_unet().bfloat16(), unconditional="noise"), tiny_autoencoder())
+    pictures = [u.generate(tokens, IDS, seed=0, steps=3, guidance=2.0) for u in (unclip, half)]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 3
+
+
 def test_noise_differs_between_images_seeds_and_uses():
     draws = [image_noise(seed, nsd_id, (500,), (500,)) for seed in (0, 1) for nsd_id in (0, 1, 72999)]
     flat = torch.stack([part for pair in draws for part in pair])

@@ -15,7 +15,7 @@ from fmri2img.backbones.registry import Backbone
 
 def to_unit(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """Pictures (n, h, w, 3), uint8 or float in 0..1, as float32 (n, 3, h, w) in 0..1."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)  # a copy: maps are read-only
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
