@@ -12,7 +12,7 @@ from fmri2img.job import start
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates, pool_chances
 from fmri2img.reporting.figures import session_curves, subject_bars
-from fmri2img.reporting.grids import at_ranks, banner, grid, rank_name, ranking, strips
+from fmri2img.reporting.grids import at_ranks, banner, grid, index_predictions, rank_name, ranking, strips
 from fmri2img.reporting.style import save_figure
 from fmri2img.study import Study
 
@@ -35,8 +35,7 @@ def main() -> None:
 
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
-    keys = [tuple(wildcards.values()) for wildcards in study.predictions()]
-    predictions = dict(zip(keys, snakemake.input.predictions, strict=True))
+    predictions = index_predictions(snakemake.input.predictions)
     for subject in design.subjects:
         ranked = ranking(scores, design, subject, settings["rank_by"])
         ranks = settings["grid"]["ranks"]

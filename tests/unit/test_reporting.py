@@ -340,6 +340,7 @@ def pictures(design, tmp_path):
 
 def test_strips_join_on_nsd_id_and_leave_out_methods_without_images(design, pictures):
     stimuli, paths, _ = pictures
+    assert grids.index_predictions([*paths.values()]) == paths
     found = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))
     assert [(strip.group, strip.label) for strip in found] == [
         ("", "stimulus"),

@@ -15,11 +15,12 @@ def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
         & scores["metric"].isin(design.metrics)
         & scores["seed"].isin(design.seeds)
     ]
-    parts = []
-    for label, sessions in design.budgets.items():
-        wanted = scores["subject"].map(sessions)
-        parts.append(scores[scores["sessions"] == wanted].assign(budget=label))
-    return pd.concat(parts, ignore_index=True)
+    cells = [
+        (label, subject, sessions)
+        for label, of_subject in design.budgets.items()
+        for subject, sessions in of_subject.items()
+    ]
+    return scores.merge(pd.DataFrame(cells, columns=["budget", "subject", "sessions"]), on=["subject", "sessions"])
 
 
 def pool_chances(scores: pd.DataFrame, design: Design, registry: dict[str, dict], pool: int) -> dict[str, float]:

@@ -12,23 +12,27 @@ from fmri2img.reporting.style import INK, MUTED, PAGE_WIDTH, look, method_styles
 PANELS_ACROSS = 3
 BARS_ACROSS = 72  # bars side by side that a page has room for
 PANEL_HEIGHT = 2.45  # inches
-HEADER = 0.32  # inches above the panels, for the legend
+LEGEND_ACROSS, LEGEND_ROW = 5, 0.24  # entries side by side; inches
 SEED_DOT = {
     "marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 0.8,
     "linestyle": "none",
 }  # fmt: skip
 
 
-def _panels(design: Design, across: int, sharex: bool):
-    """A grid of one panel a metric. Returns the figure and a dict metric -> Axes, titled and scaled."""
+def _panels(design: Design, across: int, n_legend: int, sharex: bool):
+    """A grid of one panel a metric, with room for `n_legend` legend entries above it.
+
+    Returns the figure and a dict metric -> Axes, titled and scaled.
+    """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter
 
     across = min(across, len(design.metrics))
     down = math.ceil(len(design.metrics) / across)
-    size = PAGE_WIDTH, HEADER + PANEL_HEIGHT * down
+    header = 0.1 + LEGEND_ROW * math.ceil(n_legend / LEGEND_ACROSS)
+    size = PAGE_WIDTH, header + PANEL_HEIGHT * down
     figure, axes = plt.subplots(down, across, figsize=size, sharex=sharex, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - HEADER / figure.get_figheight()))
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - header / size[1]))
     panels = {}
     for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
         title, _, detail = metric["title"].partition(" (")
@@ -59,10 +63,7 @@ def _legend(figure, handles: list, chance_lines: list) -> None:
     if chance_lines:
         chance_lines[0].set_label("chance level")
         handles = [*handles, chance_lines[0]]
-    figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=min(len(handles), 6), columnspacing=1.8,
-        handlelength=2.6,
-    )  # fmt: skip
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=LEGEND_ACROSS, handlelength=2.6)
 
 
 def session_curves(cells: pd.DataFrame, design: Design):
@@ -79,7 +80,7 @@ def session_curves(cells: pd.DataFrame, design: Design):
     ticks = [f"all\n({design.sessions_text(b)})" if b == "all" else b for b in labels]
     styles, chance_lines = method_styles(design), []
     with look():
-        figure, panels = _panels(design, PANELS_ACROSS, sharex=True)
+        figure, panels = _panels(design, PANELS_ACROSS, len(styles) + 1, sharex=True)
         for metric, panel in panels.items():
             _chance_line(panel, design.metrics[metric], chance_lines)
             for method, style in styles.items():
@@ -111,7 +112,7 @@ def subject_bars(scores: pd.DataFrame, cells: pd.DataFrame, design: Design, budg
     width = 0.8 / len(styles)
     with look():
         across = max(1, min(PANELS_ACROSS, BARS_ACROSS // (len(styles) * len(design.subjects))))
-        figure, panels = _panels(design, across, sharex=False)
+        figure, panels = _panels(design, across, len(styles) + 2, sharex=False)
         for metric, panel in panels.items():
             for number, (method, style) in enumerate(styles.items()):
                 bars = _of(cells, metric, method).set_index("subject").loc[design.subjects]

@@ -65,6 +65,12 @@ class Strip:
     images: np.ndarray
 
 
+def index_predictions(paths: list[str]) -> dict:
+    """(method, subject, sessions, seed) -> path, as each Prediction names itself."""
+    records = {path: Prediction.open(path).metadata for path in paths}
+    return {tuple(record[key] for key in ("method", "subject", "sessions", "seed")): p for p, record in records.items()}
+
+
 def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, ids: np.ndarray) -> list[Strip]:
     """The stimuli `ids`, then their reconstructions by every method and budget that has images (first seed).
 

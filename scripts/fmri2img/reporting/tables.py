@@ -113,7 +113,7 @@ def note(cells: pd.DataFrame, design: Design) -> str:
         return f"{low if low == high else f'{low}–{high}'} {noun}{'' if high == 1 else 's'}"
 
     alone = "subject" in cells
-    subjects = f"{present['subject'].nunique()} subjects apart" if alone else count("n_subjects", "subject")
+    subjects = f"{present['subject'].nunique()} subjects, one a row" if alone else count("n_subjects", "subject")
     text = (
         f"Mean [{100 * design.confidence:g} % interval, {design.resamples} bootstrap resamples of the images]. "
         f"Split {design.split}; {count('n_images', 'test image')}, {subjects}, {count('n_seeds', 'seed')}. "
