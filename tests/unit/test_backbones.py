@@ -351,3 +351,5 @@ def test_captions_are_the_greedy_continuation_of_the_tokens():
         logits = model(input_ids=torch.tensor([ids]), pixel_values=torch.from_numpy(tokens[:1, None]).float()).logits
         ids.append(int(logits[0, -1].argmax()))
     assert captions[0] == _Words.batch_decode([ids], True)[0]
+    with pytest.raises(UserError, match="takes 5 image tokens, got 4"):
+        captioner.caption(tokens[:, :4])

@@ -10,6 +10,7 @@ from torch import nn
 
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
 
 
 class _GivenTokens(nn.Module):
@@ -31,7 +32,15 @@ class Captioner:
 
     @torch.inference_mode()
     def caption(self, tokens: np.ndarray, max_length: int = 20, batch: int = 64) -> list[str]:
-        """Greedy captions of image tokens (n, tokens, width); `max_length` counts text tokens with the first."""
+        """Greedy captions of image tokens (n, tokens, width); `max_length` counts text tokens with the first.
+
+        Raises UserError when there are more or fewer tokens than GIT's attention mask leaves room for.
+        """
+        expected = self.model.git.encoder.layer[0].attention.self.image_patch_tokens
+        if tokens.shape[1] != expected:
+            raise UserError(
+                f"captioner: takes {expected} image tokens, got {tokens.shape[1]}; use the encoder it belongs to"
+            )
         captions = []
         for start in range(0, len(tokens), batch):
             block = torch.from_numpy(np.asarray(tokens[start : start + batch], np.float32))
