@@ -78,7 +78,7 @@ def s3_path(key: str) -> str:
 
 
 def left_behind(root: Path) -> list[str]:
-    return [path.name for path in root.rglob("*") if path.is_file()]
+    return [path.name for path in root.rglob("*") if path.is_file() and path.suffix != ".busy"]
 
 
 # What must work
@@ -279,19 +279,20 @@ def test_what_is_left_of_an_older_version_is_not_resumed(tmp_path, small_ranges)
 
 
 def test_an_object_that_changes_after_its_first_download_is_refused_until_accepted(tmp_path):
-    with faulty_server(objects={s3_path(MASK): gzip.compress(b"old")}) as server:
+    old, new = gzip.compress(b"old"), gzip.compress(b"new")
+    etags = [hashlib.md5(content).hexdigest() for content in (old, new)]
+    with faulty_server(objects={s3_path(MASK): old}) as server:
         acquire(MASK, tmp_path, source(server.url))
         (tmp_path / MASK).unlink()  # as betas are after masking
         acquire(MASK, tmp_path, source(server.url))
         (tmp_path / MASK).unlink()
-        server.objects[s3_path(MASK)] = gzip.compress(b"new")
-        etags = [hashlib.md5(gzip.compress(text)).hexdigest() for text in (b"old", b"new")]
+        server.objects[s3_path(MASK)] = new
         with pytest.raises(UserError, match=rf"nsdgeneral.*recorded ETag {etags[0]}.*now ETag {etags[1]}.*delete"):
             acquire(MASK, tmp_path, source(server.url))
         assert not (tmp_path / MASK).exists()
         lockfile.record_path(tmp_path, MASK).unlink()
         acquire(MASK, tmp_path, source(server.url))
-    assert gzip.decompress((tmp_path / MASK).read_bytes()) == b"new"
+    assert (tmp_path / MASK).read_bytes() == new
 
 
 def test_a_bit_flipped_on_the_way_is_found_and_the_object_fetched_again(tmp_path, small_ranges):
@@ -339,6 +340,23 @@ def test_a_killed_download_leaves_no_file_and_goes_on_where_it_stopped(tmp_path)
     assert (tmp_path / BETAS).read_bytes() == content
     lockfile.verify(tmp_path, BETAS)
     assert not [name for name in left_behind(tmp_path) if ".part" in name]
+
+
+def test_two_workflows_in_one_tree_download_a_file_once(tmp_path):
+    content = hdf5_bytes(n_voxels=14_000)
+    with faulty_server(objects={s3_path(BETAS): content}, hold_after=transfer.RANGE_BYTES) as server:
+        settings = json.dumps({"terms_accepted": True, "endpoint": server.url})
+        command = [sys.executable, str(ACQUIRE_PY), "--root", str(tmp_path), "--source", settings, BETAS]
+        logs = [tmp_path / "first.log", tmp_path / "second.log"]
+        first = subprocess.Popen([*command, "--log", str(logs[0])])
+        while not server.gets and first.poll() is None:
+            time.sleep(0.02)
+        second = subprocess.Popen([*command, "--log", str(logs[1])])
+        while not (logs[1].exists() and "waiting for another" in logs[1].read_text()) and second.poll() is None:
+            time.sleep(0.02)
+        server.released.set()
+        assert (first.wait(), second.wait()) == (0, 0)
+    assert len(server.gets) == 3 and (tmp_path / BETAS).read_bytes() == content
 
 
 # Files on disk

@@ -57,19 +57,23 @@ def acquire(key: str, root: str | Path, source: Source, terminal: TextIO | None 
     check_terms(source)
     root = Path(root)
     remote = S3Object(source.bucket, key, source.region, source.endpoint, transfer.CONNECTIONS)
-    return _present(key, root) or link(key, root, source) or _download(remote, key, root, terminal)
+    with lockfile.alone(root, key):
+        return _present(key, root) or link(key, root, source) or _download(remote, key, root, terminal)
 
 
 def acquire_annotations(root: str | Path, source: Source, terminal: TextIO | None = None) -> list[Path]:
     """Make COCO's caption and instance files exist: link them, or extract them from COCO's archive."""
     check_terms(source)
     root = Path(root)
-    missing = [key for key in ANNOTATIONS if not (_present(key, root) or link(key, root, source))]
-    if missing:
-        archive = _present(COCO_ARCHIVE, root) or _download(WebObject(source.coco_url), COCO_ARCHIVE, root, terminal)
-        for key in missing:
-            _extract(archive, key, root / key)
-        archive.unlink()
+    with lockfile.alone(root, COCO_ARCHIVE):
+        missing = [key for key in ANNOTATIONS if not (_present(key, root) or link(key, root, source))]
+        if missing:
+            archive = _present(COCO_ARCHIVE, root) or _download(
+                WebObject(source.coco_url), COCO_ARCHIVE, root, terminal
+            )
+            for key in missing:
+                _extract(archive, key, root / key)
+            archive.unlink()
     return [root / key for key in ANNOTATIONS]
 
 
@@ -153,7 +157,7 @@ def _check_content(part: Path, key: str, root: Path, digest: transfer.Digest) ->
     if not digest.check():
         raise Unreadable(f"{key} was damaged on the way: ETag {digest.etag()}, not {digest.version.etag}")
     record = lockfile.read(root, key)
-    if record is not None and record.sha256 != digest.sha256.hexdigest():
+    if record is not None and record.sha256 != digest.sha256():
         raise Unreadable(f"{key} was damaged on the way: SHA-256 differs from {lockfile.record_path(root, key)}")
     check_opens(part, key)
 
@@ -167,7 +171,7 @@ def _publish(part: Path, target: Path, key: str, root: Path, remote, digest: tra
             source=remote.name,
             size=digest.version.size,
             etag=digest.version.etag,
-            sha256=digest.sha256.hexdigest(),
+            sha256=digest.sha256(),
             modified=int(part.stat().st_mtime),
         ),
     )

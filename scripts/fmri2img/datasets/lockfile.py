@@ -4,9 +4,13 @@ The record of `<key>` is `<root>/.lock/<key>.json`. One file per object, so that
 the same one; it outlives the object, which may be deleted and downloaded again.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +60,24 @@ def check_version(root: Path, key: str, version: Version) -> None:
             f"{key}: the object on the server has changed: recorded ETag {record.etag}, {record.size} bytes; now ETag "
             f"{version.etag}, {version.size} bytes; to accept the new one delete {record_path(root, key)}"
         )
+
+
+@contextmanager
+def alone(root: Path, key: str) -> Iterator[None]:
+    """Keep `key` to this process; another that downloads it into the same tree waits until this one is done."""
+    path = record_path(root, key).with_suffix(".busy")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{key}: waiting for another process that downloads it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # Some cluster file systems are mounted without locks; then the one workflow in a tree is its own guard.
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+        yield
 
 
 def verify(root: Path, key: str) -> Record:

@@ -1,6 +1,5 @@
 """Progress of a download: a bar on a terminal, a line every ten seconds in a log, and the bandwidth at the end."""
 
-import sys
 import time
 from typing import TextIO
 
@@ -66,6 +65,8 @@ def _bar(terminal: TextIO):
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=terminal if terminal is not sys.stdout else None),
+        console=Console(file=terminal),
         transient=True,
+        redirect_stdout=False,  # lines for the log stay in the log
+        redirect_stderr=False,
     )

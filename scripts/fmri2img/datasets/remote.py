@@ -92,8 +92,8 @@ class S3Object:
             answer = self.client.get_object(
                 Bucket=self.bucket, Key=self.key, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{version.etag}"'
             )
-            _check_range(self.name, answer.get("ContentRange"), answer["ETag"].strip('"'), start, stop, version)
             with closing(answer["Body"]) as body:
+                _check_range(self.name, answer.get("ContentRange"), answer["ETag"].strip('"'), start, stop, version)
                 yield from body.iter_chunks(BLOCK_BYTES)
 
 

@@ -30,42 +30,55 @@ SPARE_BYTES = 64 * 2**20  # left free on the disk
 
 
 class Digest:
-    """SHA-256 of an object's bytes, and the ETag that S3 would give them (None when that cannot be known)."""
+    """SHA-256 of an object's bytes, and the ETag that S3 would give them (None when that cannot be known).
+
+    Hashing releases the interpreter lock, so both hashes of one block are computed while the next one arrives.
+    """
 
     def __init__(self, version: Version) -> None:
-        self.sha256 = hashlib.sha256()
         self.version = version
         self.md5_part_bytes = version.md5_part_bytes
-        self.md5, self.filled, self.parts = self._new_md5(), 0, []
+        self._sha256 = hashlib.sha256()
+        self._md5, self._filled, self._parts = self._new_md5(), 0, []
+        self._running: list[threading.Thread] = []
 
     @staticmethod
     def _new_md5():
         return hashlib.md5(usedforsecurity=False)
 
     def update(self, block: bytes | memoryview) -> None:
-        # Both release the interpreter lock, so the two hashes run side by side.
-        md5 = threading.Thread(target=self._update_md5, args=(block,))
-        md5.start()
-        self.sha256.update(block)
-        md5.join()
+        """Add the next bytes; `block` must not change afterwards."""
+        self._wait()
+        self._running = [threading.Thread(target=add, args=(block,)) for add in (self._sha256.update, self._update_md5)]
+        for thread in self._running:
+            thread.start()
+
+    def _wait(self) -> None:
+        for thread in self._running:
+            thread.join()
+
+    def sha256(self) -> str:
+        self._wait()
+        return self._sha256.hexdigest()
 
     def _update_md5(self, block: bytes | memoryview) -> None:
         if self.md5_part_bytes is None:
             return
-        while self.md5_part_bytes and self.filled + len(block) >= self.md5_part_bytes:
-            head = self.md5_part_bytes - self.filled
-            self.md5.update(block[:head])
-            self.parts.append(self.md5.digest())
-            self.md5, self.filled, block = self._new_md5(), 0, block[head:]
-        self.md5.update(block)
-        self.filled += len(block)
+        while self.md5_part_bytes and self._filled + len(block) >= self.md5_part_bytes:
+            head = self.md5_part_bytes - self._filled
+            self._md5.update(block[:head])
+            self._parts.append(self._md5.digest())
+            self._md5, self._filled, block = self._new_md5(), 0, block[head:]
+        self._md5.update(block)
+        self._filled += len(block)
 
     def etag(self) -> str | None:
+        self._wait()
         if self.md5_part_bytes is None:
             return None
         if self.md5_part_bytes == 0:
-            return self.md5.hexdigest()
-        parts = self.parts + ([self.md5.digest()] if self.filled else [])
+            return self._md5.hexdigest()
+        parts = self._parts + ([self._md5.digest()] if self._filled else [])
         return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
     def check(self) -> bool:
