@@ -87,6 +87,14 @@ def plain_copy(port: int, target: Path) -> None:
     connection.close()
 
 
+def checked_copy(port: int, target: Path) -> None:
+    """A plain copy, and then the two hashes that an acquisition computes (for the ETag and for the lock)."""
+    plain_copy(port, target)
+    for algorithm in ("md5", "sha256"):
+        with open(target, "rb") as file:
+            hashlib.file_digest(file, algorithm)
+
+
 def timed(action) -> tuple[float, float]:
     """Seconds of wall time and of processor time of this process."""
     started, busy = time.perf_counter(), time.process_time()
@@ -110,10 +118,11 @@ def main() -> None:
             time.sleep(0.01)
         source = Source(terms_accepted=True, bucket=BUCKET, endpoint=f"http://127.0.0.1:{port.value}")
         megabytes = session.stat().st_size / 1e6
-        seconds: dict[str, list[tuple[float, float]]] = {"plain copy": []}
+        seconds: dict[str, list[tuple[float, float]]] = {"plain copy": [], "copy, then hashes": []}
         copy = Path(folder, "copy")
         for _ in range(arguments.repeats):
             seconds["plain copy"].append(timed(lambda: plain_copy(port.value, copy)))
+            seconds["copy, then hashes"].append(timed(lambda: checked_copy(port.value, copy)))
             copy.unlink()
             for connections in (1, 2, 4):
                 transfer.CONNECTIONS = connections
