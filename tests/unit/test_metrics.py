@@ -12,11 +12,11 @@ from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
-from fmri2img.metrics import similarity
+from fmri2img.metrics import scoring, similarity
 from fmri2img.metrics.features import correlation_distance, identification, identification_reverse
 from fmri2img.metrics.pixels import pixcorr, ssim
 from fmri2img.metrics.retrieval import retrieval_brain, retrieval_image
-from fmri2img.metrics.scoring import _pictures, chance_level, score
+from fmri2img.metrics.scoring import _pictures, score
 from fmri2img.study import REPOSITORY, check_schema
 
 REGISTRY = yaml.safe_load((REPOSITORY / "config" / "metrics.yaml").read_text())
@@ -328,8 +328,16 @@ def test_bad_method_entry_is_named(entry, message):
         check_schema(registry, "methods", "config/methods.yaml")
 
 
-def test_chance_of_retrieval_is_that_of_the_pool():
-    assert chance_level(REGISTRY["retrieval_image"], 300, 1000) == 1 / 300
-    assert chance_level(REGISTRY["retrieval_image"], 300, 64) == 1 / 64
-    assert chance_level(REGISTRY["identification_clip"], 300, 64) == 0.5
-    assert chance_level(REGISTRY["ssim"], 300, 64) is None
+def test_metrics_name_networks_and_layers_that_are_registered():
+    backbones = yaml.safe_load((REPOSITORY / "config" / "backbones.yaml").read_text())
+    for name, metric in REGISTRY.items():
+        if metric["network"]:
+            assert metric["layer"] in backbones[metric["network"]]["layers"], name
+
+
+def test_every_registered_function_exists_and_reads_what_it_needs():
+    for name, metric in REGISTRY.items():
+        tables = {"pixel": scoring.ON_PIXELS, "network": scoring.ON_FEATURES, None: scoring.ON_RETRIEVAL}
+        assert metric["function"] in tables[metric["resize"]], name
+        assert metric["needs"] == ("retrieval" if metric["resize"] is None else "images"), name
+        assert (metric["network"] is not None) == (metric["resize"] == "network"), name

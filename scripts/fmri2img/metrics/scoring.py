@@ -30,11 +30,6 @@ ON_RETRIEVAL = {"retrieval_image": retrieval.retrieval_image, "retrieval_brain":
 BLOCK_IMAGES = 16  # small enough for the caches of a CPU: EfficientNet-Lite2 takes half the time of 64
 
 
-def chance_level(metric: dict, pool: int, n_images: int) -> float | None:
-    """Chance level of a registry entry for a test set of `n_images`; None where the metric has none on paper."""
-    return 1 / min(pool, n_images) if metric["chance"] == "1/pool" else metric["chance"]
-
-
 def score(
     predictions: list[Prediction],
     stimuli: Stimuli,
