@@ -17,7 +17,7 @@ rule nearest_neighbour:
         "../../envs/decode.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=4000,
         runtime=30,
     params:
         origin=study.registries["methods"]["nearest_neighbour"]["origin"],

@@ -12,7 +12,7 @@ rule shuffled_brain:
         "../../envs/decode.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=4000,
         runtime=30,
     params:
         origin=study.registries["methods"]["shuffled_brain"]["origin"],

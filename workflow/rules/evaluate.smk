@@ -22,7 +22,7 @@ rule evaluate:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=1500,
         runtime=240,
     params:
         metrics=metrics,

@@ -17,7 +17,7 @@ rule fit_ridge:
         "../../envs/decode.yaml"
     threads: 1
     resources:
-        mem_mb=20000,
+        mem_mb=1000,
         runtime=120,
     params:
         alphas=config["ridge"]["alphas"],
