@@ -37,7 +37,7 @@ def check_ready():
 
 
 def digest(*rooms):
-    """Content digest of the library rooms a rule uses, for its params: editing a room reruns what uses it."""
+    """Content digest of library rooms, for the params of what uses them, so that editing a room reruns it."""
     return code_digest(*rooms)
 
 

@@ -2,8 +2,12 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from fmri2img.reporting.design import Design, arrow, is_proportion
 from fmri2img.reporting.estimates import at_budgets
@@ -24,9 +28,6 @@ def _panels(design: Design, across: int, n_legend: int, sharex: bool):
 
     Returns the figure and a dict metric -> Axes, titled and scaled.
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import FuncFormatter
-
     across = min(across, len(design.metrics))
     down = math.ceil(len(design.metrics) / across)
     header = 0.1 + LEGEND_ROW * math.ceil(n_legend / LEGEND_ACROSS)
@@ -71,9 +72,6 @@ def session_curves(cells: pd.DataFrame, design: Design):
 
     cells: `estimates(scores, design)`. A cell without a full set of scores leaves a hole in its line.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import NullLocator
-
     position = {label: float(np.mean(list(sessions.values()))) for label, sessions in design.budgets.items()}
     labels = sorted(design.budgets, key=position.get)
     x = [position[label] for label in labels]
@@ -102,9 +100,6 @@ def subject_bars(scores: pd.DataFrame, cells: pd.DataFrame, design: Design, budg
 
     cells: `estimates(scores, design, by_subject=True)`.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     styles, chance_lines = method_styles(design), []
     at_budget = at_budgets(scores, design)
     seeds = at_budget[at_budget["budget"] == budget].groupby(["metric", "method", "subject", "seed"])["value"].mean()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -123,8 +124,6 @@ def _canvas(images: list[np.ndarray], down: list[int], across: list[int]) -> np.
 
 def _picture(canvas: np.ndarray, left: float, top: float):
     """A figure that shows `canvas` pixel by pixel, with `left` and `top` inches for labels. Returns figure, axes."""
-    import matplotlib.pyplot as plt
-
     scale = INCHES_PER_TILE / TILE
     width, height = canvas.shape[1] * scale, canvas.shape[0] * scale
     figure = plt.figure(figsize=(left + width + 0.1, top + height + 0.1))

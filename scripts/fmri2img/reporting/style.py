@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.reporting.design import Design
@@ -66,8 +67,6 @@ def look():
 
 def save_figure(figure, stem: str | Path, formats: tuple[str, ...] = ("svg", "png"), dpi: int = 160) -> None:
     """Write `stem`.<format> for each format, without dates, so that the same numbers give the same bytes."""
-    import matplotlib.pyplot as plt
-
     for form in formats:
         metadata = {"Date": None, "Creator": "fmri2img"} if form == "svg" else {"Software": None}
         with look(), atomic_file(f"{stem}.{form}") as temporary:
