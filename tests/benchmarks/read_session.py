@@ -2,7 +2,8 @@
 
 Writes one session of NSD's size (subject 1: 750 trials, 81 x 104 x 83 voxels) as HDF5 and as NIfTI, reads it in fresh
 processes, and prints a table. Every way must return the same numbers. "cold" is after the file was dropped from the
-page cache of this machine (a virtual machine's host may still hold it), "warm" right after that. Needs 3 GB of disk.
+page cache of this machine (a virtual machine's host may still hold it), "warm" right after that; "cpu" is processor
+time of the warm run, which other work on the machine disturbs least. Needs 3 GB of disk.
 
     PYTHONPATH=scripts python tests/benchmarks/read_session.py
     PYTHONPATH=scripts python tests/benchmarks/read_session.py --trials 20 --dims 12 16 10 --voxels 100
@@ -102,17 +103,17 @@ READERS = {
 
 
 def measure(reader: str, folder: Path, trials: int) -> dict:
-    """Run in a process of its own: seconds, peak memory in MB (of data and libraries), digest of what was read."""
+    """Run in a process of its own: seconds, processor seconds, peak memory in MB, digest of what was read."""
     function, name = READERS[reader]
     mask = np.load(folder / "mask.npy")
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     values = function(folder / name, mask, trials)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     status = Path("/proc/self/status").read_text()
     peak_mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
     weights = np.arange(1, mask.sum() + 1)
     digest = None if values is None else [int((row.astype(np.int64) * weights).sum()) for row in values]
-    return {"seconds": seconds, "peak_mb": peak_mb, "digest": digest}
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": peak_mb, "digest": digest}
 
 
 def drop_from_page_cache(path: Path) -> None:
@@ -130,20 +131,21 @@ def compare(folder: Path, trials: int) -> None:
             command = [sys.executable, __file__, "--reader", reader, "--folder", str(folder), "--trials", str(trials)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             runs.append(json.loads(output))
-        found[reader] = (runs[0]["seconds"], runs[1]["seconds"], max(run["peak_mb"] for run in runs))
+        peak_mb = max(run["peak_mb"] for run in runs)
+        found[reader] = (runs[0]["seconds"], runs[1]["seconds"], runs[1]["cpu"], peak_mb)
         got = runs[0]["digest"]
         if got is not None:
             digest = digest or got
             if got != digest[: len(got)]:
                 raise SystemExit(f"{reader}: other numbers than {list(READERS)[1]}")
-    cold, warm, peak = found["h5py, one trial"]
-    found[f"h5py, {trials} trials one by one (extrapolated)"] = (cold * trials, warm * trials, peak)
-    own = found["fmri2img, by planes in the mask"][1]
+    *once, peak = found["h5py, one trial"]
+    found[f"h5py, {trials} trials one by one (extrapolated)"] = (*(seconds * trials for seconds in once), peak)
+    own = found["fmri2img, by planes in the mask"][2]
     for name in ("betas.hdf5", "betas.nii.gz"):
         print(f"{name}: {(folder / name).stat().st_size / 1e6:.1f} MB")
-    print(f"{'':48s}{'cold s':>10s}{'warm s':>10s}{'peak MB':>10s}{'x ours':>10s}")
-    for reader, (cold, warm, peak) in found.items():
-        print(f"{reader:48s}{cold:10.2f}{warm:10.2f}{peak:10.0f}{warm / own:10.1f}")
+    print(f"{'':48s}{'cold s':>10s}{'warm s':>10s}{'cpu s':>10s}{'x ours':>10s}{'peak MB':>10s}")
+    for reader, (cold, warm, cpu, peak) in found.items():
+        print(f"{reader:48s}{cold:10.2f}{warm:10.2f}{cpu:10.2f}{cpu / own:10.1f}{peak:10.0f}")
 
 
 def main() -> None:
