@@ -160,8 +160,8 @@ def test_sampling_with_a_perfect_network_returns_its_picture():
 
 def test_diffusion_loss_knows_the_dropped_tokens():
     torch.manual_seed(0)
-    recipe = {"block_out_channels": [8, 8], "layers_per_block": 1, "heads": [2, 2], "norm_num_groups": 2}
-    model = unet.build(recipe | {"time_embedding_dim": 16}, 4, 6)
+    recipe = {"block_out_channels": [8, 8], "layers_per_block": 1, "heads": [2, 2], "norm_num_groups": 2, "plain": 1}
+    model = unet.build(recipe | {"time_embedding_dim": 16}, (4, 8, 8), 6)
     scheduler, latents, sizes = unet.noise_schedule(), torch.randn(2, 4, 8, 8), torch.tensor([[64.0, 64, 0, 0]] * 2)
     values = []
     for tokens in (torch.zeros(2, 64, 6), torch.randn(2, 64, 6)):

@@ -5,6 +5,7 @@ the unseen scenes on which fidelity is measured. Nothing else in the project dra
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,12 @@ class Bank:
     text_ids: np.ndarray
     time_ids: np.ndarray
     whole: int
+
+    def thinned(self, every: int) -> "Bank":
+        """Every `every`-th scene, for networks that need the costly latents or tokens of each."""
+        return Bank(
+            self.images[::every], self.text_ids[::every], self.time_ids[::every], len(range(0, self.whole, every))
+        )
 
 
 def training_bank(work: Path, scenes: int, cropped: int, context: int) -> Bank:
@@ -77,9 +84,10 @@ def precomputed(work: Path, name: str, key: str, images: np.ndarray, shape: tupl
 
     `key` stands for the weights behind it, so that a retrained network never meets another one's arrays.
     """
-    path = work / f"{name}-{key}.npy"
+    path = work / f"{name}-{len(images)}-{key}.npy"
     if not path.exists():
-        part = path.with_suffix(".part")
+        # Two recipes may want the same array at once: each writes its own, the last to finish stays.
+        part = path.with_suffix(f".{os.getpid()}.part")
         out = np.lib.format.open_memmap(part, "w+", np.float16, (len(images), *shape))
         for start in range(0, len(images), 1024):
             out[start : start + 1024] = compute(images[start : start + 1024])

@@ -112,6 +112,7 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
     """Train, save into `folder`, and return what the card says: parameters, seconds, fidelity."""
     clip = open_clip.create_model(f"local-dir:{siblings / 'clip'}").to(device).eval().requires_grad_(False)
     key = vision_digest(clip)
+    bank = bank.thinned(recipe["every"])
     width = clip.visual.ln_post.weight.shape[0]
     tokens = precomputed(work.parent, "tokens", key, bank.images, (64, width), lambda x: embed(clip, x, device)[1])
     tokenizer = build_tokenizer()

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from fmri2img.backbones.training.bank import unseen_scenes
+from fmri2img.backbones.training.bank import precomputed, unseen_scenes
 from fmri2img.backbones.training.fidelity import retrieval_top1
+from fmri2img.backbones.training.fitting import Schedule
 from fmri2img.backbones.training.vocabulary import EOS, PAD, build_tokenizer, encode
 
 GRID = 8
@@ -69,7 +70,7 @@ def local_targets(images: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def to_network(images: np.ndarray, device) -> torch.Tensor:
     """(n, 64, 64, 3) uint8 to (n, 3, 64, 64) float32 in -1 to 1, the preprocessing in open_clip_config.json."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.tensor(images, device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def encode_text(clip, text_ids: torch.Tensor) -> torch.Tensor:
@@ -84,12 +85,16 @@ def encode_text(clip, text_ids: torch.Tensor) -> torch.Tensor:
     return F.normalize(x[torch.arange(len(x), device=x.device), end] @ clip.text_projection, dim=-1)
 
 
+def contrastive(clip, pooled: torch.Tensor, text_ids: torch.Tensor) -> torch.Tensor:
+    """CLIP's symmetric cross-entropy between pictures' pooled embeddings and their captions."""
+    logits = clip.logit_scale.exp() * (F.normalize(pooled, dim=-1) @ encode_text(clip, text_ids).T).float()
+    same = torch.arange(len(pooled), device=pooled.device)
+    return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+
+
 def losses(trainee: Trainee, images: torch.Tensor, text_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     pooled, tokens = trainee.clip.visual(images)
-    text = encode_text(trainee.clip, text_ids)
-    logits = trainee.clip.logit_scale.exp() * (F.normalize(pooled, dim=-1) @ text.T).float()
-    same = torch.arange(len(images), device=images.device)
-    result = {"contrastive": (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2}
+    result = {"contrastive": contrastive(trainee.clip, pooled, text_ids)}
     for name, target in local_targets(images).items():
         result[name] = F.mse_loss(trainee.heads[name](tokens).float(), target)
     return result
@@ -113,8 +118,9 @@ def embed_text(clip, text_ids: np.ndarray, device) -> np.ndarray:
 
 
 def vision_digest(clip) -> str:
-    """Names the tokens of a model: changes with its vision tower."""
-    weights = (w.detach().cpu().half().numpy().tobytes() for w in clip.visual.parameters())
+    """Names the tokens of a model: changes with its vision tower, not with the projection behind the tokens."""
+    named = (w for name, w in clip.visual.named_parameters() if name != "proj")
+    weights = (w.detach().cpu().half().numpy().tobytes() for w in named)
     return hashlib.sha256(b"".join(weights)).hexdigest()[:12]
 
 
@@ -153,8 +159,38 @@ def save(clip, config: dict, folder: Path) -> None:
     build_tokenizer().save_pretrained(folder)
 
 
+def refine_text(clip, bank, work: Path, device, fit, schedule) -> float:
+    """Train what lies behind the tokens alone: projection, text tower and temperature, in large batches.
+
+    The tokens stay as they are (locked-image tuning, Zhai et al. 2022), so that whatever was built on them still fits.
+    """
+    width = clip.visual.ln_post.weight.shape[0]
+    tokens = precomputed(
+        work.parent, "tokens", vision_digest(clip), bank.images, (GRID**2, width), lambda x: embed(clip, x, device)[1]
+    )
+    blocks = range(0, bank.whole, 1024)
+    means = np.concatenate([tokens[b : min(b + 1024, bank.whole)].astype(np.float32).mean(1) for b in blocks])
+    behind = [clip.visual.proj, clip.logit_scale, clip.text_projection, clip.positional_embedding]
+    behind += [*clip.token_embedding.parameters(), *clip.transformer.parameters(), *clip.ln_final.parameters()]
+    for parameter in behind:
+        parameter.requires_grad_(True)
+
+    def loss_of(module, rng):
+        chosen = rng.choice(bank.whole, schedule.batch, replace=False)
+        ids = torch.from_numpy(bank.text_ids[chosen, rng.integers(5, size=schedule.batch)].astype(np.int64)).to(device)
+        pooled = torch.from_numpy(means[chosen]).to(device) @ module.visual.proj
+        return {"contrastive": contrastive(module, pooled, ids)}
+
+    fitted = fit(clip, loss_of, schedule, work / "text", device)
+    clip.load_state_dict(fitted.module.state_dict())
+    return fitted.seconds
+
+
 def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, siblings) -> dict:
-    """Train, save into `folder`, and return what the card says: parameters, seconds, fidelity."""
+    """Train, save into `folder`, and return what the card says: parameters, seconds, fidelity.
+
+    First both towers together, then, with the image tokens settled, what lies behind them.
+    """
     config = configuration(recipe, len(build_tokenizer()))
     torch.manual_seed(schedule.seed)
     trainee = Trainee(config)
@@ -169,10 +205,15 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
     fitted = fit(trainee, loss_of, schedule, work, device)
     clip = fitted.module.clip
     unit_variance(clip, embed(clip, bank.images[:2000], device)[1])
-    save(clip, config, folder)
+    # Rounded to the precision that is stored, so that nothing after this step changes the tokens.
+    clip.half().float()
+    seconds = fitted.seconds + refine_text(
+        clip, bank.thinned(recipe["every"]), work, device, fit, Schedule(**recipe["text_schedule"])
+    )
+    save(clip.eval(), config, folder)
     loaded = open_clip.create_model(f"local-dir:{folder}").to(device).eval()
     return {
         "parameters": sum(p.numel() for p in loaded.parameters()),
-        "seconds": fitted.seconds,
+        "seconds": seconds,
         "fidelity": measure(loaded, recipe["text"]["context_length"], device),
     }

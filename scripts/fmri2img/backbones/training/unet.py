@@ -14,23 +14,25 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from fmri2img.backbones.training.bank import SIDE, precomputed, unseen_scenes
-from fmri2img.backbones.training.clip import embed, embed_text, vision_digest
+from fmri2img.backbones.training.clip import GRID, embed, embed_text, vision_digest
 from fmri2img.backbones.training.fidelity import efficientnet_features, psnr, retrieval_top1, two_way_identification
-from fmri2img.backbones.training.vae import encoder_digest, to_images, to_latents
+from fmri2img.backbones.training.vae import encoder_digest, latent_shape, to_images, to_latents
 from fmri2img.backbones.training.vocabulary import build_tokenizer, encode
 
 CODE = 256
 
 
-def build(recipe: dict, latent_channels: int, context_width: int) -> UNet2DConditionModel:
-    channels = recipe["block_out_channels"]
+def build(recipe: dict, latent: tuple[int, int, int], context_width: int) -> UNet2DConditionModel:
+    """UNet for latents (channels, side, side); the first `plain` levels have no attention."""
+    channels, plain = recipe["block_out_channels"], recipe["plain"]
+    attended = len(channels) - plain
     return UNet2DConditionModel(
-        sample_size=SIDE // 8,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
+        sample_size=latent[1],
+        in_channels=latent[0],
+        out_channels=latent[0],
         block_out_channels=channels,
-        down_block_types=["CrossAttnDownBlock2D"] * len(channels),
-        up_block_types=["CrossAttnUpBlock2D"] * len(channels),
+        down_block_types=["DownBlock2D"] * plain + ["CrossAttnDownBlock2D"] * attended,
+        up_block_types=["CrossAttnUpBlock2D"] * attended + ["UpBlock2D"] * plain,
         layers_per_block=recipe["layers_per_block"],
         attention_head_dim=recipe["heads"],
         norm_num_groups=recipe["norm_num_groups"],
@@ -77,7 +79,7 @@ def losses(unet, scheduler, latents, tokens, time_ids, dropout: float) -> dict[s
 
 @torch.no_grad()
 def sample(unet, scheduler, tokens, latents=None, steps=12, strength=1.0, guidance=1.0, seed=0, batch=100):
-    """Latents (n, channels, 8, 8) float32 drawn for tokens (n, length, width), by DDIM without added noise.
+    """Latents (n, channels, side, side) float32 drawn for tokens (n, length, width), by DDIM without added noise.
 
     With `latents` given, they are noised to the share `strength` of the schedule first (img2img).
     """
@@ -174,13 +176,13 @@ def measure_text2img(unet, scheduler, clip, vae, device, context, count=300) -> 
 def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, siblings: Path) -> dict:
     """Train, save into `folder`, and return what the card says: parameters, seconds, fidelity."""
     clip, vae = frozen(siblings, device)
-    size, channels = SIDE // 8, vae.config.latent_channels
+    bank = bank.thinned(recipe["every"])
     latents = precomputed(
         work.parent,
         "latents",
         encoder_digest(vae),
         bank.images,
-        (channels, size, size),
+        latent_shape(vae),
         lambda x: to_latents(vae, x, device),
     )
     by_text = recipe["context"] == "text"
@@ -191,11 +193,11 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
             "tokens",
             vision_digest(clip),
             bank.images,
-            (size * size, width),
+            (GRID * GRID, width),
             lambda x: embed(clip, x, device)[1],
         )
     torch.manual_seed(schedule.seed)
-    unet = build(recipe, channels, width)
+    unet = build(recipe, latent_shape(vae), width)
     scheduler = noise_schedule()
 
     def loss_of(module, rng):

@@ -1,4 +1,4 @@
-"""Recipe of the demo's image autoencoder: a small diffusers AutoencoderKL with 8 x 8 latents of unit variance."""
+"""Recipe of the demo's image autoencoder: a small diffusers AutoencoderKL whose latents have unit variance."""
 
 import hashlib
 from pathlib import Path
@@ -41,9 +41,15 @@ def reconstruction(copies: torch.Tensor, images: torch.Tensor) -> dict[str, torc
     return {"l2": F.mse_loss(copies, images), "l1": 0.1 * F.l1_loss(copies, images)}
 
 
+def latent_shape(vae: AutoencoderKL) -> tuple[int, int, int]:
+    """Channels, height and width of a picture's latents."""
+    side = SIDE // 2 ** (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, side, side
+
+
 @torch.no_grad()
 def to_latents(vae, images: np.ndarray, device, batch: int = 128) -> np.ndarray:
-    """Scaled mean latents (n, channels, 8, 8) float32 of images (n, 64, 64, 3) uint8."""
+    """Scaled mean latents (n, channels, side, side) float32 of images (n, 64, 64, 3) uint8."""
     parts = []
     for start in range(0, len(images), batch):
         x = to_network(images[start : start + batch], device).contiguous(memory_format=torch.channels_last)
@@ -66,7 +72,7 @@ def to_images(vae, latents: np.ndarray, device, batch: int = 128) -> np.ndarray:
 def standardise(vae: AutoencoderKL, latents: np.ndarray) -> None:
     """Give each latent channel zero mean and unit variance, without changing any picture.
 
-    `latents` (n, channels, 8, 8) are means of training scenes. The change of scale goes into the two 1 x 1
+    `latents` (n, channels, side, side) are means of training scenes. The change of scale goes into the two 1 x 1
     convolutions on either side of the latents, so that the folder needs no per-channel statistics.
     """
     mean = torch.from_numpy(latents.mean((0, 2, 3))).float()
@@ -88,9 +94,10 @@ def encoder_digest(vae: AutoencoderKL) -> str:
     return hashlib.sha256(b"".join(w.detach().cpu().half().numpy().tobytes() for w in weights)).hexdigest()[:12]
 
 
-def refine_decoder(vae, bank, work: Path, device, fit, schedule, latent_noise: float):
+def refine_decoder(vae, bank, work: Path, device, fit, schedule, latent_noise: float, every: int):
     """Train the decoder alone on the latents of the frozen encoder; `latent_noise` makes it forgive small errors."""
-    shape = (vae.config.latent_channels, SIDE // 8, SIDE // 8)
+    bank = bank.thinned(every)
+    shape = latent_shape(vae)
     latents = precomputed(
         work.parent, "latents", encoder_digest(vae), bank.images, shape, lambda x: to_latents(vae, x, device)
     )
@@ -128,7 +135,7 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
     vae.half().float()
     second = Schedule(**recipe["decoder_schedule"])
     if second.steps:
-        seconds += refine_decoder(vae, bank, work, device, fit, second, recipe["latent_noise"])
+        seconds += refine_decoder(vae, bank, work, device, fit, second, recipe["latent_noise"], recipe["every"])
     vae.half().save_pretrained(folder)
     loaded = AutoencoderKL.from_pretrained(folder).float().to(device).eval()
     _, images, _ = unseen_scenes(500)
@@ -140,5 +147,5 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
             "psnr_db": psnr(images, to_images(loaded, latents, device)),
             "latent_std": float(latents.std()),
         },
-        "notes": ["latents: (channels, 8, 8), zero mean and unit variance in each channel; scaling_factor 1"],
+        "notes": [f"latents: {latent_shape(loaded)}, zero mean and unit variance in each channel; scaling_factor 1"],
     }
