@@ -163,6 +163,15 @@ def test_refinement_hears_pooled_text_and_the_negative_prompt():
     assert levels_apart(base, otherwise) > 0 and levels_apart(base, pooled) > 0
 
 
+def test_networks_that_were_not_trained_together_are_refused(unclip, tokens):
+    with pytest.raises(UserError, match=r"'autoencoder': it has 4 latent channels, generator tiny draws 8"):
+        UnclipGenerator(tiny_generator(tiny_unet(in_channels=8)), tiny_autoencoder())
+    with pytest.raises(
+        UserError, match=r"'generator': tiny listens to tokens of width 12, the encoder's are of width 9"
+    ):
+        unclip.generate(tokens[:, :, :9], IDS, seed=0, steps=2, guidance=2.0)
+
+
 def test_guidance_extrapolates_from_the_unconditional_branch():
     output = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
     assert guide(output, 3.0).tolist() == [[10.0], [20.0]]

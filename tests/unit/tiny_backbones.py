@@ -66,7 +66,9 @@ class OracleUNet(torch.nn.Module):
         self.anchor = torch.nn.Parameter(torch.zeros(1))
         self.velocity = scheduler["prediction_type"] == "v_prediction"
         self.alphas = scheduler_from_config(scheduler).alphas_cumprod
-        self.config = SimpleNamespace(sample_size=clean.shape[-1], in_channels=clean.shape[-3])
+        self.config = SimpleNamespace(
+            sample_size=clean.shape[-1], in_channels=clean.shape[-3], cross_attention_dim=WIDTH
+        )
 
     def forward(self, sample, timestep, encoder_hidden_states, added_cond_kwargs):
         clean = self.clean.repeat(len(sample) // len(self.clean), 1, 1, 1)

@@ -13,16 +13,26 @@ import torch
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.generators import Generator
 from fmri2img.backbones.pixels import resize, to_uint8
+from fmri2img.errors import UserError
 from fmri2img.generation.noise import batch_noise
 
 
 class UnclipGenerator:
-    """Pictures of image tokens. `generator` and `autoencoder` are frozen and lie on the same device."""
+    """Pictures of image tokens. `generator` and `autoencoder` are frozen and lie on the same device.
+
+    Raises UserError when the two do not share a latent space's number of channels.
+    """
 
     def __init__(self, generator: Generator, autoencoder: Autoencoder) -> None:
         self.generator, self.autoencoder = generator, autoencoder
+        channels = generator.unet.config.in_channels
+        if channels != autoencoder.channels:
+            raise UserError(
+                f"configuration: key 'autoencoder': it has {autoencoder.channels} latent channels, generator "
+                f"{generator.name} draws {channels}; choose the autoencoder the generator was trained with"
+            )
         side = generator.unet.config.sample_size
-        self.latent_shape = (generator.unet.config.in_channels, side, side)
+        self.latent_shape = (channels, side, side)
 
     @torch.inference_mode()
     def generate(
@@ -42,8 +52,15 @@ class UnclipGenerator:
         the order of rows changes a picture (beyond rounding in the last bit of a float).
         guidance: scale of classifier-free guidance; 1 leaves the unconditional branch out.
         progress: called with the number of pictures done, after each batch.
-        Returns uint8 (n, side, side, 3), `side` being the generator's image_size.
+        Returns uint8 (n, side, side, 3), `side` being the generator's image_size. Raises UserError when the tokens are
+        not of the width the generator listens to.
         """
+        width = self.generator.unet.config.cross_attention_dim
+        if tokens.shape[2] != width:
+            raise UserError(
+                f"configuration: key 'generator': {self.generator.name} listens to tokens of width {width}, the "
+                f"encoder's are of width {tokens.shape[2]}; choose a generator that was trained on this encoder"
+            )
         side = self.generator.image_size
         pictures = np.empty((len(tokens), side, side, 3), np.uint8)
         for start in range(0, len(tokens), batch):
