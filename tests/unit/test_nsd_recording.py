@@ -9,11 +9,11 @@ from nsd_tree import PER_SESSION, Tree, save_betas, save_volume
 from prepared import DESIGN, record
 
 from fmri2img.artifacts.splits import Split
+from fmri2img.datasets.nsd_betas import open_masked_session
 from fmri2img.datasets.nsd_design import read_design
 from fmri2img.datasets.nsd_volumes import read_volume
 from fmri2img.errors import UserError
 from make_splits import shared1000
-from prepare_recording import Sessions
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_masked_session_of_another_shape(tmp_path):
     path = tmp_path / "session01.npy"
     np.save(path, np.zeros((24, 100), np.int16))
     with pytest.raises(UserError, match=r"session01.npy: \(24, 100\) int16, expected \(24, 99\) int16"):
-        Sessions([path], [1], [(24, 99)])[1]
+        open_masked_session(path, (24, 99))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00", None])

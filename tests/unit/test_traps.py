@@ -18,7 +18,7 @@ from fmri2img.datasets.normalise import Moments, percent_signal_change
 from fmri2img.datasets.nsd_betas import read_masked_session
 from fmri2img.datasets.nsd_design import read_design, read_trials
 from fmri2img.datasets.nsd_stimuli import image_blocks
-from fmri2img.datasets.nsd_volumes import read_mask, read_regions
+from fmri2img.datasets.nsd_volumes import read_mask, voxel_columns
 from fmri2img.errors import UserError
 from make_splits import shared982, shared1000
 
@@ -252,10 +252,11 @@ def test_T13_regions_are_read_from_the_file_of_both_hemispheres(tree, tmp_path):
 
 def test_T14_volumes_are_matched_by_index_whatever_their_affine(tree):
     mask, path = read_mask(tree.roi("subj01")), tree.roi("subj01", "streams")
-    before = read_regions({"streams": path}, layout.ROI_LABELS, mask)
+    ncsnr = tree.betas_file("subj01", 1).with_name("ncsnr.nii.gz")
+    before = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
     affine = np.array([[0, -1.8, 0, 40], [1.8, 0, 0, -7], [0, 0, -1.8, 3], [0, 0, 0, 1.0]])
     nibabel.save(nibabel.Nifti1Image(tree.labels["subj01"]["streams"], affine), path)
-    after = read_regions({"streams": path}, layout.ROI_LABELS, mask)
+    after = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
     assert before.keys() == after.keys() and all((before[name] == after[name]).all() for name in before)
 
 

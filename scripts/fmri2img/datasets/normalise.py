@@ -4,7 +4,11 @@ Standard deviations divide by n - 1. Sums are float64. Which trials the mean and
 caller's choice; without test trials among them nothing of the test set reaches a training trial.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
+
+from fmri2img.errors import UserError
 
 
 def percent_signal_change(betas: np.ndarray, per_percent: int) -> np.ndarray:
@@ -49,6 +53,26 @@ class Moments:
     def constant(self) -> np.ndarray:
         """Voxels with one and the same value in every trial, bool (voxels,): they have no z-score."""
         return self._lowest == self._highest
+
+
+def fit_moments(blocks: Iterable[tuple[int, np.ndarray]], n_voxels: int, normalise: str) -> dict[int, Moments]:
+    """Moments that each session is normalised with: its own (normalise "session") or those of all ("pooled").
+
+    blocks: each session's number and the trials that count, float64 (trials, voxels), percent signal change. Raises
+    UserError when they are too few for a standard deviation.
+    """
+    moments: dict[int, Moments] = {}
+    pooled = Moments(n_voxels)
+    for session, betas in blocks:
+        moments[session] = pooled if normalise == "pooled" else Moments(n_voxels)
+        moments[session].add(betas)
+    for session, found in moments.items():
+        if found.n < 2:
+            raise UserError(
+                f"betas.normalise: session {session} has {found.n} training trials, too few for a standard deviation; "
+                "use 'pooled', or another split"
+            )
+    return moments
 
 
 def zscore(betas: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:

@@ -72,3 +72,11 @@ def _check(path: str | Path, file: h5py.File, mask_shape: tuple[int, ...], n_tri
     if len(betas) != n_trials:
         raise UserError(f"{path}: {len(betas)} trials, but responses.tsv lists {n_trials} for this session; {AGAIN}")
     return betas
+
+
+def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
+    """A masked session as stored: read-only map int16 (trials, voxels). UserError when it is of another shape."""
+    block = np.load(path, mmap_mode="r")
+    if block.shape != shape or block.dtype != np.int16:
+        raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16; {AGAIN}")
+    return block

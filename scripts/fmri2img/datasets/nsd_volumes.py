@@ -51,24 +51,28 @@ def read_mask(path: str | Path) -> np.ndarray:
     return mask
 
 
-def read_regions(
-    paths: dict[str, str | Path], labels: dict[str, dict[str, tuple[int, ...]]], mask: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Membership of the voxels of `mask` in each region, bool (voxels,).
-
-    paths: region file -> path; labels: region file -> region -> its labels. Regions that lie partly outside the mask
-    are cut by it.
-    """
-    regions = {}
-    for name, path in paths.items():
-        inside = read_labels(path, mask.shape)[mask]
-        regions |= {region: np.isin(inside, codes) for region, codes in labels[name].items()}
-    return regions
-
-
 def read_valid(paths: list[str | Path], mask: np.ndarray) -> np.ndarray:
     """Whether each voxel of `mask` had data in every run of every session given, bool (voxels,)."""
     valid = np.ones(int(mask.sum()), bool)
     for path in paths:
         valid &= read_volume(path, mask.shape)[mask] == 1
     return valid
+
+
+def voxel_columns(
+    mask: np.ndarray,
+    ncsnr: str | Path,
+    regions: dict[str, str | Path],
+    labels: dict[str, dict[str, tuple[int, ...]]],
+) -> dict[str, np.ndarray]:
+    """What is known of the voxels of `mask`, each (voxels,): x, y, z (0-based), ncsnr (float32), each region (bool).
+
+    ncsnr: path; regions: name of a region file -> path; labels: name of a region file -> region -> its labels. Regions
+    that lie partly outside the mask are cut by it.
+    """
+    x, y, z = np.nonzero(mask)
+    columns = {"x": x, "y": y, "z": z, "ncsnr": read_volume(ncsnr, mask.shape)[mask].astype(np.float32)}
+    for name, path in regions.items():
+        inside = read_labels(path, mask.shape)[mask]
+        columns |= {region: np.isin(inside, codes) for region, codes in labels[name].items()}
+    return columns
