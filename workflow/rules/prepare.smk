@@ -49,7 +49,15 @@ rule prepare_recording:
     params:
         sessions=lambda w: all_sessions(w.subject),
         betas=config["betas"],
-        code=digest("artifacts", *(f"datasets/{m}" for m in ("layout", "normalise", "nsd_design", "nsd_volumes"))),
+        code=digest(
+            "artifacts",
+            "datasets/checksums",
+            "datasets/layout",
+            "datasets/normalise",
+            "datasets/nsd_betas",
+            "datasets/nsd_design",
+            "datasets/nsd_volumes",
+        ),
     script:
         "../../scripts/prepare_recording.py"
 
@@ -77,7 +85,7 @@ rule prepare_stimuli:
         runtime=120,
     params:
         sessions={subject: len(all_sessions(subject)) for subject in study.subjects},
-        code=digest("artifacts", *(f"datasets/{m}" for m in ("layout", "nsd_design", "nsd_stimuli"))),
+        code=digest("artifacts", "datasets/checksums", "datasets/layout", "datasets/nsd_design", "datasets/nsd_stimuli"),
     script:
         "../../scripts/prepare_stimuli.py"
 
