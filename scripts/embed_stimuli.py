@@ -11,7 +11,7 @@ from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.registry import Backbone
 from fmri2img.job import start
 
-BLOCK = 512  # images held in memory at a time
+BLOCK = 256  # images held in memory at a time
 
 
 def blocks(encoder: ImageTextEncoder, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
