@@ -353,6 +353,17 @@ def test_strips_join_on_nsd_id_and_leave_out_methods_without_images(design, pict
         grids.strips(stimuli, paths, design, "subj01", np.array([5]))
 
 
+def test_a_grid_too_wide_for_a_page_goes_on_below_with_the_stimulus_again():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    methods = [f"method {number}" for number in range(4)]
+    picked = [grids.Strip("", "stimulus", images)]
+    picked += [grids.Strip(method, f"{n} sessions", images) for method in methods for n in (2, 4, 8)]
+    figure = grids.grid(picked, ["best", "worst"])
+    texts = [[text.get_text() for text in panel.texts] for panel in figure.axes]
+    assert [[method in block for method in methods] for block in texts] == [[True] * 3 + [False], [False] * 3 + [True]]
+    assert all("stimulus" in block and "best" in block for block in texts)
+
+
 def test_figures_are_the_same_bytes_every_time(scores, design, pictures, tmp_path):
     stimuli, paths, _ = pictures
     gap = drop(scores, method="recall", sessions=2)

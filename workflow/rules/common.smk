@@ -66,7 +66,9 @@ def prediction_paths(method, subject):
 
 
 def all_predictions():
-    return [path for method in study.methods for subject in study.subjects for path in prediction_paths(method, subject)]
+    return [
+        path for method in study.methods for subject in study.subjects for path in prediction_paths(method, subject)
+    ]
 
 
 def all_scores():

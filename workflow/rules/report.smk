@@ -79,7 +79,7 @@ rule make_tables:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
@@ -130,7 +130,7 @@ rule make_figures:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],

@@ -16,7 +16,8 @@ from fmri2img.reporting.style import MUTED, look
 
 TILE = 144  # pixels of one image
 GUTTER = 8  # pixels between images; groups of images stand three gutters apart
-INCHES_PER_TILE = 0.92
+COLUMNS = 10  # columns of a grid that a page has room for
+INCHES_PER_TILE, MARGIN = 0.92, 0.1
 
 
 def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
@@ -122,42 +123,74 @@ def _canvas(images: list[np.ndarray], down: list[int], across: list[int]) -> np.
     return canvas
 
 
-def _picture(canvas: np.ndarray, left: float, top: float):
-    """A figure that shows `canvas` pixel by pixel, with `left` and `top` inches for labels. Returns figure, axes."""
+def _pictures(canvases: list[np.ndarray], left: float, top: float):
+    """A figure that shows `canvases` below each other, pixel by pixel, each with `left` and `top` inches for labels.
+
+    Returns the figure and one Axes a canvas, in pixel coordinates.
+    """
     scale = INCHES_PER_TILE / TILE
-    width, height = canvas.shape[1] * scale, canvas.shape[0] * scale
-    figure = plt.figure(figsize=(left + width + 0.1, top + height + 0.1))
-    total_width, total_height = figure.get_size_inches()
-    axes = figure.add_axes((left / total_width, 0.1 / total_height, width / total_width, height / total_height))
-    axes.imshow(canvas, interpolation="none")
-    axes.set_autoscale_on(False)
-    axes.set_axis_off()
-    return figure, axes
+    heights = [top + canvas.shape[0] * scale for canvas in canvases]
+    total_width = left + max(canvas.shape[1] for canvas in canvases) * scale + MARGIN
+    total_height = sum(heights) + MARGIN
+    figure, panels, bottom = plt.figure(figsize=(total_width, total_height)), [], total_height
+    for canvas, height in zip(canvases, heights, strict=True):
+        bottom -= height
+        size = canvas.shape[1] * scale / total_width, canvas.shape[0] * scale / total_height
+        axes = figure.add_axes((left / total_width, bottom / total_height, *size))
+        axes.imshow(canvas, interpolation="none")
+        axes.set_autoscale_on(False)
+        axes.set_axis_off()
+        panels.append(axes)
+    return figure, panels
+
+
+def _blocks(picked: list[Strip]) -> list[list[Strip]]:
+    """The strips in blocks that fit a page: each begins with the stimulus, and no method is torn apart."""
+    stimulus, blocks = picked[0], []
+    for group in dict.fromkeys(strip.group for strip in picked[1:]):
+        members = [strip for strip in picked[1:] if strip.group == group]
+        if not blocks or len(blocks[-1]) + len(members) > COLUMNS:
+            blocks.append([stimulus])
+        blocks[-1] += members
+    return blocks
 
 
 def grid(picked: list[Strip], row_labels: list[str]):
-    """Rows: stimuli; columns: the stimulus, then each method at each budget (training sessions above the column)."""
-    across, down = _offsets([strip.group for strip in picked]), _offsets([""] * len(row_labels))
-    rows = [[strip.images[number] for strip in picked] for number in range(len(row_labels))]
+    """Rows: stimuli; columns: the stimulus, then each method at each budget (training sessions above the column).
+
+    picked: as `strips` gives them. Methods that do not fit beside the others stand in a further block below.
+    """
+    blocks, down = _blocks(picked), _offsets([""] * len(row_labels))
+    offsets = [_offsets([strip.group for strip in block]) for block in blocks]
+    canvases = []
+    for block, across in zip(blocks, offsets, strict=True):
+        rows = [[strip.images[number] for strip in block] for number in range(len(row_labels))]
+        canvases.append(_canvas(rows, down, across))
     with look():
-        figure, axes = _picture(_canvas(rows, down, across), left=1.05, top=0.75)
-        for left, strip in zip(across, picked, strict=False):
-            axes.text(left + TILE / 2, -10, strip.label, ha="center", va="bottom", fontsize=8.5)
-        for group in dict.fromkeys(strip.group for strip in picked if strip.group):
-            starts = [left for left, strip in zip(across, picked, strict=False) if strip.group == group]
-            ends = starts[0], starts[-1] + TILE
-            axes.plot(ends, [-46, -46], color=MUTED, linewidth=0.8, clip_on=False)
-            axes.text(sum(ends) / 2, -54, group, ha="center", va="bottom", fontsize=9.5, weight="bold")
-        for top, label in zip(down, row_labels, strict=False):
-            axes.text(-14, top + TILE / 2, label, ha="right", va="center", fontsize=8.5)
+        figure, panels = _pictures(canvases, left=1.05, top=0.75)
+        for axes, block, across in zip(panels, blocks, offsets, strict=True):
+            _label_grid(axes, block, across)
+            for top, label in zip(down, row_labels, strict=False):
+                axes.text(-14, top + TILE / 2, label, ha="right", va="center", fontsize=8.5)
     return figure
+
+
+def _label_grid(axes, block: list[Strip], across: list[int]) -> None:
+    """Budget above each column, method above its columns."""
+    for left, strip in zip(across, block, strict=False):
+        axes.text(left + TILE / 2, -10, strip.label, ha="center", va="bottom", fontsize=8.5)
+    for group in dict.fromkeys(strip.group for strip in block[1:]):
+        starts = [left for left, strip in zip(across, block, strict=False) if strip.group == group]
+        ends = starts[0], starts[-1] + TILE
+        axes.plot(ends, [-46, -46], color=MUTED, linewidth=0.8, clip_on=False)
+        axes.text(sum(ends) / 2, -54, group, ha="center", va="bottom", fontsize=9.5, weight="bold")
 
 
 def banner(picked: list[Strip]):
     """Stimuli above their reconstructions, one row a strip."""
     across, down = _offsets([""] * len(picked[0].images)), _offsets([strip.group for strip in picked])
     with look():
-        figure, axes = _picture(_canvas([strip.images for strip in picked], down, across), left=1.2, top=0.1)
+        figure, (axes,) = _pictures([_canvas([strip.images for strip in picked], down, across)], left=1.2, top=MARGIN)
         for top, strip in zip(down, picked, strict=False):
             axes.text(-18, top + TILE / 2, strip.label, ha="right", va="center", fontsize=11)
     return figure
