@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import open_clip
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -12,6 +13,8 @@ from safetensors.torch import save_file
 from sgm_unet import sgm_shapes
 from tiny_backbones import EULER, tiny_generator, tiny_vae, unet_config
 
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.acquisition import acquire
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.captioners import Captioner
@@ -200,6 +203,23 @@ def test_text_states_end_in_the_joint_vector(clip):
     last = np.argmax(encoder.tokenizer(texts).numpy(), axis=1)  # CLIP pools at the end-of-text token, the largest id
     projected = states[np.arange(3), last] @ encoder.model.text_projection.numpy()
     np.testing.assert_allclose(joint, projected / np.linalg.norm(projected, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_embedding_stimuli_keeps_ids_and_says_how_it_was_done(clip, tmp_path, monkeypatch):
+    import embed_stimuli
+
+    monkeypatch.setattr(embed_stimuli, "BLOCK", 2)
+    ids = np.array([4, 9, 11, 700, 72999])
+    columns = {"captions": [["a"]] * 5, "categories": [["b"]] * 5, "shared": [True] * 5}
+    save_stimuli(tmp_path / "stimuli", IMAGES, pd.DataFrame({"nsd_id": ids, "coco_id": ids} | columns), {})
+    embed_stimuli.embed_stimuli(clip, str(tmp_path / "stimuli"), str(tmp_path / "embeddings"))
+    made = Embeddings.open(tmp_path / "embeddings")
+    tokens, pooled = load_encoder(clip, "cpu").encode_images(IMAGES)
+    np.testing.assert_array_equal(made.ids, ids)
+    np.testing.assert_allclose(made.tokens, tokens, atol=2e-3)
+    np.testing.assert_allclose(made.pooled, pooled, atol=1e-5)
+    assert made.metadata["encoder"] == "tiny_clip" and made.metadata["revision"].startswith("sha256:")
+    assert made.metadata["preprocessing"]["interpolation"] == "bicubic"
 
 
 def test_registered_token_shape_must_be_the_networks(clip):
