@@ -19,7 +19,7 @@ from fmri2img.backbones.acquisition import acquire
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.captioners import Captioner
 from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
-from fmri2img.backbones.generators import load_generator, unet_from_sgm
+from fmri2img.backbones.generators import load_generator, read_sgm, unet_from_sgm
 from fmri2img.backbones.pixels import Preprocessing, resize, to_uint8, to_unit
 from fmri2img.backbones.registry import MODELS, REPOSITORY, Backbone, load_registry
 from fmri2img.errors import UserError
@@ -295,6 +295,17 @@ def test_an_sgm_checkpoint_is_loaded_whole_from_its_file(tmp_path, registry):
         torch.testing.assert_close(own[name], tensors[source + original])
     assert (generator.decode, generator.unconditional) == ((0.8, 0.2), "noise")
     assert generator.size_conditioning == (768, 768, 0, 0)
+
+
+def test_a_damaged_or_unsafe_checkpoint_is_refused(tmp_path):
+    torch.save({"state_dict": sgm_tensors("cpu", depths=[0, 1, 1])}, tmp_path / "model.ckpt")
+    whole = (tmp_path / "model.ckpt").read_bytes()
+    (tmp_path / "model.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"model\.ckpt: not a readable checkpoint of tensors"):
+        read_sgm(tmp_path / "model.ckpt")
+    torch.save({"state_dict": {}, "callback": Backbone("any", {})}, tmp_path / "model.ckpt")
+    with pytest.raises(UserError, match=r"model\.ckpt: not a readable checkpoint of tensors"):
+        read_sgm(tmp_path / "model.ckpt")
 
 
 @pytest.mark.parametrize(

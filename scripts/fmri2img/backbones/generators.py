@@ -5,6 +5,7 @@ renamed by diffusers' own converter.
 """
 
 import json
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,8 +104,15 @@ def scheduler_from_config(config: dict):
 
 
 def read_sgm(path) -> dict[str, torch.Tensor]:
-    """UNet tensors of an sgm checkpoint by full name, memory-mapped; nothing but tensors is unpickled."""
-    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    """UNet tensors of an sgm checkpoint by full name, memory-mapped; nothing but tensors is unpickled.
+
+    Raises UserError when the file is damaged or wants to unpickle anything else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
     tensors = checkpoint.get("state_dict", checkpoint)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(SGM_PREFIX)}
 
