@@ -60,7 +60,7 @@ def test_T01_a_source_that_counts_from_the_wrong_end_is_refused(tree, source):
             edit_cell(tree.root / responses("subj01"), row, "73KID", image)
     elif source == "design":
         content = {k: v for k, v in loadmat(tree.root / DESIGN).items() if not k.startswith("__")}
-        savemat(tree.root / DESIGN, content | {"subjectim": content["subjectim"] - 1})
+        savemat(tree.root / DESIGN, content | {"subjectim": content["subjectim"] + 1})
     else:
         for image in range(50):
             edit_cell(tree.root / STIMULUS_INFO, image, "nsdId", image + 1)
@@ -289,9 +289,17 @@ def test_T18_matlab_arrays_of_any_type(tree, dtype):
     savemat(tree.root / DESIGN, content)
     design = read_design(tree.root / DESIGN)
     assert design.order.min() == 0 and design.order.shape == (72,) and design.shared.ndim == 1
+    assert {array.dtype for array in vars(design).values()} == {np.dtype(np.int64)}
     np.testing.assert_array_equal(design.order, tree.order)
     np.testing.assert_array_equal(design.images, tree.images)
     np.testing.assert_array_equal(design.shared, tree.shared)
+    # A 0, which no file that counts from 1 holds, must neither wrap around (unsigned) nor mean the last one (signed).
+    for name in ("masterordering", "subjectim", "sharedix"):
+        spoilt = content[name].copy()
+        spoilt[0, 3] = 0
+        savemat(tree.root / DESIGN, content | {name: spoilt})
+        with pytest.raises(UserError, match="must count from 1"):
+            read_design(tree.root / DESIGN)
 
 
 def test_T19_session_wise_zscores_undo_offset_and_gain_of_a_session_and_pooled_ones_do_not(tree, tmp_path):

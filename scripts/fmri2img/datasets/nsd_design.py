@@ -33,7 +33,7 @@ class Design:
 
 
 def read_design(path: str | Path) -> Design:
-    """Read nsd_expdesign.mat. Raises UserError when it is damaged or lacks a variable."""
+    """Read nsd_expdesign.mat. Raises UserError when it is damaged, lacks a variable or does not count from 1."""
     try:
         content = loadmat(path)
         # MATLAB's arrays are at least 2-D, and double or unsigned: cast before anything is subtracted.
@@ -47,6 +47,8 @@ def read_design(path: str | Path) -> Design:
         raise UserError(f"{path}: variable {error} is missing; delete the file and rerun") from None
     except Exception as error:  # loadmat raises whatever its parsers stumble over
         raise UserError(f"{path}: not a complete MATLAB file ({error}); delete it and rerun") from None
+    if min(order.min(), images.min(), shared.min()) < 1 or order.max() > images.shape[1]:
+        raise UserError(f"{path}: masterordering, subjectim and sharedix must count from 1; delete the file and rerun")
     return Design(order.ravel() - 1, images - 1, np.sort(shared.ravel() - 1), pattern.sum(axis=(1, 2)))
 
 
