@@ -49,11 +49,8 @@ def main() -> int:
         cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": int(cores)}
         (RESULTS / "cost.json").write_text(json.dumps(cost) + "\n")
     cost = json.loads((RESULTS / "cost.json").read_text())
-    subprocess.run(
-        [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
-        + ["--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])],
-        check=True,
-    )
+    summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
+    subprocess.run([*summary, "--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])], check=True)
     return 0
 
 

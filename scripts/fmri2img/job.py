@@ -1,6 +1,5 @@
-"""What every script of a rule does first: send its output to the rule's log, fix the thread count, report bad input."""
+"""What every script of a rule does first: send its output to the rule's log, and report bad input in one line."""
 
-import os
 import sys
 import traceback
 
@@ -8,7 +7,7 @@ from fmri2img.errors import UserError
 
 
 def start(snakemake) -> None:
-    """Redirect stdout and stderr to `snakemake.log[0]`, and cap numerical threads at `snakemake.threads`.
+    """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback.
     """
@@ -25,6 +24,3 @@ def start(snakemake) -> None:
             print(f"Error in rule {snakemake.rule}: {kind.__name__}: {error} (see {snakemake.log[0]})", file=terminal)
 
     sys.excepthook = report
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(snakemake.threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(snakemake.threads)

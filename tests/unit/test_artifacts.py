@@ -83,7 +83,10 @@ def test_a_failed_rewrite_keeps_the_old_artifact(tmp_path):
 
 
 def test_full_disk_is_said_in_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"betas.*disk is full.*free some space"), atomic.atomic_file(tmp_path / "betas"):
+    with (
+        pytest.raises(UserError, match=r"betas.*disk is full.*free some space"),
+        atomic.atomic_file(tmp_path / "betas"),
+    ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

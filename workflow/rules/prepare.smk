@@ -4,13 +4,13 @@ from fmri2img.datasets import layout
 
 
 rule mask_session:
-    """One session of betas inside the mask; the session's own file may then be deleted."""
+    """One session of betas inside the mask. It is kept, because the session's own 1.1 GB are deleted after this."""
     input:
         betas=lambda w: tree(layout.betas(w.subject, config["betas"]["version"], int(w.session))),
         mask=tree(layout.roi("{subject}", config["betas"]["mask"])),
         responses=tree(layout.responses("{subject}")),
     output:
-        temp("<results>/masked/{subject}/session{session}.npy"),
+        "<results>/masked/{subject}/session{session}.npy",
     log:
         "<logs>/mask_session/{subject}_session{session}.log",
     conda:

@@ -1,9 +1,9 @@
 """Embeddings: what a frozen encoder makes of each image (or what a decoder thinks it would make).
 
-    tokens.npy     float16 (images, tokens, width)
-    pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; only where it has one
-    ids.npy        int64 (images,) nsd_id, ascending
-    metadata.json  encoder, revision, preprocessing, library versions
+tokens.npy     float16 (images, tokens, width)
+pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; only where it has one
+ids.npy        int64 (images,) nsd_id, ascending
+metadata.json  encoder, revision, preprocessing, library versions
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,9 @@ class Embeddings:
                 raise UserError(f"{path / name}: no such file; rerun the step that writes {path}")
         tokens, ids = np.load(path / "tokens.npy", mmap_mode="r"), np.load(path / "ids.npy")
         if tokens.ndim != 3 or tokens.dtype != np.float16 or len(tokens) != len(ids) or (np.diff(ids) <= 0).any():
-            raise UserError(f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; rerun")
+            raise UserError(
+                f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; rerun"
+            )
         pooled = np.load(path / "pooled.npy", mmap_mode="r") if (path / "pooled.npy").exists() else None
         return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))
 

@@ -1,11 +1,11 @@
 """Recording: one subject's z-scored single-trial betas inside a mask, with its trials and voxels.
 
-    betas.npy       float32 (trials, voxels), z-scored
-    trials.parquet  trial (0-based position in the experiment), session and run (1-based), nsd_id (0-based), repeat
-                    (0, 1, 2: earlier presentations of that image to this subject), shared, split (train|test|unused)
-    voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z) as in every published NSD array), ncsnr, one boolean
-                    column per region of interest
-    metadata.json   subject, beta version, normalisation, split and its hash, checksums of the source files
+betas.npy       float32 (trials, voxels), z-scored
+trials.parquet  trial (0-based position in the experiment), session and run (1-based), nsd_id (0-based), repeat
+                (0, 1, 2: earlier presentations of that image to this subject), shared, split (train|test|unused)
+voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z) as in every published NSD array), ncsnr, one boolean
+                column per region of interest
+metadata.json   subject, beta version, normalisation, split and its hash, checksums of the source files
 """
 
 from dataclasses import dataclass
@@ -55,9 +55,8 @@ class Recording:
     def training_rows(self, sessions: int) -> np.ndarray:
         """Row numbers of the training trials of the first `sessions` sessions, in the order they were recorded."""
         if sessions > self.n_sessions:
-            raise UserError(
-                f"sessions: {sessions} training sessions asked of {self.metadata['subject']}, which has {self.n_sessions}"
-            )
+            subject = self.metadata["subject"]
+            raise UserError(f"sessions: {sessions} training sessions asked of {subject}, which has {self.n_sessions}")
         return np.flatnonzero((self.trials["split"] == "train") & (self.trials["session"] <= sessions))
 
     def test_rows(self) -> np.ndarray:

@@ -53,7 +53,7 @@ class Split:
         return split
 
     def assign(self, nsd_ids: np.ndarray, sessions: np.ndarray) -> np.ndarray:
-        """Label each trial 'train', 'test' or 'unused'. nsd_ids, sessions (1-based): (trials,). Returns str (trials,)."""
+        """Label each trial 'train', 'test' or 'unused'. nsd_ids and sessions (1-based), and the labels: (trials,)."""
         labels = np.full(len(nsd_ids), "train", dtype=object)
         labels[np.isin(nsd_ids, self.unused_ids)] = "unused"
         labels[np.isin(nsd_ids, self.test_ids)] = "test"

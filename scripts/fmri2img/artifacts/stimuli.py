@@ -1,9 +1,9 @@
 """Stimuli: the images of a dataset, with captions and categories.
 
-    images.npy       uint8 (images, height, width, 3) RGB
-    stimuli.parquet  nsd_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
-                     shared (bool)
-    metadata.json    dataset, image size, source checksums
+images.npy       uint8 (images, height, width, 3) RGB
+stimuli.parquet  nsd_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
+                 shared (bool)
+metadata.json    dataset, image size, source checksums
 """
 
 from dataclasses import dataclass
