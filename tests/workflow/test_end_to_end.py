@@ -1,0 +1,99 @@
+"""A small study from nothing to its report: one subject, two budgets, the networks and rules of the demo.
+
+What the simulation must show, whatever the networks' quality: responses carry images (retrieval above chance and rising
+with sessions), and the shuffled brain is at chance. Then: nothing is left to do, and a table is what Scores say.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.scores import read_scores
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def snakemake(directory: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(directory)]
+    command += ["--configfile", str(directory / "small.yaml"), "--show-failed-logs", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("study")
+    for name in ("config", "resources"):
+        (directory / name).symlink_to(REPOSITORY / name)
+    small = {
+        "study": "small",
+        "subjects": ["subj02"],
+        "sessions": [1, "all"],
+        "seeds": [0],
+        "generation": {"steps": 3},
+        "metrics": ["pixcorr", "identification_demo_clip", "retrieval_image"],
+        "statistics": {"resamples": 200},
+    }
+    (directory / "small.yaml").write_text(yaml.safe_dump(small))
+    snakemake(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scores(study):
+    return read_scores(sorted((study / "results/small/scores").rglob("*.parquet")))
+
+
+def mean(scores, method, metric, sessions):
+    rows = scores[(scores.method == method) & (scores.metric == metric) & (scores.sessions == sessions)]
+    assert len(rows) == 64
+    return rows.value.mean()
+
+
+def test_decoding_improves_with_sessions_and_the_shuffled_brain_is_at_chance(scores):
+    one, all_ = (mean(scores, "ridge", "retrieval_image", sessions) for sessions in (1, 8))
+    assert all_ > one > 5 / 64
+    for sessions in (1, 8):
+        assert abs(mean(scores, "shuffled_brain", "identification_demo_clip", sessions) - 0.5) < 0.12
+        nearest = mean(scores, "nearest_neighbour", "identification_demo_clip", sessions)
+        assert nearest > mean(scores, "shuffled_brain", "identification_demo_clip", sessions) + 0.1
+
+
+def test_ridge_pictures_are_identified_after_all_sessions(scores):
+    assert mean(scores, "ridge", "identification_demo_clip", 8) > 0.7
+
+
+def test_shuffled_brain_is_a_derangement_of_ridge(study):
+    ridge, shuffled = (
+        Prediction.open(study / f"results/small/predictions/{method}/subj02/8sessions/seed0")
+        for method in ("ridge", "shuffled_brain")
+    )
+    assert not (ridge.images == shuffled.images).all(axis=(1, 2, 3)).any()
+    assert {image.tobytes() for image in ridge.images} == {image.tobytes() for image in shuffled.images}
+
+
+def test_the_table_holds_the_means_of_the_scores(study, scores):
+    table = pd.read_csv(study / "results/small/tables/main_all.csv")
+    cells = table[table.method.isin(["ridge", "nearest_neighbour", "shuffled_brain"])]
+    assert len(cells) == 9
+    for cell in cells.itertuples():
+        np.testing.assert_allclose(cell.mean, mean(scores, cell.method, cell.metric, 8), atol=1e-9)
+        assert cell.low <= cell.mean <= cell.high
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    assert "Nothing to be done" in snakemake(study)
+
+
+def test_the_report_opens_as_one_file(study):
+    report = study / "results/small/report.html"
+    snakemake(study, "--report", str(report))
+    assert report.stat().st_size > 100_000
+    assert "main_all" in report.read_text(encoding="utf-8")
