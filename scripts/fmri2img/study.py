@@ -42,7 +42,9 @@ def check_schema(value: dict, schema_name: str, what: str) -> None:
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         raise UserError(f"{what}: key '{key + '.' if key else ''}{missing}' is missing; see config/README.md")
-    raise UserError(f"{what}: key '{key}': {error.message}; see config/README.md")
+    wanted = error.schema.get("description")
+    problem = f"{error.instance!r} is not {wanted}" if wanted else error.message
+    raise UserError(f"{what}: key '{key}': {problem}; see config/README.md")
 
 
 @cache

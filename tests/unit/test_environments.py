@@ -54,9 +54,9 @@ def rules() -> list[tuple[str, str]]:
     """(script, environment) of every rule."""
     pairs = set()
     for file in RULE_FILES:
-        for block in re.split(r"\n(?:    )?rule ", file.read_text())[1:]:
+        for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
-            script = re.search(r"scripts/(\w+\.py)", block) or re.search(r"\{ACQUIRE", block) and ["", "acquire.py"]
+            script = re.search(r"scripts/(\w+\.py)", block) or (re.search(r"\{ACQUIRE", block) and ["", "acquire.py"])
             if script:
                 pairs.add((script[1], environment[1]))
     return sorted(pairs)

@@ -47,6 +47,7 @@ def test_every_shipped_configuration_is_valid(name):
         ({"betas__versoin": "b3"}, "unknown key 'betas.versoin'; did you mean 'version'"),
         ({"betas__version": "b4"}, "key 'betas.version': 'b4' is not one of"),
         ({"seeds": "0"}, "key 'seeds': '0' is not of type 'array'"),
+        ({"sessions": ["most"]}, "key 'sessions.0': 'most' is not a whole number of sessions, or all"),
         ({"seeds": [0, 0]}, "key 'seeds'"),
         ({"generation__steps": 0}, "key 'generation.steps'"),
         ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07"),
