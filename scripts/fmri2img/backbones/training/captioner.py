@@ -123,7 +123,7 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
 
     def loss_of(module, rng):
         chosen = np.sort(rng.choice(bank.whole, schedule.batch, replace=False))
-        ids = bank.text_ids[chosen, rng.integers(5, size=schedule.batch)].astype(np.int64)
+        ids = bank.text_ids[chosen, rng.choice(recipe["wordings"], size=schedule.batch)].astype(np.int64)
         x = torch.from_numpy(tokens[chosen].astype(np.float32)).to(device)
         return losses(module, x, torch.from_numpy(ids).to(device))
 

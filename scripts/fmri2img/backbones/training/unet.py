@@ -198,6 +198,9 @@ def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, s
         )
     torch.manual_seed(schedule.seed)
     unet = build(recipe, latent_shape(vae), width)
+    if recipe["start_from"]:
+        start = UNet2DConditionModel.from_pretrained(siblings / recipe["start_from"] / "unet")
+        unet.load_state_dict(start.state_dict())
     scheduler = noise_schedule()
 
     def loss_of(module, rng):
