@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 3 in the study, budgets 1, 2, all; 2 seeds.
 DEMO = {
-    "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "mask_session": 22, "prepare_recording": 3, "prepare_stimuli": 1,
+    "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1,
+    "mask_session": 22, "prepare_recording": 3, "prepare_stimuli": 1,
     "make_splits": 1, "embed_stimuli": 1, "fit_ridge": 18, "reconstruct": 18, "nearest_neighbour": 18,
     "shuffled_brain": 18, "evaluate": 9, "make_tables": 1, "make_figures": 1,
 }  # fmt: skip

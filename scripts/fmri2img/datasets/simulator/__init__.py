@@ -21,8 +21,6 @@ from fmri2img.datasets.simulator.sessions import Sessions
 
 __all__ = ["Simulation", "simulate_stimuli", "simulate_subject"]
 
-SUBJECTS_OF_NSD = len(layout.SESSIONS)
-
 
 def simulate_stimuli(root: str | Path, simulation: Simulation) -> None:
     """Write everything that belongs to no single subject below `root`.
@@ -51,14 +49,9 @@ def _matlab_design(simulation, plan):
     basic = np.zeros((3, simulation.planned_sessions))
     for session, (times, images) in enumerate(counts):
         basic[times - 1, session] = images
-    subjects = np.zeros((SUBJECTS_OF_NSD, simulation.pool))
-    subjects[:, : len(plan.shared)] = plan.shared + 1
-    for row, name in enumerate(layout.SESSIONS):
-        if name in plan.images:
-            subjects[row] = plan.images[name] + 1
     return {
         "masterordering": plan.order[None].astype(float) + 1,
-        "subjectim": subjects,
+        "subjectim": np.stack([plan.images[subject] for subject in layout.SESSIONS]).astype(float) + 1,
         "sharedix": plan.shared[None].astype(float) + 1,
         "stimpattern": plan.slots.astype(np.uint8),
         "basiccnt": basic,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fmri2img.datasets.layout import SESSIONS
 from fmri2img.datasets.simulator.parameters import REPEATS, RUNS, Simulation
 
 NEAR_SHARE = 0.6
@@ -37,7 +38,7 @@ class Design:
     """The planned experiment. All numbers are 0-based here; the writers add the one of NSD's files.
 
     order: (planned trials,) position in a subject's image list, the same for all subjects.
-    images: subject -> (pool,) nsd_id; the first `len(shared)` are the shared images.
+    images: subject of NSD -> (pool,) nsd_id, whether simulated or not; the first `len(shared)` are the shared images.
     shared: (shared,) nsd_id, ascending.
     slots: (planned sessions, 12 runs, slots) bool, True where a 4-s slot holds a stimulus.
     """
@@ -76,10 +77,10 @@ def plan(simulation: Simulation) -> Design:
     shuffled = rng.permutation(simulation.stimuli)
     shared, rest = np.sort(shuffled[: simulation.shared]), shuffled[simulation.shared :]
     private = simulation.pool - simulation.shared
-    images = {
-        subject: np.concatenate([shared, rest[k * private : (k + 1) * private]])
-        for k, subject in enumerate(simulation.subjects)
-    }
+    own = {subject: rest[k * private : (k + 1) * private] for k, subject in enumerate(simulation.subjects)}
+    # The other subjects of NSD are in the design file too. They are planned to see images from among all the rest.
+    others = {subject: simulation.stream("design", subject).permutation(rest)[:private] for subject in SESSIONS}
+    images = {subject: np.concatenate([shared, own.get(subject, others[subject])]) for subject in SESSIONS}
     return Design(order, images, shared, _slots(simulation, rng))
 
 

@@ -36,7 +36,7 @@ def information(simulation: Simulation, design: Design) -> pd.DataFrame:
     """The 40 columns of nsd_stim_info_merged.csv (its index is the unnamed 41st).
 
     Repetitions are 1-based trials, planned for the longest participation whether or not a subject got so far; 0 means
-    never planned. Subjects of NSD that are not simulated have the shared images planned and nothing else.
+    never planned.
     """
     rng = simulation.stream("information")
     n = simulation.stimuli
@@ -57,8 +57,7 @@ def information(simulation: Simulation, design: Design) -> pd.DataFrame:
     )
     trials = {subject: np.zeros((n, REPEATS), int) for subject in SESSIONS}
     for subject in SESSIONS:
-        ids = design.images.get(subject, design.shared)
-        trials[subject][ids] = design.presentations()[: len(ids)] + 1
+        trials[subject][design.images[subject]] = design.presentations() + 1
     for subject in SESSIONS:
         table[f"subject{subject_number(subject)}"] = (trials[subject][:, 0] > 0).astype(int)
     for subject in SESSIONS:
