@@ -95,5 +95,5 @@ def as_markdown(card: dict) -> str:
         "",
     ]
     if card["notes"]:
-        lines += ["## Interface", "", *(f"- {note}" for note in card["notes"]), ""]
+        lines += ["## Notes", "", *(f"- {note}" for note in card["notes"]), ""]
     return "\n".join([*lines, f"Licence: {card['licence']}."]) + "\n"
