@@ -81,8 +81,8 @@ def mixed_with_others(tokens: torch.Tensor, share: float) -> torch.Tensor:
     """Tokens (batch, length, width) of which a share is mixed with those of other scenes in the batch.
 
     A linear decoder's tokens are weighted sums of training scenes' tokens: part the right scene, part others at random,
-    and of the true spread. Conditions are augmented with that error in place of unCLIP's white noise (Ramesh et al. 2022),
-    so that the generator draws a plausible scene from them. The right scene keeps 0.3 to all of the variance.
+    and of the true spread. Conditions are augmented with that error in place of unCLIP's white noise (Ramesh et al.
+    2022), so that the generator draws a plausible scene from them. The right scene keeps 0.3 to all of the variance.
     """
     n = len(tokens)
     about = tokens - tokens.mean(dim=0)
