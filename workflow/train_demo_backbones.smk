@@ -33,7 +33,20 @@ rule train_on_tokens:
         clip="resources/demo_backbones/clip",
         vae="resources/demo_backbones/vae",
     output:
-        directory("resources/demo_backbones/{network,unclip|text2img|captioner}"),
+        directory("resources/demo_backbones/{network,unclip|captioner}"),
+    threads: 2
+    shell:
+        TRAIN + "--output {output} --threads {threads}"
+
+
+rule train_on_text:
+    input:
+        recipe=RECIPE,
+        clip="resources/demo_backbones/clip",
+        vae="resources/demo_backbones/vae",
+        unclip="resources/demo_backbones/unclip",
+    output:
+        directory("resources/demo_backbones/{network,text2img}"),
     threads: 2
     shell:
         TRAIN + "--output {output} --threads {threads}"
