@@ -20,6 +20,7 @@ from fmri2img.backbones.training.vae import encoder_digest, latent_shape, to_ima
 from fmri2img.backbones.training.vocabulary import build_tokenizer, encode
 
 CODE = 256
+GUIDANCE = 2.0  # classifier-free guidance that fidelity is measured at, as the demo study samples
 
 
 def build(recipe: dict, latent: tuple[int, int, int], context_width: int) -> UNet2DConditionModel:
@@ -140,7 +141,7 @@ def measure_unclip(unet, scheduler, clip, vae, device, count=300) -> dict:
     _, images, _ = unseen_scenes(count)
     pooled, tokens = embed(clip, images, device)
     began = time.monotonic()
-    copies = to_images(vae, sample(unet, scheduler, tokens), device)
+    copies = to_images(vae, sample(unet, scheduler, tokens, guidance=GUIDANCE), device)
     seconds = (time.monotonic() - began) / count
     redrawn, _ = embed(clip, copies, device)
     features = [efficientnet_features(x) for x in (images, copies)]
@@ -152,6 +153,7 @@ def measure_unclip(unet, scheduler, clip, vae, device, count=300) -> dict:
         "psnr_db": psnr(images, copies),
         "seconds_per_image": seconds,
         "sampling_steps": 12,
+        "guidance": GUIDANCE,
     }
 
 
@@ -174,10 +176,10 @@ def measure_text2img(unet, scheduler, clip, vae, device, context, count=200) -> 
     ids = encode(build_tokenizer(), [five[rng.integers(5)] for five in sentences], context)
     tokens = text_tokens(clip, torch.from_numpy(ids.astype(np.int64)).to(device)).cpu().numpy()
     text, (truth, _) = embed_text(clip, ids, device), embed(clip, images, device)
-    drawn, _ = embed(clip, to_images(vae, sample(unet, scheduler, tokens, guidance=2.0), device), device)
+    drawn, _ = embed(clip, to_images(vae, sample(unet, scheduler, tokens, guidance=GUIDANCE), device), device)
     poor = blurred(images)
     start = to_latents(vae, poor, device)
-    refined = to_images(vae, sample(unet, scheduler, tokens, latents=start, strength=0.7, guidance=2.0), device)
+    refined = to_images(vae, sample(unet, scheduler, tokens, latents=start, strength=0.7, guidance=GUIDANCE), device)
     pools = np.split(np.arange(count), count // 100)
     return {
         "text_to_drawing_top1_of_100": float(np.mean([retrieval_top1(text[p], drawn[p]) for p in pools])),
