@@ -9,8 +9,7 @@ import yaml
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.job import start
-from fmri2img.reporting.design import Design
-from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.figures import session_curves, subject_bars
 from fmri2img.reporting.grids import at_ranks, banner, grid, index_predictions, rank_name, ranking, strips
 from fmri2img.reporting.style import save_figure
@@ -24,10 +23,7 @@ def main() -> None:
     start(snakemake)
     study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores)
-    design = Design.of(study)
-    design = design.with_chances(
-        pool_chances(scores, design, study.registries["metrics"], study.config["retrieval"]["pool"])
-    )
+    design = scored_design(study, scores)
     folder = Path(snakemake.output.banner).parent
     save_figure(session_curves(estimates(scores, design), design), folder / "sessions")
     by_subject = estimates(scores, design, by_subject=True)

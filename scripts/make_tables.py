@@ -9,8 +9,7 @@ from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.splits import Split
 from fmri2img.job import start
 from fmri2img.reporting.claims import claims_table, judge_claims
-from fmri2img.reporting.design import Design
-from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.provenance import (
     disclosure_table,
     disclosures,
@@ -30,10 +29,7 @@ def main() -> None:
     start(snakemake)
     study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores)
-    design = Design.of(study)
-    design = design.with_chances(
-        pool_chances(scores, design, study.registries["metrics"], study.config["retrieval"]["pool"])
-    )
+    design = scored_design(study, scores)
     folder = Path(snakemake.output.config).parent / "tables"
 
     overall = estimates(scores, design)

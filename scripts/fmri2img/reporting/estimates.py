@@ -33,6 +33,12 @@ def pool_chances(scores: pd.DataFrame, design: Design, registry: dict[str, dict]
     return chances
 
 
+def scored_design(study, scores: pd.DataFrame) -> Design:
+    """Design of a study (fmri2img.study.Study) with the chance levels that depend on its test images filled in."""
+    design, pool = Design.of(study), study.config["retrieval"]["pool"]
+    return design.with_chances(pool_chances(scores, design, study.registries["metrics"], pool))
+
+
 def intervals(scores: pd.DataFrame, by: list[str], design: Design, confidence: float | None = None) -> pd.DataFrame:
     """`stats.summarise` with the study's settings, indexed by `by`. confidence: the study's, if not given."""
     confidence = confidence or design.confidence
