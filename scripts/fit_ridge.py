@@ -3,7 +3,8 @@
 import numpy as np
 
 from fmri2img import job
-from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.decoded import save_decoded
+from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.decoders.ridge.decoder import RidgeDecoder, fit
 
@@ -52,7 +53,7 @@ def main(snakemake) -> None:
             "origin": params.origin,
         },
     }
-    save_embeddings(snakemake.output.decoded, ids, tokens, metadata)
+    save_decoded(snakemake.output.decoded, ids, metadata, tokens)
 
 
 main(snakemake)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import IDENTITY, save_prediction
 from fmri2img.artifacts.recording import Recording
@@ -13,7 +14,7 @@ from fmri2img.decoders.controls import nearest_training_images
 def main(snakemake) -> None:
     job.start(snakemake)
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
-    decoded, embeddings = Embeddings.open(snakemake.input.decoded), Embeddings.open(snakemake.input.embeddings)
+    decoded, embeddings = Decoded.open(snakemake.input.decoded), Embeddings.open(snakemake.input.embeddings)
     rows = recording.training_rows(int(snakemake.wildcards.sessions))
     training_ids = np.unique(recording.trials["nsd_id"].to_numpy()[rows])
 

@@ -1,11 +1,10 @@
 """Decoded image tokens to a prediction: pictures by unCLIP, and the tokens themselves as retrieval vectors."""
 
-from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.prediction import IDENTITY, save_prediction
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.registry import Backbone
-from fmri2img.errors import UserError
 from fmri2img.generation.unclip import UnclipGenerator
 from fmri2img.job import start
 
@@ -15,14 +14,9 @@ def reconstruct(
 ) -> None:
     """Write the Prediction of one decoder, subject, budget and seed.
 
-    decoded_path: Embeddings whose metadata name method, subject, sessions, seed, split and the decoder's part of the
-    disclosure record; generation: steps, guidance and batch. Raises UserError when the metadata lack a key.
+    decoded_path: a Decoded; generation: steps, guidance and batch.
     """
-    decoded = Embeddings.open(decoded_path)
-    for key in (*IDENTITY, "disclosure"):
-        if key not in decoded.metadata:
-            raise UserError(f"{decoded.path / 'metadata.json'}: key '{key}' is missing; rerun the decoding")
-
+    decoded = Decoded.open(decoded_path)
     unclip = UnclipGenerator(load_generator(generator), load_autoencoder(autoencoder))
     images = unclip.generate(
         decoded.tokens,
@@ -42,8 +36,7 @@ def reconstruct(
         "encoder": disclosure["encoder"],
         "generation": generation,
     }
-    retrieval = decoded.tokens.reshape(len(decoded.ids), -1)
-    save_prediction(output, decoded.ids, metadata, images=images, retrieval=retrieval)
+    save_prediction(output, decoded.ids, metadata, images=images, retrieval=decoded.retrieval)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tiny_backbones import (
     write_json,
 )
 
-from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
@@ -214,7 +214,7 @@ def test_reconstruct_writes_a_prediction_with_its_record(tmp_path, tokens):
     }  # fmt: skip
     identity = {"method": "ridge", "subject": "subj01", "sessions": 1, "seed": 7, "split": "s", "split_sha256": "0"}
     generation = {"steps": 2, "guidance": 2.0, "batch": 2}
-    save_embeddings(tmp_path / "decoded", IDS, tokens, identity | {"disclosure": record})
+    save_decoded(tmp_path / "decoded", IDS, identity | {"disclosure": record}, tokens)
     reconstruct(str(tmp_path / "decoded"), generator, autoencoder, generation, 7, str(tmp_path / "out"))
     made = Prediction.open(tmp_path / "out")
     np.testing.assert_array_equal(made.ids, IDS)
@@ -225,6 +225,5 @@ def test_reconstruct_writes_a_prediction_with_its_record(tmp_path, tokens):
     assert made.metadata["disclosure"]["generator"].startswith("tiny_unclip (sha256:")
     assert made.metadata["disclosure"]["samples_per_image"] == 1
 
-    save_embeddings(tmp_path / "nameless", IDS, tokens, {"disclosure": record})
     with pytest.raises(UserError, match=r"nameless.*'method'"):
-        reconstruct(str(tmp_path / "nameless"), generator, autoencoder, generation, 7, str(tmp_path / "out2"))
+        save_decoded(tmp_path / "nameless", IDS, {"disclosure": record}, tokens)
