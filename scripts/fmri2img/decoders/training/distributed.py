@@ -1,0 +1,29 @@
+"""Rows of all processes in one tensor, with gradients, so that N processes compute the loss of one."""
+
+import torch
+import torch.distributed
+import torch.distributed.nn.functional
+from torch import Tensor
+
+
+def world() -> int:
+    """Number of processes that train together; 1 without torchrun."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, 0-based."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Concatenate `rows` (b, ...) of all processes in order of rank: (processes * b, ...); all must have equal shapes.
+
+    The gradient of a row is the sum of the gradients that all processes' losses have with respect to it. The engine
+    averages the gradients of parameters over processes; so if L_r is process r's loss, whatever rows it uses, the
+    training follows the gradient of mean_r L_r. Both usual forms are right with it: every process computes the same
+    global loss, or each computes its own rows' share (mean over its rows) against all rows.
+    """
+    if world() == 1:
+        return rows
+    return torch.cat(torch.distributed.nn.functional.all_gather(rows.contiguous()))
