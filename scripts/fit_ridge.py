@@ -5,7 +5,7 @@ import numpy as np
 from fmri2img import job
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.recording import Recording, parse_sessions
 from fmri2img.decoders.ridge.decoder import RidgeDecoder, fit
 
 
@@ -13,7 +13,7 @@ def main(snakemake) -> None:
     job.start(snakemake)
     wildcards, params = snakemake.wildcards, snakemake.params
     recording, embeddings = Recording.open(snakemake.input.recording), Embeddings.open(snakemake.input.embeddings)
-    sessions, seed = int(wildcards.sessions), int(wildcards.seed)
+    sessions, seed = parse_sessions(wildcards.sessions), int(wildcards.seed)
     rows = recording.training_rows(sessions)
     nsd_ids = recording.trials["nsd_id"].to_numpy()[rows]
 

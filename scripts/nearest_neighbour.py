@@ -6,7 +6,7 @@ from fmri2img import job
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import IDENTITY, save_prediction
-from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.recording import Recording, parse_sessions
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.decoders.controls import nearest_training_images
 
@@ -15,7 +15,7 @@ def main(snakemake) -> None:
     job.start(snakemake)
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     decoded, embeddings = Decoded.open(snakemake.input.decoded), Embeddings.open(snakemake.input.embeddings)
-    rows = recording.training_rows(int(snakemake.wildcards.sessions))
+    rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
     training_ids = np.unique(recording.trials["nsd_id"].to_numpy()[rows])
 
     nearest = nearest_training_images(decoded.tokens, embeddings, training_ids)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from fmri2img.artifacts.recording import parse_sessions
 from fmri2img.datasets import layout
 from fmri2img.errors import UserError
 
@@ -99,10 +100,42 @@ class Study:
             sessions = {subject: min(number, last) for subject, number in sessions.items()}
         return sessions
 
-    def budgets(self, subject: str) -> list[int]:
-        """Training budgets of a subject in sessions, ascending, `all` resolved."""
-        available = self.available_sessions[subject]
-        return sorted({available if budget == "all" else budget for budget in self.config["sessions"]})
+    def sessions_of(self, budget: int | str, subject: str) -> int | float:
+        """Sessions that a budget of the configuration means for a subject: `all` is its own number, and `10min` a
+        sixth of one, because a session takes about an hour (750 trials; MindEye2's figures count 125 for 10 minutes).
+        """
+        if budget == "all":
+            return self.available_sessions[subject]
+        if isinstance(budget, str):
+            return parse_sessions(f"{int(budget.removesuffix('min')) / 60:.6f}")
+        return budget
+
+    def budgets(self, subject: str) -> list[int | float]:
+        """Training budgets of a subject in sessions, ascending."""
+        return sorted({self.sessions_of(budget, subject) for budget in self.config["sessions"]})
+
+    @property
+    def trained(self) -> list[str]:
+        """Methods whose network must be trained: those of the study, and those that its other methods build on."""
+        registry, wanted = self.registries["methods"], list(self.methods)
+        for method in wanted:
+            of = registry[method].get("of")
+            if of is not None and of not in wanted:
+                wanted.append(of)
+        return [name for name, entry in registry.items() if name in wanted and "training" in entry]
+
+    def pretraining_subjects(self, target: str) -> list[str]:
+        """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
+        chosen = self.config["mindeye2"]["pretraining"]["subjects"]
+        return [s for s in (self.available_sessions if chosen == "all" else chosen) if s != target]
+
+    @property
+    def recorded(self) -> list[str]:
+        """Subjects whose recordings the study needs: its own, and those that networks are pretrained on."""
+        needed = set(self.subjects)
+        if any(self.registries["methods"][method]["training"]["pretrained"] for method in self.trained):
+            needed.update(*(self.pretraining_subjects(target) for target in self.subjects))
+        return [subject for subject in self.available_sessions if subject in needed]
 
     def predictions(self) -> list[dict]:
         """Wildcards (method, subject, sessions, seed) of every prediction of the study."""
@@ -128,7 +161,7 @@ class Study:
         for subject in self.subjects:
             available = self.available_sessions[subject]
             for budget in self.config["sessions"]:
-                if budget != "all" and budget > available:
+                if self.sessions_of(budget, subject) > available:
                     raise UserError(
                         f"configuration: key 'sessions': {budget} sessions asked, but {subject} has {available} "
                         f"in split {self.config['split']}; use 'all' for each subject's own number"
@@ -142,14 +175,31 @@ class Study:
         for method in self.methods:
             self._named(methods, method, "methods", "config/methods.yaml")
             of = methods[method].get("of")
-            if of is not None and of not in self.methods:
+            if methods[method]["kind"] == "control" and of is not None and of not in self.methods:
                 raise UserError(f"configuration: key 'methods': {method} is a control of {of}, which is not listed")
         for metric in self.config["metrics"]:
             entry = self._named(metrics, metric, "metrics", "config/metrics.yaml")
             if entry.get("network"):
                 self._named(backbones, entry["network"], f"metrics: {metric}", "config/backbones.yaml")
-        for role in ("encoder", "autoencoder", "generator"):
+        for subject in self._chosen_for_pretraining():
+            if subject not in self.available_sessions:
+                known = ", ".join(self.available_sessions)
+                raise UserError(
+                    f"configuration: key 'mindeye2.pretraining.subjects': no data for {subject}; there are {known}"
+                )
+        if any(methods[method]["training"]["pretrained"] for method in self.trained):
+            for target in self.subjects:
+                if not self.pretraining_subjects(target):
+                    raise UserError(
+                        f"configuration: key 'mindeye2.pretraining.subjects': nobody is left to pretrain on for "
+                        f"{target}; name another subject"
+                    )
+        for role in ("encoder", "autoencoder", "generator", "captioner"):
             self._named(backbones, self.config[role], role, "config/backbones.yaml")
+
+    def _chosen_for_pretraining(self) -> list[str]:
+        chosen = self.config["mindeye2"]["pretraining"]["subjects"]
+        return [] if chosen == "all" else chosen
 
     @staticmethod
     def _named(registry: dict, name: str, key: str, where: str) -> dict:
@@ -184,7 +234,7 @@ class Study:
             volumes = [(s["sessions"], *s["dims"]) for s in simulation["subjects"].values()]
             recordings = sum(4 * n * trials * x * y * z for n, x, y, z in volumes)
         else:
-            images, pixels = 1000 + 9000 * len(self.subjects), 3 * 425**2
-            recordings = sum(4 * 750 * self.available_sessions[s] * 18_000 for s in self.subjects) + 8 * SESSION_BYTES
+            images, pixels = 1000 + 9000 * len(self.recorded), 3 * 425**2
+            recordings = sum(4 * 750 * self.available_sessions[s] * 18_000 for s in self.recorded) + 8 * SESSION_BYTES
         test = len(self.predictions()) * min(1000, images) * (token_bytes * 2 + pixels)
         return recordings + images * (pixels + token_bytes) + test

@@ -11,7 +11,7 @@ import pytest
 from fmri2img.artifacts import atomic
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.recording import Recording, parse_sessions
 from fmri2img.artifacts.scores import COLUMNS, read_scores, save_scores
 from fmri2img.artifacts.splits import Split, hash_ids
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
@@ -163,3 +163,19 @@ def test_split_assigns_by_image_and_session():
     split = Split("shared982", "", test_ids=[1], unused_ids=[2], max_sessions=1)
     labels = split.assign(np.array([1, 2, 3, 1, 3]), np.array([1, 1, 1, 2, 2]))
     assert labels.tolist() == ["test", "unused", "train", "unused", "unused"]
+
+
+def test_a_share_of_a_session_is_its_first_trials(tmp_path):
+    trials = pd.DataFrame({
+        "trial": np.arange(12), "session": np.repeat([1, 2], 6), "run": 1, "nsd_id": np.arange(12), "repeat": 0,
+        "shared": False, "split": ["train", "test", *["train"] * 10],
+    })  # fmt: skip
+    voxels = pd.DataFrame({"x": [0], "y": [0], "z": [0], "ncsnr": [0.5]})
+    with Recording.writer(tmp_path / "r") as writer:
+        writer.betas(12, 1)[:] = 0
+        writer.finish(trials, voxels, {"subject": "subj01"})
+    recording = Recording.open(tmp_path / "r")
+    assert recording.training_rows(parse_sessions("0.5")).tolist() == [0, 2]
+    assert recording.training_rows(parse_sessions("1")).tolist() == [0, 2, 3, 4, 5]
+    assert recording.training_rows(1.5).tolist() == [0, 2, 3, 4, 5, 6, 7, 8]
+    assert recording.training_rows(2).tolist() == [0, *range(2, 12)]

@@ -47,7 +47,10 @@ def test_every_shipped_configuration_is_valid(name):
         ({"betas__versoin": "b3"}, "unknown key 'betas.versoin'; did you mean 'version'"),
         ({"betas__version": "b4"}, "key 'betas.version': 'b4' is not one of"),
         ({"seeds": "0"}, "key 'seeds': '0' is not of type 'array'"),
-        ({"sessions": ["most"]}, "key 'sessions.0': 'most' is not a whole number of sessions, or all"),
+        (
+            {"sessions": ["most"]},
+            "key 'sessions.0': 'most' is not a whole number of sessions, minutes as in 10min, or all",
+        ),
         ({"seeds": [0, 0]}, "key 'seeds'"),
         ({"generation__steps": 0}, "key 'generation.steps'"),
         ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07"),
@@ -131,3 +134,22 @@ def test_rooms_import_only_rooms_before_them():
                     if parts[0] == "fmri2img" and len(parts) > 1 and parts[1] in order[rank + 1 :]:
                         wrong.append(f"{file.relative_to(library)} imports {module}")
     assert wrong == []
+
+
+def test_minutes_are_shares_of_a_session():
+    study = Study(changed(sessions=["10min", "30min", 1, "all"]))
+    assert study.budgets("subj03") == [0.166667, 0.5, 1, 6]
+
+
+def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on():
+    assert Study(changed(methods=["ridge"])).recorded == ["subj01", "subj02", "subj03"]
+    assert Study(changed(methods=["mindeye2_scratch"])).recorded == ["subj01", "subj02", "subj03"]
+    study = Study(changed(methods=["mindeye2"], subjects=["subj02"]))
+    assert study.trained == ["mindeye2_unrefined"]
+    assert study.recorded == ["subj01", "subj02", "subj03", "subj04"]
+    assert study.pretraining_subjects("subj02") == ["subj01", "subj03", "subj04"]
+    assert Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02", "subj01"])).recorded == [
+        "subj01", "subj02", "subj03",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="nobody is left to pretrain on for subj02"):
+        Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02"]))

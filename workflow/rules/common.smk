@@ -20,7 +20,7 @@ except UserError as error:
 wildcard_constraints:
     subject=r"subj0[1-8]",
     session=r"\d\d",
-    sessions=r"\d+",
+    sessions=r"\d+(\.\d+)?",
     seed=r"\d+",
     method="|".join(study.registries["methods"]),
     encoder="|".join(study.registries["backbones"]),

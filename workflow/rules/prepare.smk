@@ -68,7 +68,7 @@ rule prepare_stimuli:
         images=tree(layout.STIMULI),
         design=tree(layout.EXPERIMENT_DESIGN),
         stimulus_info=tree(layout.STIMULUS_INFO),
-        responses=[tree(layout.responses(subject)) for subject in study.subjects],
+        responses=[tree(layout.responses(subject)) for subject in study.recorded],
         captions=[tree(key) for key in layout.COCO_CAPTIONS.values()],
         instances=[tree(key) for key in layout.COCO_INSTANCES.values()],
     output:
@@ -84,7 +84,7 @@ rule prepare_stimuli:
         mem_mb=4000,
         runtime=120,
     params:
-        sessions={subject: len(all_sessions(subject)) for subject in study.subjects},
+        sessions={subject: len(all_sessions(subject)) for subject in study.recorded},
         code=digest("artifacts", "datasets/checksums", "datasets/layout", "datasets/nsd_design", "datasets/nsd_stimuli"),
     script:
         "../../scripts/prepare_stimuli.py"

@@ -24,6 +24,12 @@ TRIAL_COLUMNS = {
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}
 
 
+def parse_sessions(text: str) -> int | float:
+    """A training budget as it stands in a path: whole sessions, or a share of one in decimals."""
+    sessions = float(text)
+    return int(sessions) if sessions.is_integer() else sessions
+
+
 @dataclass(frozen=True)
 class Recording:
     """An opened recording; `betas` is a read-only memory map of shape (trials, voxels), float32."""
@@ -52,12 +58,20 @@ class Recording:
     def n_sessions(self) -> int:
         return int(self.trials["session"].max())
 
-    def training_rows(self, sessions: int) -> np.ndarray:
-        """Row numbers of the training trials of the first `sessions` sessions, in the order they were recorded."""
+    def training_rows(self, sessions: int | float) -> np.ndarray:
+        """Row numbers of the training trials of the first `sessions` sessions, in the order they were recorded.
+
+        A share of a session is that share of its trials from its beginning, shown test images included.
+        """
         if sessions > self.n_sessions:
             subject = self.metadata["subject"]
             raise UserError(f"sessions: {sessions} training sessions asked of {subject}, which has {self.n_sessions}")
-        return np.flatnonzero((self.trials["split"] == "train") & (self.trials["session"] <= sessions))
+        session = self.trials["session"].to_numpy()
+        whole = int(sessions)
+        begun = np.flatnonzero(session == whole + 1)
+        used = session <= whole
+        used[begun[: round((sessions - whole) * len(begun))]] = True
+        return np.flatnonzero((self.trials["split"] == "train").to_numpy() & used)
 
     def test_rows(self) -> np.ndarray:
         """Row numbers of all test trials (every session, whatever the training budget)."""

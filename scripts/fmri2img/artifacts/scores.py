@@ -14,7 +14,7 @@ from fmri2img.artifacts.tables import read_table
 from fmri2img.errors import UserError
 
 COLUMNS = {
-    "method": "OUT", "subject": "OUT", "sessions": "iu", "seed": "iu", "split": "OUT", "metric": "OUT",
+    "method": "OUT", "subject": "OUT", "sessions": "iuf", "seed": "iu", "split": "OUT", "metric": "OUT",
     "nsd_id": "iu", "value": "f",
 }  # fmt: skip
 KEY = [name for name in COLUMNS if name != "value"]

@@ -21,7 +21,7 @@ class Design:
     subjects: list[str]
     methods: dict[str, dict]
     metrics: dict[str, dict]
-    budgets: dict[str, dict[str, int]]
+    budgets: dict[str, dict[str, int | float]]
     seeds: list[int]
     resamples: int
     confidence: float
@@ -31,7 +31,6 @@ class Design:
         """The design of a `fmri2img.study.Study`."""
         config, registry = study.config, study.registries["methods"]
         methods = {name: entry for name, entry in registry.items() if name in study.methods}
-        available = study.available_sessions
         return cls(
             study=study.name,
             simulated=study.simulated,
@@ -44,7 +43,7 @@ class Design:
                 if name in config["metrics"]
             },
             budgets={
-                str(budget): {s: available[s] if budget == "all" else budget for s in study.subjects}
+                str(budget): {subject: study.sessions_of(budget, subject) for subject in study.subjects}
                 for budget in config["sessions"]
             },
             seeds=study.seeds,
@@ -74,10 +73,12 @@ class Design:
         """Sessions of a budget over its subjects: "2", or "6–8" where subjects differ."""
         sessions = self.budgets[budget].values()
         low, high = min(sessions), max(sessions)
-        return str(low) if low == high else f"{low}–{high}"
+        return f"{low:.3g}" if low == high else f"{low}–{high}"
 
     def budget_title(self, budget: str) -> str:
-        """ "1 session", "2 sessions", "all 8 sessions", "all sessions (6–8)"."""
+        """ "10 minutes", "1 session", "2 sessions", "all 8 sessions", "all sessions (6–8)"."""
+        if budget.endswith("min"):
+            return f"{budget.removesuffix('min')} minutes"
         count = self.sessions_text(budget)
         if "–" in count:
             return f"all sessions ({count})"
