@@ -4,13 +4,18 @@ import numpy as np
 import torch
 
 
-def image_noise(seed: int, nsd_id: int, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
-    """Standard normal float32 tensors (CPU) of the given shapes, from a generator seeded by (seed, nsd_id)."""
-    state = np.random.SeedSequence([seed, int(nsd_id)]).generate_state(1, np.uint64)[0]
+# Steps that draw noise for the same image each have a stream of their own, so that none repeats another's numbers.
+PICTURE, PRIOR = 0, 1
+
+
+def image_noise(seed: int, nsd_id: int, *shapes: tuple[int, ...], stream: int = PICTURE) -> list[torch.Tensor]:
+    """Standard normal float32 tensors (CPU) of the given shapes, from a generator seeded by (seed, nsd_id, stream)."""
+    state = np.random.SeedSequence([seed, int(nsd_id), stream]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-def batch_noise(seed: int, ids: np.ndarray, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
+def batch_noise(seed: int, ids: np.ndarray, *shapes: tuple[int, ...], stream: int = PICTURE) -> list[torch.Tensor]:
     """`image_noise` of each id, stacked: one tensor (ids, *shape) per shape."""
-    return [torch.stack(parts) for parts in zip(*(image_noise(seed, i, *shapes) for i in ids), strict=True)]
+    parts = (image_noise(seed, i, *shapes, stream=stream) for i in ids)
+    return [torch.stack(part) for part in zip(*parts, strict=True)]
