@@ -124,6 +124,11 @@ class Study:
                 wanted.append(of)
         return [name for name, entry in registry.items() if name in wanted and "training" in entry]
 
+    @property
+    def trainable(self) -> list[str]:
+        """All registered methods whose network the training rules can make."""
+        return [name for name, entry in self.registries["methods"].items() if "training" in entry]
+
     def pretraining_subjects(self, target: str) -> list[str]:
         """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]

@@ -1,5 +1,6 @@
 # The only file with helper functions: configuration checks, wildcard constraints, registries, paths.
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "scripts"))
 
+from fmri2img.artifacts.recording import parse_sessions
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.study import Study, code_digest
@@ -73,3 +75,87 @@ def all_predictions():
 
 def all_scores():
     return collect("<results>/scores/{method}/{subject}.parquet", method=study.methods, subject=study.subjects)
+
+
+# Training may use several processes, so it is launched by a shell command; its settings travel as JSON. Checkpoints lie
+# in `work` until the run has succeeded, so that a killed one goes on where it was.
+TRAIN = (
+    "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
+    "{params.launch} scripts/train.py --config {params.work}/settings.json --output {output} --work {params.work} "
+    "> {log} 2>&1"
+)
+
+
+def launcher(stage):
+    """Command that starts a training stage: plain Python for one process, torchrun for several on one machine."""
+    processes = config["mindeye2"][stage]["processes"]
+    return "python" if processes == 1 else f"torchrun --standalone --nproc-per-node {processes}"
+
+
+def training_targets():
+    """What the networks are trained to predict, computed once for all of them."""
+    targets = [f"<results>/embeddings/{config['encoder']}"]
+    low_level = config["mindeye2"]["low_level"]
+    if low_level:
+        targets += [
+            f"<results>/latents/{low_level['autoencoder']}",
+            *local_feature_views(low_level),
+        ]
+    return targets
+
+
+def local_feature_views(low_level):
+    """The teacher's features of the images as they are (view 0) and of each augmented copy."""
+    return [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in range(low_level["augmentations"] + 1)]
+
+
+def pretrained_path(wildcards):
+    """The weights that fine-tuning begins with; none for a network trained from scratch."""
+    if study.registries["methods"][wildcards.method]["training"]["pretrained"]:
+        return [f"<results>/pretrained/{wildcards.method}/without_{wildcards.subject}"]
+    return []
+
+
+def pretraining_settings(wildcards):
+    sessions = {subject: study.available_sessions[subject] for subject in study.pretraining_subjects(wildcards.subject)}
+    return training_settings("pretraining", wildcards.method, sessions, config["mindeye2"]["pretraining"]["seed"])
+
+
+def finetuning_settings(wildcards):
+    sessions = {wildcards.subject: parse_sessions(wildcards.sessions)}
+    initial = "".join(in_results(path) for path in pretrained_path(wildcards))
+    return training_settings("finetuning", wildcards.method, sessions, int(wildcards.seed), initial or None)
+
+
+def training_settings(stage, method, sessions, seed, initial=None):
+    """What scripts/train.py reads, as JSON.
+
+    sessions: subject -> training sessions; initial: directory of the weights to begin with.
+    """
+    section, encoder = config["mindeye2"], study.registries["backbones"][config["encoder"]]
+    low_level = section["low_level"]
+    model = section["model"] | {
+        "backbone": study.registries["methods"][method]["training"]["backbone"],
+        "tokens": encoder["tokens"],
+        "token_width": encoder["token_width"],
+    }
+    settings = {
+        "recordings": {subject: in_results(f"<results>/recordings/{subject}") for subject in sessions},
+        "sessions": sessions,
+        "embeddings": in_results(f"<results>/embeddings/{config['encoder']}"),
+        "model": model,
+        "losses": section["losses"],
+        "initial": initial,
+    }
+    if low_level:
+        model["low_level"] = low_level["head"]
+        settings["latents"] = in_results(f"<results>/latents/{low_level['autoencoder']}")
+        settings["local_features"] = [in_results(path) for path in local_feature_views(low_level)]
+    training = section[stage]["training"] | {"seed": seed}
+    task = "fmri2img.decoders.mindeye2.task:MindEye2Task"
+    return json.dumps({"task": task, "settings": settings, "training": training}, indent=1, sort_keys=True)
+
+
+def in_results(path):
+    """A path with <results> written out, for what Snakemake does not read as a path."""
+    return path.replace("<results>", f"results/{study.name}")

@@ -26,3 +26,88 @@ rule fit_ridge:
         code=digest("decoders/ridge", "artifacts"),
     script:
         "../../scripts/fit_ridge.py"
+
+
+rule pretrain:
+    """One network on all other subjects, before it is fine-tuned on the one it has not seen."""
+    input:
+        recordings=lambda w: [f"<results>/recordings/{subject}" for subject in study.pretraining_subjects(w.subject)],
+        targets=training_targets(),
+    output:
+        directory("<results>/pretrained/{method}/without_{subject}"),
+    log:
+        "<logs>/pretrain/{method}_without_{subject}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{method}_without_{subject}.tsv"
+    wildcard_constraints:
+        method="|".join(study.trainable),
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        settings=pretraining_settings,
+        launch=launcher("pretraining"),
+        work=in_results("<results>/training/{method}/without_{subject}"),
+        code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
+    shell:
+        TRAIN
+
+
+rule finetune:
+    """All weights on the first sessions of one subject, from pretrained ones or from scratch."""
+    input:
+        recordings="<results>/recordings/{subject}",
+        targets=training_targets(),
+        pretrained=pretrained_path,
+    output:
+        directory("<results>/decoders/{method}/{subject}/{sessions}sessions/seed{seed}"),
+    log:
+        "<logs>/finetune/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/finetune/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(study.trainable),
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        settings=finetuning_settings,
+        launch=launcher("finetuning"),
+        work=in_results("<results>/training/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
+    shell:
+        TRAIN
+
+
+rule decode:
+    """Image tokens, retrieval vectors and low-level latents of the test trials."""
+    input:
+        decoder="<results>/decoders/{method}/{subject}/{sessions}sessions/seed{seed}",
+        recording="<results>/recordings/{subject}",
+        embeddings=f"<results>/embeddings/{config['encoder']}",
+    output:
+        directory("<results>/decoded/{method}/{subject}/{sessions}sessions/seed{seed}"),
+    log:
+        "<logs>/decode/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/decode/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(study.trainable),
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        decoding=config["mindeye2"]["decoding"],
+        origin=lambda w: study.registries["methods"][w.method]["origin"],
+        code=digest("decoders/mindeye2", "artifacts", "generation/noise"),
+    script:
+        "../../scripts/decode_mindeye2.py"
