@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from fmri2img.stats import bootstrap, summarise
 
@@ -128,3 +129,27 @@ def test_same_seed_same_interval(rng):
     first, second, other = (summarise(scores, ["metric"], resamples=300, seed=s) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(first, second)
     assert first["low"].item() != other["low"].item()
+
+
+def test_undefined_everywhere_gives_gaps():
+    result = summarise(table(np.full((1, 1, 5), np.nan)), ["metric"], resamples=50)
+    assert result[["mean", "low", "high"]].isna().all(axis=None) and result["n_excluded"].item() == 5
+
+
+def test_gaps_in_different_places_keep_their_own_denominators(rng):
+    values = rng.random((30, 5)) + 100
+    values[4, 1] = values[4, 3] = values[7:20, 2] = np.nan
+    counts = bootstrap.draw_counts(30, 64, np.random.default_rng(1))
+    present = ~np.isnan(values)
+    expected = (counts @ np.where(present, values, 0)) / (counts @ present)
+    np.testing.assert_allclose(bootstrap.bootstrap_means(values, 64, 1), expected, rtol=1e-8)
+
+
+def test_interval_agrees_with_scipy(rng):
+    """The statistic and its interval, against scipy's own resampling, to the noise of 20,000 resamples."""
+    values = rng.exponential(size=(1, 1, 60))
+    expected = stats.bootstrap((values.ravel(),), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    found = summarise(table(values), ["metric"], resamples=20_000, seed=2).iloc[0]
+    spread = expected.standard_error
+    assert found["low"] == pytest.approx(expected.confidence_interval.low, abs=0.05 * spread)
+    assert found["high"] == pytest.approx(expected.confidence_interval.high, abs=0.05 * spread)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 DRAWS_BLOCK = 1024
+FOUND = ["mean", "low", "high", "n_images", "n_subjects", "n_seeds", "n_excluded"]
 
 
 def draw_counts(n_images: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -31,19 +32,68 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
 
     values: float (images, columns), NaN where a column has no value for an image: it is left out of that column's mean
     (and not drawn anew, so that columns keep common draws). Returns float64 (resamples, columns), NaN where a resample
-    drew none of a column's images. 10,000 resamples of 1,000 images in 600 columns take about 2 s on one core.
+    drew none of a column's images. 10,000 resamples of 1,000 images in 800 columns take about 2 s on one core.
     """
     rng = np.random.default_rng(seed)
     present = ~np.isnan(values)
-    filled, n_images = np.where(present, values, 0.0), len(values)
-    complete = present.all()
+    n_images, n_present = len(values), present.sum(axis=0)
+    centre = np.divide(np.nansum(values, axis=0), n_present, out=np.zeros(values.shape[1]), where=n_present > 0)
+    # Deviations from the column's mean lose nothing that matters in float32, and multiply twice as fast.
+    deviations = np.where(present, values - centre, 0.0).astype(np.float32)
+    # Columns with gaps in the same places share their denominators.
+    patterns, pattern = np.unique(present, axis=1, return_inverse=True)
+    patterns = patterns.astype(np.float32)
     means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, DRAWS_BLOCK):
-        counts = draw_counts(n_images, min(DRAWS_BLOCK, resamples - start), rng)
-        drawn = n_images if complete else counts @ present
+        counts = draw_counts(n_images, min(DRAWS_BLOCK, resamples - start), rng).astype(np.float32)
         with np.errstate(invalid="ignore"):
-            means[start : start + len(counts)] = (counts @ filled) / drawn
+            means[start : start + len(counts)] = (counts @ deviations) / (counts @ patterns)[:, pattern.ravel()]
+    means += centre
     return means
+
+
+def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row an image, one column a group of `by` and subject: the mean of the image's defined seeds, or NaN.
+
+    scores: columns subject, seed, nsd_id, value (NaN: undefined) and those of `by`. Returns float64 with an index of
+    nsd_id and columns named `by` and subject, sorted; what has no defined value at all is absent. Raises ValueError
+    when two values stand for one cell.
+    """
+    keys = [*dict.fromkeys([*by, "subject"])]
+    cell = [*keys, "seed", "nsd_id"]
+    codes = scores[cell].apply(lambda column: pd.factorize(column)[0])  # numbers are compared faster than names
+    twice = codes.duplicated()
+    if twice.any():
+        first = scores.loc[twice.to_numpy(), cell].iloc[0].to_dict()
+        raise ValueError(f"two values for {first}: `by` must tell apart all that scores differ in")
+    defined = scores.dropna(subset="value")
+    return defined.groupby([*keys, "nsd_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
+
+
+def bootstrap_groups(
+    table: pd.DataFrame, by: list[str], resamples: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimates of the groups of `by`, and the same in every resample.
+
+    table: `image_values(scores, by)`. Returns estimates, indexed by `by`: mean (over subjects of the mean over images)
+    and n_subjects; and draws (resamples, groups), whose columns are the rows of the estimates.
+    """
+    means = bootstrap_means(table.to_numpy(), resamples, seed)
+    of_subjects = table.mean(axis=0)
+    columns = table.columns.to_frame(index=False)
+    groups = columns.groupby(by, sort=True, observed=True).indices
+    found = [(of_subjects.iloc[members].mean(), len(members)) for members in groups.values()]
+    index = columns.drop_duplicates(by).sort_values(by).set_index(by).index
+    estimates = pd.DataFrame(found, index=index, columns=["mean", "n_subjects"])
+    draws = np.column_stack([means[:, members].mean(axis=1) for members in groups.values()])
+    return estimates, pd.DataFrame(draws, columns=index)
+
+
+def percentile_interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The middle `confidence` of the draws, undefined ones left out; NaN where there is none."""
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail]) if np.isfinite(draws).any() else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def summarise(
@@ -56,30 +106,16 @@ def summarise(
     n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An image
     counts with the mean of its defined seeds. Raises ValueError when two values stand for one cell.
     """
-    keys = [*dict.fromkeys([*by, "subject"])]
-    cell = [*keys, "seed", "nsd_id"]
-    if scores.duplicated(cell).any():
-        first = scores.loc[scores.duplicated(cell), cell].iloc[0].to_dict()
-        raise ValueError(f"two values for {first}: `by` must tell apart all that scores differ in")
-    groups = scores.groupby(by, sort=True, observed=True)
-    seeds = groups["seed"].nunique()
-    excluded = groups["value"].agg(lambda v: int(v.isna().sum()))
-    defined = scores.dropna(subset="value")
-    images = defined.groupby(by, observed=True)["nsd_id"].nunique()
-
-    table = defined.groupby([*keys, "nsd_id"], observed=True)["value"].mean().unstack(keys)
-    means = bootstrap_means(table.to_numpy(), resamples, seed)
-    columns = table.columns.to_frame(index=False)
-    tail = (1 - confidence) / 2
-    found = []
-    for key, members in columns.groupby(by, sort=True, observed=True).indices.items():
-        draws = means[:, members].mean(axis=1)
-        low, high = np.nanquantile(draws, [tail, 1 - tail])
-        estimate = table.iloc[:, members].mean(axis=0).mean()
-        found.append([*(key if isinstance(key, tuple) else (key,)), estimate, low, high, len(members)])
-    result = pd.DataFrame(found, columns=[*by, "mean", "low", "high", "n_subjects"]).set_index(by)
-    result = result.reindex(seeds.index)
-    result = result.assign(n_images=images, n_seeds=seeds, n_excluded=excluded)
-    counts = ["n_images", "n_subjects", "n_seeds", "n_excluded"]
-    result[counts] = result[counts].fillna(0).astype(int)
-    return result[["mean", "low", "high", *counts]].reset_index()
+    table = image_values(scores, by)
+    groups = scores.groupby(by, sort=True, observed=True)["seed"]
+    undefined = scores["value"].isna()
+    counts = pd.DataFrame({"n_seeds": groups.nunique(), "n_excluded": undefined.groupby([scores[k] for k in by]).sum()})
+    if table.empty:
+        return counts.assign(mean=np.nan, low=np.nan, high=np.nan, n_images=0, n_subjects=0)[FOUND].reset_index()
+    estimates, draws = bootstrap_groups(table, by, resamples, seed)
+    intervals = [percentile_interval(draws[key].to_numpy(), confidence) for key in estimates.index]
+    estimates[["low", "high"]] = np.array(intervals).reshape(-1, 2)
+    estimates["n_images"] = table.notna().T.groupby(level=by, observed=True).any().sum(axis=1)
+    result = counts.join(estimates)
+    result[FOUND[3:]] = result[FOUND[3:]].fillna(0).astype(int)
+    return result[FOUND].reset_index()
