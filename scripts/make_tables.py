@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.splits import Split
 from fmri2img.job import start
 from fmri2img.reporting.claims import claims_table, judge_claims
 from fmri2img.reporting.estimates import estimates, scored_design
+from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.provenance import (
     disclosure_table,
     disclosures,
@@ -40,6 +42,11 @@ def main() -> None:
         for budget in design.budgets:
             table = lay_out(layout, cells, design, budget)
             write_table(folder / f"{path.stem}_{budget}", table, tidy(cells[cells["budget"] == budget], design))
+
+    board, compared = rank_methods(scores, overall, design)
+    write_table(folder / "leaderboard", leaderboard_table(board, design, design.longest_budget), board)
+    with atomic_file(folder / "comparisons.csv") as temporary:
+        compared.to_csv(temporary, index=False)
 
     claims = yaml.safe_load(Path(snakemake.input.claims).read_text(encoding="utf-8"))
     judged = judge_claims(claims, scores, overall, design)

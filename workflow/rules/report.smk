@@ -43,6 +43,13 @@ rule make_tables:
             )
             for budget in config["sessions"]
         ],
+        leaderboard=report(
+            "<results>/tables/leaderboard.html",
+            caption="../report/leaderboard.rst",
+            category="1 Scores",
+            labels={"content": "Leaderboard", "trained on": "the longest budget"},
+        ),
+        comparisons="<results>/tables/comparisons.csv",
         claims=report(
             "<results>/tables/claims.html",
             caption="../report/claims.rst",
@@ -65,7 +72,7 @@ rule make_tables:
             "<results>/tables/{table}.{suffix}",
             table=[
                 *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
-                *("claims", "disclosures", "provenance"),
+                *("leaderboard", "claims", "disclosures", "provenance"),
             ],
             suffix=["csv", "md", "tex"],
         ),

@@ -1,0 +1,168 @@
+"""Leaderboard: methods ranked by each metric, with who cannot be told apart, normalised scores and spread of seeds.
+
+Decoders and their stages are ranked; controls are listed below them, without a rank, but compared like the rest. A rank
+is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the lead all have
+rank 1. Differences are tested within one budget and metric, every pair of methods against every other.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.reporting.design import GAP, Design, number
+from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
+from fmri2img.reporting.tables import Cell, Column, Row, Table, note
+from fmri2img.stats import (
+    between_seed_sd,
+    bootstrap_groups,
+    compare_methods,
+    image_values,
+    normalised_score,
+    tie_groups,
+)
+
+FLIPS = 10_000
+COLUMNS = [
+    "budget", "sessions", "metric", "method", "kind", "rank", "group", "mean", "low", "high", "p_first", "normalised",
+    "normalised_low", "normalised_high", "floor", "ceiling", "seed_sd", "n_images", "n_subjects", "n_seeds",
+    "n_excluded",
+]  # fmt: skip
+COMPARISONS = ["budget", "metric", "method", "other", "difference", "n_images", "p", "p_holm"]
+
+
+def scale_end(design: Design, method: str, end: str) -> str:
+    """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if the study has none.
+
+    A control of the method itself goes before one of the decoder it is a stage of, and that before any other.
+    """
+    nearest = {design.methods[method].get("of"): 1} | {method: 0}
+    ends = [name for name, entry in design.methods.items() if entry.get("scale") == end]
+    return min(ends, key=lambda name: nearest.get(design.methods[name].get("of", ""), 2), default="")
+
+
+def flips_needed(n_methods: int, alpha: float) -> int:
+    """Flips with which the least p-value there can be is half of what the first step of Holm's method asks for."""
+    return max(FLIPS, math.ceil(2 * math.comb(n_methods, 2) / alpha))
+
+
+def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The leaderboard and the comparisons behind it.
+
+    cells: `estimates(scores, design)`; a cell without a full set of scores is neither ranked nor compared.
+    Returns the leaderboard with columns COLUMNS, rows in the order of budgets and metrics, then ranked methods from
+    best to worst, controls, and gaps: rank (empty for controls), group (letters: two methods of a budget and metric
+    share one exactly when they do not differ), p_first (Holm-corrected, against the best ranked method), normalised
+    score with its interval, and the floor and ceiling it is measured between. And the comparisons with columns
+    COMPARISONS: difference is method minus other, whichever of them is better.
+    """
+    cells = cells.assign(kind=cells["method"].map(lambda name: design.methods[name]["kind"]))
+    whole = cells.loc[cells["mean"].notna(), ["budget", "metric", "method"]]
+    labelled = at_budgets(scores, design).merge(whole, on=["budget", "metric", "method"])
+    if labelled.empty:
+        return cells.reindex(columns=COLUMNS), pd.DataFrame(columns=COMPARISONS)
+    alpha, keys = 1 - design.confidence, ["budget", "metric", "method"]
+    table = image_values(labelled, keys)
+    flips = flips_needed(whole["method"].nunique(), alpha)
+    compared = compare_methods(table, ["budget", "metric"], flips, BOOTSTRAP_SEED)
+    estimates, draws = bootstrap_groups(table, keys, design.resamples, BOOTSTRAP_SEED)
+    spread = between_seed_sd(labelled, keys).rename("seed_sd")
+
+    parts = []
+    for budget in design.budgets:
+        for metric, entry in design.metrics.items():
+            part = cells[(cells["budget"] == budget) & (cells["metric"] == metric)].set_index("method")
+            pairs = compared[(compared["budget"] == budget) & (compared["metric"] == metric)]
+            sign = 1 if entry["higher_is_better"] else -1
+            part = part.assign(better=sign * part["mean"]).sort_values("better", ascending=False, kind="stable")
+            part = _ranked(part, pairs, alpha)
+            oriented = {
+                name: (sign * estimates["mean"][budget, metric, name], sign * draws[budget, metric, name].to_numpy())
+                for name in part.index[part["mean"].notna()]
+            }
+            parts.append(_normalised(part, oriented, design).reset_index())
+    board = pd.concat(parts, ignore_index=True).join(spread, on=keys)
+    return board[COLUMNS], compared[COMPARISONS]
+
+
+def _ranked(part: pd.DataFrame, pairs: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Add group, rank and p_first, and put ranked methods first. part: by method, best first, gaps last."""
+    names = list(part.index[part["mean"].notna()])
+    place = {name: k for k, name in enumerate(names)}
+    p = np.ones((len(names), len(names)))
+    for pair in pairs.itertuples():
+        first, second = place[pair.method], place[pair.other]
+        p[first, second] = p[second, first] = pair.p_holm
+    different = p < alpha
+    ranked = part.loc[names, "kind"].ne("control").to_numpy()
+    ranks = 1 + np.array([(different[k, :k] & ranked[:k]).sum() for k in range(len(names))], dtype=int)
+    leader = int(np.argmax(ranked)) if ranked.any() else None
+    part.loc[names, "group"] = tie_groups(different)
+    part["rank"] = pd.Series(ranks, names).where(ranked).astype("Int64").reindex(part.index)
+    part["p_first"] = np.nan
+    if leader is not None:
+        part.loc[names, "p_first"] = [np.nan if k == leader else p[leader, k] for k in range(len(names))]
+    order = part["mean"].isna() * 2 + (part["kind"] == "control")
+    return part.iloc[np.argsort(order.to_numpy(), kind="stable")]
+
+
+def _normalised(part: pd.DataFrame, oriented: dict, design: Design) -> pd.DataFrame:
+    rows = []
+    for name in part.index:
+        floor, ceiling = scale_end(design, name, "floor"), scale_end(design, name, "ceiling")
+        score = (np.nan,) * 3
+        if {name, floor, ceiling} <= set(oriented):
+            score = normalised_score(oriented[name], oriented[floor], oriented[ceiling], design.confidence)
+        rows.append([*score, floor, ceiling])
+    columns = ["normalised", "normalised_low", "normalised_high", "floor", "ceiling"]
+    return part.join(pd.DataFrame(rows, index=part.index, columns=columns))
+
+
+def leaderboard_table(board: pd.DataFrame, design: Design, budget: str) -> Table:
+    """The leaderboard of one budget as a page: a block of rows for each metric."""
+    rows = []
+    board = board[board["budget"] == budget]
+    for name, metric in design.metrics.items():
+        for n, row in enumerate(board[board["metric"] == name].itertuples()):
+            rank = "" if pd.isna(row.rank) else str(row.rank)
+            heads = [metric["title"] if n == 0 else "", rank, design.methods[row.method]["title"]]
+            rows.append(Row(heads, _cells(row, metric), n == 0 and bool(rows)))
+    columns = [
+        Column("Score"),
+        Column("Ties"),
+        Column("p", "against the first"),
+        Column("Normalised"),
+        Column("Seed SD"),
+    ]
+    title = f"Leaderboard, trained on {design.budget_title(budget)}"
+    return Table(title, ["Metric", "Rank", "Method"], columns, rows, _note(board, design))
+
+
+def _cells(row, metric: dict) -> list[Cell]:
+    if row.mean != row.mean:
+        return [Cell(GAP) for _ in range(5)]
+    score = Cell(number(row.mean, metric), f"[{number(row.low, metric)}, {number(row.high, metric)}]")
+    p = "" if pd.isna(row.p_first) else "< 0.001" if row.p_first < 0.001 else f"{row.p_first:.3f}"
+    normalised = Cell(GAP)
+    if row.normalised == row.normalised:
+        shown = [
+            f"{value:.2f}".replace("-", "−") for value in (row.normalised, row.normalised_low, row.normalised_high)
+        ]
+        normalised = Cell(shown[0], f"[{shown[1]}, {shown[2]}]")
+    return [score, Cell(row.group), Cell(p), normalised, Cell(number(row.seed_sd, metric))]
+
+
+def _note(board: pd.DataFrame, design: Design) -> str:
+    alpha = 1 - design.confidence
+    text = (
+        f"{note(board, design)} Methods of one metric that share a letter do not differ (paired sign-flip test over "
+        f"images, Holm-corrected over all pairs, {alpha:.2g}); a rank is one more than the number of ranked methods "
+        "that are better; controls have none. "
+    )
+    ends = board.loc[board["normalised"].notna(), ["floor", "ceiling"]].drop_duplicates()
+    for floor, ceiling in ends.itertuples(index=False):
+        low, high = design.methods[floor]["title"], design.methods[ceiling]["title"]
+        text += f"Normalised: 0 at “{low}”, 1 at “{high}”. "
+    if ends.empty:
+        text += "No normalised scores: the study lists no control for the floor or none for the ceiling of the scale. "
+    return text + "Seed SD: standard deviation of the score between seeds."
