@@ -22,7 +22,7 @@ from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.generation.img2img import Prompt, Refiner, blend
-from fmri2img.generation.noise import image_noise
+from fmri2img.generation.noise import REFINEMENT, batch_noise, image_noise
 from fmri2img.generation.unclip import UnclipGenerator, guide
 
 IDS = np.array([3, 11, 12, 40, 72999])
@@ -132,7 +132,8 @@ def test_refinement_without_steps_is_the_autoencoder_and_late_starts_keep_more(s
     prompt = Prompt(np.random.default_rng(3).normal(size=(4, TOKENS, WIDTH)).astype(np.float32))
     negative = Prompt(np.zeros((1, TOKENS, WIDTH), np.float32))
     refiner = Refiner(tiny_generator(scheduler=scheduler), autoencoder)
-    passed = to_uint8(autoencoder.decode(autoencoder.encode(images)))
+    _, spread = batch_noise(0, ids, (4, 4, 4), (4, 4, 4), stream=REFINEMENT)
+    passed = to_uint8(autoencoder.decode(autoencoder.encode(images, spread)))
 
     def refined(start, batch=4):
         return refiner.refine(images, ids, prompt, negative, seed=0, steps=10, start=start, guidance=2.0, batch=batch)
@@ -181,7 +182,7 @@ def test_guidance_extrapolates_from_the_unconditional_branch():
 def test_blend_is_three_parts_refined_and_resizes_the_blurry_picture():
     refined = np.full((2, 8, 8, 3), 200, np.uint8)
     blurry = np.full((2, 4, 4, 3), 100, np.uint8)
-    assert (blend(refined, blurry) == 175).all()
+    assert (blend(refined, blurry, 0.75) == 175).all()
     assert (blend(refined, refined // 2, 0.5) == 150).all()
 
 

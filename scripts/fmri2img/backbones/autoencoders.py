@@ -18,10 +18,17 @@ class Autoencoder:
         self.channels = vae.config.latent_channels
 
     @torch.inference_mode()
-    def encode(self, images: np.ndarray) -> torch.Tensor:
-        """Scaled mean latents, float32 (n, channels, h / reduction, w / reduction) of images (n, h, w, 3)."""
+    def encode(self, images: np.ndarray, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Scaled latents, float32 (n, channels, h / reduction, w / reduction) of images (n, h, w, 3).
+
+        noise: standard normal of the latents' shape draws them from the posterior; without it they are its mean.
+        """
         pixels = to_unit(images, self.device) * 2 - 1
-        return self.vae.encode(pixels.to(self.dtype)).latent_dist.mode().float() * self.scaling_factor
+        posterior = self.vae.encode(pixels.to(self.dtype)).latent_dist
+        latents = posterior.mode().float()
+        if noise is not None:
+            latents = latents + posterior.std.float() * noise.to(self.device)
+        return latents * self.scaling_factor
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, scale: float = 0.5, offset: float = 0.5) -> torch.Tensor:

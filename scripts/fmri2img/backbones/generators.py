@@ -1,15 +1,18 @@
 """Denoising networks (diffusers UNet2DConditionModel) with the sampler they were trained for.
 
-Two formats: a diffusers folder, and a single checkpoint of Stability's generative-models code ("sgm"), whose UNet is
-renamed by diffusers' own converter.
+Two formats: a diffusers folder, and a single checkpoint of Stability's generative-models code ("sgm", a .ckpt or a
+.safetensors), whose UNet is renamed by diffusers' own converter.
 """
 
 import json
 import pickle
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
@@ -26,7 +29,9 @@ class Generator:
     crop left). unconditional: what stands for "no tokens" in guidance, "zeros" or "noise" (fresh standard normal).
     decode: scale and offset that turn the autoencoder's output into 0..1. image_size: side in pixels of
     the pictures it is asked for. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's
-    samplers: whole numbers from the last training step down, n of n + 1 points evenly spaced to 0.
+    samplers: whole numbers from the last training step down, n of n + 1 points evenly spaced to 0. extra_noise and
+    offset_noise: see `initial_latents`. latent_side: side of the latents it works on where that is not the network's
+    own (SDXL's 128, 1024 pixels).
     """
 
     name: str
@@ -38,6 +43,15 @@ class Generator:
     image_size: int
     unconditional: str = "zeros"
     timesteps: str = "scheduler"
+    extra_noise: bool = False
+    offset_noise: float = 0.0
+    latent_side: int | None = None
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels and sides of one picture's latents."""
+        side = self.latent_side or self.unet.config.sample_size
+        return self.unet.config.in_channels, side, side
 
     @property
     def device(self) -> torch.device:
@@ -55,6 +69,16 @@ class Generator:
         else:
             self.scheduler.set_timesteps(steps, device=self.device)
         return self.scheduler.timesteps
+
+    def initial_latents(self, noise: torch.Tensor, extra: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """Where sampling begins: sigma * (noise + offset_noise * shift), plus `extra` where the generator has that.
+
+        noise, extra: standard normal (n, channels, side, side); shift: standard normal (n, 1), one number a picture.
+        sigma is the first noise level of the steps set last. MindEye2 adds 0.04 of a shift, as its checkpoint was
+        trained to expect, and noises random latents instead of zeros, which is the extra unit of noise.
+        """
+        latents = self.scheduler.init_noise_sigma * (noise + self.offset_noise * shift[:, :, None, None])
+        return latents + extra if self.extra_noise else latents
 
     def added_conditions(self, n: int, pooled_text: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """SDXL's vector condition of `n` images: the pooled text (absent in unCLIP) and the size conditioning."""
@@ -93,6 +117,9 @@ def load_generator(backbone: Backbone, device=None) -> Generator:
         image_size=record["image_size"],
         unconditional=record["unconditional"],
         timesteps=record.get("timesteps", "scheduler"),
+        extra_noise=record.get("initial_noise", {}).get("extra", False),
+        offset_noise=record.get("initial_noise", {}).get("offset", 0.0),
+        latent_side=record.get("latent_side"),
     )
 
 
@@ -104,13 +131,16 @@ def scheduler_from_config(config: dict):
 
 
 def read_sgm(path) -> dict[str, torch.Tensor]:
-    """UNet tensors of an sgm checkpoint by full name, memory-mapped; nothing but tensors is unpickled.
+    """UNet tensors of an sgm checkpoint by full name, memory-mapped: safetensors, or a pickle of nothing but tensors.
 
     Raises UserError when the file is damaged or wants to unpickle anything else.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if Path(path).suffix == ".safetensors":
+            checkpoint = load_file(path)
+        else:
+            checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
     tensors = checkpoint.get("state_dict", checkpoint)

@@ -4,7 +4,7 @@ As in MindEye2: the unrefined reconstruction is encoded, noised to the level of 
 12 steps run), and denoised under the predicted caption with a negative prompt in the unconditional branch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,29 +12,22 @@ import torch
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.generators import Generator
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
-from fmri2img.generation.noise import batch_noise
-from fmri2img.generation.unclip import guide
+from fmri2img.backbones.prompts import Prompt
+from fmri2img.generation.noise import REFINEMENT, batch_noise
+from fmri2img.generation.unclip import check_pair, guide
 
-# MindEye2's weight of the refined picture; the paper's text says 4:1, every release of its code does 3:1.
-REFINED_WEIGHT = 0.75
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A text condition: states (n, context, width) for cross-attention; pooled (n, dimensions), or None without one."""
-
-    states: np.ndarray
-    pooled: np.ndarray | None = None
-
-    def rows(self, rows: slice) -> "Prompt":
-        return Prompt(self.states[rows], None if self.pooled is None else self.pooled[rows])
+BLOCK = 64  # pictures blended at a time
 
 
 class Refiner:
-    """Text-guided image-to-image denoising. `generator` and `autoencoder` are frozen and lie on the same device."""
+    """Text-guided image-to-image denoising. `generator` and `autoencoder` are frozen and lie on the same device.
+
+    Raises UserError when the two do not share a latent space's number of channels.
+    """
 
     def __init__(self, generator: Generator, autoencoder: Autoencoder) -> None:
         self.generator, self.autoencoder = generator, autoencoder
+        check_pair(generator, autoencoder)
 
     @torch.inference_mode()
     def refine(
@@ -48,35 +41,48 @@ class Refiner:
         start: int,
         guidance: float,
         batch: int = 32,
+        progress: Callable[[int], None] = lambda done: None,
     ) -> np.ndarray:
         """Refine images (n, h, w, 3), uint8 or float in 0..1, whose nsd_id are `ids` (n,).
 
-        prompt: one caption per image; negative: a single row, shared by all images.
+        prompt: one caption per image; negative: a single row, shared by all images. ids and seed fix the noise of an
+        image, which is not the noise it was first drawn from.
         start: index of the first of `steps` that is run; 0 starts from almost pure noise, `steps` returns the images
-        as the autoencoder sees them.
+        as the autoencoder sees them. progress: called with the number of pictures done, after each batch.
         Returns uint8 (n, side, side, 3), `side` being the generator's image_size.
         """
         side = self.generator.image_size
         pictures = np.empty((len(images), side, side, 3), np.uint8)
         for first in range(0, len(images), batch):
             rows = slice(first, first + batch)
-            latents = self._encode(images[rows])
-            latents = self._denoise(latents, ids[rows], prompt.rows(rows), negative, seed, steps, start, guidance)
+            noise, spread = batch_noise(seed, ids[rows], *[self.generator.latent_shape] * 2, stream=REFINEMENT)
+            latents = self._encode(images[rows], spread)
+            latents = self.denoise(latents, noise, prompt.rows(rows), negative, steps, start, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
             pictures[rows] = to_uint8(resize(pixels, side))
+            progress(min(first + batch, len(images)))
         return pictures
 
-    def _encode(self, images: np.ndarray) -> torch.Tensor:
-        working_side = self.generator.unet.config.sample_size * self.autoencoder.reduction
-        pixels = resize(to_unit(images), working_side)
-        return self.autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy())
+    def _encode(self, images: np.ndarray, spread: torch.Tensor) -> torch.Tensor:
+        pixels = resize(to_unit(images), self.generator.latent_shape[-1] * self.autoencoder.reduction)
+        return self.autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy(), spread)
 
-    def _denoise(self, latents, ids, prompt, negative, seed, steps, start, guidance) -> torch.Tensor:
+    @torch.inference_mode()
+    def denoise(
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        prompt: Prompt,
+        negative: Prompt,
+        steps: int,
+        start: int,
+        guidance: float,
+    ) -> torch.Tensor:
+        """Refined latents float32 of clean ones and standard normal `noise`, both (n, channels, side, side)."""
         unet, scheduler = self.generator.unet, self.generator.scheduler
         timesteps = self.generator.set_timesteps(steps)[start:]
         if len(timesteps) == 0:
             return latents
-        (noise,) = batch_noise(seed, ids, tuple(latents.shape[1:]))
         # Schedulers with a step counter (Euler) must be told where the run begins before noise is added.
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(start)
@@ -99,7 +105,14 @@ class Refiner:
         return context, self.generator.added_conditions(len(context), pooled)
 
 
-def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float = REFINED_WEIGHT) -> np.ndarray:
-    """Weighted mean of two sets of uint8 pictures (n, side, side, 3); the blurry one is resized to the refined one."""
-    small = resize(to_unit(blurry), refined.shape[1])
-    return to_uint8(torch.lerp(small, to_unit(refined), refined_weight))
+def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float) -> np.ndarray:
+    """Weighted mean of two sets of uint8 pictures (n, side, side, 3); the blurry one is resized to the refined one.
+
+    MindEye2's refined pictures weigh 0.75 in every release of its code; the paper's text says 4:1.
+    """
+    blended = np.empty(refined.shape, np.uint8)
+    for start in range(0, len(refined), BLOCK):
+        rows = slice(start, start + BLOCK)
+        small = resize(to_unit(blurry[rows]), refined.shape[1])
+        blended[rows] = to_uint8(torch.lerp(small, to_unit(refined[rows]), refined_weight))
+    return blended

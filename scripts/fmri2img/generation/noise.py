@@ -5,7 +5,7 @@ import torch
 
 
 # Steps that draw noise for the same image each have a stream of their own, so that none repeats another's numbers.
-PICTURE, PRIOR = 0, 1
+PICTURE, PRIOR, REFINEMENT = 0, 1, 2
 
 
 def image_noise(seed: int, nsd_id: int, *shapes: tuple[int, ...], stream: int = PICTURE) -> list[torch.Tensor]:

@@ -25,14 +25,7 @@ class UnclipGenerator:
 
     def __init__(self, generator: Generator, autoencoder: Autoencoder) -> None:
         self.generator, self.autoencoder = generator, autoencoder
-        channels = generator.unet.config.in_channels
-        if channels != autoencoder.channels:
-            raise UserError(
-                f"configuration: key 'autoencoder': it has {autoencoder.channels} latent channels, generator "
-                f"{generator.name} draws {channels}; choose the autoencoder the generator was trained with"
-            )
-        side = generator.unet.config.sample_size
-        self.latent_shape = (channels, side, side)
+        check_pair(generator, autoencoder)
 
     @torch.inference_mode()
     def generate(
@@ -66,20 +59,39 @@ class UnclipGenerator:
         for start in range(0, len(tokens), batch):
             rows = slice(start, start + batch)
             condition = torch.from_numpy(np.asarray(tokens[rows], np.float32))
-            latents = self._denoise(condition, ids[rows], seed, steps, guidance)
+            latents = self._draw(condition, ids[rows], seed, steps, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
             pictures[rows] = to_uint8(resize(pixels, side))
             progress(min(start + batch, len(tokens)))
         return pictures
 
-    def _denoise(self, condition: torch.Tensor, ids, seed: int, steps: int, guidance: float) -> torch.Tensor:
-        unet, scheduler = self.generator.unet, self.generator.scheduler
-        device, dtype = self.generator.device, self.generator.dtype
-        noise, unconditional = batch_noise(seed, ids, self.latent_shape, tuple(condition.shape[1:]))
+    def _draw(self, condition: torch.Tensor, ids, seed: int, steps: int, guidance: float) -> torch.Tensor:
+        shape = self.generator.latent_shape
+        shapes = shape, tuple(condition.shape[1:]), shape, (1,)
+        noise, unconditional, extra, shift = batch_noise(seed, ids, *shapes)
         if self.generator.unconditional == "zeros":
             unconditional = torch.zeros_like(condition)
         timesteps = self.generator.set_timesteps(steps)
-        latents = noise.to(device) * scheduler.init_noise_sigma
+        latents = self.generator.initial_latents(noise, extra, shift)
+        return self.denoise(latents, timesteps, condition, unconditional, guidance)
+
+    @torch.inference_mode()
+    def denoise(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        condition: torch.Tensor,
+        unconditional: torch.Tensor,
+        guidance: float,
+    ) -> torch.Tensor:
+        """Clean latents float32 (n, channels, side, side) from noisy ones; nothing is drawn here.
+
+        timesteps: what the generator's `set_timesteps` returned. condition, unconditional: tokens (n, tokens, width)
+        of the two branches of guidance.
+        """
+        unet, scheduler = self.generator.unet, self.generator.scheduler
+        device, dtype = self.generator.device, self.generator.dtype
+        latents = latents.to(device)
         guided = guidance != 1
         context = (torch.cat([unconditional, condition]) if guided else condition).to(device, dtype)
         added = self.generator.added_conditions(len(context))
@@ -88,6 +100,16 @@ class UnclipGenerator:
             output = unet(inputs.to(dtype), timestep, encoder_hidden_states=context, added_cond_kwargs=added).sample
             latents = scheduler.step(guide(output.float(), guidance), timestep, latents).prev_sample
         return latents
+
+
+def check_pair(generator: Generator, autoencoder: Autoencoder) -> None:
+    """Raises UserError when the two do not share a latent space's number of channels."""
+    channels = generator.latent_shape[0]
+    if channels != autoencoder.channels:
+        raise UserError(
+            f"configuration: key 'autoencoder': it has {autoencoder.channels} latent channels, generator "
+            f"{generator.name} draws {channels}; choose the autoencoder the generator was trained with"
+        )
 
 
 def guide(output: torch.Tensor, guidance: float) -> torch.Tensor:

@@ -1,0 +1,91 @@
+"""Prompt encoders: sentences to what a text-to-image network listens to.
+
+SDXL hears two text towers side by side (OpenAI's CLIP ViT-L/14 and OpenCLIP's ViT-bigG-14, both at the last layer but
+one, 768 + 1280 wide) and, as a vector, bigG's joint text embedding. The demo's network hears the token states of the
+demo's own encoder, and no vector.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.encoders import load_encoder
+from fmri2img.backbones.pixels import placement
+from fmri2img.backbones.registry import Backbone, expect_kind
+
+BATCH = 64  # sentences a tower reads at a time
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text condition: states (n, context, width) for cross-attention; pooled (n, dimensions), or None without one."""
+
+    states: np.ndarray
+    pooled: np.ndarray | None = None
+
+    def rows(self, rows: slice) -> "Prompt":
+        return Prompt(self.states[rows], None if self.pooled is None else self.pooled[rows])
+
+
+class OpenClipPrompts:
+    """Token states of an open_clip text tower after its last layer norm."""
+
+    def __init__(self, encoder) -> None:
+        self.encoder = encoder
+
+    def encode(self, texts: list[str]) -> Prompt:
+        return Prompt(self.encoder.text_tokens(texts))
+
+
+class SdxlPrompts:
+    """SDXL's two frozen text towers (transformers' classes), each with its tokenizer.
+
+    They pad differently: CLIP-L's tokenizer with its end-of-text token, bigG's with token 0, as both were trained.
+    """
+
+    def __init__(self, towers: list, tokenizers: list, device="cpu") -> None:
+        self.towers = [tower.to(device).eval().requires_grad_(False) for tower in towers]
+        self.tokenizers, self.device = tokenizers, torch.device(device)
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str]) -> Prompt:
+        """States float32 (n, context, sum of both widths) and pooled float32 (n, dimensions) of sentences."""
+        states, pooled = [], []
+        for start in range(0, len(texts), BATCH):
+            first, second = (
+                tower(self._token_ids(tokenizer, texts[start : start + BATCH]), output_hidden_states=True)
+                for tower, tokenizer in zip(self.towers, self.tokenizers, strict=True)
+            )
+            both = [output.hidden_states[-2].float() for output in (first, second)]
+            states.append(torch.cat(both, dim=-1).cpu())
+            pooled.append(second.text_embeds.float().cpu())
+        return Prompt(torch.cat(states).numpy(), torch.cat(pooled).numpy())
+
+    def _token_ids(self, tokenizer, texts: list[str]) -> torch.Tensor:
+        length = tokenizer.model_max_length
+        read = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return read.input_ids.to(self.device)
+
+
+def load_prompts(backbone: Backbone, device=None) -> OpenClipPrompts | SdxlPrompts:
+    """Load a prompt encoder: an open_clip encoder, or SDXL's text towers in diffusers' folder layout.
+
+    Raises UserError for a missing or altered file, and for an entry of another kind.
+    """
+    expect_kind(backbone, "open_clip", "sdxl_text")
+    if backbone.kind == "open_clip":
+        return OpenClipPrompts(load_encoder(backbone, device))
+
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    device, dtype = placement(backbone, device)
+    folder = backbone.checked_folder()
+    towers = [
+        kind.from_pretrained(folder / name, dtype=dtype, local_files_only=True)
+        for kind, name in ((CLIPTextModel, "text_encoder"), (CLIPTextModelWithProjection, "text_encoder_2"))
+    ]
+    tokenizers = [
+        CLIPTokenizer.from_pretrained(folder / name, local_files_only=True) for name in ("tokenizer", "tokenizer_2")
+    ]
+    return SdxlPrompts(towers, tokenizers, device)
