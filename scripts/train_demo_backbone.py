@@ -1,5 +1,7 @@
 """Train one of the demo's frozen networks on drawn scenes, measure it on unseen ones, and write its folder.
 
+The unCLIP generator has a script of its own, train_unclip.py.
+
     python scripts/train_demo_backbone.py vae --recipe config/demo_backbones.yaml --output resources/demo_backbones/vae
 
 Networks that build on others (`vae` and `clip`) look for them beside their own output folder. A killed run goes on
@@ -15,12 +17,16 @@ import torch
 import yaml
 
 from fmri2img.artifacts.atomic import atomic_directory
-from fmri2img.backbones.training.bank import training_bank
+from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank
 from fmri2img.backbones.training.card import write_card
 from fmri2img.backbones.training.fitting import Schedule, fit
 from fmri2img.errors import UserError
 
-RECIPES = {"clip": "clip", "vae": "vae", "unclip": "unet", "text2img": "unet", "captioner": "captioner"}
+NETWORKS = ("captioner", "clip", "text2img", "vae")
+COMMAND = (
+    "python scripts/train_demo_backbone.py {0} --recipe config/demo_backbones.yaml "
+    "--output resources/demo_backbones/{0}"
+)
 
 
 def read_recipe(path: Path, name: str) -> tuple[dict, dict]:
@@ -36,7 +42,7 @@ def read_recipe(path: Path, name: str) -> tuple[dict, dict]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("name", choices=NETWORKS)
     parser.add_argument("--recipe", type=Path, required=True, help="YAML file of hyper-parameters")
     parser.add_argument("--output", type=Path, required=True, help="folder to write; replaced when training is done")
     parser.add_argument("--work", type=Path, default=Path("results/demo_backbones"), help="bank and checkpoints")
@@ -48,13 +54,18 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bank = training_bank(options.work, **bank_recipe)
     print(f"{options.name}: {len(bank.images)} scenes, {device}, {options.threads} threads", flush=True)
-    network = importlib.import_module(f"fmri2img.backbones.training.{RECIPES[options.name]}")
+    network = importlib.import_module(f"fmri2img.backbones.training.{options.name}")
+    siblings = options.output.parent
     with atomic_directory(options.output) as folder:
         result = network.train(
-            recipe, bank, options.work / options.name, folder, device, fit, schedule, siblings=options.output.parent
+            recipe, bank, options.work / options.name, folder, device, fit, schedule, siblings=siblings
         )
-        write_card(folder, options.name, recipe, bank_recipe, result, device)
-    print(f"{options.name}: {result['fidelity']}", flush=True)
+        development, final = (
+            network.measure(folder, siblings, stream, device) for stream in (DEVELOPMENT_STREAM, FINAL_STREAM)
+        )
+        command = COMMAND.format(options.name)
+        write_card(folder, options.name, recipe, bank_recipe, result, final, command, device)
+    print(f"{options.name}: on development scenes {development}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,17 @@
 # On a machine with a GPU each network takes minutes; on two CPU cores the whole takes about two hours.
 
 RECIPE = "config/demo_backbones.yaml"
-TRAIN = "PYTHONPATH=scripts python scripts/train_demo_backbone.py {wildcards.network} --recipe {input.recipe} "
 FROM_PICTURES = ["clip", "vae"]
-FROM_NETWORKS = ["unclip", "text2img", "captioner"]
+NETWORKS = [*FROM_PICTURES, "unclip", "text2img", "captioner"]
 
 
 wildcard_constraints:
-    network="|".join(FROM_PICTURES + FROM_NETWORKS),
+    network="|".join(NETWORKS),
 
 
 rule all:
     input:
-        expand("resources/demo_backbones/{network}", network=FROM_PICTURES + FROM_NETWORKS),
+        expand("resources/demo_backbones/{network}", network=NETWORKS),
 
 
 rule train_on_pictures:
@@ -22,31 +21,62 @@ rule train_on_pictures:
         recipe=RECIPE,
     output:
         directory("resources/demo_backbones/{network,clip|vae}"),
+    log:
+        "logs/demo_backbones/{network}.log",
+    conda:
+        "../envs/models.yaml"
     threads: 2
     shell:
-        TRAIN + "--output {output} --threads {threads}"
+        "PYTHONPATH=scripts python scripts/train_demo_backbone.py {wildcards.network} --recipe {input.recipe} "
+        "--output {output} --threads {threads} > {log} 2>&1"
 
 
-rule train_on_tokens:
+rule train_captioner:
     input:
         recipe=RECIPE,
         clip="resources/demo_backbones/clip",
-        vae="resources/demo_backbones/vae",
     output:
-        directory("resources/demo_backbones/{network,unclip|captioner}"),
+        directory("resources/demo_backbones/captioner"),
+    log:
+        "logs/demo_backbones/captioner.log",
+    conda:
+        "../envs/models.yaml"
     threads: 2
     shell:
-        TRAIN + "--output {output} --threads {threads}"
+        "PYTHONPATH=scripts python scripts/train_demo_backbone.py captioner --recipe {input.recipe} "
+        "--output {output} --threads {threads} > {log} 2>&1"
 
 
-rule train_on_text:
+rule train_demo_unclip:
+    input:
+        recipe="config/unclip_demo.yaml",
+        clip="resources/demo_backbones/clip",
+        vae="resources/demo_backbones/vae",
+    output:
+        directory("resources/demo_backbones/unclip"),
+    log:
+        "logs/demo_backbones/unclip.log",
+    conda:
+        "../envs/models.yaml"
+    threads: 2
+    shell:
+        "PYTHONPATH=scripts python scripts/train_unclip.py --config {input.recipe} "
+        "--output {output} --threads {threads} > {log} 2>&1"
+
+
+rule train_text2img:
     input:
         recipe=RECIPE,
         clip="resources/demo_backbones/clip",
         vae="resources/demo_backbones/vae",
         unclip="resources/demo_backbones/unclip",
     output:
-        directory("resources/demo_backbones/{network,text2img}"),
+        directory("resources/demo_backbones/text2img"),
+    log:
+        "logs/demo_backbones/text2img.log",
+    conda:
+        "../envs/models.yaml"
     threads: 2
     shell:
-        TRAIN + "--output {output} --threads {threads}"
+        "PYTHONPATH=scripts python scripts/train_demo_backbone.py text2img --recipe {input.recipe} "
+        "--output {output} --threads {threads} > {log} 2>&1"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fmri2img.backbones.training import captioner, clip, fidelity, unet, vae
-from fmri2img.backbones.training.bank import training_bank, unseen_scenes
+from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
 from fmri2img.backbones.training.fitting import Schedule, fit
 from fmri2img.backbones.training.vocabulary import PAD, UNK, build_tokenizer, encode
 
@@ -26,7 +26,7 @@ VAE = {"block_out_channels": [4, 4, 4, 8], "latent_channels": 6, "layers_per_blo
 
 @pytest.fixture(scope="module")
 def unseen():
-    return unseen_scenes(12)
+    return unseen_scenes(12, DEVELOPMENT_STREAM)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,8 @@ class Stopped(Exception):
     pass
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("fmri2img.backbones.training.fitting.CHECKPOINT_SECONDS", 0.0)
-    schedule = Schedule(steps=120, batch=8, learning_rate=0.1, warmup=3, ema=0.9, seed=7)
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    schedule = Schedule(steps=120, batch=8, learning_rate=0.1, warmup=3, ema=0.9, seed=7, checkpoint_seconds=0.0)
 
     def run(work, stop_after=None):
         torch.manual_seed(1)
@@ -83,7 +82,10 @@ def test_bank_is_repeatable_and_puts_whole_pictures_first(tmp_path):
 
 def test_unseen_scenes_are_not_in_the_bank(tmp_path, unseen):
     bank = training_bank(tmp_path, scenes=12, cropped=0, context=42)
-    assert not (bank.images[:, None] == unseen[1][None]).all((2, 3, 4)).any()
+    final = unseen_scenes(12, FINAL_STREAM)[1]
+    for pictures in (unseen[1], final):
+        assert not (bank.images[:, None] == pictures[None]).all((2, 3, 4)).any()
+    assert not (final[:, None] == unseen[1][None]).all((2, 3, 4)).any()
 
 
 def test_shortened_text_tower_gives_open_clips_embeddings(tiny_clip, unseen):

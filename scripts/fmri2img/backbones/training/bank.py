@@ -1,7 +1,9 @@
 """The training bank: drawn scenes and their captions on disk, shared by all recipes.
 
-Seeds. Scene `i` of a bank comes from `numpy.random.default_rng((stream, i))`: stream 7001 for training and 7002 for
-the unseen scenes on which fidelity is measured. Nothing else in the project draws from these two streams.
+Seeds. Scene `i` of a bank comes from `numpy.random.default_rng((stream, i))`. Stream 7001 is for training. Scenes of
+7002 are for decisions: which recipe, how long, whether a change helped. Those of 7003 are for the fidelity table of a
+network's card and for nothing else, so that no decision was made on them. Nothing else in the project draws from these
+three streams.
 """
 
 import json
@@ -15,7 +17,7 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.backbones.training.vocabulary import build_tokenizer, encode
 from fmri2img.datasets.scenes import Scene, captions, draw, sample_scene
 
-TRAINING_STREAM, UNSEEN_STREAM = 7001, 7002
+TRAINING_STREAM, DEVELOPMENT_STREAM, FINAL_STREAM = 7001, 7002, 7003
 SIDE = 64
 
 
@@ -69,11 +71,14 @@ def training_bank(work: Path, scenes: int, cropped: int, context: int) -> Bank:
     return Bank(**arrays, whole=scenes - cropped)
 
 
-def unseen_scenes(count: int) -> tuple[list[Scene], np.ndarray, list[list[str]]]:
-    """`count` scenes that no network was trained on, their pictures (count, 64, 64, 3) uint8 and five captions each."""
+def unseen_scenes(count: int, stream: int) -> tuple[list[Scene], np.ndarray, list[list[str]]]:
+    """`count` scenes that no network was trained on, their pictures (count, 64, 64, 3) uint8 and five captions each.
+
+    stream: DEVELOPMENT_STREAM, or FINAL_STREAM for a card's table.
+    """
     scenes, sentences = [], []
     for index in range(count):
-        rng = np.random.default_rng((UNSEEN_STREAM, index))
+        rng = np.random.default_rng((stream, index))
         scenes.append(sample_scene(rng))
         sentences.append(captions(scenes[-1], rng))
     return scenes, np.stack([draw(scene) for scene in scenes]), sentences

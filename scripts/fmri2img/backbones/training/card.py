@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from fmri2img.backbones.training.bank import TRAINING_STREAM, UNSEEN_STREAM
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, TRAINING_STREAM
 
 TITLES = {
     "clip": "Image-text model (open_clip CLIP)",
@@ -29,10 +30,21 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write_card(folder: Path, name: str, recipe: dict, bank: dict, result: dict, device) -> None:
+def unseen_seeds() -> dict[str, str]:
+    """Which scenes decisions were made on, and which the table alone was measured on."""
+    return {
+        "development_seeds": f"numpy.random.default_rng(({DEVELOPMENT_STREAM}, i)), i from 0",
+        "final_seeds": f"numpy.random.default_rng(({FINAL_STREAM}, i)), i from 0",
+    }
+
+
+def write_card(
+    folder: Path, name: str, recipe: dict, bank: dict, result: dict, fidelity: dict, command: str, device
+) -> None:
     """Write card.json and CARD.md into `folder`.
 
-    `result` holds parameters, seconds and fidelity, and may hold `notes`, a list of sentences on the interface.
+    `result` holds parameters and seconds, and may hold `notes`, a list of sentences on the interface. `fidelity` was
+    measured on scenes of the final stream.
     """
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else processor()
     files = {p.name: p.stat().st_size for p in sorted(folder.rglob("*.safetensors"))}
@@ -43,7 +55,7 @@ def write_card(folder: Path, name: str, recipe: dict, bank: dict, result: dict, 
             "what": "drawn scenes, 64 x 64 RGB, five captions each (fmri2img/datasets/scenes.py)",
             "bank": bank,
             "training_seeds": f"numpy.random.default_rng(({TRAINING_STREAM}, i)), i = 0 to {bank['scenes'] - 1}",
-            "unseen_seeds": f"numpy.random.default_rng(({UNSEEN_STREAM}, i)), i from 0",
+            **unseen_seeds(),
         },
         "recipe": recipe,
         "parameters": result["parameters"],
@@ -52,16 +64,33 @@ def write_card(folder: Path, name: str, recipe: dict, bank: dict, result: dict, 
             "seconds": round(result["seconds"]),
             "hardware": hardware,
             "threads": torch.get_num_threads(),
-            "command": f"python scripts/train_demo_backbone.py {name} --recipe config/demo_backbones.yaml "
-            f"--output resources/demo_backbones/{name}",
+            "command": command,
         },
         "libraries": {package: importlib.metadata.version(package) for package in LIBRARIES},
-        "fidelity": result["fidelity"],
+        "fidelity": fidelity,
         "notes": result.get("notes", []),
         "licence": "MIT, as the project; trained on pictures that the project draws itself",
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    (folder / "CARD.md").write_text(as_markdown(card))
+    store(folder, card)
+
+
+def rewrite_fidelity(folder: Path, fidelity: dict, notes: list[str] | None = None) -> None:
+    """Put `fidelity`, measured on the final stream, into the card of a network that is not trained anew.
+
+    notes: what takes the place of the card's notes, which otherwise stay.
+    """
+    card = json.loads((folder / "card.json").read_text())
+    seeds = {key: value for key, value in card["data"].items() if key != "unseen_seeds"}
+    card |= {"data": seeds | unseen_seeds(), "fidelity": fidelity}
+    if notes:
+        card["notes"] = notes
+    store(folder, card)
+
+
+def store(folder: Path, card: dict) -> None:
+    for name, text in (("card.json", json.dumps(card, indent=1) + "\n"), ("CARD.md", as_markdown(card))):
+        with atomic_file(folder / name) as part:
+            part.write_text(text)
 
 
 def as_markdown(card: dict) -> str:
@@ -80,7 +109,8 @@ def as_markdown(card: dict) -> str:
         "## Data",
         "",
         f"{data['what'][0].upper()}{data['what'][1:]}. Training: {data['training_seeds']}. "
-        f"Fidelity: {data['unseen_seeds']}. Photographs were never used: the network knows drawn scenes only.",
+        f"Decisions during development: {data['development_seeds']}. The table, measured after them and used for "
+        f"nothing else: {data['final_seeds']}. Photographs were never used: the network knows drawn scenes only.",
         "",
         "## Recipe",
         "",
