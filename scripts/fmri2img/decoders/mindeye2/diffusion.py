@@ -5,6 +5,7 @@ All random numbers come from the caller.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,15 +26,15 @@ def cosine_betas(timesteps: int) -> Tensor:
 
 @functools.cache
 def remaining_signal(timesteps: int, device: torch.device) -> Tensor:
-    """Share of the clean tokens' variance left after each step, float32 (timesteps,): products of 1 - beta."""
+    """Share of the clean tokens' variance left after each step, float64 (timesteps,): products of 1 - beta."""
     with torch.inference_mode(False):
-        return torch.cumprod(1 - cosine_betas(timesteps), dim=0).float().to(device)
+        return torch.cumprod(1 - cosine_betas(timesteps), dim=0).to(device)
 
 
 def noised(target: Tensor, t: Tensor, noise: Tensor, timesteps: int) -> Tensor:
     """Tokens (batch, tokens, width) after step t (batch,) of the diffusion; noise: standard normal, as `target`."""
     signal = remaining_signal(timesteps, target.device)[t][:, None, None]
-    return signal.sqrt() * target + (1 - signal).sqrt() * noise
+    return signal.sqrt().float() * target + (1 - signal).sqrt().float() * noise
 
 
 def loss(
@@ -82,17 +83,17 @@ def sample(prior: PriorNetwork, brain: Tensor, noises: Sequence[Tensor], steps: 
     times = sampling_times(prior.config.timesteps, steps)
     if len(noises) != len(times):
         raise ValueError(f"{steps} steps take {len(times)} noise tensors, got {len(noises)}")
-    signal = remaining_signal(prior.config.timesteps, brain.device)
-    earlier = F.pad(signal[:-1], (1, 0), value=1.0)
+    after = remaining_signal(prior.config.timesteps, torch.device("cpu")).tolist()
+    before = [1.0, *after[:-1]]
 
     x = noises[0]
     for i, t in enumerate(times):
         clean = prior(x, torch.full((len(x),), t, device=x.device), brain).float()
         if i == len(times) - 1:
             break
-        noise_in_x = (x / signal[t].sqrt() - clean) / (1 / signal[t] - 1).sqrt()
-        now, then = earlier[t], earlier[times[i + 1]]
-        fresh = ((1 - now / then) * (1 - then) / (1 - now)).sqrt()
-        kept = (1 - then - fresh**2).sqrt()
-        x = then.sqrt() * clean + fresh * noises[i + 1] + kept * noise_in_x
+        noise_in_x = (x / math.sqrt(after[t]) - clean) / math.sqrt(1 / after[t] - 1)
+        now, then = before[t], before[times[i + 1]]
+        fresh = (1 - now / then) * (1 - then) / (1 - now)
+        kept = 1 - then - fresh
+        x = math.sqrt(then) * clean + math.sqrt(fresh) * noises[i + 1] + math.sqrt(kept) * noise_in_x
     return clean

@@ -70,7 +70,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: PriorConfig, width: int):
         super().__init__()
-        self.heads = config.heads
+        self.heads, self.head_width = config.heads, config.head_width
         inner = config.heads * config.head_width
         self.norm = GainNorm(width)
         self.null_key_value = nn.Parameter(torch.randn(2, config.head_width))
@@ -90,6 +90,9 @@ class Attention(nn.Module):
         query = F.normalize(rotate(query, angles).float(), dim=-1).to(value.dtype)
         key = F.normalize(key.float(), dim=-1).to(value.dtype)
 
+        # Fused kernels take heads of multiples of 8 entries; zeros change no product.
+        padding = (0, -self.head_width % 8)
+        query, key, value = F.pad(query, padding), F.pad(key, padding), F.pad(value, padding)
         shared = (-1, self.heads, -1, -1)
         mixed = F.scaled_dot_product_attention(
             query,
@@ -98,7 +101,8 @@ class Attention(nn.Module):
             attn_mask=bias.to(value.dtype),
             scale=LOGIT_SCALE,
         )
-        return self.out_norm(self.to_out(mixed.transpose(1, 2).flatten(2)))
+        mixed = mixed[..., : self.head_width].transpose(1, 2).flatten(2)
+        return self.out_norm(self.to_out(mixed))
 
 
 class FeedForward(nn.Module):
