@@ -67,6 +67,13 @@ def prediction_paths(method, subject):
     )
 
 
+def budget_label(budget):
+    """A budget of the configuration as a label of the report."""
+    if str(budget).endswith("min"):
+        return f"{str(budget).removesuffix('min')} minutes"
+    return "1 session" if budget == 1 else f"{budget} sessions"
+
+
 def all_predictions():
     return [
         path for method in study.methods for subject in study.subjects for path in prediction_paths(method, subject)

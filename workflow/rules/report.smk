@@ -26,7 +26,7 @@ rule make_tables:
                 category="1 Scores",
                 labels={
                     "content": "Table: all methods",
-                    "trained on": "1 session" if budget == 1 else f"{budget} sessions",
+                    "trained on": budget_label(budget),
                 },
             )
             for budget in config["sessions"]
@@ -38,7 +38,7 @@ rule make_tables:
                 category="1 Scores",
                 labels={
                     "content": "Table: each subject",
-                    "trained on": "1 session" if budget == 1 else f"{budget} sessions",
+                    "trained on": budget_label(budget),
                 },
             )
             for budget in config["sessions"]
