@@ -1,0 +1,50 @@
+"""The tables and figures of the papers, published beside ours, and the published numbers as blocks of their own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.job import start
+from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.paper_figures import curve_points, paper_figure, read_paper_figures
+from fmri2img.reporting.paper_tables import compare, lay_out_paper, published_cells, read_paper_layout, tidy
+from fmri2img.reporting.published import quoted_table, read_published, read_sources
+from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.tables import write_table
+from fmri2img.study import Study
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+QUOTED = ("shared1000", "shared982")
+
+
+def main() -> None:
+    start(snakemake)
+    study = Study(snakemake.config)
+    registry = study.registries["metrics"]
+    scores = read_scores(snakemake.input.scores)
+    design = scored_design(study, scores)
+    folder = Path(snakemake.params.published)
+    published = read_published(folder)
+    output = Path(snakemake.output.tables[0]).parent
+
+    for path in map(Path, snakemake.input.layouts):
+        layout = read_paper_layout(path)
+        cells = compare(published_cells(layout, published, path), scores, design)
+        table = lay_out_paper(layout, cells, design, registry)
+        write_table(output / path.stem, table, tidy(cells, path.stem, layout, design))
+
+    layout = read_paper_figures(snakemake.input.figures)
+    for name, figure in layout["figures"].items():
+        points = curve_points(layout, figure, published, scores, design)
+        save_figure(paper_figure(figure, points, published, design, registry), output / name)
+
+    sources = read_sources(folder)
+    for split in QUOTED:
+        rows = published[(published["split"] == split) & published["table"].isin(snakemake.params.quoted_tables)]
+        metrics = [name for name in registry if (rows["metric"] == name).any()]
+        write_table(output / f"quoted_{split}", quoted_table(rows, metrics, registry, sources), rows)
+
+
+main()

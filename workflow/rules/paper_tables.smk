@@ -1,0 +1,70 @@
+# The papers' tables and figures in their own shape, with what this study measured beside them. Not a part of the
+# default target: `snakemake paper_tables`.
+
+from os.path import relpath
+
+from fmri2img.study import REPOSITORY
+
+
+PAPER_LAYOUTS = sorted((REPOSITORY / "config" / "paper_tables").glob("table*.yaml"))
+
+
+rule paper_tables:
+    """Tables 1 to 11 and Figures 5 to 8 of MindEye2, published beside ours; all quoted numbers by split."""
+    input:
+        scores=all_scores(),
+        layouts=[relpath(layout) for layout in PAPER_LAYOUTS],
+        figures=relpath(REPOSITORY / "config/paper_tables/figures.yaml"),
+        published=[relpath(path) for path in sorted((REPOSITORY / "config" / "published").iterdir())],
+        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
+    output:
+        tables=[
+            report(
+                f"<results>/paper/{layout.stem}.html",
+                caption="../report/paper_table.rst",
+                category="4 Beside the papers",
+                labels={"content": f"MindEye2 {layout.stem}"},
+            )
+            for layout in PAPER_LAYOUTS
+        ],
+        figures=[
+            report(
+                f"<results>/paper/{figure}.svg",
+                caption="../report/paper_figure.rst",
+                category="4 Beside the papers",
+                labels={"content": f"MindEye2 {figure}"},
+            )
+            for figure in ("figure05", "figure06", "figure07", "figure08")
+        ],
+        quoted=[
+            report(
+                f"<results>/paper/quoted_{split}.html",
+                caption="../report/quoted.rst",
+                category="4 Beside the papers",
+                labels={"content": f"Published numbers, {split}"},
+            )
+            for split in ("shared1000", "shared982")
+        ],
+        plain=collect(
+            "<results>/paper/{table}.{suffix}",
+            table=[*(layout.stem for layout in PAPER_LAYOUTS), "quoted_shared1000", "quoted_shared982"],
+            suffix=["csv", "md", "tex"],
+        ),
+        pictures=collect("<results>/paper/figure0{number}.png", number=[5, 6, 7, 8]),
+    log:
+        "<logs>/paper_tables.log",
+    benchmark:
+        "<benchmarks>/paper_tables.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        published=relpath(REPOSITORY / "config/published"),
+        quoted_tables=["main", "table01"],
+        code=digest("artifacts", "stats", "reporting"),
+    script:
+        "../../scripts/paper_tables.py"
