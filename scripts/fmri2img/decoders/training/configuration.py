@@ -21,8 +21,7 @@ CHOICES = {
 class TrainingConfig:
     """Settings of one training run.
 
-    epochs: of the task's own definition. steps: ends the run early, after so many optimiser steps, with the schedule
-        still laid out over all epochs.
+    epochs: of the task's own definition.
     batch: samples per optimiser step, over all processes and all accumulated batches.
     accumulation: batches per optimiser step; a contrastive loss compares samples within one of them.
     optimiser: adamw | adamw8bit (needs bitsandbytes).
@@ -42,7 +41,6 @@ class TrainingConfig:
 
     epochs: int
     batch: int
-    steps: int | None = None
     accumulation: int = 1
     optimiser: str = "adamw"
     learning_rate: float = 3e-4
@@ -87,26 +85,20 @@ class TrainingConfig:
     def check_processes(self, world: int) -> None:
         """Raise UserError when `world` processes cannot divide the batch evenly."""
         if self.batch % (self.accumulation * world):
-            divisor = (
-                f"{world} processes"
-                if self.accumulation == 1
-                else f"accumulation x processes = {self.accumulation} x {world}"
-            )
             raise UserError(
-                f"training.batch = {self.batch} is not a multiple of {divisor}; change the batch or the number of processes"
+                f"training.batch = {self.batch} is not a multiple of training.accumulation x processes = "
+                f"{self.accumulation} x {world}; change the batch or the number of processes"
             )
 
     def _check_values(self) -> None:
         for key, allowed in CHOICES.items():
             if getattr(self, key) not in allowed:
                 raise UserError(f"training.{key} = '{getattr(self, key)}'; it must be one of {', '.join(allowed)}")
-        for key in ("epochs", "batch", "accumulation", "log_every", "steps"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"training.{key} = {value}; it must be at least 1")
-        for key in ("learning_rate",):
-            if not getattr(self, key) > 0:
-                raise UserError(f"training.{key} = {getattr(self, key)}; it must be greater than 0")
+        for key in ("epochs", "batch", "accumulation", "log_every"):
+            if getattr(self, key) < 1:
+                raise UserError(f"training.{key} = {getattr(self, key)}; it must be at least 1")
+        if not self.learning_rate > 0:
+            raise UserError(f"training.learning_rate = {self.learning_rate}; it must be greater than 0")
         for key in ("weight_decay", "warmup_epochs", "linear_end", "clip", "seed", "checkpoint_minutes",
                     "checkpoint_steps", "validate_every_epochs"):  # fmt: skip
             if not getattr(self, key) >= 0:

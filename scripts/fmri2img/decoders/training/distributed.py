@@ -27,3 +27,18 @@ def gather(rows: Tensor) -> Tensor:
     if world() == 1:
         return rows
     return torch.cat(torch.distributed.nn.functional.all_gather(rows.contiguous()))
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean of `values` over all processes."""
+    if world() > 1:
+        values = values.clone()
+        torch.distributed.all_reduce(values)
+        values /= world()
+    return values
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world() > 1:
+        torch.distributed.barrier()

@@ -49,7 +49,8 @@ def share(count: int, rank: int, world: int) -> slice:
 
 def seed_of(*keys: int) -> int:
     """A 63-bit seed that is a well-mixed function of non-negative integers, e.g. (seed, step, rank)."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # the number of keys is mixed in because SeedSequence takes (1, 2) and (1, 2, 0) for the same
+    return int(np.random.SeedSequence((len(keys), *keys)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(device: torch.device | str, *keys: int) -> torch.Generator:

@@ -1,0 +1,149 @@
+"""Checkpoints that a kill at any moment cannot damage.
+
+    <work>/step-00001200/     the newest complete checkpoint (only a complete one has this name)
+        state.json            step, training configuration, number of processes, scalars of the optimiser
+        model.safetensors     weights and buffers, fp32
+        optimiser.safetensors moments
+        log.parquet           the table of all steps so far
+        engine/               with DeepSpeed, instead of the two safetensors files: DeepSpeed's own format
+
+The state of the sampler and of the random generators is the seed and the step: both are pure functions of them.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
+
+from fmri2img.errors import UserError
+
+PREFIX = "step-"
+# Keys of the training configuration that a resumed run may change without changing what is trained.
+FREE_KEYS = ("log_every", "checkpoint_minutes", "checkpoint_steps", "validate_every_epochs")
+
+
+def path_of(work: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` optimiser steps."""
+    return work / f"{PREFIX}{step:08d}"
+
+
+def newest(work: Path) -> Path | None:
+    """The newest complete checkpoint in `work`."""
+    found = [path for path in work.glob(f"{PREFIX}*") if path.suffix != ".part"]
+    return max(found, default=None)
+
+
+def partial(work: Path, step: int) -> Path:
+    """Temporary name of a checkpoint; an empty folder of that name is made. Raises UserError when the disk is full."""
+    path = path_of(work, step).with_suffix(".part")
+    shutil.rmtree(path, ignore_errors=True)
+    with disk_errors(path):
+        path.mkdir(parents=True)
+    return path
+
+
+def publish(work: Path, step: int) -> Path:
+    """Give the checkpoint written under its temporary name its own, then remove older ones and leftovers."""
+    temporary, path = path_of(work, step).with_suffix(".part"), path_of(work, step)
+    with disk_errors(temporary):
+        for file in [*temporary.rglob("*"), temporary]:
+            _to_disk(file)
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(temporary, path)
+        _to_disk(work)
+    for other in work.glob(f"{PREFIX}*"):
+        if other != path:
+            shutil.rmtree(other, ignore_errors=True)
+    return path
+
+
+def save_tensors(folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Write model.safetensors and optimiser.safetensors; returns what of the optimiser is no tensor, JSON-ready."""
+    tensors, scalars = {}, {}
+    for number, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            name = f"{number}.{key}"
+            if torch.is_tensor(value):
+                tensors[name] = value.contiguous()
+            else:
+                scalars[name] = value
+    with disk_errors(folder):
+        save_model(module, str(folder / "model.safetensors"))
+        save_file(tensors, folder / "optimiser.safetensors")
+    return scalars
+
+
+def load_tensors(
+    folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer, scalars: dict[str, Any]
+) -> None:
+    """Restore what `save_tensors` wrote, exactly."""
+    load_model(module, folder / "model.safetensors", strict=True)
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in (load_file(folder / "optimiser.safetensors") | scalars).items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write state.json."""
+    with disk_errors(folder):
+        (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n")
+
+
+def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, Any]:
+    """Read state.json. Raises UserError when the checkpoint is of another configuration.
+
+    config: the whole configuration of this run (task, settings, training).
+    """
+    state = json.loads((folder / "state.json").read_text())
+    before, now = _fixed(state["config"]), _fixed(config)
+    if before != now:
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        raise UserError(
+            f"{folder.parent}: holds a checkpoint of another configuration ({', '.join(changed)} changed); "
+            "restore the configuration to go on with it, or delete the folder to start afresh"
+        )
+    if state["processes"] != world and config["training"].get("deepspeed"):
+        raise UserError(
+            f"{folder.parent}: this DeepSpeed checkpoint is of {state['processes']} processes and {world} are running; "
+            f"start {state['processes']}, or delete the folder to start afresh"
+        )
+    return state
+
+
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    """{dotted key: value} of what decides the result."""
+    flat = {f"training.{key}": value for key, value in config["training"].items() if key not in FREE_KEYS}
+    flat |= {f"settings.{key}": value for key, value in config["settings"].items()}
+    return json.loads(json.dumps(flat | {"task": config["task"]}))
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, as Python or safetensors reports it, into a UserError that names `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not full and f"os error {errno.ENOSPC}" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: the disk is full; the last complete checkpoint is kept: free some space and rerun"
+        ) from error
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,79 @@
+"""What is recorded of a training: a table of every step, TensorBoard events, and a bar or lines for the reader."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Log:
+    """Records of the main process.
+
+    Columns of the table: step (0-based), epoch, loss, loss_<term>, learning_rate, beta1, gradient_norm (before
+    clipping), samples_per_second, peak_memory_mb, and validation_<metric> in the rows after which the task was
+    validated. The table is saved inside each checkpoint, so that a resumed run neither repeats nor misses a step.
+    """
+
+    def __init__(self, work: Path, total: int, every: int) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._total, self._every = total, every
+        self._events_folder = work / "tensorboard"
+        self._events: SummaryWriter | None = None
+        self._bar: Progress | None = None
+
+    def start(self, step: int, table: Path | None) -> None:
+        """Begin at `step`; table: that of the checkpoint resumed from."""
+        if table is not None:
+            self._rows = pd.read_parquet(table).to_dict("records")
+        # purge_step hides what an interrupted run had written beyond the checkpoint
+        self._events = SummaryWriter(str(self._events_folder), purge_step=step)
+        console = Console(file=sys.stderr)
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console)
+            self._bar.add_task("training", total=self._total, completed=step)
+            self._bar.start()
+        self.say(f"training from step {step} of {self._total}")
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Record one step."""
+        self._rows.append(row)
+        step = row["step"]
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=step + 1, description=f"loss {row['loss']:.4f}")
+        validated = any(key.startswith("validation_") for key in row)
+        if not (validated or step % self._every == 0 or step + 1 == self._total):
+            return
+        for key, value in row.items():
+            if key not in ("step", "epoch"):
+                self._events.add_scalar(
+                    key.replace("_", "/", 1) if key.startswith(("loss_", "val")) else key, value, step
+                )
+        shown = [k for k in row if k.startswith(("loss", "val"))] + [
+            "learning_rate",
+            "gradient_norm",
+            "samples_per_second",
+        ]
+        self.say(f"step {step + 1}/{self._total} " + " ".join(f"{key} {row[key]:.4g}" for key in shown))
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar on a terminal."""
+        if self._bar is None:
+            print(line, flush=True)
+
+    def save(self, path: Path) -> None:
+        """Write the table, and bring the events to disk."""
+        self._events.flush()
+        pd.DataFrame(self._rows).to_parquet(path, index=False)
+
+    def close(self) -> Path:
+        """Stop; returns the folder of the TensorBoard events."""
+        if self._bar:
+            self._bar.stop()
+        if self._events:
+            self._events.close()
+        return self._events_folder

@@ -1,0 +1,43 @@
+"""Train a decoder: `torchrun --nproc_per_node 4 scripts/train.py --config config.json --output DIR --work DIR`.
+
+Plain `python scripts/train.py ...` trains in one process. The configuration names the task and holds its settings
+(fmri2img.decoders.training.task). --output is written at the end in one stroke; --work holds checkpoints and logs:
+start the same command again after any interruption and it goes on where it stopped. SIGTERM writes a checkpoint and
+ends with status 143; a bad configuration or a loss that is not finite ends with status 1 and one line.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="training configuration (JSON)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the trained decoder")
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
+    arguments = parser.parse_args()
+
+    from fmri2img.decoders.training.loop import Interrupted, train
+    from fmri2img.errors import UserError
+
+    try:
+        try:
+            config = json.loads(arguments.config.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{arguments.config}: no such file") from error
+        except json.JSONDecodeError as error:
+            raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
+        train(config, arguments.output, arguments.work)
+    except (UserError, Interrupted) as error:
+        rank = os.environ.get("RANK", "0")
+        process = "" if rank == "0" else f" (process {rank})"
+        print(f"Error{process}: {error}", file=sys.stderr, flush=True)
+        return 1 if isinstance(error, UserError) else 143
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
