@@ -1,4 +1,4 @@
-"""Embed all stimuli with one frozen encoder."""
+"""Embed all stimuli with one frozen encoder, or with the image encoder of a captioner."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import numpy as np
 
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
 from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.registry import Backbone
 from fmri2img.job import start
@@ -14,8 +15,10 @@ from fmri2img.job import start
 BLOCK = 256  # images held in memory at a time
 
 
-def blocks(encoder: ImageTextEncoder, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(tokens, joint vectors) of BLOCK images at a time, with a line of progress after each."""
+def blocks(
+    encoder: ImageTextEncoder | CaptionerImageEncoder, images: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """(tokens, joint vectors or None) of BLOCK images at a time, with a line of progress after each."""
     for first in range(0, len(images), BLOCK):
         yield encoder.encode_images(images[first : first + BLOCK])
         print(f"{min(first + BLOCK, len(images))} of {len(images)} images", flush=True)
@@ -24,7 +27,7 @@ def blocks(encoder: ImageTextEncoder, images: np.ndarray) -> Iterator[tuple[np.n
 def embed_stimuli(backbone: Backbone, stimuli_path: str, output: str) -> None:
     """Write the Embeddings of all images of `stimuli_path`."""
     stimuli = Stimuli.open(stimuli_path)
-    encoder = load_encoder(backbone)
+    encoder = load_captioner_encoder(backbone) if backbone.kind == "git" else load_encoder(backbone)
     metadata = {
         "encoder": backbone.name,
         "revision": backbone.revision,

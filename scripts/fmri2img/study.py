@@ -201,6 +201,8 @@ class Study:
                     )
         for role in ("encoder", "autoencoder", "generator", "captioner"):
             self._named(backbones, self.config[role], role, "config/backbones.yaml")
+        if self.config["caption_converter"] not in (None, "trained"):
+            self._named(backbones, self.config["caption_converter"], "caption_converter", "config/backbones.yaml")
 
     def _chosen_for_pretraining(self) -> list[str]:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]

@@ -1,14 +1,15 @@
 """Captioners (GIT): a sentence for each image, from image tokens instead of pixels.
 
 The image encoder inside GIT is bypassed: the tokens go straight to its visual projection, as MindEye2 does with the
-features it decodes. GIT large wants tokens of its own encoder's space (257 of width 1024).
+features it decodes. GIT large wants tokens of its own encoder's space (257 of width 1024); what that encoder makes of
+true images is what a caption converter is trained towards. The demo's captioner was trained on its encoder's tokens.
 """
 
 import numpy as np
 import torch
 from torch import nn
 
-from fmri2img.backbones.pixels import placement
+from fmri2img.backbones.pixels import Preprocessing, placement
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
@@ -68,3 +69,37 @@ def load_captioner(backbone: Backbone, device=None) -> Captioner:
     folder = backbone.checked_folder()
     model = GitForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     return Captioner(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), device)
+
+
+class CaptionerImageEncoder:
+    """The image encoder that a captioner was trained with: what it makes of true images."""
+
+    def __init__(self, vision, preprocessing: Preprocessing, device="cpu", batch: int = 64) -> None:
+        self.vision = vision.to(device).eval().requires_grad_(False)
+        self.preprocessing, self.device, self.batch = preprocessing, torch.device(device), batch
+
+    @torch.inference_mode()
+    def encode_images(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        """Tokens float32 (n, tokens, width) of images (n, h, w, 3), uint8 or float in 0..1; GIT has no joint vector."""
+        tokens = []
+        for start in range(0, len(images), self.batch):
+            pixels = self.preprocessing(images[start : start + self.batch], self.device).to(self.vision.dtype)
+            tokens.append(self.vision(pixels).last_hidden_state.float().cpu().numpy())
+        return np.concatenate(tokens), None
+
+
+def load_captioner_encoder(backbone: Backbone, device=None) -> CaptionerImageEncoder:
+    """Load a captioner's own image encoder from a transformers folder.
+
+    Raises UserError for a missing or altered file, and for a captioner that was trained on another encoder's tokens.
+    """
+    from transformers import GitForCausalLM
+
+    expect_kind(backbone, "git")
+    if "features" in backbone.record:
+        raise UserError(
+            f"backbone {backbone.name}: has no image encoder of its own; embed with {backbone.record['features']}"
+        )
+    device, dtype = placement(backbone, device)
+    model = GitForCausalLM.from_pretrained(backbone.checked_folder(), dtype=dtype, local_files_only=True)
+    return CaptionerImageEncoder(model.git.image_encoder, Preprocessing.of(backbone), device)

@@ -1,0 +1,43 @@
+"""The pictures that MindEye2 is scored by: refined ones, with a share of the blurry picture laid over."""
+
+import numpy as np
+
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.errors import UserError
+from fmri2img.generation.img2img import blend
+from fmri2img.job import start
+
+
+def mindeye2_blend(refined_path: str, blurry_path: str, refined_weight: float, method: str, output: str) -> None:
+    """Write the Prediction `method`: images refined_weight * refined + (1 - refined_weight) * blurry, all else as refined.
+
+    Raises UserError when the two are not of the same images, subject, budget and seed.
+    """
+    refined, blurry = Prediction.open(refined_path), Prediction.open(blurry_path)
+    same = ("subject", "sessions", "seed", "split_sha256")
+    if not np.array_equal(refined.ids, blurry.ids) or any(refined.metadata[k] != blurry.metadata[k] for k in same):
+        raise UserError(
+            f"{blurry_path}: is not of the same images, subject, budget and seed as {refined_path}; rerun both"
+        )
+    drawn, blurred = (prediction.metadata["disclosure"]["generator"] for prediction in (refined, blurry))
+    disclosure = refined.metadata["disclosure"] | {"generator": f"{drawn}, blended with {blurred}"}
+    metadata = refined.metadata | {"method": method, "disclosure": disclosure, "refined_weight": refined_weight}
+    save_prediction(
+        output,
+        refined.ids,
+        metadata,
+        images=blend(refined.images, blurry.images, refined_weight),
+        captions=refined.captions["caption"].tolist(),
+        retrieval=refined.retrieval,
+    )
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    mindeye2_blend(
+        snakemake.input.refined,
+        snakemake.input.blurry,
+        snakemake.params.refined_weight,
+        snakemake.params.method,
+        snakemake.output[0],
+    )

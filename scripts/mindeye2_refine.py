@@ -1,0 +1,79 @@
+"""Unrefined pictures redrawn under their captions by a text-to-image network."""
+
+import numpy as np
+
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.artifacts.tables import read_table
+from fmri2img.backbones.autoencoders import load_autoencoder
+from fmri2img.backbones.generators import load_generator
+from fmri2img.backbones.prompts import Prompt, load_prompts
+from fmri2img.backbones.registry import Backbone
+from fmri2img.errors import UserError
+from fmri2img.generation.img2img import Refiner
+from fmri2img.job import start
+
+SETTINGS = ("steps", "start", "guidance", "batch")
+
+
+def negative_prompt(encoder, text: str, unconditional: str, prompt: Prompt) -> Prompt:
+    """One row for the other branch of guidance; an empty text is zeros where the generator was trained with those."""
+    if text or unconditional != "zeros":
+        return encoder.encode([text])
+    return Prompt(np.zeros_like(prompt.states[:1]), None if prompt.pooled is None else np.zeros_like(prompt.pooled[:1]))
+
+
+def mindeye2_refine(
+    unrefined_path: str, captions_path: str, backbones: dict[str, Backbone], refinement: dict, method: str, output: str
+) -> None:
+    """Write the Prediction `method`: refined pictures, the captions they were refined under, retrieval vectors.
+
+    unrefined_path: a Prediction with images; captions_path: table of nsd_id and caption in the order of its rows.
+    backbones: generator, autoencoder and prompts; refinement: the configuration's section of that name.
+    """
+    unrefined = Prediction.open(unrefined_path)
+    table = read_table(captions_path, {"nsd_id": "iu", "caption": "OUT"})
+    if unrefined.images is None or not np.array_equal(table["nsd_id"], unrefined.ids):
+        raise UserError(f"{captions_path}: its nsd_id are not those of the pictures of {unrefined_path}; rerun both")
+    captions = table["caption"].tolist()
+    encoder = load_prompts(backbones["prompts"])
+    generator = load_generator(backbones["generator"])
+    prompt = encoder.encode(captions)
+    negative = negative_prompt(encoder, refinement["negative_prompt"], generator.unconditional, prompt)
+    del encoder
+    width = generator.unet.config.cross_attention_dim
+    if prompt.states.shape[2] != width:
+        raise UserError(
+            f"configuration: key 'refinement.prompts': {backbones['prompts'].name} gives states of width "
+            f"{prompt.states.shape[2]}, generator {generator.name} listens to {width}; name the pair trained together"
+        )
+    refiner = Refiner(generator, load_autoencoder(backbones["autoencoder"]))
+    images = refiner.refine(
+        unrefined.images,
+        unrefined.ids,
+        prompt,
+        negative,
+        int(unrefined.metadata["seed"]),
+        **{key: refinement[key] for key in SETTINGS},
+        progress=lambda done: print(f"{done} of {len(captions)} images", flush=True),
+    )
+    drawn = unrefined.metadata["disclosure"]
+    disclosure = drawn | {"generator": f"{drawn['generator']}, {generator.name} ({generator.revision})"}
+    metadata = unrefined.metadata | {
+        "method": method,
+        "of": unrefined.metadata["method"],
+        "disclosure": disclosure,
+        "refinement": refinement,
+    }
+    save_prediction(output, unrefined.ids, metadata, images=images, captions=captions, retrieval=unrefined.retrieval)
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    mindeye2_refine(
+        snakemake.input.unrefined,
+        snakemake.input.captions,
+        {role: Backbone(*entry) for role, entry in snakemake.params.backbones.items()},
+        snakemake.params.refinement,
+        snakemake.params.method,
+        snakemake.output[0],
+    )
