@@ -6,7 +6,14 @@ import pytest
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.decoders.controls import derangement, nearest_training_images, shuffle_brains
+from fmri2img.decoders.controls import (
+    derangement,
+    drawn_training_images,
+    mean_image,
+    mean_tokens,
+    nearest_training_images,
+    shuffle_brains,
+)
 from fmri2img.errors import UserError
 
 DISCLOSURE = {
@@ -77,6 +84,40 @@ def test_shuffling_one_image_is_refused(tmp_path):
     save_prediction(tmp_path / "p", np.array([3]), METADATA, np.zeros((1, 2, 2, 3)))
     with pytest.raises(UserError, match="needs two"):
         shuffle_brains(Prediction.open(tmp_path / "p"), 0)
+
+
+def test_random_training_images_are_uniform_and_belong_to_the_test_image():
+    training, test = np.arange(0, 50, 5), np.arange(1000, 4000)
+    drawn = drawn_training_images(test, training, seed=3)
+    shares = np.bincount(np.searchsorted(training, drawn), minlength=10) / len(test)
+    assert np.isin(drawn, training).all()
+    np.testing.assert_allclose(shares, 0.1, atol=0.025)
+    np.testing.assert_array_equal(drawn_training_images(test[::-7], training, seed=3), drawn[::-7])
+    assert (drawn_training_images(test, training, seed=4) != drawn).mean() > 0.8
+
+
+def test_mean_image_is_of_the_chosen_rows():
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
+    rows = np.array([1, 4, 8])
+    expected = np.rint(images[rows].astype(float).mean(axis=0))
+    np.testing.assert_array_equal(mean_image(images, rows), expected)
+    assert mean_image(images, rows).dtype == np.uint8
+
+
+def test_mean_tokens_in_blocks(embeddings, monkeypatch):
+    monkeypatch.setattr("fmri2img.decoders.ridge.decoder.BLOCK_VALUES", 60 * 6 * 2)
+    training = embeddings.ids[10:70]
+    expected = np.asarray(embeddings.tokens[10:70], np.float64).mean(axis=0)
+    np.testing.assert_allclose(mean_tokens(embeddings, training), expected, rtol=1e-6)
+
+
+def test_oracle_is_the_best_recall_and_never_the_test_image(embeddings):
+    """Given the true tokens, the nearest training image is itself where it was trained on, and another where not."""
+    training, test = embeddings.ids[:60], embeddings.ids[60:]
+    true = np.asarray(embeddings.tokens)
+    np.testing.assert_array_equal(nearest_training_images(true[:60], embeddings, training), training)
+    nearest = nearest_training_images(true[60:], embeddings, training)
+    assert np.isin(nearest, training).all() and not np.isin(nearest, test).any()
 
 
 def test_controls_start_without_torch():

@@ -43,6 +43,11 @@ class Embeddings:
         pooled = np.load(path / "pooled.npy", mmap_mode="r") if (path / "pooled.npy").exists() else None
         return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))
 
+    @property
+    def label(self) -> str:
+        """The encoder and its revision, as disclosure records name them."""
+        return f"{self.metadata['encoder']} ({self.metadata['revision']})"
+
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order). Raises UserError for an id that is not there."""
         return rows_of(ids, self.ids, self.path)

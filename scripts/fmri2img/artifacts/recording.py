@@ -73,6 +73,14 @@ class Recording:
         used[begun[: round((sessions - whole) * len(begun))]] = True
         return np.flatnonzero((self.trials["split"] == "train").to_numpy() & used)
 
+    def training_ids(self, sessions: int | float) -> np.ndarray:
+        """nsd_id of the images of those trials: int64, unique, ascending."""
+        return np.unique(self.trials["nsd_id"].to_numpy(np.int64)[self.training_rows(sessions)])
+
+    def test_ids(self) -> np.ndarray:
+        """nsd_id of the test images: int64, unique, ascending."""
+        return np.unique(self.trials["nsd_id"].to_numpy(np.int64)[self.test_rows()])
+
     def test_rows(self) -> np.ndarray:
         """Row numbers of all test trials (every session, whatever the training budget)."""
         return np.flatnonzero(self.trials["split"] == "test")

@@ -1,16 +1,74 @@
-"""Controls: what a decoder's scores must beat before they mean anything.
+"""Controls: what a decoder's scores must beat before they mean anything, and what they could reach.
 
-`nearest_neighbour` shows the training image whose true tokens are nearest to the decoded ones: no generator could do
-better by recall alone. `shuffled_brain` hands each test image the reconstruction of another: the true chance level of
-every metric, including those that have no chance level on paper.
+Made from what a decoder made: `nearest_neighbour` shows the training image whose true tokens are nearest to the decoded
+ones (no generator could do better by recall alone); `shuffled_brain` hands each test image the reconstruction of
+another: the true chance level of every metric, including those that have no chance level on paper.
+
+Made without a brain: `random_training_image` and `mean_training_image` know the training images and nothing else,
+`prior_only` draws from the mean of their tokens. Ceilings that know the test image: `oracle_nearest_neighbour` shows
+the training image nearest to its true tokens, the most that recall can reach; `caption_only` draws from its caption.
 """
 
 import numpy as np
 
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.recording import Recording
 from fmri2img.decoders.ridge.decoder import token_blocks
 from fmri2img.errors import UserError
+
+
+def control_metadata(
+    recording: Recording, method: str, sessions: int | float, seed: int, encoder: str, generator: str, origin: str
+) -> dict:
+    """Metadata of a prediction that no brain response went into: no trials, no subjects to train on."""
+    return {
+        "method": method,
+        "subject": recording.metadata["subject"],
+        "sessions": sessions,
+        "seed": seed,
+        "split": recording.metadata["split"],
+        "split_sha256": recording.metadata["split_sha256"],
+        "disclosure": {
+            "training_trials": 0,
+            "training_subjects": [],
+            "trial_averaging": "none",
+            "test_averaging": "none",
+            "transductive": False,
+            "samples_per_image": 1,
+            "selector": "none",
+            "encoder": encoder,
+            "generator": generator,
+            "origin": origin,
+        },
+    }
+
+
+def drawn_training_images(test_ids: np.ndarray, training_ids: np.ndarray, seed: int) -> np.ndarray:
+    """For each test image a training image at random: nsd_id int64 (test images,).
+
+    The draw belongs to (seed, test image), and does not depend on which other images are tested. training_ids:
+    unique, ascending.
+    """
+    draws = [np.random.default_rng([seed, int(i)]).integers(len(training_ids)) for i in test_ids]
+    return training_ids[draws]
+
+
+def mean_image(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean of some rows of images uint8 (images, h, w, 3), rounded: uint8 (h, w, 3). Holds one image at a time."""
+    total = np.zeros(images.shape[1:])
+    for row in rows:
+        total += images[row]
+    return np.rint(total / len(rows)).astype(np.uint8)
+
+
+def mean_tokens(embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
+    """Mean true tokens of the training images, float32 (tokens, width)."""
+    _, n_tokens, width = embeddings.tokens.shape
+    mean = np.empty(n_tokens * width, np.float32)
+    for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
+        mean[columns] = block.mean(axis=0, dtype=np.float64)
+    return mean.reshape(n_tokens, width)
 
 
 def nearest_training_images(decoded: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:

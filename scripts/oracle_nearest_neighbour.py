@@ -1,0 +1,34 @@
+"""Ceiling of recall: for each test image, the training image whose true tokens are nearest to its own true tokens."""
+
+import numpy as np
+
+from fmri2img import job
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.decoders.controls import control_metadata, nearest_training_images
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
+    embeddings = Embeddings.open(snakemake.input.embeddings)
+    sessions, seed = parse_sessions(snakemake.wildcards.sessions), int(snakemake.wildcards.seed)
+    test_ids, training_ids = recording.test_ids(), recording.training_ids(sessions)
+
+    nearest = nearest_training_images(embeddings.tokens[embeddings.rows(test_ids)], embeddings, training_ids)
+    print(f"{len(np.unique(nearest))} of {len(training_ids)} training images serve {len(test_ids)} test images")
+    metadata = control_metadata(
+        recording, "oracle_nearest_neighbour", sessions, seed, embeddings.label, "none", snakemake.params.origin
+    )
+    save_prediction(
+        snakemake.output[0],
+        test_ids,
+        metadata | {"nearest": nearest.tolist()},
+        images=stimuli.images[stimuli.rows(nearest)],
+        retrieval=embeddings.tokens[embeddings.rows(nearest)].reshape(len(nearest), -1),
+    )
+
+
+main(snakemake)

@@ -1,0 +1,34 @@
+"""Control: for each test image, a training image at random."""
+
+import numpy as np
+
+from fmri2img import job
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.decoders.controls import control_metadata, drawn_training_images
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
+    embeddings = Embeddings.open(snakemake.input.embeddings)
+    sessions, seed = parse_sessions(snakemake.wildcards.sessions), int(snakemake.wildcards.seed)
+    test_ids, training_ids = recording.test_ids(), recording.training_ids(sessions)
+
+    drawn = drawn_training_images(test_ids, training_ids, seed)
+    print(f"{len(np.unique(drawn))} of {len(training_ids)} training images serve {len(test_ids)} test images")
+    metadata = control_metadata(
+        recording, "random_training_image", sessions, seed, embeddings.label, "none", snakemake.params.origin
+    )
+    save_prediction(
+        snakemake.output[0],
+        test_ids,
+        metadata | {"drawn": drawn.tolist()},
+        images=stimuli.images[stimuli.rows(drawn)],
+        retrieval=embeddings.tokens[embeddings.rows(drawn)].reshape(len(drawn), -1),
+    )
+
+
+main(snakemake)
