@@ -18,8 +18,8 @@ from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.autoencoders import Autoencoder
-from fmri2img.backbones.generators import scheduler_from_config
-from fmri2img.backbones.registry import load_registry
+from fmri2img.backbones.generators import load_generator, scheduler_from_config
+from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.backbones.training import pictures as sources
 from fmri2img.backbones.training import unclip
 from fmri2img.backbones.training.fitting import Schedule
@@ -179,6 +179,24 @@ def test_paper_recipe_has_the_published_numbers():
     assert recipe.start["sample_size"] == registered["unet"]["sample_size"]
 
 
+def test_a_trained_folder_loads_as_a_registered_generator(tmp_path):
+    """The entry that config/unclip_sdxl.yaml describes, on a small network."""
+    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_sdxl.yaml")
+    unet = initialise_from(small_base(), 20)
+    unclip.save(tmp_path, unet, recipe)
+    record = dict(load_registry()["sdxl_unclip"].record)
+    for key in ("format", "checkpoint", "unet"):
+        record.pop(key)
+    files = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    record |= {"source": {"folder": tmp_path}, "files": dict.fromkeys(files), "subfolder": "unet"}
+    generator = load_generator(Backbone("own", record | {"scheduler": "scheduler"}), "cpu")
+    published = load_generator(Backbone("own", record), "cpu")
+    for name, tensor in unet.state_dict().items():
+        torch.testing.assert_close(generator.unet.state_dict()[name], tensor.float(), msg=name)
+    torch.testing.assert_close(generator.set_timesteps(38), published.set_timesteps(38))
+    torch.testing.assert_close(generator.scheduler.sigmas, published.scheduler.sigmas)
+
+
 class Noise:
     """Random pictures; stops the run like a kill after so many batches."""
 
@@ -336,6 +354,7 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
         ({"offset_nois": 0.1}, "offset_nois' is unknown"),
         ({"timesteps": "early"}, "timesteps"),
         ({"schedule": {"step": 3}}, "schedule.step"),
+        ({"schedule": {"steps": 3, "batch": 3}}, "schedule.learning_rate"),
     ],
 )
 def test_a_wrong_recipe_names_its_key(tmp_path, change, named):

@@ -62,6 +62,9 @@ class Recipe:
         unknown = set(record["schedule"]) - {field.name for field in fields(Schedule)}
         if unknown:
             raise UserError(f"{path}: key 'schedule.{min(unknown)}' is unknown; remove it")
+        for key in ("steps", "batch", "learning_rate"):
+            if key not in record["schedule"]:
+                raise UserError(f"{path}: key 'schedule.{key}' is missing; add it")
         return cls(**record | {"schedule": Schedule(**record["schedule"])})
 
 
