@@ -40,6 +40,57 @@ rule embed_stimuli:
         runtime=240,
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders"))),
+        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "captioners"))),
     script:
         "../../scripts/embed_stimuli.py"
+
+
+rule encode_latents:
+    """Scaled autoencoder latents of all stimuli: targets of a decoder's low-level head."""
+    input:
+        stimuli="<results>/stimuli",
+        model=lambda w: model_path(w.entry),
+    output:
+        directory("<results>/latents/{entry}"),
+    log:
+        "<logs>/encode_latents/{entry}.log",
+    benchmark:
+        "<benchmarks>/encode_latents/{entry}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    params:
+        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        image_size=lookup(dpath="mindeye2/low_level/image_size", within=config, default=None),
+        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders"))),
+    script:
+        "../../scripts/encode_latents.py"
+
+
+rule embed_local_features:
+    """Local features of all stimuli by a frozen teacher: of the images (view 0), or of augmented copies (1, 2, ...)."""
+    input:
+        stimuli="<results>/stimuli",
+        model=lambda w: model_path(w.entry),
+    output:
+        directory("<results>/local_features/{entry}/view{view}"),
+    log:
+        "<logs>/embed_local_features/{entry}/view{view}.log",
+    benchmark:
+        "<benchmarks>/embed_local_features/{entry}/view{view}.tsv"
+    wildcard_constraints:
+        view=r"\d+",
+    conda:
+        "../../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=12000,
+        runtime=480,
+    params:
+        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "local_features"))),
+    script:
+        "../../scripts/embed_local_features.py"

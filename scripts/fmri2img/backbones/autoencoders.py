@@ -5,6 +5,7 @@ import torch
 
 from fmri2img.backbones.pixels import placement, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
 
 
 class Autoencoder:
@@ -42,10 +43,22 @@ class Autoencoder:
 
 
 def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
-    """Load an autoencoder from a diffusers folder. Raises UserError for a missing or altered file."""
+    """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout (`vae`).
+
+    Raises UserError for a missing or altered file, and for weights of another layout.
+    """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     expect_kind(backbone, "diffusers_vae")
     device, dtype = placement(backbone, device)
+    if "vae" in backbone.record:
+        vae = AutoencoderKL(**backbone.record["vae"])
+        tensors = torch.load(backbone.file(backbone.record["checkpoint"]), map_location="cpu", weights_only=True)
+        try:
+            vae.load_state_dict(tensors)
+        except RuntimeError as error:
+            problem = str(error).splitlines()[1].strip()
+            raise UserError(f"backbone {backbone.name}: {problem} Correct `vae` in config/backbones.yaml") from None
+        return Autoencoder(vae.to(dtype), device)
     folder = backbone.checked_folder() / backbone.record.get("subfolder", "")
     return Autoencoder(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype), device)

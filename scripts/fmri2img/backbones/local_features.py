@@ -1,0 +1,167 @@
+"""Teachers of local features: what a frozen network says about each place of an image.
+
+MindEye2's low-level head learns the 7 x 7 map of VICRegL's ConvNeXt-XL (Bardes et al., 2022) behind its projector, of
+the image and of an augmented copy. The demo's teacher is a middle layer of an EfficientNet-Lite.
+
+The ConvNeXt is torchvision's own; a checkpoint of the original code is renamed to it. Its blocks carry no layer scale,
+which is a scale of 1.
+"""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fmri2img.backbones.pixels import Preprocessing, placement, resize, to_unit
+from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
+
+CONVNEXT_BLOCK = {"dwconv": "block.0", "norm": "block.2", "pwconv1": "block.3", "pwconv2": "block.5"}
+
+
+class LocalFeatures:
+    """A frozen network that maps pixels (n, 3, size, size) to (n, places, width), places along the rows of its map."""
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Tensor],
+        preprocessing: Preprocessing,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.preprocessing = network, preprocessing
+        self.device, self.dtype = torch.device(device), dtype
+
+    @torch.inference_mode()
+    def maps(self, images: np.ndarray, batch: int = 32) -> np.ndarray:
+        """Local features float32 (n, places, width) of images (n, h, w, 3), uint8 or float in 0..1."""
+        parts = [
+            self.network(self.preprocessing(images[start : start + batch], self.device).to(self.dtype)).float().cpu()
+            for start in range(0, len(images), batch)
+        ]
+        return torch.cat(parts).numpy()
+
+
+def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Preprocessing) -> np.ndarray:
+    """Augmented copies of images, float32 (n, size, size, 3) in 0..1, size being that of `preprocessing`.
+
+    Colour jitter (brightness and contrast 0.4, saturation 0.2, hue 0.1) with probability 0.8, grey and solarised with
+    0.1 each, then a square of nine tenths of the area. The released code redraws them at each step; here each image has
+    a fixed number of views, which are functions of its nsd_id and the number of the view alone.
+    """
+    from torchvision.transforms import v2
+
+    augmentation = v2.Compose(
+        [
+            v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)], p=0.8),
+            v2.RandomGrayscale(p=0.1),
+            v2.RandomSolarize(threshold=0.5, p=0.1),
+            v2.RandomResizedCrop(preprocessing.image_size, scale=(0.9, 0.9), ratio=(1.0, 1.0), antialias=True),
+        ]
+    )
+    pixels = resize(to_unit(images), preprocessing.image_size, preprocessing.interpolation, preprocessing.antialias)
+    copies = []
+    with torch.random.fork_rng(devices=[]):
+        for image, nsd_id in zip(pixels.clamp(0, 1), ids, strict=True):
+            torch.manual_seed(int(np.random.SeedSequence([int(nsd_id), view]).generate_state(1)[0]))
+            copies.append(augmentation(image).clamp(0, 1))
+    return torch.stack(copies).permute(0, 2, 3, 1).numpy()
+
+
+def load_local_features(backbone: Backbone, device=None) -> LocalFeatures:
+    """Load a teacher. Raises UserError for a missing or altered file, and for a map of another size than registered."""
+    build = {"vicregl_convnext": _vicregl_convnext, "efficientnet_lite_map": _efficientnet_lite_map}
+    expect_kind(backbone, *build)
+    device, dtype = placement(backbone, device)
+    (file,) = backbone.record["files"]
+    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    network = build[backbone.kind](backbone, tensors, device, dtype)
+    preprocessing = Preprocessing.of(backbone)
+    teacher = LocalFeatures(network, preprocessing, device, dtype)
+    found = teacher.maps(np.zeros((1, preprocessing.image_size, preprocessing.image_size, 3), np.uint8)).shape[1:]
+    registered = (backbone.record["tokens"], backbone.record["token_width"])
+    if found != registered:
+        raise UserError(
+            f"backbone {backbone.name}: its map has {found[0]} places of width {found[1]}, registered are "
+            f"{registered[0]} of {registered[1]}; correct tokens and token_width in config/backbones.yaml"
+        )
+    return teacher
+
+
+def _efficientnet_lite_map(backbone: Backbone, tensors: dict[str, Tensor], device, dtype) -> Callable[[Tensor], Tensor]:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    size, block = backbone.record["preprocessing"]["image_size"], backbone.record["block"]
+    network = EfficientNet.from_name(backbone.record["network"], image_size=size)
+    network.load_state_dict(tensors)
+    network = network.to(device, dtype).eval().requires_grad_(False)
+
+    def maps(pixels: Tensor) -> Tensor:
+        x = network._swish(network._bn0(network._conv_stem(pixels)))
+        for layer in network._blocks[: block + 1]:
+            x = layer(x)
+        return x.flatten(2).transpose(1, 2)
+
+    return maps
+
+
+class ConvNeXtMaps(nn.Module):
+    """ConvNeXt without pooling or classifier, a final norm, and a projector of each place.
+
+    depths, widths: blocks and channels of the four stages; projector: widths of its layers, the last one the map's.
+    """
+
+    def __init__(self, depths: list[int], widths: list[int], projector: list[int]) -> None:
+        from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+        super().__init__()
+        stages = [
+            CNBlockConfig(width, following, depth)
+            for width, following, depth in zip(widths, [*widths[1:], None], depths, strict=True)
+        ]
+        self.features = ConvNeXt(stages, layer_scale=1.0, num_classes=1).features
+        self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
+        layers: list[nn.Module] = []
+        for before, after in zip([widths[-1], *projector[:-2]], projector[:-1], strict=True):
+            layers += [nn.Linear(before, after), nn.LayerNorm(after), nn.ReLU()]
+        self.projector = nn.Sequential(*layers, nn.Linear(projector[-2], projector[-1], bias=False))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n, places, width)."""
+        return self.projector(self.norm(self.features(pixels).flatten(2).transpose(1, 2)))
+
+
+def from_vicregl(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of VICRegL's ConvNeXt and projector of maps under the names of ConvNeXtMaps; other names as they are."""
+    return {_renamed(name): tensor for name, tensor in tensors.items()}
+
+
+def _renamed(name: str) -> str:
+    name = name.replace("maps_projector.", "projector.").removeprefix("backbone.")
+    if found := re.fullmatch(r"downsample_layers\.(\d)\.(.*)", name):
+        return f"features.{2 * int(found[1])}.{found[2]}"
+    if found := re.fullmatch(r"stages\.(\d)\.(\d+)\.(\w+)\.(weight|bias)", name):
+        return f"features.{2 * int(found[1]) + 1}.{found[2]}.{CONVNEXT_BLOCK.get(found[3], found[3])}.{found[4]}"
+    return name
+
+
+def _vicregl_convnext(backbone: Backbone, tensors: dict, device, dtype) -> nn.Module:
+    record = backbone.record
+    network = ConvNeXtMaps(**record["arguments"])
+    prefix, unused = record.get("prefix", ""), tuple(record.get("unused", []))
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.get("model", tensors).items()}
+    tensors = from_vicregl({name: tensor for name, tensor in tensors.items() if not name.startswith(unused)})
+    for name, tensor in network.state_dict().items():
+        if name.endswith(".layer_scale"):
+            tensors.setdefault(name, torch.ones_like(tensor))
+    expected = network.state_dict()
+    for what, names in (("missing", expected.keys() - tensors), ("unexpected", tensors.keys() - expected)):
+        if names:
+            raise UserError(
+                f"backbone {backbone.name}: {what} tensor {min(names)} ({len(names)} in all); the weights are not of "
+                "the registered network: correct the entry in config/backbones.yaml"
+            )
+    network.load_state_dict(tensors)
+    return network.to(device, dtype).eval().requires_grad_(False)
