@@ -100,13 +100,12 @@ def _side_title(side: str, design: Design) -> str:
 
 
 def _time_axis(panel, sessions) -> None:
-    """Sessions on a log axis; shares of a session in minutes."""
-    ticks = sorted(set(sessions))
-    # Labels that would run into their left neighbour are left out, their ticks stay.
-    labels, last = [], 0.0
+    """Sessions on a log axis; shares of a session in minutes (′)."""
+    # A label that would run into its right neighbour is left out, its tick stays.
+    ticks, labels, last = sorted(set(sessions), reverse=True), [], float("inf")
     for tick in ticks:
-        crowded = last and tick / last < 1.45
-        labels.append("" if crowded else f"{tick:g}" if tick >= 1 else f"{60 * tick:.0f} min")
+        crowded = last / tick < 1.45
+        labels.append("" if crowded else f"{tick:g}" if tick >= 1 else f"{60 * tick:.0f}′")
         last = last if crowded else tick
     panel.set_xscale("log", base=2)
     panel.set_xticks(ticks, labels)

@@ -171,12 +171,11 @@ def _lines(in_row: list[tuple]) -> dict[str, list[Cell]]:
         elif row.verdict == NOT_RUN:
             values = [Cell(as_printed(row, metric)), Cell(NOT_RUN), Cell(""), Cell("")]
         else:
-            sign = "+" if row.difference > 0 else ""
             ours = Cell(number(row.ours, metric), f"[{number(row.low, metric)}, {number(row.high, metric)}]")
             values = [
                 Cell(as_printed(row, metric)),
                 ours,
-                Cell(sign + number(row.difference, metric)),
+                Cell(_signed(row.difference, metric)),
                 Cell(row.verdict),
             ]
         for line, value in zip(LINES, values, strict=True):
@@ -184,6 +183,11 @@ def _lines(in_row: list[tuple]) -> dict[str, list[Cell]]:
     if not any(str(value) for value in texts["verdict"]):
         return {line: texts[line] for line in LINES[:2]}
     return texts
+
+
+def _signed(value: float, metric: dict) -> str:
+    text = number(abs(value), metric)
+    return text if not text.strip("0.") else ("+" if value > 0 else "−") + text
 
 
 def _note(layout: dict, cells: pd.DataFrame, design: Design) -> str:

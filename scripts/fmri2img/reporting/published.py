@@ -16,7 +16,7 @@ KEY = ["source", "table", "locator", "method", "subject", "split", "sessions", "
 
 
 def read_sources(folder: str | Path) -> dict[str, dict]:
-    """`folder`/sources.yaml: source -> cite, link, note. Raises UserError when it breaks its schema."""
+    """`folder`/sources.yaml: source -> short, cite, link, note. Raises UserError when it breaks its schema."""
     path = Path(folder) / "sources.yaml"
     sources = yaml.safe_load(path.read_text(encoding="utf-8"))
     check_schema(sources, "published_sources", str(path))
@@ -130,12 +130,15 @@ def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dic
         by_metric = {row.metric: row for row in group.itertuples()}
         cells = [Cell(as_printed(by_metric[m], entries[m]) if m in by_metric else GAP) for m in entries]
         heads = [f"{method}{f' ({variant})' if variant else ''}", subject.replace("subj0", "").replace("+", ", ")]
-        heads += [GAP if sessions != sessions else f"{sessions:g}", f"{sources[source]['cite']}, {locator}"]
+        heads += [GAP if sessions != sessions else f"{sessions:g}", f"{sources[source]['short']}, {locator}"]
         laid_out.append(Row(heads, cells, bool(previous) and source != previous))
         previous = source
     note = (
         f"Quoted from their sources, not measured here and not ranked. Split {split}. Evaluation code, training data "
         f"and samples per image differ between sources. {GAP} marks what a source does not print."
+    )
+    note += (
+        " Sources: " + "; ".join(f"{sources[s]['short']}: {sources[s]['cite']}" for s in rows["source"].unique()) + "."
     )
     columns = [column(entry | {"chance": None}) for entry in entries.values()]
     heads = ["Method", "Subjects", "Sessions", "Source"]
