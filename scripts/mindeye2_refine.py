@@ -6,20 +6,13 @@ from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.tables import read_table
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
-from fmri2img.backbones.prompts import Prompt, load_prompts
+from fmri2img.backbones.prompts import prompts_of
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.generation.img2img import Refiner
 from fmri2img.job import start
 
 SETTINGS = ("steps", "start", "guidance", "batch")
-
-
-def negative_prompt(encoder, text: str, unconditional: str, prompt: Prompt) -> Prompt:
-    """One row for the other branch of guidance; an empty text is zeros where the generator was trained with those."""
-    if text or unconditional != "zeros":
-        return encoder.encode([text])
-    return Prompt(np.zeros_like(prompt.states[:1]), None if prompt.pooled is None else np.zeros_like(prompt.pooled[:1]))
 
 
 def mindeye2_refine(
@@ -35,17 +28,8 @@ def mindeye2_refine(
     if unrefined.images is None or not np.array_equal(table["nsd_id"], unrefined.ids):
         raise UserError(f"{captions_path}: its nsd_id are not those of the pictures of {unrefined_path}; rerun both")
     captions = table["caption"].tolist()
-    encoder = load_prompts(backbones["prompts"])
     generator = load_generator(backbones["generator"])
-    prompt = encoder.encode(captions)
-    negative = negative_prompt(encoder, refinement["negative_prompt"], generator.unconditional, prompt)
-    del encoder
-    width = generator.unet.config.cross_attention_dim
-    if prompt.states.shape[2] != width:
-        raise UserError(
-            f"configuration: key 'refinement.prompts': {backbones['prompts'].name} gives states of width "
-            f"{prompt.states.shape[2]}, generator {generator.name} listens to {width}; name the pair trained together"
-        )
+    prompt, negative = prompts_of(captions, refinement["negative_prompt"], backbones["prompts"], generator)
     refiner = Refiner(generator, load_autoencoder(backbones["autoencoder"]))
     images = refiner.refine(
         unrefined.images,

@@ -21,6 +21,7 @@ from fmri2img.artifacts.prediction import Prediction
 from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
+from fmri2img.generation import text2img
 from fmri2img.generation.img2img import Prompt, Refiner, blend
 from fmri2img.generation.noise import REFINEMENT, batch_noise, image_noise
 from fmri2img.generation.unclip import UnclipGenerator, guide
@@ -162,6 +163,28 @@ def test_refinement_hears_pooled_text_and_the_negative_prompt():
         for p, n in ((prompt, negatives[0]), (prompt, negatives[1]), (other, negatives[0]))
     )
     assert levels_apart(base, otherwise) > 0 and levels_apart(base, pooled) > 0
+
+
+@pytest.mark.parametrize("scheduler", [DDIM, EULER], ids=["ddim", "euler"])
+def test_drawing_from_words_hears_the_words_and_the_seed_alone(scheduler):
+    timesteps = "sgm" if scheduler is EULER else "scheduler"
+    autoencoder, rng = tiny_autoencoder(), np.random.default_rng(5)
+    prompt, other = (Prompt(rng.normal(size=(len(IDS), TOKENS, WIDTH)).astype(np.float32)) for _ in range(2))
+    negative = Prompt(np.zeros((1, TOKENS, WIDTH), np.float32))
+    refiner = Refiner(tiny_generator(scheduler=scheduler, timesteps=timesteps), autoencoder)
+
+    def drawn(prompt, seed=0, batch=32):
+        return text2img.draw(refiner, IDS, prompt, negative, seed, steps=4, guidance=3.0, batch=batch)
+
+    base = drawn(prompt)
+    assert base.dtype == np.uint8 and len(base) == len(IDS)
+    assert levels_apart(base, drawn(prompt, batch=1)) <= 1
+    assert levels_apart(base, drawn(other)) > 0 and levels_apart(base, drawn(prompt, seed=1)) > 0
+
+    clean = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    refiner = Refiner(tiny_generator(OracleUNet(clean, scheduler), scheduler, timesteps=timesteps), autoencoder)
+    wanted = to_uint8(autoencoder.decode(clean))
+    assert levels_apart(drawn(prompt), np.repeat(wanted, len(IDS), 0)) <= 1
 
 
 def test_networks_that_were_not_trained_together_are_refused(unclip, tokens):

@@ -13,6 +13,7 @@ import torch
 from fmri2img.backbones.encoders import load_encoder
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.errors import UserError
 
 BATCH = 64  # sentences a tower reads at a time
 
@@ -89,3 +90,23 @@ def load_prompts(backbone: Backbone, device=None) -> OpenClipPrompts | SdxlPromp
         CLIPTokenizer.from_pretrained(folder / name, local_files_only=True) for name in ("tokenizer", "tokenizer_2")
     ]
     return SdxlPrompts(towers, tokenizers, device)
+
+
+def prompts_of(captions: list[str], negative: str, backbone: Backbone, generator) -> tuple[Prompt, Prompt]:
+    """What `generator` hears for each caption, and one row for the other branch of guidance.
+
+    An empty `negative` is zeros where the generator was trained with those. Raises UserError when the states are not of
+    the width the generator listens to.
+    """
+    encoder = load_prompts(backbone)
+    prompt = encoder.encode(captions)
+    width = generator.unet.config.cross_attention_dim
+    if prompt.states.shape[2] != width:
+        raise UserError(
+            f"configuration: key 'refinement.prompts': {backbone.name} gives states of width {prompt.states.shape[2]}, "
+            f"generator {generator.name} listens to {width}; name the pair trained together"
+        )
+    if negative or generator.unconditional != "zeros":
+        return prompt, encoder.encode([negative])
+    pooled = None if prompt.pooled is None else np.zeros_like(prompt.pooled[:1])
+    return prompt, Prompt(np.zeros_like(prompt.states[:1]), pooled)

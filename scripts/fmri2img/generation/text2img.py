@@ -1,0 +1,42 @@
+"""Text to image: pictures of captions alone, drawn from noise."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.pixels import resize, to_uint8
+from fmri2img.backbones.prompts import Prompt
+from fmri2img.generation.img2img import Refiner
+from fmri2img.generation.noise import batch_noise
+
+
+@torch.inference_mode()
+def draw(
+    refiner: Refiner,
+    ids: np.ndarray,
+    prompt: Prompt,
+    negative: Prompt,
+    seed: int,
+    steps: int,
+    guidance: float,
+    batch: int = 32,
+    progress: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """One picture per row of `prompt`: refinement of nothing, from the first step, so that no picture shines through.
+
+    ids: nsd_id (n,); with `seed` it fixes an image's noise. negative: a single row, shared by all images. progress:
+    called with the number of pictures done, after each batch. Returns uint8 (n, side, side, 3), `side` being the
+    generator's image_size.
+    """
+    generator, autoencoder = refiner.generator, refiner.autoencoder
+    side = generator.image_size
+    pictures = np.empty((len(ids), side, side, 3), np.uint8)
+    for first in range(0, len(ids), batch):
+        rows = slice(first, first + batch)
+        (noise,) = batch_noise(seed, ids[rows], generator.latent_shape)
+        nothing = torch.zeros_like(noise).to(generator.device)
+        latents = refiner.denoise(nothing, noise, prompt.rows(rows), negative, steps, 0, guidance)
+        pictures[rows] = to_uint8(resize(autoencoder.decode(latents, *generator.decode), side))
+        progress(min(first + batch, len(ids)))
+    return pictures
