@@ -276,6 +276,46 @@ def test_a_claim_without_its_scores_is_not_met(scores, design):
     assert at(judged, claim="chance", budget="2")["finding"] == GAP
 
 
+def test_a_claim_may_be_about_some_budgets_only(scores, design):
+    worse_at_all = scores.copy()
+    at_all = (scores["method"] == "recall") & scores["sessions"].isin([8, 6])
+    worse_at_all.loc[at_all & (scores["metric"] == "identification_net"), "value"] = 0.4
+    claim = {"claim": "c", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["identification_*"]}
+    for budgets, met in (([1], True), ([1, 2], True), (["all"], False), ([1, 40], True)):
+        asked = [claim | {"budgets": budgets}]
+        judged = claims.judge_claims(asked, worse_at_all, estimates(worse_at_all, design), design)
+        assert judged["budget"].tolist() == [str(budget) for budget in budgets if budget != 40]
+        assert judged["met"].all() == met
+    nowhere = claims.judge_claims([claim | {"budgets": [40]}], scores, estimates(scores, design), design)
+    assert nowhere.empty
+
+
+def gain_at(scores, design, at, method="ridge", than="recall"):
+    claim = {"claim": "c", "test": "larger_gain_at", "at": at, "methods": method, "than": than, "metrics": ["*"]}
+    return claims.judge_claims([claim], scores, estimates(scores, design), design)
+
+
+def test_where_a_gain_is_larger(scores, design):
+    # ridge leads recall by 0.05 at one session and by 0.2 at all; the distance goes the other way
+    longest = gain_at(scores, design, "longest")
+    assert longest["met"].all() and longest["mean"].to_numpy() == pytest.approx([0.15, 0.15])
+    assert (longest["low"] > 0).all() and (longest["low"] < 0.15).all()
+    shortest = gain_at(scores, design, "shortest")
+    assert not shortest["met"].any() and shortest["mean"].to_numpy() == pytest.approx([-0.15, -0.15])
+    finding = at(longest, metric="identification_net")["finding"]
+    assert finding.startswith("20.0 at all sessions (6–8) against 5.0 at 1 session; excess 15.0 [")
+    # a gain that does not change is larger nowhere
+    same = scores[scores["method"] == "ridge"].assign(method="recall")
+    noise = np.random.default_rng(1).normal(0, 0.02, len(same))
+    same["value"] += np.where(same["metric"] == "distance_net", 0.1, -0.1) + noise
+    same = pd.concat([scores[scores["method"] != "recall"], same])
+    assert not gain_at(same, design, "longest")["met"].any() and not gain_at(same, design, "shortest")["met"].any()
+    missing = gain_at(drop(scores, method="recall", sessions=1, seed=1), design, "longest")
+    assert missing["finding"].eq(GAP).all() and not missing["met"].any()
+    with pytest.raises(UserError, match="use shortest or longest"):
+        gain_at(scores, design, "first")
+
+
 def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     bad = drop(scores, method="recall", sessions=2, subject="subj01")
     cells = estimates(bad, design)

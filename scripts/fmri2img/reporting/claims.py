@@ -18,7 +18,10 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
     A claim about cells without a full set of scores is not met. Claims whose methods or metrics the study lacks give
     no row. Raises UserError for an unknown test.
     """
-    tests = {"rises": _rises, "at_chance": _at_chance, "no_better_than_chance": _at_chance, "beats": _beats}
+    tests = {
+        "rises": _rises, "at_chance": _at_chance, "no_better_than_chance": _at_chance, "beats": _beats,
+        "larger_gain_at": _larger_gain_at,
+    }  # fmt: skip
     rows = []
     for claim in claims:
         if claim["test"] not in tests:
@@ -122,12 +125,52 @@ def _beats(claim, methods, metrics, labelled, cells, design: Design) -> list[dic
         found = intervals(paired, ["metric", "budget"], design) if len(paired) else pd.DataFrame()
         for name in metrics:
             metric = design.metrics[name]
-            for budget in design.budgets:
+            for budget in _asked_budgets(claim, design):
                 both = means.loc[[(method, name, budget), (than, name, budget)]]
                 gain = _signed(found, (name, budget), metric)
                 finding = f"{'+' if gain[0] > 0 else ''}{_interval_text(gain, metric)}" if both.notna().all() else GAP
                 met = both.notna().all() and gain[1] > 0
                 rows.append(_row(claim, (method, name, budget), than, gain, met, finding))
+    return rows
+
+
+def _asked_budgets(claim: dict, design: Design) -> list[str]:
+    """Labels of the budgets a claim is about: those of its key `budgets` that the study has, or all."""
+    asked = [str(budget) for budget in claim.get("budgets", design.budgets)]
+    return [budget for budget in design.budgets if budget in asked]
+
+
+def _larger_gain_at(claim, methods, metrics, labelled, cells, design: Design) -> list[dict]:
+    """The gain over `than` at one end of the budgets (`at`: shortest or longest) exceeds that at the other end.
+
+    The difference of the two differences is taken image by image, so that its interval is of paired values.
+    """
+    if claim["at"] not in ("shortest", "longest"):
+        raise UserError(f"config/claims.yaml: key 'at': '{claim['at']}'; use shortest or longest")
+    budgets = sorted(design.budgets, key=lambda label: sum(design.budgets[label].values()))
+    ends = (budgets[0], budgets[-1]) if claim["at"] == "shortest" else (budgets[-1], budgets[0])
+    than, means = claim["than"], cells.set_index(["method", "metric", "budget"])["mean"]
+    rows = []
+    for method in methods:
+        pair = labelled[labelled["method"] == method], labelled[labelled["method"] == than]
+        gains = _difference(*pair, ["metric", "budget"])
+        here, there = (gains[gains["budget"] == budget] for budget in ends)
+        paired = _difference(here, there, ["metric"])
+        found = intervals(paired, ["metric"], design) if len(paired) else pd.DataFrame()
+        for name in metrics:
+            metric = design.metrics[name]
+            both = means.loc[[(m, name, budget) for m in (method, than) for budget in ends]]
+            excess, finding = (float("nan"),) * 3, GAP
+            if both.notna().all():
+                excess = _signed(found, name, metric)
+                steps = [both[(method, name, budget)] - both[(than, name, budget)] for budget in ends]
+                finding = " against ".join(
+                    f"{number(step, metric)} at {design.budget_title(budget)}"
+                    for step, budget in zip(steps, ends, strict=True)
+                )
+                finding += f"; excess {_interval_text(excess, metric)}"
+            met = len(budgets) > 1 and excess[1] > 0
+            rows.append(_row(claim, (method, name, ""), than, excess, met, finding))
     return rows
 
 
