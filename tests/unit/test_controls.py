@@ -12,6 +12,7 @@ from fmri2img.decoders.controls import (
     mean_image,
     mean_tokens,
     nearest_training_images,
+    nearest_with_cosine,
     shuffle_brains,
 )
 from fmri2img.errors import UserError
@@ -45,6 +46,10 @@ def test_nearest_neighbour_equals_brute_force(embeddings):
         cosines = [row @ t / np.linalg.norm(row) / np.linalg.norm(t) for t in true - mean]
         expected.append(training[int(np.argmax(cosines))])
     np.testing.assert_array_equal(nearest_training_images(decoded, embeddings, training), expected)
+    _, found = nearest_with_cosine(decoded, embeddings, training)
+    highest = [max(r @ t / np.linalg.norm(r) / np.linalg.norm(t) for t in true - mean) for r in
+               decoded.reshape(15, -1).astype(np.float64) - mean]  # fmt: skip
+    np.testing.assert_allclose(found, highest, atol=1e-5)
 
 
 def test_nearest_neighbour_finds_shrunken_copies_and_never_leaves_the_training_images(embeddings):

@@ -72,24 +72,36 @@ def mean_tokens(embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
 
 
 def nearest_training_images(decoded: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
-    """nsd_id of the training image nearest to each decoded row.
+    """nsd_id of the training image nearest to each decoded row, as `nearest_with_cosine` finds it."""
+    return nearest_with_cosine(decoded, embeddings, training_ids)[0]
 
-    decoded: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
+
+def nearest_with_cosine(
+    tokens: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The training image nearest to each row: nsd_id int64 (rows,), and how near, cosine float64 (rows,).
+
+    tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
     flattened tokens after the mean of the training images' true tokens is taken from both (what all images share says
-    nothing about which is near). Equal cosines go to the lower id. Reads the training tokens once, in blocks.
+    nothing about which is near). Equal cosines go to the lower id; a row that is the mean itself has cosine 0. Reads
+    the training tokens once, in blocks.
     """
     training_ids = np.sort(training_ids)
-    dots = np.zeros((len(decoded), len(training_ids)))
-    norms = np.zeros(len(training_ids))
-    flat = decoded.reshape(len(decoded), -1)
+    dots = np.zeros((len(tokens), len(training_ids)))
+    norms, own = np.zeros(len(training_ids)), np.zeros(len(tokens))
+    flat = tokens.reshape(len(tokens), -1)
     for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
         mean = block.mean(axis=0)
         block -= mean
-        dots += (flat[:, columns].astype(np.float32) - mean) @ block.T
+        deviations = flat[:, columns].astype(np.float32) - mean
+        dots += deviations @ block.T
         norms += np.einsum("ij,ij->i", block, block)
+        own += np.einsum("ij,ij->i", deviations, deviations)
     # A row's own norm does not change which image is nearest to it.
     cosines = np.divide(dots, np.sqrt(norms), out=np.full_like(dots, -np.inf), where=norms > 0)
-    return training_ids[np.argmax(cosines, axis=1)]
+    best = np.argmax(cosines, axis=1)
+    highest = cosines[np.arange(len(tokens)), best]
+    return training_ids[best], np.divide(highest, np.sqrt(own), out=np.zeros(len(tokens)), where=own > 0)
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""Score against similarity: are test images decoded well because the training images hold something like them?
+
+The similarity of a test image is the cosine between its true tokens and those of the training image nearest to it,
+after the training images' mean is taken from both. It depends on the subject and the budget, as the training images do.
+"""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
+from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, intervals
+from fmri2img.reporting.style import PAGE_WIDTH, look, method_styles
+from fmri2img.reporting.tables import Cell, Column, Row, Table
+from fmri2img.stats import image_values, rank_correlation
+
+BINS = 4
+PANELS_ACROSS, PANEL_HEIGHT = 3, 2.4  # inches
+COLUMNS = [
+    "budget", "metric", "method", "kind", "correlation", "low", "high", "least_similar", "most_similar", "n_images",
+]  # fmt: skip
+
+
+def with_similarity(scores: pd.DataFrame, similarity: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Scores of the design by budget, with columns similarity and quarter (0, the least similar, to 3).
+
+    similarity: subject, sessions, nsd_id, nearest, cosine. Quarters hold equally many images of a subject.
+    """
+    ranked = similarity.groupby(["subject", "sessions"])["cosine"].rank(method="first", pct=True)
+    quarters = np.ceil(ranked * BINS).astype(int) - 1
+    known = similarity.assign(quarter=quarters).rename(columns={"cosine": "similarity"})
+    columns = ["subject", "sessions", "nsd_id", "similarity", "quarter"]
+    return at_budgets(scores, design).merge(
+        known[columns], on=["subject", "sessions", "nsd_id"], validate="many_to_one"
+    )
+
+
+def similarity_effects(labelled: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """One row for each budget, metric and method that has scores: columns COLUMNS.
+
+    correlation, low, high: Spearman's over images, mean over subjects, with its bootstrap interval; least_similar and
+    most_similar: mean score of the first and the last quarter.
+    """
+    rows = []
+    quarters = labelled.groupby(["budget", "metric", "method", "quarter", "subject"])["value"].mean()
+    quarters = quarters.groupby(["budget", "metric", "method", "quarter"]).mean()
+    for budget in design.budgets:
+        of_budget = labelled[labelled["budget"] == budget]
+        if of_budget.empty:
+            continue
+        values = image_values(of_budget, ["metric", "method"])
+        images = of_budget.drop_duplicates(["subject", "nsd_id"])
+        images = images.pivot(index="nsd_id", columns="subject", values="similarity")
+        for metric in design.metrics:
+            for method, entry in design.methods.items():
+                if (metric, method) not in values:
+                    continue
+                own = values[metric, method]
+                found = rank_correlation(
+                    images.reindex(own.index)[own.columns], own, design.resamples, design.confidence, BOOTSTRAP_SEED
+                )
+                ends = [quarters.get((budget, metric, method, quarter), np.nan) for quarter in (0, BINS - 1)]
+                rows.append([budget, metric, method, entry["kind"], *found, *ends, int(own.notna().any(axis=1).sum())])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Table:
+    """The correlations of one budget as a page: methods down, metrics across."""
+    lookup = effects[effects["budget"] == budget].set_index(["method", "metric"])
+    rows, previous = [], None
+    for method, entry in design.methods.items():
+        cells = []
+        for metric in design.metrics:
+            row = lookup.loc[(method, metric)] if (method, metric) in lookup.index else None
+            if row is None or pd.isna(row["correlation"]):
+                cells.append(Cell(GAP))
+                continue
+            mean, low, high = (f"{row[name]:.2f}".replace("-", "−") for name in ("correlation", "low", "high"))
+            cells.append(Cell(mean, f"[{low}, {high}]"))
+        rows.append(Row([entry["title"]], cells, previous not in (None, entry["kind"])))
+        previous = entry["kind"]
+    columns = [Column(metric["title"], direction=arrow(metric)) for metric in design.metrics.values()]
+    note = (
+        "Spearman correlation over test images between the score and the similarity (cosine of centred true tokens) of "
+        f"the nearest training image, mean over subjects [{100 * design.confidence:g} % bootstrap interval over "
+        f"images]. Split {design.split}, {design.data}."
+    )
+    title = f"Score against similarity to the training images, trained on {design.budget_title(budget)}"
+    return Table(title, ["Method"], columns, rows, note)
+
+
+def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
+    """Each metric in quarters of test images, from the least to the most similar to a training image."""
+    labelled = labelled[labelled["budget"] == budget]
+    x = labelled.drop_duplicates(["subject", "nsd_id"]).groupby("quarter")["similarity"].mean()
+    found = intervals(labelled, ["metric", "method", "quarter"], design)
+    styles = method_styles(design)
+    across = min(PANELS_ACROSS, len(design.metrics))
+    down = math.ceil(len(design.metrics) / across)
+    header = 0.3 + 0.24 * math.ceil(len(styles) / 4)
+    size = PAGE_WIDTH, header + PANEL_HEIGHT * down
+    with look():
+        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, squeeze=False, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - header / size[1]))
+        for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
+            for method, style in styles.items():
+                if (name, method) not in found.index.droplevel("quarter"):
+                    continue
+                curve = found.loc[(name, method)]
+                at = x[curve.index]
+                panel.fill_between(at, curve["low"], curve["high"], color=style["color"], alpha=0.15, linewidth=0)
+                panel.plot(at, curve["mean"], **style, markeredgecolor="white", markeredgewidth=0.6, zorder=3)
+            panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
+            if is_proportion(metric):
+                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+            panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+            panel.tick_params(labelbottom=True)
+        for panel in axes.flat[len(design.metrics) :]:
+            panel.remove()
+        figure.supxlabel("cosine to the nearest training image (quarters of the test images)", fontsize=9)
+        handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in styles.items()]
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=4, handlelength=2.6)
+    return figure

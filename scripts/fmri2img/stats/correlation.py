@@ -1,0 +1,38 @@
+"""Rank correlation of per-image scores with a property of the images, and its interval."""
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.stats.bootstrap import draw_counts, percentile_interval
+
+
+def rank_correlation(
+    property_: pd.DataFrame, values: pd.DataFrame, resamples: int, confidence: float, seed: int
+) -> tuple[float, float, float]:
+    """Mean over subjects of Spearman's correlation over images, and its bootstrap interval: correlation, low, high.
+
+    property_, values: (images, subjects) with the same index and columns, NaN where there is none. Images are drawn
+    for all subjects at once; ranks are those among all images and are not taken anew in each resample. NaN where a
+    subject has fewer than three images or does not vary.
+    """
+    counts = draw_counts(len(values), resamples, np.random.default_rng(seed))
+    found, draws = [], []
+    for subject in values:
+        both = (property_[subject].notna() & values[subject].notna()).to_numpy()
+        if both.sum() < 3:
+            return np.nan, np.nan, np.nan
+        x, y = (table[subject][both].rank().to_numpy() for table in (property_, values))
+        found.append(_weighted_correlation(x, y, np.ones((1, both.sum())))[0])
+        draws.append(_weighted_correlation(x, y, counts[:, both]))
+    low, high = percentile_interval(np.mean(draws, axis=0), confidence)
+    mean = float(np.mean(found))
+    return (mean, low, high) if np.isfinite(mean) else (np.nan, np.nan, np.nan)
+
+
+def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson correlation of x and y (images,) under each row of weights (draws, images): (draws,)."""
+    x, y = x - x.mean(), y - y.mean()
+    moments = np.column_stack([x, y, x * x, y * y, x * y])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mx, my, mxx, myy, mxy = ((weights @ moments) / weights.sum(axis=1, keepdims=True)).T
+        return (mxy - mx * my) / np.sqrt((mxx - mx**2) * (myy - my**2))

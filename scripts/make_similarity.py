@@ -1,0 +1,32 @@
+"""Score against similarity to the nearest training image: a table of correlations and a figure."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fmri2img import job
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.tables import read_table
+from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.similarity import similarity_curves, similarity_effects, similarity_table, with_similarity
+from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.tables import write_table
+from fmri2img.study import Study
+
+COLUMNS = {"nsd_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    scores = read_scores(snakemake.input.scores)
+    design = scored_design(Study(snakemake.config), scores)
+    similarity = pd.concat([read_table(path, COLUMNS) for path in snakemake.input.similarity], ignore_index=True)
+    labelled = with_similarity(scores, similarity, design)
+    effects = similarity_effects(labelled, design)
+    table = similarity_table(effects, design, design.longest_budget)
+    write_table(Path(snakemake.output.table).with_suffix(""), table, effects)
+    figure = similarity_curves(labelled, design, design.longest_budget)
+    save_figure(figure, Path(snakemake.output.figure).with_suffix(""))
+
+
+main(snakemake)

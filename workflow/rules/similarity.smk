@@ -1,0 +1,65 @@
+# Embeddings -> how near test images are to training images; with Scores -> what that does to the scores.
+
+
+rule measure_similarity:
+    """Cosine of each test image to its nearest training image."""
+    input:
+        recording="<results>/recordings/{subject}",
+        embeddings=f"<results>/embeddings/{config['encoder']}",
+    output:
+        "<results>/similarity/{subject}/{sessions}sessions.parquet",
+    log:
+        "<logs>/measure_similarity/{subject}_{sessions}sessions.log",
+    conda:
+        "../../envs/decode.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+    script:
+        "../../scripts/measure_similarity.py"
+
+
+rule make_similarity:
+    """Score against similarity: are images decoded well because the training images hold something like them?"""
+    input:
+        scores=all_scores(),
+        similarity=[
+            path
+            for subject in study.subjects
+            for path in collect(
+                f"<results>/similarity/{subject}/{{sessions}}sessions.parquet", sessions=study.budgets(subject)
+            )
+        ],
+    output:
+        table=report(
+            "<results>/tables/similarity.html",
+            caption="../report/similarity.rst",
+            category="1 Scores",
+            labels={"content": "Table: score against similarity", "trained on": "the longest budget"},
+        ),
+        figure=report(
+            "<results>/figures/similarity.svg",
+            caption="../report/similarity.rst",
+            category="1 Scores",
+            labels={"content": "Figure: score against similarity", "trained on": "the longest budget"},
+        ),
+        plain=collect("<results>/tables/similarity.{suffix}", suffix=["csv", "md", "tex"]),
+        picture="<results>/figures/similarity.png",
+    log:
+        "<logs>/make_similarity.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        confidence=config["statistics"]["confidence"],
+        resamples=config["statistics"]["resamples"],
+        code=digest("artifacts", "stats", "reporting"),
+    script:
+        "../../scripts/make_similarity.py"
