@@ -9,7 +9,7 @@ from fmri2img.job import start
 
 
 def mindeye2_blend(refined_path: str, blurry_path: str, refined_weight: float, method: str, output: str) -> None:
-    """Write the Prediction `method`: images refined_weight * refined + (1 - refined_weight) * blurry, all else as refined.
+    """Write the Prediction `method`: refined_weight * refined + (1 - refined_weight) * blurry, all else as refined.
 
     Raises UserError when the two are not of the same images, subject, budget and seed.
     """

@@ -95,6 +95,66 @@ def test_parity_with_a_plain_sampling_loop(tokens, unconditional):
         assert levels_apart(got[row], picture) <= 1
 
 
+def edm_sigmas(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Time steps and noise levels (with a last 0) of Stability's legacy discretisation, in float64."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alphas = np.cumprod(1 - betas)
+    times = np.linspace(999, 0, steps, endpoint=False).astype(int)
+    return times, np.append(np.sqrt((1 - alphas[times]) / alphas[times]), 0.0)
+
+
+def edm_euler(unet, x, times, sigmas, contexts, added, guidance) -> np.ndarray:
+    """Karras et al. (2022), algorithm 1 without churn, for a network that predicts the noise; float64 outside it."""
+    for t, sigma, lower in zip(times, sigmas[:-1], sigmas[1:], strict=True):
+        scaled = torch.from_numpy(x / np.sqrt(sigma**2 + 1)).float()
+        with torch.no_grad():
+            free, own = (
+                x - sigma * unet(scaled, int(t), c, added_cond_kwargs=added).sample.double().numpy() for c in contexts
+            )
+        denoised = free + guidance * (own - free)
+        x = x + (x - denoised) / sigma * (lower - sigma)
+    return x
+
+
+@pytest.mark.parametrize(("steps", "tolerance"), [(5, 2e-4), (38, 1e-3)])
+def test_parity_with_mindeye2s_sampling_written_out(tokens, steps, tolerance):
+    """Start z + sigma (noise + 0.04 shift), random tokens in the unconditional branch, Euler, output * 0.8 + 0.2."""
+    unet, autoencoder, guidance = tiny_unet(), tiny_autoencoder(), 5.0
+    settings = {"unconditional": "noise", "extra_noise": True, "offset_noise": 0.04, "timesteps": "sgm"}
+    generator = tiny_generator(unet, EULER, decode=(0.8, 0.2), **settings)
+    unclip = UnclipGenerator(generator, autoencoder)
+    times, sigmas = edm_sigmas(steps)
+    np.testing.assert_allclose(generator.set_timesteps(steps), times)
+    np.testing.assert_allclose(generator.scheduler.sigmas, sigmas, rtol=1e-5)
+    added = {"text_embeds": torch.zeros(1, 0), "time_ids": torch.tensor([[8.0, 8.0, 0.0, 0.0]])}
+    pictures = unclip.generate(tokens, IDS, 3, steps, guidance)
+    for row, nsd_id in enumerate(IDS[:2]):
+        noise, free, extra, shift = image_noise(3, nsd_id, (4, 4, 4), (TOKENS, WIDTH), (4, 4, 4), (1,))
+        start = extra + sigmas[0] * (noise + 0.04 * float(shift))
+        own = torch.from_numpy(tokens[row : row + 1].astype(np.float32))
+        wanted = edm_euler(unet, start[None].double().numpy(), times, sigmas, (free[None], own), added, guidance)
+        got = unclip.denoise(start[None].float(), generator.set_timesteps(steps), own, free[None], guidance)
+        assert np.abs(got.numpy() - wanted).max() < tolerance * np.abs(wanted).max()
+        shown = autoencoder.vae.decode(torch.from_numpy(wanted).float() / 0.7).sample.detach() * 0.8 + 0.2
+        assert levels_apart(pictures[row : row + 1], to_uint8(shown)) <= 1
+
+
+def test_refinement_is_img2img_from_step_13_of_25(tokens):
+    """Clean latents plus sigma 1.5092 of noise, then 12 Euler steps under caption and negative prompt."""
+    unet, guidance = tiny_unet(), 5.0
+    generator = tiny_generator(unet, EULER, timesteps="sgm")
+    clean, noise = (torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    prompt, negative = Prompt(tokens[:2].astype(np.float32)), Prompt(tokens[2:3].astype(np.float32))
+    refiner = Refiner(generator, tiny_autoencoder())
+    got = refiner.denoise(clean, noise, prompt, negative, 25, 13, guidance)
+    times, sigmas = edm_sigmas(25)
+    added = {"text_embeds": torch.zeros(2, 0), "time_ids": torch.tensor([[8.0, 8.0, 0.0, 0.0]]).repeat(2, 1)}
+    contexts = torch.from_numpy(negative.states).repeat(2, 1, 1), torch.from_numpy(prompt.states)
+    start = (clean + sigmas[13] * noise).double().numpy()
+    wanted = edm_euler(unet, start, times[13:], sigmas[13:], contexts, added, guidance)
+    assert np.abs(got.numpy() - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize("scheduler", [DDIM, EULER], ids=["ddim", "euler"])
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_a_perfect_network_brings_every_sampler_to_the_clean_latents(scheduler, guidance, tokens):

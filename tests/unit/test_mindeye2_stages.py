@@ -1,0 +1,396 @@
+"""What follows MindEye2's tokens: captions through a converter, refinement, blend, low-level pictures, the ceiling."""
+
+import json
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_backbones import DDIM, TOKENS, WIDTH, tiny_unet, tiny_vae, write_json
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    GitConfig,
+    GitForCausalLM,
+)
+
+from fmri2img.artifacts.decoded import save_decoded
+from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.splits import Split
+from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
+from fmri2img.backbones.converters import (
+    CaptionConverter,
+    load_converter,
+    load_released_converter,
+    save_converter,
+)
+from fmri2img.backbones.pixels import Preprocessing
+from fmri2img.backbones.prompts import SdxlPrompts, load_prompts
+from fmri2img.backbones.registry import Backbone, load_registry
+from fmri2img.backbones.training.converter import fit_converter
+from fmri2img.errors import UserError
+
+IDS = np.array([3, 11, 12, 40])
+RECORD = {
+    "training_trials": 10, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "encoder": "tiny_clip", "origin": "faithful",
+}  # fmt: skip
+IDENTITY = {
+    "method": "mindeye2_unrefined", "subject": "subj01", "sessions": 1, "seed": 7, "split": "s", "split_sha256": "0",
+}  # fmt: skip
+REFINEMENT = {"steps": 6, "start": 3, "guidance": 3.0, "batch": 2, "negative_prompt": "blurry"}
+
+
+# ---- registry entries of tiny networks
+
+
+def entry(folder, kind: str, files: list[str], **record) -> Backbone:
+    record = {"kind": kind, "source": {"folder": str(folder)}, "licence": "MIT", "files": dict.fromkeys(files)} | record
+    return Backbone(f"tiny_{folder.name}", record)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict[str, Backbone]:
+    """A text-to-image network, an autoencoder and an open_clip prompt encoder whose states fit it."""
+    root = tmp_path_factory.mktemp("networks")
+    tiny_unet().save_pretrained(root / "generator" / "unet")
+    write_json(root / "generator" / "scheduler" / "scheduler_config.json", DDIM)
+    tiny_vae().save_pretrained(root / "autoencoder")
+    config = {
+        "embed_dim": 10,
+        "vision_cfg": {"image_size": 16, "patch_size": 4, "width": 24, "layers": 1, "head_width": 12},
+        "text_cfg": {"context_length": TOKENS, "vocab_size": 49408, "width": WIDTH, "heads": 2, "layers": 1},
+    }
+    (root / "prompts").mkdir()
+    write_json(root / "prompts" / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {}})
+    torch.manual_seed(0)
+    save_file(open_clip.model.CLIP(**config).state_dict(), root / "prompts" / "open_clip_model.safetensors")
+    weights = "diffusion_pytorch_model.safetensors"
+    plain = {"image_size": 16, "interpolation": "bicubic", "antialias": True, "mean": [0.5] * 3, "std": [0.5] * 3}
+    return {
+        "generator": entry(
+            root / "generator", "diffusers_unet",
+            ["unet/config.json", f"unet/{weights}", "scheduler/scheduler_config.json"], subfolder="unet",
+            scheduler="scheduler", image_size=8, size_conditioning=[8, 8, 0, 0], unconditional="zeros",
+            decode={"scale": 0.5, "offset": 0.5},
+        ),
+        "autoencoder": entry(root / "autoencoder", "diffusers_vae", ["config.json", weights]),
+        "prompts": entry(
+            root / "prompts", "open_clip", ["open_clip_config.json", "open_clip_model.safetensors"],
+            tokens=16, token_width=24, preprocessing=plain,
+        ),
+    }  # fmt: skip
+
+
+def git_config() -> GitConfig:
+    return GitConfig(
+        vision_config={"hidden_size": WIDTH, "image_size": 8, "patch_size": 4, "num_hidden_layers": 1,
+                       "num_attention_heads": 2, "intermediate_size": 16},
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=40, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+
+
+# ---- converter
+
+
+def test_the_released_converter_has_its_published_size_and_reads_as_token_then_feature_map(tmp_path):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in CaptionConverter(256, 1664, 257, 1024).parameters()) == 1_771_009
+    rng = torch.Generator().manual_seed(0)
+    state = {
+        "linear1.weight": torch.randn(5, 4, generator=rng), "linear1.bias": torch.randn(5, generator=rng),
+        "linear2.weight": torch.randn(3, 6, generator=rng), "linear2.bias": torch.randn(3, generator=rng),
+    }  # fmt: skip
+    released = entry(tmp_path, "caption_converter", ["bigG_to_L_epoch8.pth"])
+
+    def stored(changed: dict) -> Backbone:
+        torch.save({"epoch": 8, "model_state_dict": changed}, tmp_path / "bigG_to_L_epoch8.pth")
+        return released
+
+    tokens = np.random.default_rng(0).normal(size=(7, 4, 6)).astype(np.float16)
+    mixed = np.einsum("ot,ntw->now", state["linear1.weight"], tokens) + state["linear1.bias"].numpy()[:, None]
+    wanted = mixed @ state["linear2.weight"].numpy().T + state["linear2.bias"].numpy()
+    converter = load_released_converter(stored(state))
+    np.testing.assert_allclose(converter.convert(tokens, batch=3), wanted, atol=1e-4)
+    with pytest.raises(UserError, match=r"'caption_converter': it takes 4 tokens of width 6, got 4 of 5"):
+        converter.convert(tokens[..., :5])
+    with pytest.raises(UserError, match=r"unexpected tensor linear3\.weight"):
+        load_released_converter(stored(state | {"linear3.weight": torch.zeros(1)}))
+    with pytest.raises(UserError, match=r"missing tensor over_features\.bias"):
+        load_released_converter(stored({k: v for k, v in state.items() if k != "linear2.bias"}))
+    with pytest.raises(UserError, match=r"not a readable checkpoint of tensors"):
+        load_released_converter(stored({"linear1.weight": Split("s", "", [])}))
+
+
+def test_fitting_finds_a_planted_pair_of_maps_and_explains_no_noise(tmp_path):
+    rng = np.random.default_rng(1)
+    source = rng.normal(size=(400, 6, 8)).astype(np.float32)
+    torch.manual_seed(0)
+    planted = CaptionConverter(6, 8, 7, 5)
+    with torch.no_grad():  # tokens of the same places, as in two encoders of one grid, the first being a class token
+        planted.over_tokens.weight[1:] += torch.eye(6)
+    clean = planted.convert(source)
+    rows = np.stack([np.arange(400)] * 2, axis=1)
+    converter, explained = fit_converter(source, clean, rows[:300], rows[300:], sweeps=12, batch=64)
+    assert explained[-1] > 0.999 and explained[0] <= explained[-1]
+    np.testing.assert_allclose(converter.convert(source[300:]), clean[300:], atol=0.05 * clean.std())
+
+    noise = rng.normal(size=clean.shape) * clean.std(0)
+    _, explained = fit_converter(source, clean + noise, rows[:300], rows[300:], sweeps=12)
+    assert 0.4 < explained[-1] < 0.55
+
+    save_converter(tmp_path / "converter", converter, {"encoder": "a"})
+    again, record = load_converter(tmp_path / "converter")
+    assert record == {"encoder": "a"}
+    np.testing.assert_allclose(again.convert(source[:3]), converter.convert(source[:3]), atol=1e-6)
+
+
+def test_the_converter_never_sees_a_test_image(tmp_path):
+    """Test images are given other targets than the rest: the fit must not notice."""
+    from train_caption_converter import train_caption_converter
+
+    rng = np.random.default_rng(2)
+    ids = np.arange(100, 300)
+    tokens = rng.normal(size=(200, 4, 6)).astype(np.float32)
+    test = ids[::4]
+    spoilt = np.where(np.isin(ids, test)[:, None, None], -50 * tokens, tokens)
+    save_embeddings(tmp_path / "a", ids, tokens, {})
+    save_embeddings(tmp_path / "b", ids, spoilt, {})
+    Split("s", "d", test.tolist()).save(tmp_path / "split.json")
+    names = {"encoder": "a", "captioner": "b"}
+    paths = [str(tmp_path / name) for name in ("a", "b", "split.json")]
+    train_caption_converter(*paths, names, 3, str(tmp_path / "out"))
+    converter, record = load_converter(tmp_path / "out")
+    np.testing.assert_allclose(converter.convert(tokens), tokens, atol=0.01)
+    assert record["training_images"] + record["held_out_images"] == 150
+    assert record["explained_variance"][-1] > 0.999 and record["encoder"] == "a"
+
+
+# ---- captioner
+
+
+def test_a_captioners_own_encoder_gives_what_it_would_see_in_pixels(tmp_path):
+    torch.manual_seed(0)
+    model = GitForCausalLM(git_config()).eval()
+    preprocessing = Preprocessing(8, "bicubic", True, (0.5,) * 3, (0.5,) * 3)
+    images = np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), dtype=np.uint8)
+    tokens, pooled = CaptionerImageEncoder(model.git.image_encoder, preprocessing, batch=2).encode_images(images)
+    assert tokens.shape == (5, 5, WIDTH) and pooled is None
+    seen = model.git.image_encoder(preprocessing(images)).last_hidden_state
+    np.testing.assert_allclose(tokens, seen.detach().numpy(), atol=1e-5)
+    with pytest.raises(UserError, match="has no image encoder of its own; embed with demo_clip"):
+        load_captioner_encoder(load_registry()["demo_captioner"])
+
+
+# ---- prompts
+
+
+def sdxl_text(root) -> Backbone:
+    """Two untrained text towers and tokenizers in SDXL's folder layout."""
+    torch.manual_seed(0)
+    words = ["!", "a</w>", "red</w>", "boat</w>", "<|startoftext|>", "<|endoftext|>"]
+    words += ["a", "r", "e", "b", "o", "d</w>", "t</w>", "re", "bo", "boa"]
+    merges = ["r e", "re d</w>", "b o", "bo a", "boa t</w>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    common = {
+        "vocab_size": len(words), "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 9,
+        "bos_token_id": 4, "eos_token_id": 5, "pad_token_id": 5,
+    }  # fmt: skip
+    first = CLIPTextModel(CLIPTextConfig(hidden_size=8, intermediate_size=16, **common))
+    second = CLIPTextModelWithProjection(
+        CLIPTextConfig(hidden_size=12, intermediate_size=16, projection_dim=10, hidden_act="gelu", **common)
+    )
+    files = []
+    for suffix, tower, pad in (("", first, "<|endoftext|>"), ("_2", second, "!")):
+        tower.save_pretrained(root / f"text_encoder{suffix}")
+        folder = root / f"tokenizer{suffix}"
+        write_json(folder / "vocab.json", vocabulary)
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+        end = "<|endoftext|>"
+        special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": pad}
+        write_json(folder / "special_tokens_map.json", special)
+        write_json(folder / "tokenizer_config.json", special | {"model_max_length": 9})
+        files += [f"text_encoder{suffix}/config.json", f"text_encoder{suffix}/model.safetensors"]
+        files += [f"tokenizer{suffix}/{name}" for name in ("merges.txt", "tokenizer_config.json", "vocab.json")]
+    return entry(root, "sdxl_text", files)
+
+
+def test_sdxl_prompts_are_both_towers_last_but_one_layer_and_bigg_pooled_at_the_end_of_text(tmp_path):
+    backbone = sdxl_text(tmp_path / "text")
+    encoder = load_prompts(backbone, "cpu")
+    texts = ["a red boat", "a boat", ""]
+    prompt = encoder.encode(texts)
+    assert prompt.states.shape == (3, 9, 8 + 12) and prompt.pooled.shape == (3, 10)
+    ids = [encoder._token_ids(tokenizer, texts) for tokenizer in encoder.tokenizers]
+    assert ids[0].tolist()[1] == [4, 1, 3, 5, 5, 5, 5, 5, 5]
+    assert ids[1].tolist()[1] == [4, 1, 3, 5, 0, 0, 0, 0, 0]
+
+    def layers(model, token_ids):
+        """Hidden states by hand: embeddings, then each causal layer; the last is what the final norm sees."""
+        states = [model.embeddings(token_ids)]
+        mask = torch.full((9, 9), float("-inf")).triu(1)[None, None]
+        for layer in model.encoder.layers:
+            out = layer(states[-1], mask)
+            states.append(out[0] if isinstance(out, tuple) else out)
+        return states
+
+    with torch.no_grad():
+        second = encoder.towers[1]
+        parts = [layers(encoder.towers[0], ids[0]), layers(second.text_model, ids[1])]
+        wanted = torch.cat([part[-2] for part in parts], -1)
+        last = second.text_model.final_layer_norm(parts[1][-1])
+        pooled = second.text_projection(last[torch.arange(3), torch.tensor([4, 3, 1])])
+    np.testing.assert_allclose(prompt.states, wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(prompt.pooled, pooled.numpy(), atol=1e-5)
+    assert isinstance(encoder, SdxlPrompts)
+
+
+def test_published_text_towers_give_sdxls_widths():
+    """CLIP-L's layer 11 of 12 and bigG's 31 of 32, 768 + 1280 wide, with a vector of 1280: what the UNets listen to."""
+    unet = load_registry()["zavychromaxl_v30"].record["unet"]
+    common = {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407, "bos_token_id": 49406}
+    with torch.device("meta"):
+        towers = [
+            CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, **common)),
+            CLIPTextModelWithProjection(
+                CLIPTextConfig(
+                    hidden_size=1280, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280, **common
+                )
+            ),
+        ]
+        outputs = [t(torch.ones(1, 77, dtype=torch.long), output_hidden_states=True) for t in towers]
+    assert len(outputs[0].hidden_states) - 2 == 11
+    assert sum(out.hidden_states[-2].shape[-1] for out in outputs) == unet["cross_attention_dim"] == 2048
+    assert outputs[1].text_embeds.shape[-1] + 6 * 256 == unet["projection_class_embeddings_input_dim"] == 2816
+
+
+# ---- the stages as scripts
+
+
+@pytest.fixture
+def stages(tmp_path, networks) -> dict[str, str]:
+    """Paths of a Decoded with latents and of an unrefined Prediction made of it."""
+    from reconstruct import reconstruct
+
+    rng = np.random.default_rng(3)
+    tokens = rng.normal(size=(len(IDS), TOKENS, WIDTH))
+    retrieval, latents = rng.normal(size=(len(IDS), 20)), rng.normal(size=(len(IDS), 4, 4, 4))
+    paths = {name: str(tmp_path / name) for name in ("decoded", "unrefined", "captions", "refined", "blurry", "final")}
+    save_decoded(paths["decoded"], IDS, IDENTITY | {"disclosure": RECORD}, tokens, retrieval, latents)
+    generation = {"steps": 2, "guidance": 2.0, "batch": 4}
+    reconstruct(paths["decoded"], networks["generator"], networks["autoencoder"], generation, 7, paths["unrefined"])
+    texts = ["a red boat", "two dogs", "a house by the sea", ""]
+    pd.DataFrame({"nsd_id": IDS, "caption": texts}).to_parquet(paths["captions"], index=False)
+    return paths
+
+
+def refine(stages, networks, output="refined", **changes) -> Prediction:
+    from mindeye2_refine import mindeye2_refine
+
+    target = stages["refined"].replace("refined", output)
+    mindeye2_refine(stages["unrefined"], stages["captions"], networks, REFINEMENT | changes, "mindeye2_refined", target)
+    return Prediction.open(target)
+
+
+def test_each_stage_is_a_prediction_and_the_last_carries_pictures_captions_and_retrieval(stages, networks):
+    from mindeye2_blend import mindeye2_blend
+    from mindeye2_lowlevel import mindeye2_lowlevel
+
+    unrefined, refined = Prediction.open(stages["unrefined"]), refine(stages, networks)
+    mindeye2_lowlevel(stages["decoded"], networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
+    blurry = Prediction.open(stages["blurry"])
+    mindeye2_blend(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
+    final = Prediction.open(stages["final"])
+
+    latents = torch.from_numpy(np.load(stages["decoded"] + "/latents.npy")).float()
+    shown = tiny_vae().decode(latents / 0.7).sample.detach() / 2 + 0.5
+    wanted = (shown.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(blurry.images - wanted).max() <= 1
+    assert blurry.retrieval is None and blurry.captions is None
+    assert np.abs(final.images - (0.75 * refined.images + 0.25 * blurry.images)).max() <= 0.51
+    np.testing.assert_array_equal(final.retrieval, unrefined.retrieval)
+    assert final.captions["caption"].tolist() == ["a red boat", "two dogs", "a house by the sea", ""]
+    assert [p.metadata["method"] for p in (refined, blurry, final)] == [
+        "mindeye2_refined", "mindeye2_lowlevel", "mindeye2",
+    ]  # fmt: skip
+    for prediction in (refined, blurry, final):
+        assert {k: prediction.metadata[k] for k in ("subject", "sessions", "seed")} == {
+            "subject": "subj01", "sessions": 1, "seed": 7,
+        }  # fmt: skip
+    assert "tiny_generator" in final.metadata["disclosure"]["generator"]
+    assert "tiny_autoencoder" in final.metadata["disclosure"]["generator"]
+
+
+def test_refinement_depends_on_caption_negative_prompt_and_start_but_not_on_batch(stages, networks):
+    base = refine(stages, networks).images.astype(int)
+    assert np.abs(refine(stages, networks, "batched", batch=1).images - base).max() <= 1
+    for name, change in {"n": {"negative_prompt": ""}, "s": {"start": 1}, "g": {"guidance": 1.0}}.items():
+        assert np.abs(refine(stages, networks, name, **change).images - base).max() > 1
+    table = pd.read_parquet(stages["captions"])
+    table["caption"] = "a green hill"
+    table.to_parquet(stages["captions"], index=False)
+    assert np.abs(refine(stages, networks, "c").images - base).max() > 0
+
+
+def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_path):
+    from mindeye2_blend import mindeye2_blend
+    from mindeye2_lowlevel import mindeye2_lowlevel
+
+    refine(stages, networks)
+    mindeye2_lowlevel(stages["decoded"], networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
+    record = json.loads((tmp_path / "blurry" / "metadata.json").read_text())
+    write_json(tmp_path / "blurry" / "metadata.json", record | {"sessions": 2})
+    with pytest.raises(UserError, match="is not of the same images, subject, budget and seed"):
+        mindeye2_blend(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
+    pd.DataFrame({"nsd_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
+    with pytest.raises(UserError, match="its nsd_id are not those of the pictures"):
+        refine(stages, networks, "other")
+    save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, np.zeros((4, 2, 3)))
+    with pytest.raises(UserError, match=r"holds no latents\.npy.*mindeye2_lowlevel"):
+        mindeye2_lowlevel(str(tmp_path / "flat"), networks["autoencoder"], "mindeye2_lowlevel", stages["final"])
+
+
+def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(tmp_path, networks):
+    from reconstruct import reconstruct
+    from reconstruct_true_tokens import reconstruct_true_tokens
+    from true_tokens import true_tokens
+
+    ids = np.array([1, 3, 11, 12, 40, 50])
+    tokens = np.random.default_rng(4).normal(size=(6, TOKENS, WIDTH)).astype(np.float32)
+    save_embeddings(tmp_path / "embeddings", ids, tokens, {"encoder": "tiny_clip"})
+    Split("s", "d", [*IDS.tolist(), 60000]).save(tmp_path / "split.json")
+    generation = {"steps": 2, "guidance": 2.0, "batch": 4}
+    pair = networks["generator"], networks["autoencoder"]
+    reconstruct_true_tokens(
+        str(tmp_path / "embeddings"), str(tmp_path / "split.json"), *pair, generation, 7, "true_tokens", "control",
+        str(tmp_path / "drawn"),
+    )  # fmt: skip
+    drawn = Prediction.open(tmp_path / "drawn")
+    np.testing.assert_array_equal(drawn.ids, IDS)
+    save_decoded(tmp_path / "decoded", IDS, IDENTITY | {"disclosure": RECORD}, tokens[1:5])
+    reconstruct(str(tmp_path / "decoded"), *pair, generation, 7, str(tmp_path / "same"))
+    assert np.abs(drawn.images.astype(int) - Prediction.open(tmp_path / "same").images).max() <= 1
+
+    trials = pd.DataFrame({
+        "trial": range(5), "session": [1, 1, 1, 2, 2], "run": 1, "nsd_id": [40, 1, 3, 40, 50],
+        "repeat": [0, 0, 0, 1, 0],
+        "shared": [True, False, True, True, False], "split": ["test", "train", "test", "test", "train"],
+    })  # fmt: skip
+    voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 0], "ncsnr": [0.5, 0.2]})
+    with Recording.writer(tmp_path / "recording") as writer:
+        writer.betas(5, 2)[:] = 0
+        writer.finish(
+            trials, voxels, {"subject": "subj02", "split": "s", "split_sha256": drawn.metadata["split_sha256"]}
+        )
+    true_tokens(str(tmp_path / "drawn"), str(tmp_path / "recording"), 2, str(tmp_path / "out"))
+    made = Prediction.open(tmp_path / "out")
+    assert made.ids.tolist() == [3, 40]
+    np.testing.assert_array_equal(made.images, drawn.images[[0, 3]])
+    assert (made.metadata["subject"], made.metadata["sessions"], made.metadata["seed"]) == ("subj02", 2, 7)
+    assert made.metadata["disclosure"]["training_trials"] == 0
