@@ -1,0 +1,247 @@
+"""Import of published MindEye2 checkpoints, and parity with the published code.
+
+tests/fixtures/mindeye2_reference.safetensors holds the outputs of the published implementation (MindEyeV2 c184718 with
+dalle2-pytorch 1.15.6) for a small model of two subjects, the names and shapes of its weights (file metadata "shapes"),
+and the tables of its noise schedule. Weights and inputs are drawn from seeds, here as there.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from fmri2img.decoders.mindeye2 import diffusion
+from fmri2img.decoders.mindeye2.model import load_model
+from fmri2img.decoders.mindeye2.released import import_checkpoint
+from fmri2img.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SUBJECTS, VOXELS, TRIALS, TOKENS, WIDTH, STEPS = ["subj01", "subj02"], (20, 23), 3, 12, 32, 20
+SCHEDULE = "diffusion_prior.noise_scheduler."
+UNSCALED = ("learned_query", "embeds", "null_image_embed", "null_kv", "relative_attention_bias.weight")
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, torch.Tensor]:
+    with safe_open(REPOSITORY / "tests/fixtures/mindeye2_reference.safetensors", "pt") as file:
+        outputs = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+        outputs["shapes"] = json.loads(file.metadata()["shapes"])
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def weights(reference) -> dict[str, torch.Tensor]:
+    """The weights under their published names, drawn in alphabetical order from seed 0."""
+    draws, state = np.random.RandomState(0), {}
+    for key in sorted(reference["shapes"]):
+        shape = reference["shapes"][key]
+        values = draws.standard_normal(shape).astype(np.float32)
+        if len(shape) > 1 and not key.endswith(UNSCALED):
+            values /= np.float32(np.sqrt(np.prod(shape[1:])))
+        elif key.endswith((".g", ".weight")) and len(shape) == 1:
+            values = 1 + np.float32(0.2) * values
+        elif key.endswith(".bias"):
+            values *= np.float32(0.2)
+        state[key] = torch.from_numpy(values)
+        if key.startswith(SCHEDULE):
+            state[key] = reference["schedule." + key.removeprefix(SCHEDULE)]
+        elif key.endswith("rotary_emb.freqs"):
+            state[key] = 10000 ** (-torch.arange(0, 32, 2) / 32)
+    return state
+
+
+@pytest.fixture(scope="module")
+def inputs() -> dict:
+    draws = np.random.RandomState(1)
+
+    def draw(*shape):
+        return torch.from_numpy(draws.standard_normal(shape).astype(np.float32))
+
+    return {
+        "betas": [draw(TRIALS, n) for n in VOXELS],
+        "target": draw(TRIALS, TOKENS, WIDTH),
+        "noise": draw(TRIALS, TOKENS, WIDTH),
+        "noises": draw(STEPS - 1, TRIALS, TOKENS, WIDTH),
+        "t": torch.tensor([3, 57, 99]),
+        "keep_brain": torch.tensor([True, False, True]),
+        "keep_image": torch.tensor([True, True, False]),
+    }
+
+
+def write(path: Path, state: dict, **wrapper) -> Path:
+    torch.save({"epoch": 149, "model_state_dict": state, "train_losses": [1.0], "lrs": [3e-4], **wrapper}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(weights, tmp_path_factory):
+    return import_checkpoint(write(tmp_path_factory.mktemp("released") / "last.pth", weights), SUBJECTS)
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 2e-5) -> None:
+    torch.testing.assert_close(ours.detach(), theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("subject", [0, 1])
+def test_encoding_equals_the_published_codes(model, reference, inputs, subject):
+    encoded = model({SUBJECTS[subject]: inputs["betas"][subject]})
+    close(encoded.tokens, reference[f"tokens{subject}"])
+    close(encoded.projected, reference[f"projected{subject}"])
+    close(encoded.maps[:, :, ::64], reference[f"maps{subject}"])
+    close(encoded.latents[:, :, :: 1 + 3 * subject, :: 1 + 3 * subject], reference[f"latents{subject}"])
+
+
+def test_prior_equals_the_published_codes(model, reference, inputs):
+    close(model.prior(inputs["noise"], inputs["t"], reference["tokens0"]), reference["predicted"])
+
+
+def test_training_loss_equals_the_published_codes(model, reference, inputs):
+    drawn = [inputs[name] for name in ("t", "noise", "keep_brain", "keep_image")]
+    loss, predicted = diffusion.loss(model.prior, inputs["target"], reference["tokens0"], *drawn)
+    close(loss, reference["loss"])
+    close(predicted, reference["predicted_dropped"])
+    close(diffusion.noised(inputs["target"], inputs["t"], inputs["noise"], 100), reference["noised"])
+
+
+def test_samples_equal_the_published_codes(model, reference, inputs):
+    sampled = diffusion.sample(model.prior, reference["tokens0"], inputs["noises"], STEPS)
+    close(sampled, reference["sample"], tolerance=5e-4)
+
+
+def test_noise_schedule_equals_the_published_codes(reference):
+    torch.testing.assert_close(diffusion.cosine_betas(100).float(), reference["schedule.betas"])
+    remaining = diffusion.remaining_signal(100, torch.device("cpu"))
+    torch.testing.assert_close(remaining.float(), reference["schedule.alphas_cumprod"])
+
+
+def test_sizes_follow_from_the_shapes(model):
+    config = model.config
+    assert (config.hidden, config.tokens, config.token_width, config.blocks) == (48, TOKENS, WIDTH, 4)
+    assert config.backbone == "as_released"
+    assert config.low_level.latent_side == 28 and config.low_level.channels == (32, 64, 128)
+    prior = config.prior
+    assert (prior.depth, prior.heads, prior.head_width, prior.feedforward, prior.timesteps) == (2, 3, 36, 4, 100)
+    assert model.voxels == dict(zip(SUBJECTS, VOXELS, strict=True))
+
+
+def altered(weights: dict, tmp_path: Path, **changes) -> Path:
+    """A checkpoint with keys set to other tensors, or taken out (None); "__" in a name stands for "."."""
+    state = dict(weights)
+    for name, value in changes.items():
+        key = name.replace("__", ".")
+        state.pop(key, None)
+        if value is not None:
+            state[key] = value
+    return write(tmp_path / "last.pth", state)
+
+
+TRANSFORMER = "diffusion_prior__net__causal_transformer__"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"backbone__clip_proj__2__weight": None}, "missing backbone.clip_proj.2.weight"),
+        ({"backbone__clip_proj__0__weight": None}, "missing backbone.clip_proj.0.weight"),
+        ({"ridge__linears__1__weight": None}, "missing ridge.linears.1.weight"),
+        ({"backbone__blin1__bias": None}, "missing backbone.blin1.bias"),
+        ({"diffusion_prior__noise_scheduler__p2_loss_weight": None}, "p2_loss_weight"),
+        ({TRANSFORMER + "layers__1__0__rotary_emb__freqs": None}, r"layers\.1\.0\.rotary_emb\.freqs"),
+        ({"backbone__extra": torch.zeros(1)}, "unexpected backbone.extra"),
+        ({"backbone__mixer_blocks1__3__1__5__bias": torch.zeros(48)}, "unexpected backbone.mixer_blocks1.3.1.5.bias"),
+        ({"backbone__blin1__bias": None, "backbone__blin__bias": torch.zeros(3136)}, r"blin1\.bias; .*blin\.bias"),
+        ({"backbone__bnorm__bias": torch.zeros(65)}, r"backbone\.bnorm\.bias \(65,\) instead of \(64,\)"),
+        ({"backbone__mixer_blocks2__0__1__0__weight": torch.zeros(2, 2)}, r"mixer_blocks2\.0\.1\.0\.weight \(2, 2\)"),
+        ({"backbone__bnorm__weight": torch.tensor(1.0)}, "bnorm.weight"),
+        ({"diffusion_prior__noise_scheduler__betas": torch.full((100,), 0.01)}, "noise_scheduler.betas"),
+        ({TRANSFORMER + "layers__1__0__rotary_emb__freqs": torch.ones(16)}, r"layers\.1\.0\.rotary_emb\.freqs"),
+    ],
+)
+def test_every_key_is_accounted_for(weights, tmp_path, changes, named):
+    with pytest.raises(UserError, match=named) as error:
+        import_checkpoint(altered(weights, tmp_path, **changes), SUBJECTS)
+    assert "last.pth" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_subjects_must_match_the_ridge_layers(weights, tmp_path):
+    path = write(tmp_path / "last.pth", weights)
+    with pytest.raises(UserError, match="2 ridge layers"):
+        import_checkpoint(path, ["subj01"])
+    with pytest.raises(UserError, match="twice"):
+        import_checkpoint(path, ["subj01", "subj01"])
+
+
+def test_seven_subjects_take_their_layers_in_order(weights, tmp_path):
+    layers = {f"ridge__linears__{i}__weight": torch.full((48, 5 + i), float(i)) for i in range(7)}
+    layers |= {f"ridge__linears__{i}__bias": torch.full((48,), float(i)) for i in range(7)}
+    names = [f"subj0{i}" for i in range(2, 9)]
+    model = import_checkpoint(altered(weights, tmp_path, **layers), names)
+    assert model.voxels == {name: 5 + i for i, name in enumerate(names)}
+    assert [model.adapters[name].bias[0].item() for name in names] == list(range(7))
+
+
+def test_checkpoint_without_low_level_head(weights, model, inputs, tmp_path):
+    low_level = ("backbone.blin1", "backbone.bnorm", "backbone.bupsampler", "backbone.b_maps_projector")
+    state = {key: value for key, value in weights.items() if not key.startswith(low_level)}
+    without = import_checkpoint(write(tmp_path / "last.pth", state), SUBJECTS)
+    assert without.low_level is None
+    betas = {"subj01": inputs["betas"][0]}
+    close(without(betas).projected, model(betas).projected)
+
+
+def test_half_precision_checkpoint_becomes_float32(weights, model, inputs, tmp_path):
+    half = import_checkpoint(write(tmp_path / "last.pth", {k: v.half() for k, v in weights.items()}), SUBJECTS)
+    assert {p.dtype for p in half.parameters()} == {torch.float32}
+    betas = {"subj01": inputs["betas"][0]}
+    close(half(betas).tokens, model(betas).tokens, tolerance=1e-2)
+
+
+@pytest.mark.parametrize("form", ["deepspeed", "bare", "wrapped"])
+def test_other_forms_of_the_same_checkpoint(weights, model, tmp_path, form):
+    path = tmp_path / "last.pth"
+    if form == "deepspeed":
+        torch.save({"module": weights, "dp_world_size": 8, "ds_version": "0.13.1"}, path)
+    elif form == "bare":
+        torch.save(weights, path)
+    else:
+        write(path, {f"module.{key}": value for key, value in weights.items()})
+    again = import_checkpoint(path, SUBJECTS).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Planted:
+    """Unpickling this calls print."""
+
+    def __reduce__(self):
+        return print, ("code from a checkpoint ran",)
+
+
+def test_code_in_a_checkpoint_is_not_run(weights, tmp_path, capsys):
+    with pytest.raises(UserError, match="objects other than tensors"):
+        import_checkpoint(write(tmp_path / "last.pth", weights, lr_scheduler=Planted()), SUBJECTS)
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    (tmp_path / "page.html").write_text("<html>not found</html>")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    for name, said in (("page.html", "page.html"), ("empty.pth", "model_state_dict"), ("none.pth", "no such file")):
+        with pytest.raises(UserError, match=said):
+            import_checkpoint(tmp_path / name, SUBJECTS)
+
+
+def test_command_writes_a_model_that_loads(weights, model, inputs, tmp_path):
+    path = write(tmp_path / "last.pth", weights)
+    command = [sys.executable, "scripts/import_mindeye2.py", str(path), "--output", str(tmp_path / "model")]
+    refused = subprocess.run([*command, "--subjects", "subj01"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    subprocess.run([*command, "--subjects", *SUBJECTS], cwd=REPOSITORY, check=True, capture_output=True)
+    loaded, metadata = load_model(tmp_path / "model")
+    assert metadata["origin"] == "last.pth" and len(metadata["origin_sha256"]) == 64
+    betas = {"subj02": inputs["betas"][1]}
+    close(loaded(betas).latents, model(betas).latents)
