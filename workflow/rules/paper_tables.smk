@@ -5,7 +5,6 @@ from os.path import relpath
 
 from fmri2img.study import REPOSITORY
 
-
 PAPER_LAYOUTS = sorted((REPOSITORY / "config" / "paper_tables").glob("table*.yaml"))
 
 
