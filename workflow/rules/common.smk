@@ -153,6 +153,10 @@ def training_settings(stage, method, sessions, seed, initial=None):
         "model": model,
         "losses": section["losses"],
         "initial": initial,
+        "inherit_adapter_bias": stage == "finetuning"
+        and initial is not None
+        and section[stage]["inherit_adapter_bias"],
+        "validation_share": section["validation_share"],
     }
     if low_level:
         model["low_level"] = low_level["head"]
