@@ -49,7 +49,7 @@ class Contrast(nn.Module):
 
 
 class Toy:
-    """settings: kind regression | shared | own; dropout; pause (s a batch); nan_at, signal_at: batch of a fault."""
+    """settings: kind regression | shared | own; dropout; noise; pause (s a batch); nan_at, signal_at: a batch."""
 
     def __init__(self, settings, training) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -79,7 +79,7 @@ class Toy:
         rows = self.streams.rows(0, step * batch, batch)
         noise = torch.randn(batch, WIDTH, generator=sampler.generator("cpu", self.seed, step))
         here = sampler.share(batch, rank, world)
-        x = (self.x[rows] + 0.1 * noise)[here]
+        x = (self.x[rows] + self.settings.get("noise", 0.1) * noise)[here]
         bad = step == self.settings.get("nan_at") and rank == world - 1
         weight = torch.tensor(float("nan") if bad else 1.0)
         return {"x": x.to(device), "y": x[:, :2].sin().to(device), "z": self.z[rows][here].to(device), "weight": weight}

@@ -45,8 +45,8 @@ def train(config: dict[str, Any], output: Path, work: Path) -> None:
     seed_all(training.seed)
     task = task_class(config["task"])(config["settings"], training)
     run = Run(accelerator, task, config, training, work)
+    run.resume()
     try:
-        run.resume()
         run.steps()
         run.finish(output)
     finally:

@@ -1,0 +1,288 @@
+"""The training engine: schedules, samples, one process against two, resuming, what is recorded, what is refused."""
+
+import errno
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+from training_launch import run_pairs, table, toy, weights
+
+from fmri2img.decoders.training import checkpoint, sampler
+from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.decoders.training.loop import Interrupted, train
+from fmri2img.decoders.training.schedules import schedule
+from fmri2img.decoders.training.task import task_class
+from fmri2img.errors import UserError
+
+
+def torch_one_cycle(epochs, per_epoch, pace=1):
+    """(learning rate, beta1) of every step with torch's OneCycleLR, advanced `pace` steps a step while it lasts."""
+    optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    total = epochs * per_epoch
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 3e-4, total_steps=total, pct_start=2 / epochs, final_div_factor=1000
+    )
+    values = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(total):
+            values.append((optimiser.param_groups[0]["lr"], optimiser.param_groups[0]["betas"][0]))
+            for _ in range(pace):
+                if scheduler._step_count <= total:
+                    scheduler.step()
+    return values
+
+
+def rates(world=1, per_epoch=31, **settings):
+    config = TrainingConfig.from_dict({"batch": 8, **settings})
+    at = schedule(config, per_epoch, world)
+    return [at(step) for step in range(config.epochs * per_epoch)]
+
+
+def test_one_cycle_is_that_of_torch():
+    assert rates(epochs=150) == torch_one_cycle(150, 31)
+    assert rates(epochs=150)[0] == pytest.approx((1.2e-5, 0.95)) and rates(epochs=150)[-1] == pytest.approx(
+        (1.2e-8, 0.95)
+    )
+
+
+def test_the_schedule_does_not_depend_on_the_number_of_processes_unless_asked():
+    assert rates(epochs=150, world=8) == rates(epochs=150)
+    released = rates(epochs=150, per_epoch=59, world=8, schedule_stepping="per_process")
+    assert released == torch_one_cycle(150, 59, pace=8)
+    assert next(i for i, (rate, _) in enumerate(released) if rate < 1e-7) / 59 == pytest.approx(18.6, abs=0.05)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_trainings_no_longer_than_the_warm_up_warm_up_for_half_of_it(epochs):
+    values = [rate for rate, _ in rates(epochs=epochs)]
+    assert all(map(math.isfinite, values)) and values[-1] == pytest.approx(1.2e-8)
+    assert np.argmax(values) == pytest.approx(len(values) / 2, abs=1)
+
+
+def test_linear_and_constant_schedules():
+    linear = [rate for rate, _ in rates(epochs=4, warmup_epochs=1, schedule="linear", linear_end=0.1)]
+    assert linear[30] == pytest.approx(3e-4) and linear[-1] == pytest.approx(3e-5) and max(linear) == linear[30]
+    np.testing.assert_allclose(np.diff(linear[31:]), np.diff(linear[31:])[0])
+    constant = [rate for rate, _ in rates(epochs=4, warmup_epochs=0, schedule="constant")]
+    assert set(constant) == {3e-4}
+
+
+def test_streams_use_every_row_once_per_pass_and_have_no_state():
+    streams = sampler.Streams([7, 5], seed=3)
+    rows = streams.rows(0, 0, 21)
+    assert all(sorted(rows[start : start + 7]) == list(range(7)) for start in (0, 7, 14))
+    assert not np.array_equal(rows[:7], rows[7:14])
+    np.testing.assert_array_equal(sampler.Streams([7, 5], seed=3).rows(0, 4, 9), rows[4:13])
+    assert not np.array_equal(sampler.Streams([7, 5], seed=4).rows(0, 0, 7), rows[:7])
+    assert len(set(streams.rows(1, 0, 5))) == 5
+
+
+def test_seeds_differ_in_every_key_and_in_their_number():
+    keys = [(1, 2), (2, 1), (1, 2, 0), (1, 2, 1), (1,)]
+    assert len({sampler.seed_of(*k) for k in keys}) == len(keys)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A training with dropout that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(toy(dropout=0.3), folder / "out", folder / "work")
+    return folder
+
+
+def test_the_output_holds_weights_record_log_and_events(undisturbed):
+    out = undisturbed / "out"
+    record = json.loads((out / "training.json").read_text())
+    assert record["steps"] == 20 and record["processes"] == 1 and record["versions"]["torch"]
+    assert record["validation"]["mean_weight"] == table(out)["validation_mean_weight"].iloc[-1]
+    assert list((out / "tensorboard").glob("events*"))
+    assert not (undisturbed / "work").exists()
+    log = table(out)
+    assert list(log["step"]) == list(range(20)) and list(log["epoch"]) == sorted(list(range(4)) * 5)
+    np.testing.assert_allclose(log["loss"], log["loss_mse"] + log["loss_size"], rtol=1e-6)
+    config = TrainingConfig.from_dict(toy()["training"])
+    assert list(log["learning_rate"]) == [schedule(config, 5, 1)(step)[0] for step in range(20)]
+    assert log["loss"].iloc[-5:].mean() < log["loss"].iloc[:5].mean()
+
+
+@pytest.mark.parametrize("where", ["save_model", "save_file", "rename", "rmtree_after"])
+def test_a_crash_inside_a_checkpoint_loses_nothing(where, undisturbed, tmp_path, monkeypatch):
+    """The third checkpoint is cut short at each of its stages; the resumed run ends with the same weights."""
+
+    def crash_at(function, count):
+        calls = []
+
+        def wrapped(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == count:
+                raise KeyboardInterrupt
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    config = toy(dropout=0.3, checkpoint_steps=3)
+    with monkeypatch.context() as patch:
+        if where == "rename":
+            patch.setattr(checkpoint.os, "rename", crash_at(checkpoint.os.rename, 3))
+        elif where == "rmtree_after":  # each checkpoint empties two names, and from the second on removes one
+            patch.setattr(checkpoint.shutil, "rmtree", crash_at(checkpoint.shutil.rmtree, 8))
+        else:
+            patch.setattr(checkpoint, where, crash_at(getattr(checkpoint, where), 3))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "out", tmp_path / "work")
+    assert checkpoint.newest(tmp_path / "work").name in ("step-00000006", "step-00000009")
+    train(config, tmp_path / "out", tmp_path / "work")
+    assert weights(tmp_path / "out") == weights(undisturbed / "out")
+    log = table(tmp_path / "out")
+    assert list(log["step"]) == list(range(20))
+    np.testing.assert_array_equal(log["loss"], table(undisturbed / "out")["loss"])
+
+
+def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(undisturbed, tmp_path):
+    config = toy(dropout=0.3, signal_at=7)
+    stops = 0
+    while not (tmp_path / "out").exists():
+        try:
+            train(config, tmp_path / "out", tmp_path / "work")
+        except Interrupted as stop:
+            stops += 1
+            assert f"step {int(checkpoint.newest(tmp_path / 'work').name[-8:])} " in str(stop)
+            assert stops < 4  # the same batch is made again, and sends its signal again, until its step is done
+    assert stops >= 1
+    assert weights(tmp_path / "out") == weights(undisturbed / "out")
+
+
+def test_nan_stops_with_step_and_term_named_and_the_checkpoint_stays(tmp_path):
+    with pytest.raises(UserError, match=r"step 7: loss term 'mse' is nan.*step-00000006"):
+        train(toy(nan_at=7, checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+    assert checkpoint.newest(tmp_path / "work").name == "step-00000006"
+    assert not (tmp_path / "out").exists()
+    log = table(tmp_path / "work")
+    assert list(log["step"]) == list(range(7)) and np.isfinite(log["loss"]).all()
+
+
+def test_an_infinite_gradient_stops_before_it_reaches_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda gradients: torch.tensor(math.inf))
+    with pytest.raises(UserError, match=r"step 0: the norm of the gradient is inf.*no checkpoint"):
+        train(toy(), tmp_path / "out", tmp_path / "work")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), SafetensorError("I/O error: (os error 28)")])
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(error, tmp_path, monkeypatch):
+    saved = []
+
+    def full(*args):
+        saved.append(1)
+        if len(saved) == 2:
+            raise error
+        return save_file(*args)
+
+    save_file = checkpoint.save_file
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        train(toy(checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+    assert checkpoint.newest(tmp_path / "work").name == "step-00000003"
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_by_key(tmp_path):
+    with pytest.raises(UserError, match="nan"):
+        train(toy(nan_at=7, checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match=r"another configuration \(training.learning_rate changed\)"):
+        train(toy(nan_at=7, learning_rate=1e-3), tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match="step 7"):  # how often to save or print is free to change
+        train(toy(nan_at=7, checkpoint_steps=5, log_every=1), tmp_path / "out", tmp_path / "work")
+
+
+def test_gradient_norm_is_that_before_clipping_and_clipping_bounds_the_step(tmp_path, monkeypatch):
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def spy(optimiser, *args):
+        gradients = [p.grad for group in optimiser.param_groups for p in group["params"]]
+        seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+        return step(optimiser, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    train(toy(clip=0.5), tmp_path / "out", tmp_path / "work")
+    norms = table(tmp_path / "out")["gradient_norm"].to_numpy()
+    assert (norms > 0.5).any()
+    np.testing.assert_allclose(seen, np.minimum(norms, 0.5), rtol=1e-4)
+
+
+def test_accumulated_batches_follow_the_gradient_of_the_whole(tmp_path):
+    train(toy(noise=0.0), tmp_path / "whole", tmp_path / "work")
+    train(toy(noise=0.0, accumulation=4), tmp_path / "quarters", tmp_path / "work")
+    whole, quarters = table(tmp_path / "whole"), table(tmp_path / "quarters")
+    for column in ("loss", "gradient_norm", "learning_rate"):
+        np.testing.assert_allclose(quarters[column], whole[column], rtol=1e-4)
+
+
+PAIRS = {
+    "mean_of_samples": toy("regression"),
+    "accumulated": toy("regression", accumulation=2),
+    "same_loss_everywhere": toy("shared"),
+    "own_rows_against_all": toy("own"),
+    "bf16": toy("own", precision="bf16"),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Trainings in two processes."""
+    folder = tmp_path_factory.mktemp("pairs")
+    run_pairs(folder, list(PAIRS.items()))
+    return folder
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_processes_follow_the_loss_curve_of_one(name, pairs, tmp_path):
+    train(PAIRS[name], tmp_path / "out", tmp_path / "work")
+    one, two = table(tmp_path / "out"), table(pairs / name)
+    tolerance = 2e-2 if name == "bf16" else 2e-5
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=tolerance)
+    np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=10 * tolerance)
+    np.testing.assert_array_equal(two["learning_rate"], one["learning_rate"])
+    assert json.loads((pairs / name / "training.json").read_text())["processes"] == 2
+
+
+def test_a_batch_that_the_processes_cannot_divide_is_refused():
+    config = TrainingConfig.from_dict(toy(batch=6, accumulation=2)["training"])
+    config.check_processes(3)
+    with pytest.raises(UserError, match=r"training.batch = 6 is not a multiple .* 2 x 2"):
+        config.check_processes(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lerning_rate": 1}, "unknown key 'training.lerning_rate'; did you mean 'learning_rate'"),
+        ({"batch": None}, "training.batch = None; it must be int"),
+        ({"precision": "fp8"}, "training.precision = 'fp8'; it must be one of bf16, fp32, fp16"),
+        ({"epochs": 0}, "training.epochs = 0"),
+        ({"clip": -1}, "training.clip = -1"),
+        ({"compile": 1}, "training.compile = 1; it must be bool"),
+        ({"accumulation": 3}, "training.batch = 8 is not a multiple of training.accumulation = 3"),
+    ],
+)
+def test_bad_configurations_are_named(change, message):
+    with pytest.raises(UserError, match=message):
+        TrainingConfig.from_dict(toy()["training"] | change)
+
+
+def test_missing_things_are_named(tmp_path, monkeypatch):
+    for name in ("training_tasks", "no_such_module:Toy", "training_tasks:NoTask"):
+        with pytest.raises(UserError, match=name.split(":")[-1] if "NoTask" in name else name.split(":")[0]):
+            task_class(name)
+    with pytest.raises(UserError, match="key 'settings' is missing"):
+        train({"task": "training_tasks:Toy", "training": {}}, tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match="bitsandbytes"):
+        train(toy(optimiser="adamw8bit"), tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match="fp16"):
+        train(toy(precision="fp16"), tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match="needs torchrun"):
+        train(toy(deepspeed="config/deepspeed/zero2_offload.json"), tmp_path / "out", tmp_path / "work")

@@ -1,0 +1,16 @@
+"""Train several configurations, one after the other, in the same processes; launched by torchrun in the tests.
+
+Arguments: a JSON file with a list of [configuration, output, work].
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from fmri2img.decoders.training.loop import Interrupted, train
+
+for config, output, work in json.loads(Path(sys.argv[1]).read_text()):
+    try:
+        train(config, Path(output), Path(work))
+    except Interrupted as stop:
+        print(f"Interrupted: {stop}", flush=True)
