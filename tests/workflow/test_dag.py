@@ -49,6 +49,11 @@ def test_paper_has_all_its_jobs(profile, tmp_path):
     assert {rule: counts.get(rule) for rule in PAPER} == PAPER
 
 
+def test_paper_tables_are_a_target_of_their_own(tmp_path):
+    counts = dry_run("paper_tables", directory=tmp_path)
+    assert counts["paper_tables"] == 1 and counts["evaluate"] == DEMO["evaluate"] and "make_tables" not in counts
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

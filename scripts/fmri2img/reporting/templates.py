@@ -11,9 +11,11 @@ MARKDOWN = """\
 |<% for head in row.heads %> <<head>> |<% endfor %><% for cell in row.cells %> <<cell>> |<% endfor %>
 
 <% endfor %>
+<% if table.columns | selectattr("chance") | list %>
 |<% for head in table.heads %> <% if loop.first %>*chance*<% endif %> |<% endfor %>\
 <% for column in table.columns %> <% if column.chance %>*<<column.chance>>*<% endif %> |<% endfor %>
 
+<% endif %>
 
 <<table.note>>
 """
@@ -28,8 +30,10 @@ LATEX = r"""% Needs \usepackage{booktabs,graphicx}.
 <% for column in table.columns %> & <<column.heading>><% endfor %> \\
 <% for head in table.heads %><% if not loop.first %> & <% endif %><% endfor %>
 <% for column in table.columns %> & <<column.detail>><% endfor %> \\
+<% if table.columns | selectattr("chance") | list %>
 <% for head in table.heads %><% if not loop.first %> & <% endif %><% endfor %>
 <% for column in table.columns %> & <% if column.chance %>chance <<column.chance>><% endif %><% endfor %> \\
+<% endif %>
 \midrule
 <% for row in table.rows %>
 <% if row.rule_above %>
