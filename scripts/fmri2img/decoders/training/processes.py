@@ -35,7 +35,7 @@ def accelerator_for(config: TrainingConfig) -> Accelerator:
     data_parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(
         cpu=not gpu,
-        mixed_precision={"bf16": "bf16", "fp16": "fp16", "fp32": "no"}[config.precision],
+        mixed_precision="fp16" if config.precision == "fp16" else "no",  # for its loss scale; see autocast below
         gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[data_parallel, *(group if "LOCAL_RANK" in os.environ else [])],
     )
