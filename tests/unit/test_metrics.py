@@ -13,10 +13,17 @@ from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
 from fmri2img.metrics import scoring, similarity
-from fmri2img.metrics.features import correlation_distance, identification, identification_reverse
+from fmri2img.metrics.features import (
+    correlation_distance,
+    identification,
+    identification_reverse,
+    n_way_identification,
+    n_way_top_k,
+)
 from fmri2img.metrics.pixels import pixcorr, ssim
 from fmri2img.metrics.retrieval import retrieval_brain, retrieval_image
 from fmri2img.metrics.scoring import _pictures, score
+from fmri2img.metrics.sets import fid, kid_contributions
 from fmri2img.study import REPOSITORY, check_schema
 
 REGISTRY = yaml.safe_load((REPOSITORY / "config" / "metrics.yaml").read_text())
@@ -162,6 +169,110 @@ def test_correlation_distance_equals_scipy(rng):
     np.testing.assert_allclose(correlation_distance(truth, images), expected)
 
 
+def test_n_way_identification_equals_random_draws_of_distractors(rng):
+    truth = rng.standard_normal((30, 10))
+    images = truth + 2 * rng.standard_normal((30, 10))
+    r = np.corrcoef(truth, images)[:30, 30:]
+    for ways in (2, 5, 20):
+        drawn = []
+        for j in range(30):
+            others = np.delete(np.arange(30), j)
+            picks = rng.permuted(np.tile(others, (3000, 1)), axis=1)[:, : ways - 1]
+            drawn.append((r[picks, j].max(axis=1) < r[j, j]).mean())
+        np.testing.assert_allclose(n_way_identification(truth, images, ways), drawn, atol=0.04)
+    np.testing.assert_allclose(n_way_identification(truth, images, 2), identification(truth, images))
+    first = n_way_identification(truth, images, None)
+    np.testing.assert_array_equal(first, r.argmax(axis=0) == np.arange(30))
+    np.testing.assert_allclose(n_way_identification(truth, images, 30), first)
+
+
+def test_n_way_identification_at_its_edges(rng):
+    truth = rng.standard_normal((12, 30))
+    images = truth.copy()
+    images[0], images[1, 3] = 2.0, np.nan
+    np.testing.assert_allclose(n_way_identification(truth, images, 10), [0, 0] + [1] * 10)
+    assert np.isnan(n_way_identification(truth, images, 13)).all()
+    assert np.isnan(n_way_identification(truth[:1], images[:1], None)).all()
+    twins = np.concatenate([truth[:6], truth[:6]])
+    np.testing.assert_array_equal(n_way_identification(twins, twins, None), 0)
+    shuffled = rng.standard_normal((600, 8))
+    chance = n_way_identification(shuffled, np.roll(shuffled, 1, axis=0), 10).mean()
+    assert chance == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(("ways", "k"), [(50, 1), (50, 5), (10, 1)])
+def test_n_way_top_k_equals_mind_vis_draws(rng, ways, k):
+    """MinD-Vis draws other classes, softmaxes the reconstruction's scores over them and the true one, and sorts."""
+    truth, images = rng.standard_normal((2, 6, 100))
+    images += 1.5 * truth
+    drawn = np.zeros(6)
+    for i, own in enumerate(truth.argmax(axis=1)):
+        others = np.delete(np.arange(100), own)
+        for _ in range(2000):
+            picked = [own, *rng.choice(others, ways - 1, replace=False)]
+            drawn[i] += 0 in np.argsort(images[i, picked])[-k:]
+    np.testing.assert_allclose(n_way_top_k(truth, images, ways, k), drawn / 2000, atol=0.04)
+
+
+def test_n_way_top_k_at_its_edges(rng):
+    scores = rng.standard_normal((4, 20))
+    np.testing.assert_allclose(n_way_top_k(scores, scores, 20, 1), 1)
+    found = scores.copy()
+    found[0], found[1, 2] = 0.5, np.nan
+    found[2] = -scores[2]
+    np.testing.assert_allclose(n_way_top_k(scores, found, 5, 1), [0, 0, 0, 1])
+    with pytest.raises(ValueError, match="21-way"):
+        n_way_top_k(scores, scores, 21, 1)
+    many = rng.standard_normal((2, 3000, 50))
+    assert n_way_top_k(*many, 10, 1).mean() == pytest.approx(0.1, abs=0.01)
+
+
+# Distances between sets
+
+
+def test_kid_equals_torchmetrics_and_its_values_average_to_it(rng):
+    from torchmetrics.image.kid import poly_mmd
+
+    truth = rng.standard_normal((40, 24)).astype(np.float32)
+    images = (truth + 0.5 * rng.standard_normal((40, 24)) + 0.3).astype(np.float32)
+    values = kid_contributions(truth, images)
+    assert values.mean() == pytest.approx(float(poly_mmd(torch.from_numpy(truth), torch.from_numpy(images))), rel=1e-4)
+
+    def left_out(i):
+        keep = np.arange(40) != i
+        return kid_contributions(truth[keep], images[keep]).mean()
+
+    jackknife = values.mean() * 40 - 39 * np.array([left_out(i) for i in range(40)])
+    np.testing.assert_allclose(values - values.mean(), jackknife - jackknife.mean(), atol=1e-8)
+
+
+def test_spread_of_kid_values_is_the_sampling_error_of_kid(rng):
+    sets = [rng.standard_normal((2, 60, 6)) + np.array([0, 0.8])[:, None, None] for _ in range(200)]
+    found = [kid_contributions(*pair) for pair in sets]
+    error = np.std([values.mean() for values in found])
+    assert np.mean([values.std() / np.sqrt(60) for values in found]) == pytest.approx(error, rel=0.2)
+
+
+def test_fid_equals_torchmetrics_and_vanishes_for_the_same_set(rng):
+    from torchmetrics.image.fid import _compute_fid
+
+    truth = rng.standard_normal((50, 12)) @ rng.standard_normal((12, 12))
+    images = truth[rng.permutation(50)] * 1.3 + rng.standard_normal((50, 12))
+    moments = [torch.from_numpy(m) for x in (truth, images) for m in (x.mean(0), np.cov(x.T))]
+    assert fid(truth, images) == pytest.approx(float(_compute_fid(*moments)), rel=1e-8)
+    assert fid(truth, truth[::-1]) == pytest.approx(0, abs=1e-8)
+    wide = rng.standard_normal((2, 20, 300))  # fewer images than features
+    moments = [torch.from_numpy(m) for x in wide for m in (x.mean(0), np.cov(x.T))]
+    assert fid(*wide) == pytest.approx(float(_compute_fid(*moments)), rel=1e-4)
+
+
+def test_sets_with_nan_or_too_few_images_have_no_distance(rng):
+    truth, images = rng.standard_normal((2, 5, 8))
+    images[2, 1] = np.nan
+    assert np.isnan(fid(truth, images)) and np.isnan(kid_contributions(truth, images)).all()
+    assert np.isnan(fid(truth[:1], truth[:1])) and np.isnan(kid_contributions(truth[:2], truth[:2])).all()
+
+
 # Retrieval
 
 
@@ -237,6 +348,28 @@ class MeanColour:
         return {"corners": pictures[:, ::15, ::15].reshape(len(pictures), -1)}
 
 
+class MeanDifference:
+    def distances(self, truth, pictures):
+        return np.abs(truth - pictures).mean(axis=(1, 2, 3))
+
+
+class FakeNetworks:
+    """Records what was loaded; sentences are encoded by their length, hour-hand wise."""
+
+    def __init__(self):
+        self.loaded = []
+
+    def features(self, name, layers):
+        self.loaded.append((name, layers))
+        return MeanColour()
+
+    def perceptual(self, name):
+        return MeanDifference()
+
+    def texts(self, name):
+        return lambda sentences: np.array([[np.cos(len(s)), np.sin(len(s))] for s in sentences])
+
+
 METRICS = {name: REGISTRY[name] for name in ("pixcorr", "ssim", "retrieval_image", "retrieval_brain")}
 METRICS["identification"] = REGISTRY["identification_alexnet2"] | {"network": "corners", "layer": "corners"}
 
@@ -261,17 +394,12 @@ def case(tmp_path, rng):
     return stimuli, embeddings, perfect, predict
 
 
-def run(stimuli, embeddings, predictions, metrics=METRICS):
-    loaded = []
-
-    def load(name, layers):
-        loaded.append((name, layers))
-        return MeanColour()
-
-    sizes, pools = {"size": 16, "pixel_size": 20}, {"pool": 300, "resamples": 30}
-    table = score(predictions, stimuli, embeddings, metrics, load, sizes, pools)
-    assert loaded == [("corners", ["corners"])] * len(loaded)
-    return table, loaded
+def run(stimuli, embeddings, predictions, metrics=METRICS, pool=300):
+    networks = FakeNetworks()
+    sizes, pools = {"size": 16, "pixel_size": 20}, {"pool": pool, "resamples": 3}
+    table = score(predictions, stimuli, embeddings, metrics, networks, sizes, pools)
+    assert networks.loaded == [("corners", ["corners"])] * len(networks.loaded)
+    return table, networks.loaded
 
 
 def test_perfect_prediction_joined_by_id_scores_one(case):
@@ -307,6 +435,43 @@ def test_predictions_that_do_not_fit_are_named(case):
         run(stimuli, embeddings, [short])
 
 
+def test_set_pair_caption_and_whole_pool_metrics_are_stored_where_they_belong(case):
+    stimuli, embeddings, perfect, predict = case
+    corners = {"network": "corners", "layer": "corners"}
+    metrics = {
+        "fid": REGISTRY["fid_inception"] | corners,
+        "kid": REGISTRY["kid_inception"] | corners,
+        "top1": REGISTRY["top1_50way_vit_h14"] | corners | {"parameters": {"ways": 3, "k": 1}},
+        "lpips": REGISTRY["lpips"],
+        "retrieval_image_all": REGISTRY["retrieval_image_all"],
+        **{name: REGISTRY[name] for name in ("caption_rouge1", "caption_rouge1_coco5", "caption_demo_clip")},
+    }
+    captions = ["two red cars"] * 50
+    stimuli.table["captions"] = [["a dog", "two red cars"]] * 100
+    told = predict("told", np.arange(50) * 2, captions=captions)
+    table, _ = run(stimuli, embeddings, [perfect, told], metrics, pool=10)
+    rows = table[table["metric"] == "fid"]
+    assert rows["nsd_id"].tolist() == [-1] and rows["value"].iloc[0] == pytest.approx(0, abs=1e-6)
+    means = table.groupby(["method", "metric"])["value"].agg(["mean", "size", "count"])
+    assert means.loc[("perfect", "lpips"), "mean"] == 0
+    assert means.loc[("perfect", "retrieval_image_all"), "count"] == 50  # where a pool of 10 leaves some out
+    assert (means["size"].drop(("perfect", "fid")) == 50).all()
+    assert means.loc[("told", "caption_rouge1"), "mean"] == 0
+    assert means.loc[("told", "caption_rouge1_coco5"), "mean"] == 1
+    assert means.loc[("told", "caption_demo_clip"), "mean"] == pytest.approx(np.cos(len("two red cars") - len("a dog")))
+    assert set(table.loc[table["method"] == "told", "metric"]) == {n for n in metrics if n.startswith("caption")}
+
+
+def test_what_cannot_be_scored_is_named(case):
+    stimuli, embeddings, _, predict = case
+    told = predict("told", np.arange(50) * 2, captions=["a car"] * 50)
+    with pytest.raises(UserError, match=r"none of pixcorr.*told"):
+        run(stimuli, embeddings, [told])
+    stimuli.table["captions"] = [["a dog"]] * 50 + [[]] * 50
+    with pytest.raises(UserError, match=r"nsd_id 150 has no caption \(25 images lack one\)"):
+        run(stimuli, embeddings, [told], {"caption_rouge1": REGISTRY["caption_rouge1"]})
+
+
 # Registry
 
 
@@ -318,7 +483,6 @@ def test_registry_fits_its_schema():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"kind": "control"}, "key 'ridge.of' is missing"),
         ({"kind": "judge"}, "kind"),
         ({"colour": "red"}, "unknown key 'ridge.colour'"),
     ],
@@ -332,14 +496,29 @@ def test_bad_method_entry_is_named(entry, message):
 
 def test_metrics_name_networks_and_layers_that_are_registered():
     backbones = yaml.safe_load((REPOSITORY / "config" / "backbones.yaml").read_text())
+    check_schema(backbones, "backbones", "config/backbones.yaml")
     for name, metric in REGISTRY.items():
         if metric["network"]:
-            assert metric["layer"] in backbones[metric["network"]]["layers"], name
+            assert metric["layer"] is None or metric["layer"] in backbones[metric["network"]]["layers"], name
 
 
 def test_every_registered_function_exists_and_reads_what_it_needs():
     for name, metric in REGISTRY.items():
-        tables = {"pixel": scoring.ON_PIXELS, "network": scoring.ON_FEATURES, None: scoring.ON_RETRIEVAL}
-        assert metric["function"] in tables[metric["resize"]], name
-        assert metric["needs"] == ("retrieval" if metric["resize"] is None else "images"), name
-        assert (metric["network"] is not None) == (metric["resize"] == "network"), name
+        tables = {
+            "images": {
+                "pixel": scoring.ON_PIXELS,
+                "network": {**scoring.ON_FEATURES, **dict.fromkeys(scoring.ON_PAIRS)},
+            },
+            "retrieval": {None: scoring.ON_RETRIEVAL},
+            "captions": {None: scoring.ON_CAPTIONS},
+        }
+        if metric["needs"] != "brain":
+            assert metric["function"] in tables[metric["needs"]][metric["resize"]], name
+        assert (metric["layer"] is not None) == (metric["function"] in scoring.ON_FEATURES), name
+
+
+def test_chance_levels_of_n_way_metrics_are_one_in_n():
+    for name, metric in REGISTRY.items():
+        ways = metric.get("parameters", {}).get("ways")
+        if ways is not None:
+            assert metric["chance"] == metric["parameters"].get("k", 1) / ways, name

@@ -29,6 +29,10 @@ rule evaluate:
         networks={name: study.registries["backbones"][name] for name in networks},
         evaluation=config["evaluation"],
         retrieval=config["retrieval"],
-        code=digest("metrics", "artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features"))),
+        code=digest(
+            "metrics",
+            "artifacts",
+            *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features", "perceptual", "texts", "loading")),
+        ),
     script:
-        "../../scripts/evaluate.py"
+        "../../scripts/evaluate_predictions.py"

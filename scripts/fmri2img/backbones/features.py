@@ -1,14 +1,16 @@
 """Frozen feature networks: what metrics compare pictures by.
 
 Only the library of the network that is asked for is imported. Layers are named as in the library: nodes of
-torchvision's feature extractor ("features.4", "avgpool"), "pooled" for an image-text encoder's joint vector, and
-"features" for EfficientNet-Lite's last convolution averaged over places.
+torchvision's feature extractor ("features.4", "avgpool"), "pooled" for an image-text encoder's joint vector,
+and for EfficientNet-Lite "stem" and "block_<i>" for the maps after those layers, "features" for the last convolution
+averaged over places, and "logits" for the scores of ImageNet's 1,000 classes.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from fmri2img.backbones.pixels import Preprocessing, placement
 from fmri2img.backbones.registry import Backbone, expect_kind
@@ -33,14 +35,20 @@ class FeatureNetwork:
         self.device, self.dtype = torch.device(device), dtype
 
     @torch.inference_mode()
-    def features(self, images: np.ndarray, batch: int = 64) -> dict[str, np.ndarray]:
-        """Features of images (n, h, w, 3), uint8 or float in 0..1: layer -> float32 (n, dimensions), flattened."""
+    def features(self, images: np.ndarray, batch: int = 64, grid: int | None = None) -> dict[str, np.ndarray]:
+        """Features of images (n, h, w, 3), uint8 or float in 0..1: layer -> float32 (n, dimensions), flattened.
+
+        grid: average maps (n, channels, height, width) over grid x grid places first.
+        """
         parts: dict[str, list[np.ndarray]] = {layer: [] for layer in self.layers}
         for start in range(0, len(images), batch):
             pixels = self.preprocessing(images[start : start + batch], self.device).to(self.dtype)
             outputs = self.network(pixels)
             for layer in self.layers:
-                parts[layer].append(outputs[layer].flatten(1).float().cpu().numpy())
+                found = outputs[layer]
+                if grid is not None and found.ndim == 4:
+                    found = adaptive_avg_pool2d(found, grid)
+                parts[layer].append(found.flatten(1).float().cpu().numpy())
         return {layer: np.concatenate(blocks) for layer, blocks in parts.items()}
 
 
@@ -76,7 +84,17 @@ def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
     network = EfficientNet.from_name(backbone.record["network"], image_size=size)
     network.load_state_dict(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
     network = network.to(device, dtype).eval().requires_grad_(False)
-    return lambda pixels: {"features": network.extract_features(pixels).mean((2, 3))}
+    maps = {}
+    for layer in layers:
+        if layer not in ("features", "logits"):
+            module = network._bn0 if layer == "stem" else network._blocks[int(layer.removeprefix("block_"))]
+            module.register_forward_hook(lambda _, inputs, output, layer=layer: maps.update({layer: output}))
+
+    def forward(pixels):
+        pooled = network.extract_features(pixels).mean((2, 3))
+        return {"features": pooled, "logits": network._fc(pooled), **maps}
+
+    return forward
 
 
 def _torchvision(backbone: Backbone, layers, device, dtype):

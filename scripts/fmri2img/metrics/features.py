@@ -4,6 +4,7 @@ Nothing here knows which network it was. Features are float (n, d), already flat
 """
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from fmri2img.metrics.similarity import TIE, correlations, paired_correlations
 
@@ -15,21 +16,50 @@ def identification(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
     and an undefined correlation is one too. (The paper's text has it the other way round: identification_reverse.)
     Returns float64 (n,); NaN for a single image, which has nothing to be told from.
     """
-    r = correlations(truth, images)
-    return _share_beaten(r, axis=0)
+    return n_way_identification(truth, images, 2)
 
 
 def identification_reverse(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Two-way identification of each stimulus among the reconstructions: the share of other reconstructions j with
     r(i, j) < r(i, i), strictly. Returns float64 (n,); NaN for a single image."""
+    return n_way_identification(images, truth, 2)
+
+
+def n_way_identification(truth: np.ndarray, images: np.ndarray, ways: int | None) -> np.ndarray:
+    """Probability that a reconstruction is more like its own stimulus than like `ways` - 1 others drawn at random.
+
+    In closed form, without draws: of the n - 1 other stimuli, b have r(i, j) < r(j, j), strictly; a draw without
+    replacement takes `ways` - 1 of those b with probability C(b, ways - 1) / C(n - 1, ways - 1). ways None: all n, so
+    that the value is 1 where the own stimulus ranks first and 0 elsewhere. Undefined correlations and ties fail.
+    Returns float64 (n,); NaN when there are fewer than `ways` images, and for a single image.
+    """
+    n = len(truth)
+    ways = n if ways is None else ways
+    if n < max(ways, 2):
+        return np.full(n, np.nan)
     r = correlations(truth, images)
-    return _share_beaten(r, axis=1)
+    beaten = (r < np.diag(r) - TIE).sum(axis=0)
+    drawn = np.arange(ways - 1)
+    return np.prod(np.clip(beaten[:, None] - drawn, 0, None) / (n - 1 - drawn), axis=1)
 
 
-def _share_beaten(r: np.ndarray, axis: int) -> np.ndarray:
-    own = np.expand_dims(np.diag(r), axis)
-    with np.errstate(invalid="ignore"):  # 0/0 for a single image
-        return (r < own - TIE).sum(axis=axis) / np.float64(len(r) - 1)
+def n_way_top_k(truth: np.ndarray, images: np.ndarray, ways: int, k: int) -> np.ndarray:
+    """MinD-Vis's n-way top-k accuracy of a classifier, in closed form.
+
+    truth, images: class scores (n, classes). An image's class is the highest-scoring one of its stimulus. Against
+    `ways` - 1 other classes drawn without replacement, it is to be among the k that score highest on the
+    reconstruction. With `above` the number of classes that score as high as it or higher, the number of those among the
+    drawn is hypergeometric, and the value is the probability that it is less than k: what the published 1,000 draws
+    estimate. Returns float64 (n,); 0 where a score is not finite. Raises ValueError for more ways than classes.
+    """
+    classes = truth.shape[1]
+    if not k < ways <= classes:
+        raise ValueError(f"{ways}-way top-{k} of {classes} classes")
+    row, own = np.arange(len(truth)), truth.argmax(axis=1)
+    above = (images >= images[row, own][:, None]).sum(axis=1) - 1
+    values = hypergeom.cdf(k - 1, classes - 1, np.maximum(above, 0), ways - 1)
+    finite = np.isfinite(truth).all(axis=1) & np.isfinite(images).all(axis=1)
+    return np.where(finite, values, 0.0)
 
 
 def correlation_distance(truth: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -7,27 +7,58 @@ same on tensors with antialias=True, the default from 0.17 on. The published num
 were not antialiased by default, which shifts low-level metrics slightly.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import IDENTITY, Prediction
+from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.errors import UserError
-from fmri2img.metrics import features, pixels, retrieval
+from fmri2img.metrics import brain, captions, features, pixels, retrieval, sets
 
+# What a metric is computed from, by the registry's `function`. An entry's `parameters` are keyword arguments.
 ON_PIXELS = {"pixcorr": pixels.pixcorr, "ssim": pixels.ssim}
 ON_FEATURES = {
     "identification": features.identification,
     "identification_reverse": features.identification_reverse,
+    "n_way_identification": features.n_way_identification,
+    "n_way_top_k": features.n_way_top_k,
     "correlation_distance": features.correlation_distance,
+    "kid": sets.kid_contributions,
+    "fid": sets.fid,
 }
+ON_PAIRS = ("perceptual_distance",)  # the network itself compares the two pictures
 ON_RETRIEVAL = {"retrieval_image": retrieval.retrieval_image, "retrieval_brain": retrieval.retrieval_brain}
+ON_CAPTIONS = {
+    "rouge": captions.rouge,
+    "meteor": captions.meteor,
+    "bleu": captions.bleu,
+    "text_cosine": captions.text_cosine,
+    "cider": captions.cider,
+    "spice": captions.spice,
+}
+ON_BRAIN = {"brain_correlation": brain.brain_correlation, "voxel_correlation": brain.voxel_correlation}
 
 BLOCK_IMAGES = 16  # small enough for the caches of a CPU: EfficientNet-Lite2 takes half the time of 64
+
+
+class Networks(Protocol):
+    """Loads networks by the name of their entry in config/backbones.yaml, as fmri2img.backbones.loading does.
+
+    features: -> object with `features(pictures) -> {layer: float32 (n, d)}`; perceptual: -> object with
+    `distances(true pictures, pictures) -> (n,)`; texts: -> function list of sentences -> float (n, d), l2-normalised;
+    wordnet: -> directory of WordNet's files. Pictures are float32 (n, size, size, 3) in 0..1.
+    """
+
+    def features(self, name: str, layers: list[str]): ...
+    def perceptual(self, name: str): ...
+    def texts(self, name: str): ...
+    def wordnet(self, name: str) -> str: ...
 
 
 def score(
@@ -35,59 +66,124 @@ def score(
     stimuli: Stimuli,
     embeddings: Embeddings,
     metrics: dict[str, dict],
-    load_network: Callable,
+    networks: Networks,
     evaluation: dict,
     pools: dict,
+    measured: brain.MeasuredBrain | None = None,
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
-    embeddings: true tokens, for retrieval; metrics: entries of config/metrics.yaml by name; load_network: (name of a
-    backbone, layers) -> object with `features(pictures) -> {layer: float32 (n, d)}`, called once per network;
-    evaluation: `size` and `pixel_size`; pools: `pool` and `resamples`. A metric whose input a prediction lacks is left
+    embeddings: true tokens, for retrieval; metrics: entries of config/metrics.yaml by name; networks: each is loaded
+    once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and `resamples`; measured: the
+    subject's test betas with its encoding model, for brain correlation. A metric whose input a prediction lacks is left
     out; a prediction with no metric left has no rows.
-    Raises UserError when the predictions are of different images or do not fit the embeddings.
+    Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
+    the reference captions that a metric needs.
     """
     ids = predictions[0].ids
     for prediction in predictions:
         if not np.array_equal(prediction.ids, ids):
             raise UserError(f"{prediction.path}: its test images differ from those of {predictions[0].path}")
-    truth = stimuli.images[stimuli.rows(ids)]
-    pictured = [p for p in predictions if p.images is not None]
-    retrieving = [p for p in predictions if p.retrieval is not None]
     parts = []
+    for needs, made, compute, reference, settings in (
+        ("images", "images", _on_images, stimuli, evaluation),
+        ("retrieval", "retrieval", _on_retrieval, embeddings, pools),
+        ("captions", "captions", _on_captions, stimuli, evaluation),
+        ("brain", "images", _on_brain, measured, evaluation),
+    ):
+        wanted = {name: m for name, m in metrics.items() if m["needs"] == needs}
+        having = [p for p in predictions if getattr(p, made) is not None]
+        if wanted and having:
+            for prediction, metric, values in compute(having, wanted, reference, networks, settings):
+                identity = {key: prediction.metadata[key] for key in IDENTITY if key != "split_sha256"}
+                rows = ids if np.ndim(values) else [WHOLE_SET]
+                columns = {"metric": metric, "nsd_id": rows, "value": np.atleast_1d(values).astype(np.float64)}
+                parts.append(pd.DataFrame({**identity, **columns}))
+    if not parts:
+        raise UserError(f"metrics: none of {', '.join(metrics)} can be computed from {predictions[0].path}")
+    return pd.concat(parts, ignore_index=True)
 
-    def add(prediction: Prediction, metric: str, values: np.ndarray) -> None:
-        identity = {key: prediction.metadata[key] for key in IDENTITY if key != "split_sha256"}
-        parts.append(pd.DataFrame({**identity, "metric": metric, "nsd_id": ids, "value": values.astype(np.float64)}))
 
+Found = Iterator[tuple[Prediction, str, np.ndarray | float]]
+
+
+def _on_images(
+    predictions: list[Prediction], metrics: dict, stimuli: Stimuli, networks: Networks, sizes: dict
+) -> Found:
+    truth = stimuli.images[stimuli.rows(predictions[0].ids)]
     on_pixels = {name: ON_PIXELS[m["function"]] for name, m in metrics.items() if m["function"] in ON_PIXELS}
     if on_pixels:
-        for prediction, values in _pixel_values(on_pixels, truth, pictured, evaluation):
+        for prediction, values in _pixel_values(on_pixels, truth, predictions, sizes):
             for name in on_pixels:
-                add(prediction, name, values[name])
+                yield prediction, name, values[name]
+
+    for name, m in metrics.items():
+        if m["function"] in ON_PAIRS:
+            network = networks.perceptual(m["network"])
+            for prediction in predictions:
+                yield prediction, name, _distances(network, truth, prediction.images, sizes["size"])
 
     on_features = {name: m for name, m in metrics.items() if m["function"] in ON_FEATURES}
-    for network_name in dict.fromkeys(m["network"] for m in on_features.values()) if pictured else ():
+    for network_name in dict.fromkeys(m["network"] for m in on_features.values()):
         by_layer = {name: m for name, m in on_features.items() if m["network"] == network_name}
-        network = load_network(network_name, sorted({m["layer"] for m in by_layer.values()}))
-        true_features = _features(network, truth, evaluation["size"])
-        for prediction in pictured:
-            found = _features(network, prediction.images, evaluation["size"])
+        network = networks.features(network_name, sorted({m["layer"] for m in by_layer.values()}))
+        true_features = _features(network, truth, sizes["size"])
+        for prediction in predictions:
+            found = _features(network, prediction.images, sizes["size"])
             for name, m in by_layer.items():
-                add(prediction, name, ON_FEATURES[m["function"]](true_features[m["layer"]], found[m["layer"]]))
+                pair = true_features[m["layer"]], found[m["layer"]]
+                yield prediction, name, ON_FEATURES[m["function"]](*pair, **m.get("parameters", {}))
 
-    on_retrieval = {name: ON_RETRIEVAL[m["function"]] for name, m in metrics.items() if m["needs"] == "retrieval"}
-    if on_retrieval and retrieving:
-        tokens = np.asarray(embeddings.tokens[embeddings.rows(ids)]).reshape(len(ids), -1)
-        for prediction in retrieving:
-            if prediction.retrieval.shape != tokens.shape:
-                raise UserError(
-                    f"{prediction.path / 'retrieval.npy'}: {prediction.retrieval.shape[1]} dimensions, but the true "
-                    f"tokens in {embeddings.path} have {tokens.shape[1]}; score it with the encoder it was made for"
-                )
-            for name, function in on_retrieval.items():
-                add(prediction, name, function(tokens, prediction.retrieval, pools["pool"], pools["resamples"]))
-    return pd.concat(parts, ignore_index=True)
+
+def _on_retrieval(
+    predictions: list[Prediction], metrics: dict, embeddings: Embeddings, networks: Networks, pools: dict
+) -> Found:
+    ids = predictions[0].ids
+    tokens = np.asarray(embeddings.tokens[embeddings.rows(ids)]).reshape(len(ids), -1)
+    for prediction in predictions:
+        if prediction.retrieval.shape != tokens.shape:
+            raise UserError(
+                f"{prediction.path / 'retrieval.npy'}: {prediction.retrieval.shape[1]} dimensions, but the true "
+                f"tokens in {embeddings.path} have {tokens.shape[1]}; score it with the encoder it was made for"
+            )
+        for name, m in metrics.items():
+            whole = m.get("parameters", {}).get("pool") == "all"
+            pool, resamples = (len(ids), 1) if whole else (pools["pool"], pools["resamples"])
+            yield prediction, name, ON_RETRIEVAL[m["function"]](tokens, prediction.retrieval, pool, resamples)
+
+
+def _on_captions(
+    predictions: list[Prediction], metrics: dict, stimuli: Stimuli, networks: Networks, settings: dict
+) -> Found:
+    table = stimuli.table.iloc[stimuli.rows(predictions[0].ids)]
+    every = [list(several) for several in table["captions"]]
+    lacking = [i for i, several in zip(table["nsd_id"], every, strict=True) if not several]
+    if lacking:
+        raise UserError(f"{stimuli.path}: nsd_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
+    for name, m in metrics.items():
+        options = dict(m.get("parameters", {}))
+        references = [several[:1] for several in every] if options.pop("references") == "first" else every
+        if m["function"] == "text_cosine":
+            options["encode"] = networks.texts(m["network"])
+        elif m["network"] is not None:
+            options["wordnet"] = networks.wordnet(m["network"])
+        for prediction in predictions:
+            captions_of = prediction.captions["caption"].fillna("").tolist()
+            yield prediction, name, ON_CAPTIONS[m["function"]](references, captions_of, **options)
+
+
+def _on_brain(
+    predictions: list[Prediction],
+    metrics: dict,
+    measured: brain.MeasuredBrain,
+    networks: Networks,
+    settings: dict,
+) -> Found:
+    here = measured.on(predictions[0].ids)
+    for prediction in predictions:
+        predicted = here.predict(prediction.images)
+        for name, m in metrics.items():
+            yield prediction, name, ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
 
 
 def _pictures(images: np.ndarray, *sizes: int) -> np.ndarray:
@@ -112,6 +208,12 @@ def _pixel_values(
             for name, function in functions.items():
                 values[id(prediction)][name][block] = function(true_pictures, pictures)
     return ((p, values[id(p)]) for p in predictions)
+
+
+def _distances(network, truth: np.ndarray, images: np.ndarray, size: int) -> np.ndarray:
+    """float64 (n,)"""
+    blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(images), BLOCK_IMAGES)]
+    return np.concatenate([network.distances(_pictures(truth[b], size), _pictures(images[b], size)) for b in blocks])
 
 
 def _features(network, images: np.ndarray, size: int) -> dict[str, np.ndarray]:

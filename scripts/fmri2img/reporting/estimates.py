@@ -24,12 +24,14 @@ def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 
 def pool_chances(scores: pd.DataFrame, design: Design, registry: dict[str, dict], pool: int) -> dict[str, float]:
-    """Chance levels that the registry gives as `1/pool`: mean over subjects of 1 / min(pool, test images)."""
+    """Chance levels that the registry gives as `1/pool`, the mean over subjects of 1 / min(pool, test images), or as
+    `1/images`, the mean of 1 / test images."""
     chances = {}
     for name in design.metrics:
         n_images = scores[scores["metric"] == name].groupby("subject")["nsd_id"].nunique()
-        if registry[name]["chance"] == "1/pool" and len(n_images):
-            chances[name] = float((1 / n_images.clip(upper=pool)).mean())
+        largest = {"1/pool": pool, "1/images": None}
+        if registry[name]["chance"] in largest and len(n_images):
+            chances[name] = float((1 / n_images.clip(upper=largest[registry[name]["chance"]])).mean())
     return chances
 
 

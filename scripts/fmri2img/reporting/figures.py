@@ -37,7 +37,10 @@ def _panels(design: Design, across: int, n_legend: int, sharex: bool):
     panels = {}
     for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
         title, _, detail = metric["title"].partition(" (")
-        unit = "percent correct" if is_proportion(metric) else "{:g} to {:g}".format(*metric["range"])
+        bounds = [
+            end if bound is None else f"{bound:g}" for bound, end in zip(metric["range"], "-∞ ∞".split(), strict=True)
+        ]
+        unit = "percent correct" if is_proportion(metric) else " to ".join(bounds)
         detail = ", ".join(part for part in (detail.removesuffix(")"), unit.replace("-", "−")) if part)
         panel.set_title(f"{title} {arrow(metric)}", pad=17)
         panel.annotate(detail, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=MUTED)

@@ -1,0 +1,38 @@
+"""Fit the encoding model of one subject: features of the training images -> betas."""
+
+from fmri2img import job
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.backbones.loading import RegisteredNetworks
+from fmri2img.backbones.registry import Backbone
+from fmri2img.decoders.encoding.features import BandFeatures
+from fmri2img.decoders.encoding.model import fit
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    params, settings = snakemake.params, snakemake.params.encoding
+    recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
+    ids, betas = recording.averaged(recording.training_rows(recording.n_sessions))
+    features = BandFeatures(RegisteredNetworks(params.networks), settings["bands"], settings["grid"], params.size)
+    found = features(stimuli.images[stimuli.rows(ids)])
+    model = fit(found, betas, settings["alphas"], settings["folds"], params.seed)
+    model.metadata.update(
+        subject=snakemake.wildcards.subject,
+        split=recording.metadata["split"],
+        split_sha256=recording.metadata["split_sha256"],
+        bands=settings["bands"],
+        grid=settings["grid"],
+        size=params.size,
+        revisions={name: Backbone(name, record).revision for name, record in params.networks.items()},
+    )
+    print(f"{len(ids)} training images, {betas.shape[1]} voxels, features of {model.metadata['widths']}")
+    for band, share in zip(settings["bands"], model.metadata["band_share"], strict=True):
+        print(f"band {band['network']} {band['layer']}: {100 * share:.0f} % of the kernel weights")
+    print(f"median held-out R2 {model.metadata['median_cv_r2']:.4f}, median penalty {model.metadata['median_alpha']:g}")
+    if model.metadata["at_edge"] > 0.5:
+        print("Most voxels took a penalty at the edge of encoding.alphas; a wider list might hold a better one.")
+    model.save(snakemake.output[0])
+
+
+main(snakemake)

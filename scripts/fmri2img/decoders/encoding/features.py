@@ -1,0 +1,33 @@
+"""What an encoding model sees of a picture: layers of frozen networks, one band each."""
+
+import numpy as np
+
+from fmri2img.backbones.pixels import resize, to_unit
+
+BLOCK_IMAGES = 64
+
+
+class BandFeatures:
+    """Pictures -> one array of features for each band.
+
+    networks: as fmri2img.backbones.loading.RegisteredNetworks; bands: list of {network, layer}, as registered in
+    config/backbones.yaml; grid: maps are averaged over grid x grid places; size: pictures are first resized to it, so
+    that a stimulus and a smaller reconstruction of it reach a network alike.
+    """
+
+    def __init__(self, networks, bands: list[dict], grid: int, size: int) -> None:
+        self.bands, self.grid, self.size = bands, grid, size
+        layers: dict[str, list[str]] = {}
+        for band in bands:
+            layers.setdefault(band["network"], []).append(band["layer"])
+        self._networks = {name: networks.features(name, sorted(set(of))) for name, of in layers.items()}
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """Features of images (n, height, width, 3), uint8: float32 (n, width) for each band."""
+        parts: list[list[np.ndarray]] = [[] for _ in self.bands]
+        for start in range(0, len(images), BLOCK_IMAGES):
+            pixels = resize(to_unit(images[start : start + BLOCK_IMAGES]), self.size).permute(0, 2, 3, 1).numpy()
+            found = {name: network.features(pixels, grid=self.grid) for name, network in self._networks.items()}
+            for part, band in zip(parts, self.bands, strict=True):
+                part.append(found[band["network"]][band["layer"]])
+        return [np.concatenate(part) for part in parts]

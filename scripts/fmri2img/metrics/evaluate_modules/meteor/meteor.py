@@ -1,0 +1,61 @@
+"""METEOR of each caption, as a module of Hugging Face's `evaluate` that needs no network.
+
+evaluate.load("scripts/fmri2img/metrics/evaluate_modules/meteor").compute(predictions=[...], references=[[...], ...])
+"""
+
+import datasets
+import evaluate
+import nltk
+from nltk.corpus.reader import WordNetCorpusReader
+from nltk.tokenize import NLTKWordTokenizer
+from nltk.translate.meteor_score import meteor_score
+
+
+class _NoSynonyms:
+    """A WordNet without entries."""
+
+    def synsets(self, word: str) -> list:
+        return []
+
+
+class _WordNet(WordNetCorpusReader):
+    """WordNet at any place, not only where nltk's downloader puts it."""
+
+    def __init__(self, folder: str) -> None:
+        if folder not in nltk.data.path:
+            nltk.data.path.append(folder)  # nltk reads nothing outside of its data path
+        super().__init__(folder, None)
+
+    def map_wn(self, version: str = "wordnet") -> None:
+        """Nothing: a mapping between versions serves other languages, and wants nltk's own copy."""
+
+
+class Meteor(evaluate.Metric):
+    """METEOR of nltk: words aligned by form, then Porter stem, then WordNet synonym; alpha 0.9, beta 3, gamma 0.5.
+
+    wordnet: the directory of WordNet 3.0's files (data.noun, ...). Without it the last stage of the alignment is left
+    out, and values are lower than METEOR's: report them under another name. The best of several references counts.
+    Sentences are split into words by the Treebank rules, each being taken as one sentence. nltk looks synonyms up under
+    the stem of a word, so that few are found: kept, as published values come from it.
+    Returns {"meteor": list of floats}.
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=self.__doc__,
+            citation="Lavie & Agarwal, METEOR, ACL workshop on statistical machine translation (2007)",
+            inputs_description="predictions: sentences; references: a list of sentences for each of them",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+            ),
+        )
+
+    def _compute(self, predictions: list[str], references: list[list[str]], wordnet: str | None = None) -> dict:
+        synonyms = _WordNet(wordnet) if wordnet else _NoSynonyms()
+        words = NLTKWordTokenizer().tokenize
+        return {
+            "meteor": [
+                meteor_score([words(text) for text in several], words(one), wordnet=synonyms)
+                for several, one in zip(references, predictions, strict=True)
+            ]
+        }
