@@ -85,7 +85,8 @@ def import_checkpoint(path: str | Path, subjects: list[str]) -> MindEye2:
     Raises UserError naming the file, and the keys that are missing, unexpected, or of an unexpected shape or value.
     """
     state = _read(Path(path))
-    unknown = sorted(key for key in state if _template(key) not in _templates())
+    known = _templates()
+    unknown = [key for key in state if _template(key) not in known]
     try:
         config, voxels = _configuration(state, subjects, str(path))
     except KeyError as missing:
