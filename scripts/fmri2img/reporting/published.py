@@ -129,7 +129,8 @@ def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dic
         source, method, subject, sessions, variant, locator = key
         by_metric = {row.metric: row for row in group.itertuples()}
         cells = [Cell(as_printed(by_metric[m], entries[m]) if m in by_metric else GAP) for m in entries]
-        heads = [f"{method}{f' ({variant})' if variant else ''}", subject.replace("subj0", "").replace("+", ", ")]
+        name = f"{method} ({variant})" if variant and variant not in method else method
+        heads = [name, subject.replace("subj0", "").replace("+", ", ")]
         heads += [GAP if sessions != sessions else f"{sessions:g}", f"{sources[source]['short']}, {locator}"]
         laid_out.append(Row(heads, cells, bool(previous) and source != previous))
         previous = source
@@ -137,6 +138,8 @@ def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dic
         f"Quoted from their sources, not measured here and not ranked. Split {split}. Evaluation code, training data "
         f"and samples per image differ between sources. {GAP} marks what a source does not print."
     )
+    if any(name.startswith("retrieval_") for name in entries):
+        note += " Retrieval is named by its definition; MindEye2 and MindEye1 print the two names the other way round."
     note += (
         " Sources: " + "; ".join(f"{sources[s]['short']}: {sources[s]['cite']}" for s in rows["source"].unique()) + "."
     )
