@@ -11,9 +11,9 @@ products of autocast also cast the weights (4 bytes read, 2 written per weight).
 import argparse
 import json
 import resource
-import statistics
 import time
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -156,7 +156,7 @@ def main() -> None:
             part()
             synchronise(device)
             times[name].append(time.perf_counter() - start)
-    step = statistics.median(sum(pair) for pair in zip(*times.values(), strict=True))
+    step = np.median(np.sum(list(times.values()), axis=0))
     least = roofline(parameters, flops, arguments.precision, rate, bandwidth)
     bound = least["passes_s"] + least["optimiser_s"]
     if device.type == "cuda":
@@ -168,7 +168,7 @@ def main() -> None:
     print(f"{parameters / 1e6:.1f} M parameters, batch {arguments.batch}: {flops / 1e9:.1f} GFLOP and "
           f"{least['bytes'] / 1e9:.2f} GB a step")  # fmt: skip
     for part in times:
-        measured = statistics.median(times[part])
+        measured = np.median(times[part])
         print(f"{part:>9} {1e3 * measured:9.2f} ms, roofline {1e3 * least[f'{part}_s']:9.2f} ms")
     print(f"{'step':>9} {1e3 * step:9.2f} ms, roofline {1e3 * bound:9.2f} ms: {step / bound:.2f} times the roofline")
     print(f"{'peak':>9} {peak:9.2f} GB")
