@@ -6,8 +6,6 @@ and the tables of its noise schedule. Weights and inputs are drawn from seeds, h
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from fmri2img.decoders.mindeye2 import diffusion
 from fmri2img.decoders.mindeye2.model import load_model
 from fmri2img.decoders.mindeye2.released import import_checkpoint
 from fmri2img.errors import UserError
+from import_mindeye2 import main as import_mindeye2
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUBJECTS, VOXELS, TRIALS, TOKENS, WIDTH, STEPS = ["subj01", "subj02"], (20, 23), 3, 12, 32, 20
@@ -235,12 +234,12 @@ def test_files_that_are_no_checkpoint(tmp_path):
             import_checkpoint(tmp_path / name, SUBJECTS)
 
 
-def test_command_writes_a_model_that_loads(weights, model, inputs, tmp_path):
-    path = write(tmp_path / "last.pth", weights)
-    command = [sys.executable, "scripts/import_mindeye2.py", str(path), "--output", str(tmp_path / "model")]
-    refused = subprocess.run([*command, "--subjects", "subj01"], cwd=REPOSITORY, capture_output=True, text=True)
-    assert refused.returncode == 1 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
-    subprocess.run([*command, "--subjects", *SUBJECTS], cwd=REPOSITORY, check=True, capture_output=True)
+def test_command_writes_a_model_that_loads(weights, model, inputs, tmp_path, capsys):
+    command = [str(write(tmp_path / "last.pth", weights)), "--output", str(tmp_path / "model")]
+    assert import_mindeye2([*command, "--subjects", "subj01"]) == 1
+    refused = capsys.readouterr().err
+    assert refused.startswith("error: ") and refused.count("\n") == 1
+    assert import_mindeye2([*command, "--subjects", *SUBJECTS]) == 0
     loaded, metadata = load_model(tmp_path / "model")
     assert metadata["origin"] == "last.pth" and len(metadata["origin_sha256"]) == 64
     betas = {"subj02": inputs["betas"][1]}

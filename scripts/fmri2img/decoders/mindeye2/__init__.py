@@ -1,6 +1,6 @@
 """MindEye2 (Scotti et al., ICML 2024, arXiv 2403.11207): one network for many subjects' betas.
 
-    betas of a subject --adapter--> hidden --backbone--> image tokens --+--> diffusion prior -> tokens for the generator
-                                      |                                 +--> projector -> tokens for retrieval
-                                      +--> low-level head -> autoencoder latents of a blurry picture
+A subject's betas go through an adapter of their own to a latent that all subjects share. The backbone makes image
+tokens of it, from which the diffusion prior draws tokens for the generator and the projector makes tokens for
+retrieval. The low-level head makes autoencoder latents of a blurry picture from the latent.
 """

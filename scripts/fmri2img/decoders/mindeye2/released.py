@@ -157,9 +157,8 @@ def _templates() -> set[str]:
     config = ModelConfig(4, "as_released", 2, 4, low_level=LowLevelConfig(), prior=PriorConfig())
     with torch.device("meta"):
         names = MindEye2(config, {"subject": 2}).state_dict()
-    return {_template(_published(name, ["subject"])) for name in names} | {
-        SCHEDULE + table for table in SCHEDULE_TABLES
-    }
+    published = [_published(name, ["subject"]) for name in names]
+    return {_template(key) for key in (*published, *(SCHEDULE + table for table in SCHEDULE_TABLES))}
 
 
 def _configuration(state: dict[str, Tensor], subjects: list[str], path: str) -> tuple[ModelConfig, dict[str, int]]:
