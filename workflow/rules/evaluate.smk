@@ -2,7 +2,9 @@
 
 
 metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
-networks = sorted({metric["network"] for metric in metrics.values() if metric["network"]})
+on_brain = any(metric["needs"] == "brain" for metric in metrics.values())
+bands = config["encoding"]["bands"] if on_brain else []
+networks = sorted({entry["network"] for entry in (*metrics.values(), *bands) if entry["network"]})
 
 
 rule evaluate:
@@ -11,6 +13,8 @@ rule evaluate:
         predictions=lambda w: prediction_paths(w.method, w.subject),
         stimuli="<results>/stimuli",
         embeddings=f"<results>/embeddings/{config['encoder']}",
+        recording="<results>/recordings/{subject}" if on_brain else [],
+        encoding="<results>/encoding/{subject}" if on_brain else [],
         model=[path for name in networks for path in model_path(name)],
     output:
         "<results>/scores/{method}/{subject}.parquet",
@@ -32,7 +36,11 @@ rule evaluate:
         code=digest(
             "metrics",
             "artifacts",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features", "perceptual", "texts", "loading")),
+            "decoders/encoding",
+            *(
+                f"backbones/{m}"
+                for m in ("registry", "pixels", "encoders", "features", "perceptual", "texts", "loading")
+            ),
         ),
     script:
         "../../scripts/evaluate_predictions.py"
