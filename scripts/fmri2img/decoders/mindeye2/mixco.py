@@ -1,4 +1,4 @@
-"""MixCo and BiMixCo: a subject's trials are mixed in pairs, and the contrastive loss asks for both images in proportion.
+"""MixCo and BiMixCo: trials are mixed in pairs, and the contrastive loss asks for both images in proportion.
 
 Kim et al., MixCo (2020); Scotti et al., MindEye (2023), eq. 1; MindEye2 uses it for the first third of training:
 

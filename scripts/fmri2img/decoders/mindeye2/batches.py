@@ -1,0 +1,111 @@
+"""Which trials a step trains on, how they are mixed, and the random numbers of its diffusion.
+
+Everything is a function of the seed, the step and a sample's place in the GLOBAL batch, so that any number of processes
+together see the same samples, mixed and noised in the same way. The global batch is made of equally many samples of
+each subject, one subject after the other; each process takes an equal part of every subject's, so that every adapter
+has a gradient in every process.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fmri2img.decoders.mindeye2.configuration import PriorConfig
+from fmri2img.decoders.mindeye2.losses import LossConfig
+from fmri2img.decoders.mindeye2.mixco import Mixture, draw_mixture, mixed_betas, mixture_labels
+from fmri2img.decoders.mindeye2.trials import SubjectTrials
+from fmri2img.decoders.training.sampler import Streams, generator, share
+from fmri2img.errors import UserError
+
+# Uses of the seed, told apart.
+MIXTURE, DIFFUSION, NOISE, VIEWS = 1002, 1003, 1004, 1005
+
+
+class Share(NamedTuple):
+    """One process's part of a global batch.
+
+    betas: subject -> float32 (trials, voxels), mixed or not; ids: int64 (trials,) nsd_id of the trials themselves, all
+    subjects; places: int64 (trials,) in the global batch; labels: see losses.Objective, None without mixing.
+    """
+
+    betas: dict[str, np.ndarray]
+    ids: np.ndarray
+    places: np.ndarray
+    labels: np.ndarray | None
+
+
+class Batches:
+    """Shares of global batches of `trials`."""
+
+    def __init__(self, trials: list[SubjectTrials], losses: LossConfig, seed: int) -> None:
+        self._trials, self._losses, self._seed = trials, losses, seed
+        self._streams = Streams([len(subject.rows) for subject in trials], seed)
+
+    def of_each(self, batch: int, world: int) -> int:
+        """Samples of each subject in a global batch of `batch`, rounded down, as 64 of seven subjects are 9 of each.
+
+        Raises UserError when that is 0 or cannot be divided over `world` processes.
+        """
+        subjects = len(self._trials)
+        each = batch // subjects
+        if each == 0 or each % world:
+            raise UserError(
+                f"training.batch: {batch} samples (per accumulated batch) are {each} of each of {subjects} subjects, "
+                f"not a positive multiple of {world} processes; use a multiple of {subjects * world}"
+            )
+        return each
+
+    def share(self, step: int, batch: int, rank: int, world: int, mixing: bool) -> Share:
+        """Process `rank`'s part of batch number `step`; mixing: whether it is in the MixCo phase."""
+        each = self.of_each(batch, world)
+        own = share(each, rank, world)
+        gathered = self._losses.negatives == "gathered"
+        betas, ids, places, mixtures = {}, [], [], []
+        for number, trials in enumerate(self._trials):
+            rows = trials.rows[self._streams.rows(number, step * each, each)]
+            values = trials.betas(rows[own])
+            if mixing:
+                mixture = self._mixture(step, number, 0 if gathered else rank, each if gathered else each // world)
+                mixtures.append(mixture)
+                among, mine = (rows, own) if gathered else (rows[own], slice(None))
+                partner, kept = mixture.partner[mine], mixture.share[mine]
+                values = mixed_betas(values, trials.betas(among[partner]), kept)
+            betas[trials.subject] = values
+            ids.append(trials.ids(rows[own]))
+            places.append(number * each + np.arange(each)[own])
+        labels = self._labels(mixtures, world if gathered else 1) if mixing else None
+        return Share(betas, np.concatenate(ids), np.concatenate(places), labels)
+
+    def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:
+        rng = np.random.default_rng([self._seed, MIXTURE, step, subject, group])
+        return draw_mixture(samples, rng, self._losses.mixup_concentration, self._losses.mixup_chance)
+
+    def _labels(self, mixtures: list[Mixture], world: int) -> np.ndarray:
+        """Labels in the order in which samples of `world` processes are gathered: by process, then by subject."""
+        labels = mixture_labels(mixtures, self._losses.permutation_offsets, self._losses.fixed_points)
+        subjects, each = len(mixtures), len(mixtures[0].share)
+        order = np.concatenate(
+            [number * each + np.arange(each)[share(each, r, world)] for r in range(world) for number in range(subjects)]
+        )
+        return labels[np.ix_(order, order)]
+
+    def views(self, step: int, batch: int, places: np.ndarray, augmentations: int) -> np.ndarray:
+        """Number (1 to `augmentations`) of the augmented view that each place of a global batch is compared with."""
+        rng = np.random.default_rng([self._seed, VIEWS, step])
+        return rng.integers(1, augmentations + 1, batch)[places]
+
+    def diffusion(
+        self, step: int, batch: int, places: np.ndarray, prior: PriorConfig, shape: tuple[int, int], device
+    ) -> dict[str, Tensor]:
+        """Random numbers of the diffusion's loss for `places` of a global batch; shape: (tokens, width)."""
+        rng = np.random.default_rng([self._seed, DIFFUSION, step])
+        t = rng.integers(prior.timesteps, size=batch)[places]
+        keep_brain = (rng.random(batch) >= prior.condition_drop)[places]
+        keep_image = (rng.random(batch) >= prior.image_drop)[places]
+        noise = torch.empty(len(places), *shape, device=device)
+        for row, place in enumerate(places.tolist()):
+            noise[row].normal_(generator=generator(device, self._seed, NOISE, step, place))
+        numbers = {"t": t, "keep_brain": keep_brain, "keep_image": keep_image}
+        return {name: torch.from_numpy(values).to(device) for name, values in numbers.items()} | {"noise": noise}
