@@ -153,3 +153,11 @@ def test_interval_agrees_with_scipy(rng):
     spread = expected.standard_error
     assert found["low"] == pytest.approx(expected.confidence_interval.low, abs=0.05 * spread)
     assert found["high"] == pytest.approx(expected.confidence_interval.high, abs=0.05 * spread)
+
+
+def test_rounding_never_leaves_the_range_of_the_values():
+    """One hit in sixty: many resamples hold none, and their mean is 0, not a hair below it."""
+    hits = np.zeros((1, 1, 60))
+    hits[..., 7] = 1
+    assert summarise(table(hits), ["metric"], resamples=500)["low"].item() == 0
+    assert bootstrap.bootstrap_means(1 - hits.reshape(60, 1), 500, 0).max() == 1

@@ -49,7 +49,10 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
         with np.errstate(invalid="ignore"):
             means[start : start + len(counts)] = (counts @ deviations) / (counts @ patterns)[:, pattern.ravel()]
     means += centre
-    return means
+    # Rounding must not carry a mean beyond the values it is of: a score of 0 is not -0.
+    lowest = np.where(present, values, np.inf).min(axis=0)
+    highest = np.where(present, values, -np.inf).max(axis=0)
+    return np.clip(means, lowest, highest, out=means)
 
 
 def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
