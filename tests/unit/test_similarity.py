@@ -80,7 +80,10 @@ def test_correlation_is_spearmans_and_its_interval_covers(design):
 
 def test_what_does_not_vary_has_no_correlation():
     constant = pd.DataFrame({"s": np.ones(9)})
-    assert np.isnan(rank_correlation(pd.DataFrame({"s": np.arange(9.0)}), constant, 50, 0.95, 0)).all()
+    rising = pd.DataFrame({"s": np.arange(9.0)})
+    assert np.isnan(rank_correlation(rising, constant, 50, 0.95, 0)).all()
+    one_hit = pd.DataFrame({"s": np.eye(9)[2]})  # a third of the resamples hold no hit
+    assert np.isnan(rank_correlation(rising, one_hit, 200, 0.95, 0)).all()
 
 
 def test_figure_is_drawn_for_any_number_of_metrics(design, planted, tmp_path):

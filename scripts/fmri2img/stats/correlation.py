@@ -13,7 +13,8 @@ def rank_correlation(
 
     property_, values: (images, subjects) with the same index and columns, NaN where there is none. Images are drawn
     for all subjects at once; ranks are those among all images and are not taken anew in each resample. NaN where a
-    subject has fewer than three images or does not vary.
+    subject has fewer than three images or does not vary, and where too many resamples do not for an interval of what is
+    left to mean anything (a metric with a single hit).
     """
     counts = draw_counts(len(values), resamples, np.random.default_rng(seed))
     found, draws = [], []
@@ -24,9 +25,10 @@ def rank_correlation(
         x, y = (table[subject][both].rank().to_numpy() for table in (property_, values))
         found.append(_weighted_correlation(x, y, np.ones((1, both.sum())))[0])
         draws.append(_weighted_correlation(x, y, counts[:, both]))
-    low, high = percentile_interval(np.mean(draws, axis=0), confidence)
-    mean = float(np.mean(found))
-    return (mean, low, high) if np.isfinite(mean) else (np.nan, np.nan, np.nan)
+    mean, together = float(np.mean(found)), np.mean(draws, axis=0)
+    if not np.isfinite(mean) or np.isnan(together).mean() > 1 - confidence:
+        return np.nan, np.nan, np.nan
+    return mean, *percentile_interval(together, confidence)
 
 
 def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
