@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
     arguments = parser.parse_args()
 
+    from fmri2img.decoders.training.distributed import leave
     from fmri2img.decoders.training.loop import Interrupted, train
     from fmri2img.errors import UserError
 
@@ -31,6 +32,7 @@ def main() -> int:
         except json.JSONDecodeError as error:
             raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
         train(config, arguments.output, arguments.work)
+        leave()
     except (UserError, Interrupted) as error:
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f" (process {rank})"

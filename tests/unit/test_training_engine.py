@@ -208,7 +208,7 @@ def test_gradient_norm_is_that_before_clipping_and_clipping_bounds_the_step(tmp_
         return step(optimiser, *args)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    train(toy(clip=0.5), tmp_path / "out", tmp_path / "work")
+    train(toy(clip=0.5, schedule="linear", validate_every_epochs=2), tmp_path / "out", tmp_path / "work")
     norms = table(tmp_path / "out")["gradient_norm"].to_numpy()
     assert (norms > 0.5).any()
     np.testing.assert_allclose(seen, np.minimum(norms, 0.5), rtol=1e-4)

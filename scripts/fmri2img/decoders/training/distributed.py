@@ -42,3 +42,9 @@ def barrier() -> None:
     """Wait for all processes."""
     if world() > 1:
         torch.distributed.barrier()
+
+
+def leave() -> None:
+    """Part from the other processes at the end of the work."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

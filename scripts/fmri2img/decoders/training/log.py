@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 class Log:
     """Records of the main process.
 
-    Columns of the table: step (0-based), epoch, loss, loss_<term>, learning_rate, beta1, gradient_norm (before
+    Columns of the table: step (0-based), epoch, loss, loss_<term>, learning_rate, gradient_norm (before
     clipping), samples_per_second, peak_memory_mb, and validation_<metric> in the rows after which the task was
     validated. The table is saved inside each checkpoint, so that a resumed run neither repeats nor misses a step.
     """

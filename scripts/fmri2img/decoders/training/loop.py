@@ -147,7 +147,7 @@ class Run:
         values = dict(zip([*(f"loss_{name}" for name in terms), "loss"], numbers, strict=False))
         for name, value in values.items():
             self._check_finite(value, "the loss" if name == "loss" else f"loss term '{name[5:]}'")
-        rates = {"learning_rate": self._backend.learning_rate, "beta1": self._schedule(self._step)[1]}
+        rates = {"learning_rate": self._backend.learning_rate}
         if norm is not None and not self._backend.may_skip:
             self._check_finite(norm, "the norm of the gradient")
         norm = self._backend.step(norm)
