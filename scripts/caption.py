@@ -31,7 +31,7 @@ def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | 
 
 if __name__ == "__main__":
     start(snakemake)
-    trained, registered = snakemake.input.get("trained"), snakemake.params.converter
+    trained, registered = snakemake.input.get("trained") or None, snakemake.params.converter
     caption(
         snakemake.input.decoded,
         Backbone(*snakemake.params.captioner),

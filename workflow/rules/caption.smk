@@ -35,7 +35,7 @@ rule caption:
     """A caption of each decoded image."""
     input:
         decoded="<results>/decoded/{method}/{subject}/{sessions}sessions/seed{seed}",
-        trained=rules.train_caption_converter.output if converter == "trained" else [],
+        trained=rules.train_caption_converter.output[0] if converter == "trained" else [],
         model=model_path(config["captioner"]) + (model_path(converter) if converter not in (None, "trained") else []),
     output:
         "<results>/captions/{method}/{subject}/{sessions}sessions/seed{seed}.parquet",
