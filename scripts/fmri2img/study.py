@@ -125,6 +125,11 @@ class Study:
         return [name for name, entry in registry.items() if name in wanted and "training" in entry]
 
     @property
+    def described(self) -> list[str]:
+        """Methods that the report has a card for: those of the study, and those that are trained for them."""
+        return [name for name in self.registries["methods"] if name in {*self.methods, *self.trained}]
+
+    @property
     def trainable(self) -> list[str]:
         """All registered methods whose network the training rules can make."""
         return [name for name, entry in self.registries["methods"].items() if "training" in entry]

@@ -67,6 +67,25 @@ def prediction_paths(method, subject):
     )
 
 
+def decoder_paths(method):
+    """Trained networks of one method: all subjects, budgets and seeds."""
+    return [
+        path
+        for subject in study.subjects
+        for path in collect(
+            f"<results>/decoders/{method}/{subject}/{{sessions}}sessions/seed{{seed}}",
+            sessions=study.budgets(subject),
+            seed=study.seeds,
+        )
+    ]
+
+
+def all_pretrained():
+    """Networks that the study's trained methods begin with."""
+    methods = [m for m in study.trained if study.registries["methods"][m]["training"]["pretrained"]]
+    return collect("<results>/pretrained/{method}/without_{subject}", method=methods, subject=study.subjects)
+
+
 def budget_label(budget):
     """A budget of the configuration as a label of the report."""
     if str(budget).endswith("min"):

@@ -73,7 +73,12 @@ class Table:
         return _environment(escape_latex).from_string(LATEX).render(table=self)
 
     def html(self) -> str:
-        return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(HTML).render(table=self)
+        return html_page([self])
+
+
+def html_page(tables: list[Table]) -> str:
+    """One page of several tables, called after the first."""
+    return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(HTML).render(tables=tables)
 
 
 def _environment(escape) -> jinja2.Environment:
@@ -195,7 +200,17 @@ def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:
     """Write `stem`.csv (of tidy `cells`), .md, .tex and .html."""
-    texts = {".csv": cells.to_csv(index=False), ".md": table.markdown(), ".tex": table.latex(), ".html": table.html()}
+    write_tables(stem, [table], cells)
+
+
+def write_tables(stem: str | Path, tables: list[Table], cells: pd.DataFrame) -> None:
+    """`write_table` for several tables under one another, with one CSV file of all of them."""
+    texts = {
+        ".csv": cells.to_csv(index=False),
+        ".md": "\n".join(table.markdown() for table in tables),
+        ".tex": "\n".join(table.latex() for table in tables),
+        ".html": html_page(tables),
+    }
     for suffix, text in texts.items():
         with atomic_file(f"{stem}{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")

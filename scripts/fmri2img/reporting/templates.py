@@ -52,7 +52,7 @@ HTML = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>{{ table.title }}</title>
+<title>{{ tables[0].title }}</title>
 <style>
 body { font: 15px/1.45 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #1f2933; margin: 1.5rem; }
 table { border-collapse: collapse; border-top: 2px solid #1f2933; border-bottom: 2px solid #1f2933; }
@@ -65,9 +65,11 @@ tbody tr:hover > * { background: #f2f5f8; }
 .rule > * { border-top: 1px solid #9aa5b1; }
 small { display: block; color: #616e7c; font-size: .78rem; font-weight: 400; white-space: nowrap; }
 p { color: #52606d; font-size: .85rem; max-width: 60rem; }
+p + table { margin-top: 2.5rem; }
 </style>
 </head>
 <body>
+{% for table in tables %}
 <table>
 <caption>{{ table.title }}</caption>
 {% if table.heads | select | list %}
@@ -97,6 +99,7 @@ p { color: #52606d; font-size: .85rem; max-width: 60rem; }
 </tbody>
 </table>
 <p>{{ table.note }}</p>
+{% endfor %}
 </body>
 </html>
 """

@@ -1,0 +1,231 @@
+"""Method cards: what each method of a study is, how large, how it was trained and with which settings."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from fmri2img.backbones.registry import Backbone
+from fmri2img.decoders.mindeye2.configuration import ModelConfig
+from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
+from fmri2img.decoders.mindeye2.losses import LossConfig
+from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.reporting.design import GAP
+from fmri2img.reporting.networks import NOT_PRETRAINED, PARTS, TrainedRun, idle_parameters, parameters_by_part
+from fmri2img.reporting.tables import Cell, Column, Row, Table
+
+MODULE = "fmri2img.decoders.mindeye2"
+TRAINING_KEYS = (
+    "epochs", "batch", "accumulation", "optimiser", "learning_rate", "weight_decay", "schedule", "warmup_epochs",
+    "schedule_stepping", "precision", "clip",
+)  # fmt: skip
+EPOCH = (
+    "As many samples as the longest budget of a training subject has trials (trials of a session times sessions, test "
+    "images counted), rounded down to whole steps. A batch holds equally many samples of each subject, so all subjects "
+    "of a pretraining together see in an epoch as many samples as one of them has trials."
+)
+BACKBONES = {
+    "as_released": (
+        "As released. At sequence length 1, the only one that was released, its {blocks} blocks are the identity plus "
+        "a scalar, and {idle} of their parameters never act. Everything before the diffusion prior is one affine map "
+        "of the betas."
+    ),
+    "residual_mlp": (
+        "A residual MLP of {blocks} blocks, x + Linear(Dropout(GELU(Linear(LayerNorm(x))))): what the paper describes "
+        "and not what was released."
+    ),
+}
+
+
+def value_at(config: dict, key: str):
+    """The value of a dotted key; that of the library where a study leaves the key out; None where there is none."""
+    value = config
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return _default(key)
+        value = value[part]
+    return value
+
+
+def _default(key: str):
+    section, _, name = key.rpartition(".")
+    if section == "mindeye2.losses":
+        return asdict(LossConfig()).get(name)
+    if section in ("mindeye2.pretraining.training", "mindeye2.finetuning.training"):
+        return getattr(TrainingConfig, name, None)
+    return None
+
+
+def known_defects(config: dict) -> pd.DataFrame:
+    """One row a defect of the released code: name, key, released, correct, here, reproduced (yes, no, or GAP), effect.
+
+    here: the study's value; of a key of several stages, each stage's where they differ. GAP: neither of both values.
+    """
+    rows = []
+    for defect in KNOWN_DEFECTS:
+        values = [value_at(config, key) for key in _expanded(defect.key)]
+        here = list(dict.fromkeys(map(_text, values)))
+        reproduced = "yes" if defect.released in values else "no" if set(values) == {defect.correct} else GAP
+        texts = [_text(defect.released), _text(defect.correct), " / ".join(here)]
+        rows.append([defect.name, defect.key, *texts, reproduced, defect.effect])
+    return pd.DataFrame(rows, columns=["name", "key", "released", "correct", "here", "reproduced", "effect"])
+
+
+def _expanded(key: str) -> list[str]:
+    if "{" not in key:
+        return [key]
+    before, _, rest = key.partition("{")
+    choices, _, after = rest.partition("}")
+    return [f"{before}{choice}{after}" for choice in choices.split(",")]
+
+
+def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
+    """section, item, value (text) of everything a card says but the runs' numbers and the known defects."""
+    registry = study.registries["methods"]
+    entry = registry[method]
+    rows = [("method", key, entry[key]) for key in ("title", "kind", "origin")]
+    if "of" in entry:
+        rows.append(("method", "builds on", registry[entry["of"]]["title"]))
+    rows += [("method", "reference", entry["reference"]), ("method", "implemented in", entry["module"])]
+    if runs:
+        rows += _network_facts(runs)
+        for stage in dict.fromkeys(run.stage for run in runs):
+            rows += _training_facts(stage, next(run for run in runs if run.stage == stage))
+    backbones = study.registries["backbones"]
+    for key in entry["configured_by"]:
+        for item, value in _flat(key, value_at(study.config, key)):
+            if isinstance(value, str) and value in backbones:
+                value = f"{value}, revision {Backbone(value, backbones[value]).revision}"
+            rows.append(("settings", item, value))
+    return pd.DataFrame([(*row[:2], _text(row[2])) for row in rows], columns=["section", "item", "value"])
+
+
+def _network_facts(runs: list[TrainedRun]) -> list[tuple]:
+    of_subject = {name: run.config for run in runs if run.stage != "pretraining" for name in run.config["voxels"]}
+    first = next(iter(of_subject.values()))
+    model = ModelConfig.from_dict(first["model"])
+    idle = idle_parameters(first)
+    text = BACKBONES[model.backbone].format(blocks=model.blocks, idle=f"{idle:,}")
+    facts = [("backbone", text), ("shared latent", f"{model.hidden:,} entries")]
+    totals = []
+    for subject, config in of_subject.items():
+        counts = parameters_by_part(config)
+        totals.append(sum(counts.values()))
+        text = f"{counts[subject]:,} parameters ({config['voxels'][subject]:,} voxels)"
+        facts.append((f"adapter of {subject}", text))
+    counts = parameters_by_part(first)
+    facts += [(part, f"{counts[part]:,} parameters" if part in counts else "none") for part in PARTS]
+    facts.append(("all parts, one subject", f"{_span(totals)} parameters, {idle:,} of which never act"))
+    return [("network", *fact) for fact in facts]
+
+
+def _training_facts(stage: str, run: TrainedRun) -> list[tuple]:
+    training, losses = run.training["config"]["training"], run.config["metadata"]["losses"]
+    facts = [(key.replace("_", " "), training[key]) for key in TRAINING_KEYS]
+    facts += [("processes", run.training["processes"]), ("an epoch", EPOCH)]
+    facts += [(f"loss: {key.replace('_', ' ')}", value) for key, value in losses.items()]
+    facts.append(("device", f"{run.training['device']} ({run.training['device_name']})"))
+    facts.append(("libraries", ", ".join(f"{name} {version}" for name, version in run.training["versions"].items())))
+    return [(stage, *fact) for fact in facts]
+
+
+def _flat(key: str, value) -> list[tuple]:
+    if isinstance(value, dict):
+        return [pair for name, inner in value.items() for pair in _flat(f"{key}.{name}", inner)]
+    return [(key, value)]
+
+
+def _text(value) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _span(values: list) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def facts_table(facts: pd.DataFrame) -> Table:
+    """A card's facts as a page, sections apart."""
+    rows, previous = [], None
+    for row in facts.itertuples():
+        new = row.section != previous
+        rows.append(Row([row.section if new else "", row.item], [Cell(row.value)], new and bool(rows)))
+        previous = row.section
+    title = facts.set_index(["section", "item"])["value"]["method", "title"]
+    note = "Training facts are those of the first run of each stage; all of its runs were configured alike."
+    has_training = facts["section"].isin(["pretraining", "fine-tuning", NOT_PRETRAINED]).any()
+    return Table(f"Method card: {title}", ["", ""], [Column("")], rows, note if has_training else "")
+
+
+def runs_table(runs: list[TrainedRun]) -> Table:
+    """Trials, images, cost and last validation of each stage, subject and budget; a range spans seeds."""
+    groups: dict[tuple, list[dict]] = {}
+    for run in runs:
+        sessions = ", ".join(f"{value:.3g}" for value in dict.fromkeys(run.sessions.values()))
+        groups.setdefault((run.stage, ", ".join(run.sessions), sessions), []).append(run.values)
+    names = list(dict.fromkeys(name for found in groups.values() for record in found for name in record))
+    rows, previous = [], None
+    for heads, found in groups.items():
+        values = [[record[name] for record in found if name in record] for name in names]
+        cells = [Cell(_run_text(name, numbers)) for name, numbers in zip(names, values, strict=True)]
+        rows.append(Row(list(heads), cells, previous not in (None, heads[0])))
+        previous = heads[0]
+    columns = [Column(name.replace("_", " ").capitalize(), "%" if _share(name) else "") for name in names]
+    note = (
+        "Trials and images are those trained on. Validation is retrieval among training images that were held out with "
+        "all their trials; no test image is seen, and nothing is chosen by it. Ranges span seeds."
+    )
+    return Table("Trainings", ["Stage", "Subjects", "Sessions"], columns, rows, note)
+
+
+def _share(name: str) -> bool:
+    return name.startswith("retrieval") or name == "chance"
+
+
+def _run_text(name: str, numbers: list) -> str:
+    if not numbers:
+        return GAP
+    if _share(name):
+        texts = [f"{100 * value:.1f}" for value in (min(numbers), max(numbers))]
+    elif name == "seconds":
+        texts = [f"{value:,.0f}" for value in (min(numbers), max(numbers))]
+    else:
+        texts = [f"{value:,}" for value in (min(numbers), max(numbers))]
+    return "–".join(dict.fromkeys(texts))
+
+
+def defects_table(defects: pd.DataFrame) -> Table:
+    """Known defects of the released code, and which of them the study reproduces."""
+    rows = [
+        Row([row.name], [Cell(getattr(row, key)) for key in ("key", "released", "here", "reproduced", "effect")], False)
+        for row in defects.itertuples(index=False)
+    ]
+    columns = [Column(title) for title in ("Switch", "Released code", "This study", "Reproduced", "Effect")]
+    note = f"{GAP}: the study uses neither the released value nor the correct one."
+    return Table("Known defects of the released code", ["Defect"], columns, rows, note)
+
+
+def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.DataFrame]:
+    """The tables of a card, and the same as tidy facts (section, item, value). runs: of this method's network."""
+    facts = card_facts(study, method, runs)
+    tables, parts = [facts_table(facts)], [facts]
+    if runs:
+        tables.append(runs_table(runs))
+        for run in runs:
+            sessions = _text(list(run.sessions.values()))
+            section = f"{run.stage} of {', '.join(run.sessions)}, {sessions} sessions, seed {run.seed}"
+            numbers = run.values
+            parts.append(
+                pd.DataFrame({"section": section, "item": numbers.keys(), "value": map(str, numbers.values())})
+            )
+    if study.registries["methods"][method]["module"] == MODULE:
+        defects = known_defects(study.config)
+        tables.append(defects_table(defects))
+        long = defects.melt("name", var_name="item")
+        parts.append(long.assign(section="known defect: " + long["name"])[list(facts)])
+    return tables, pd.concat(parts, ignore_index=True)

@@ -1,0 +1,43 @@
+"""A card for each method of the study, and for each network it trains a figure of how the training went."""
+
+from pathlib import Path
+
+from fmri2img import job
+from fmri2img.reporting.cards import TrainedRun, card
+from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.tables import write_tables
+from fmri2img.reporting.training_curves import training_curves
+from fmri2img.study import Study
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    study = Study(snakemake.config)
+    runs: dict[str, list[TrainedRun]] = {}
+    for path in [*map(Path, snakemake.input.pretrained), *map(Path, snakemake.input.decoders)]:
+        parts = path.parts  # .../pretrained/METHOD/without_SUBJECT, .../decoders/METHOD/SUBJECT/SESSIONS/SEED
+        method = parts[-2] if parts[-1].startswith("without_") else parts[-4]
+        runs.setdefault(method, []).append(TrainedRun.open(path))
+    for page in map(Path, snakemake.output.cards):
+        tables, facts = card(study, page.stem, runs.get(page.stem, []))
+        write_tables(page.with_suffix(""), tables, facts)
+    for picture in map(Path, snakemake.output.curves):
+        method = picture.stem.removesuffix("_training")
+        figure = training_curves(shown(runs[method], study), study.registries["methods"][method]["title"])
+        save_figure(figure, picture.with_suffix(""))
+
+
+def shown(runs: list[TrainedRun], study: Study) -> dict[str, Path]:
+    """Heading -> decoder of the first subject's longest training, and of the pretraining that it started from."""
+    subject, seed = study.subjects[0], study.seeds[0]
+    longest = study.budgets(subject)[-1]
+    found = {}
+    for run in runs:
+        if run.path.name == f"without_{subject}":
+            found["pretraining"] = run.path
+        elif run.sessions == {subject: longest} and run.seed == seed:
+            found[f"{run.stage}, {subject}, {longest:g} session{'' if longest == 1 else 's'}"] = run.path
+    return found
+
+
+main(snakemake)

@@ -1,0 +1,52 @@
+# Registries, configuration and records of trainings -> a card for each method.
+
+import json
+from hashlib import sha256
+from os.path import relpath
+
+from fmri2img.study import REPOSITORY
+
+
+rule make_cards:
+    """What each method is: origin, size, training, settings, and which known defects it reproduces."""
+    input:
+        decoders=[path for method in study.trained for path in decoder_paths(method)],
+        pretrained=all_pretrained(),
+        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "backbones")],
+    output:
+        cards=[
+            report(
+                f"<results>/cards/{method}.html",
+                caption="../report/method_card.rst",
+                category="3 Provenance",
+                labels={"content": f"Method card: {study.registries['methods'][method]['title']}"},
+            )
+            for method in study.described
+        ],
+        curves=[
+            report(
+                f"<results>/cards/{method}_training.svg",
+                caption="../report/training_curves.rst",
+                category="3 Provenance",
+                labels={"content": f"Training curves: {study.registries['methods'][method]['title']}"},
+            )
+            for method in study.trained
+        ],
+        plain=collect("<results>/cards/{method}.{suffix}", method=study.described, suffix=["csv", "md", "tex"]),
+        pictures=collect("<results>/cards/{method}_training.png", method=study.trained),
+    log:
+        "<logs>/make_cards.log",
+    benchmark:
+        "<benchmarks>/make_cards.tsv"
+    localrule: True
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        code=digest("artifacts", "reporting", "decoders/mindeye2", "decoders/training/configuration"),
+    script:
+        "../../scripts/make_cards.py"
