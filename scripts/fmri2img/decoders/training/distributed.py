@@ -26,7 +26,12 @@ def gather(rows: Tensor) -> Tensor:
     """
     if world() == 1:
         return rows
-    return torch.cat(torch.distributed.nn.functional.all_gather(rows.contiguous()))
+    gathered = torch.cat(torch.distributed.nn.functional.all_gather(rows.contiguous()))
+    if gathered.requires_grad:
+        # torch receives gradients in buffers laid out like those it sends; one that is dense but transposed, as of a
+        # loss over the rows and columns of a matrix, would arrive with its entries in the wrong places.
+        gathered.register_hook(lambda gradient: gradient.contiguous())
+    return gathered
 
 
 def mean(values: Tensor) -> Tensor:
