@@ -28,7 +28,7 @@ def main(snakemake) -> None:
     table = score(
         [Prediction.open(path) for path in given.predictions],
         Stimuli.open(given.stimuli),
-        Embeddings.open(given.embeddings),
+        Embeddings.open(given.embeddings) if given.get("embeddings") else None,
         params.metrics,
         networks,
         params.evaluation,

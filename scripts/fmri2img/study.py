@@ -6,12 +6,14 @@ Every problem is one line that names the configuration key and the remedy.
 import difflib
 import hashlib
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 
 from fmri2img.artifacts.recording import parse_sessions
+from fmri2img.artifacts.submission import SubmittedPrediction, predictions_of, read_record
 from fmri2img.datasets import layout
 from fmri2img.errors import UserError
 
@@ -63,7 +65,9 @@ def code_digest(*rooms: str) -> str:
 class Study:
     """A checked configuration with its registries.
 
-    config: the merged configuration; methods, metrics, backbones: the registries (name -> entry) of config/*.yaml.
+    config: the merged configuration; methods: those it lists, then its submissions; registries: methods, metrics and
+    backbones (name -> entry) of config/*.yaml, submissions being methods of kind `submission`; submissions: name -> its
+    predictions that are of a subject and budget of the study.
     Raises UserError when anything is wrong that can be known before the first job.
     """
 
@@ -73,7 +77,7 @@ class Study:
         self.name: str = config["study"]
         self.root = Path(config["dataset"]["root"])
         self.subjects: list[str] = config["subjects"]
-        self.methods: list[str] = config["methods"]
+        self.methods: list[str] = [*config["methods"], *config["submissions"]]
         self.seeds: list[int] = config["seeds"]
         self.registries = {
             name: yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())
@@ -83,7 +87,13 @@ class Study:
             check_schema(registry, name, f"config/{name}.yaml")
         self._check_dataset()
         self._check_budgets()
+        self.submissions = {name: self._read_submission(name, entry) for name, entry in config["submissions"].items()}
         self._check_registered()
+
+    @property
+    def recorded_brains(self) -> bool:
+        """Whether there are recordings; a dataset of test images alone can only score submissions."""
+        return self.config["dataset"]["kind"] != "images"
 
     @property
     def simulated(self) -> bool:
@@ -153,19 +163,96 @@ class Study:
             {"method": method, "subject": subject, "sessions": sessions, "seed": seed}
             for method in self.methods
             for subject in self.subjects
-            for sessions in self.budgets(subject)
-            for seed in self.seeds
+            for sessions, seed in self.cells(method, subject)
         ]
+
+    def cells(self, method: str, subject: str) -> list[tuple[int | float, int]]:
+        """Budgets and seeds at which a method has a prediction of a subject: all, or those a submission brings."""
+        if method in self.submissions:
+            return [(p.sessions, p.seed) for p in self.submissions[method] if p.subject == subject]
+        return [(sessions, seed) for sessions in self.budgets(subject) for seed in self.seeds]
+
+    def seeds_of(self, method: str) -> list[int]:
+        """Seeds of a method: the study's, or those a submission brings."""
+        if method in self.submissions:
+            return sorted({prediction.seed for prediction in self.submissions[method]})
+        return self.seeds
+
+    def submitted(self, method: str, subject: str, sessions: int | float, seed: int) -> SubmittedPrediction:
+        """The submission's prediction that belongs to these wildcards."""
+        cell = subject, sessions, seed
+        return next(p for p in self.submissions[method] if (p.subject, p.sessions, p.seed) == cell)
+
+    def _read_submission(self, name: str, entry: dict) -> list[SubmittedPrediction]:
+        """Check a submission's record, register it as a method, and keep what the study's cells ask for."""
+        key = f"configuration: key 'submissions.{name}'"
+        if name in self.registries["methods"]:
+            raise UserError(f"{key}: is a method of config/methods.yaml; give the submission another name")
+        record, folder = entry, Path()
+        if "path" in entry:
+            record, folder = read_record(entry["path"])
+            record = record | {part: value for part, value in entry.items() if part != "path"}
+        check_schema(record, "submission", f"submission {name}")
+        stands_for = record.get("stands_for")
+        if stands_for is not None:
+            self._named(self.registries["methods"], stands_for, f"submissions.{name}.stands_for", "config/methods.yaml")
+        fetched = {entry: Path("models") / entry for entry in self.registries["backbones"]}
+        submitted = [
+            replace(p, sessions=self.sessions_of(p.sessions, p.subject))
+            for p in predictions_of(name, record, folder, fetched)
+            if p.subject in self.subjects
+        ]
+        kept = [p for p in submitted if p.sessions in self.budgets(p.subject)]
+        if not kept:
+            brought = ", ".join(f"{p.subject} at {p.sessions}" for p in submitted) or "no subject of the study at any"
+            raise UserError(
+                f"{key}: brings {brought} sessions, none of which the study's subjects and sessions ask for"
+            )
+        cells = [(p.subject, p.sessions, p.seed) for p in kept]
+        for subject, sessions, seed in cells:
+            if cells.count((subject, sessions, seed)) > 1:
+                raise UserError(f"{key}: two predictions of {subject}, {sessions} sessions, seed {seed}; keep one")
+        outputs = [part for part in ("images", "captions", "retrieval") if any(part in p.files for p in kept)]
+        self.registries["methods"][name] = {
+            "title": record["title"],
+            "kind": "submission",
+            "stands_for": stands_for,
+            "module": "fmri2img.artifacts.submission",
+            "configured_by": [f"submissions.{name}"],
+            "outputs": outputs,
+            "origin": "submission",
+            "stochastic": True,
+            "reference": record.get("reference", "Submitted; described by its record alone."),
+        }
+        return kept
 
     def _check_dataset(self) -> None:
         dataset = self.config["dataset"]
-        section = "simulation" if self.simulated else "nsd"
+        section = "simulation" if self.simulated else dataset["kind"]
         if section not in dataset:
             raise UserError(f"configuration: key 'dataset.{section}' is missing; dataset.kind is '{dataset['kind']}'")
         for subject in self.subjects:
             if subject not in self.available_sessions:
                 known = ", ".join(self.available_sessions)
                 raise UserError(f"configuration: key 'subjects': no data for {subject}; there are {known}")
+
+        if not self.methods:
+            raise UserError("configuration: key 'methods': none is listed and there are no submissions; name a method")
+        if self.recorded_brains:
+            return
+        if self.config["methods"]:
+            raise UserError(
+                "configuration: key 'methods': must be [] for a dataset of images alone, which has no recordings to "
+                "decode; list submissions only"
+            )
+        if self.config["split"] != "shared1000":
+            raise UserError("configuration: key 'split': a dataset of images alone has only shared1000; set it so")
+        self._named(
+            self.registries["backbones"],
+            dataset["images"]["fetched"],
+            "dataset.images.fetched",
+            "config/backbones.yaml",
+        )
 
     def _check_budgets(self) -> None:
         for subject in self.subjects:
@@ -182,13 +269,17 @@ class Study:
 
     def _check_registered(self) -> None:
         methods, metrics, backbones = (self.registries[n] for n in ("methods", "metrics", "backbones"))
-        for method in self.methods:
+        for method in self.config["methods"]:
             self._named(methods, method, "methods", "config/methods.yaml")
             of = methods[method].get("of")
             if methods[method]["kind"] == "control" and of is not None and of not in self.methods:
                 raise UserError(f"configuration: key 'methods': {method} is a control of {of}, which is not listed")
         for metric in self.config["metrics"]:
             entry = self._named(metrics, metric, "metrics", "config/metrics.yaml")
+            if entry["needs"] == "brain" and not self.recorded_brains:
+                raise UserError(
+                    f"configuration: key 'metrics': {metric} needs recordings; the dataset has images alone"
+                )
             if entry.get("network"):
                 self._named(backbones, entry["network"], f"metrics: {metric}", "config/backbones.yaml")
         for subject in self._chosen_for_pretraining():
@@ -223,7 +314,8 @@ class Study:
 
     def check_ready(self) -> None:
         """What only a real run needs, checked before its first job: accepted data terms and room on the disk."""
-        if not self.simulated and not self.config["dataset"]["nsd"]["terms_accepted"]:
+        dataset = self.config["dataset"]
+        if dataset["kind"] == "nsd" and not dataset["nsd"]["terms_accepted"]:
             raise UserError(
                 "configuration: key 'dataset.nsd.terms_accepted' is false; read and sign NSD's Data Sharing and Usage "
                 f"Agreement at {TERMS_FORM}, then set it to true"
@@ -245,6 +337,8 @@ class Study:
             trials = 6 * sum(simulation["trials_per_run"])
             volumes = [(s["sessions"], *s["dims"]) for s in simulation["subjects"].values()]
             recordings = sum(4 * n * trials * x * y * z for n, x, y, z in volumes)
+        elif not self.recorded_brains:
+            images, pixels, recordings = 1000, 3 * 425**2, 0
         else:
             images, pixels = 1000 + 9000 * len(self.recorded), 3 * 425**2
             recordings = sum(4 * 750 * self.available_sessions[s] * 18_000 for s in self.recorded) + 8 * SESSION_BYTES

@@ -59,12 +59,11 @@ def all_sessions(subject):
 
 
 def prediction_paths(method, subject):
-    """Predictions of one method and subject at all budgets and seeds."""
-    return collect(
-        f"<results>/predictions/{method}/{subject}/{{sessions}}sessions/seed{{seed}}",
-        sessions=study.budgets(subject),
-        seed=study.seeds,
-    )
+    """Predictions of one method and subject at all budgets and seeds it has."""
+    return [
+        f"<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"
+        for sessions, seed in study.cells(method, subject)
+    ]
 
 
 def decoder_paths(method):
@@ -100,7 +99,27 @@ def all_predictions():
 
 
 def all_scores():
-    return collect("<results>/scores/{method}/{subject}.parquet", method=study.methods, subject=study.subjects)
+    return [
+        f"<results>/scores/{method}/{subject}.parquet"
+        for method in study.methods
+        for subject in study.subjects
+        if study.cells(method, subject)
+    ]
+
+
+def submitted(wildcards):
+    """The submitted prediction that belongs to these wildcards."""
+    return study.submitted(wildcards.method, wildcards.subject, parse_sessions(wildcards.sessions), int(wildcards.seed))
+
+
+def submitted_files(wildcards):
+    """Its files; of fetched ones the folder they are fetched into."""
+    paths = [Path(path) for path in submitted(wildcards).inputs()]
+    fetched = {path for path in paths if path.parts[0] == "models" and len(path.parts) > 2}
+    return [
+        *(path.as_posix() for path in paths if path not in fetched),
+        *sorted({Path(*path.parts[:2]).as_posix() for path in fetched}),
+    ]
 
 
 # Training may use several processes, so it is launched by a shell command; its settings travel as JSON. Checkpoints lie

@@ -3,6 +3,7 @@
 
 metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
 on_brain = any(metric["needs"] == "brain" for metric in metrics.values())
+on_retrieval = any(metric["needs"] == "retrieval" for metric in metrics.values())
 bands = config["encoding"]["bands"] if on_brain else []
 networks = sorted({entry["network"] for entry in (*metrics.values(), *bands) if entry["network"]})
 
@@ -12,7 +13,7 @@ rule evaluate:
     input:
         predictions=lambda w: prediction_paths(w.method, w.subject),
         stimuli="<results>/stimuli",
-        embeddings=f"<results>/embeddings/{config['encoder']}",
+        embeddings=f"<results>/embeddings/{config['encoder']}" if on_retrieval else [],
         recording="<results>/recordings/{subject}" if on_brain else [],
         encoding="<results>/encoding/{subject}" if on_brain else [],
         model=[path for name in networks for path in model_path(name)],

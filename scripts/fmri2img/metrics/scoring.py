@@ -64,7 +64,7 @@ class Networks(Protocol):
 def score(
     predictions: list[Prediction],
     stimuli: Stimuli,
-    embeddings: Embeddings,
+    embeddings: Embeddings | None,
     metrics: dict[str, dict],
     networks: Networks,
     evaluation: dict,
@@ -73,10 +73,10 @@ def score(
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
-    embeddings: true tokens, for retrieval; metrics: entries of config/metrics.yaml by name; networks: each is loaded
-    once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and `resamples`; measured: the
-    subject's test betas with its encoding model, for brain correlation. A metric whose input a prediction lacks is left
-    out; a prediction with no metric left has no rows.
+    embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
+    name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
+    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation. A metric whose input
+    a prediction lacks is left out; a prediction with no metric left has no rows.
     Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
     the reference captions that a metric needs.
     """

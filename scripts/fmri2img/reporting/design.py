@@ -1,18 +1,20 @@
 """Design: what a report has to show, whatever the Scores hold, so that what is missing stays visible."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 GAP = "—"
+ORDER = {"submission": 1, "control": 2}  # of kinds in tables; all others come first
 
 
 @dataclass(frozen=True)
 class Design:
     """The cells of a study.
 
-    methods, metrics: registry entries of the study, in registry order, decoders before controls. A metric's `chance` is
-    a number or None; a level that depends on the images is None until `with_chances` tells it.
+    methods, metrics: registry entries of the study, in registry order, decoders before submissions before controls. A
+    metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
+    own_seeds: seeds of the methods that have others than the study: submissions.
     """
 
     study: str
@@ -25,6 +27,7 @@ class Design:
     seeds: list[int]
     resamples: int
     confidence: float
+    own_seeds: dict[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study) -> "Design":
@@ -36,7 +39,7 @@ class Design:
             simulated=study.simulated,
             split=config["split"],
             subjects=study.subjects,
-            methods=dict(sorted(methods.items(), key=lambda item: item[1]["kind"] == "control")),
+            methods=dict(sorted(methods.items(), key=lambda item: ORDER.get(item[1]["kind"], 0))),
             metrics={
                 name: entry | {"chance": None if isinstance(entry["chance"], str) else entry["chance"]}
                 for name, entry in study.registries["metrics"].items()
@@ -49,16 +52,28 @@ class Design:
             seeds=study.seeds,
             resamples=config["statistics"]["resamples"],
             confidence=config["statistics"]["confidence"],
+            own_seeds={name: study.seeds_of(name) for name in study.submissions},
         )
+
+    def seeds_of(self, method: str) -> list[int]:
+        """Seeds that a complete cell of a method has."""
+        return self.own_seeds.get(method, self.seeds)
 
     def with_chances(self, chances: dict[str, float]) -> "Design":
         """The same design with the chance level of some metrics set."""
         metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}
         return replace(self, metrics=metrics)
 
+    def answering(self, method: str) -> str:
+        """The method itself where the study has it, else the submission that stands for it, if there is one."""
+        stand_ins = [name for name, entry in self.methods.items() if entry.get("stands_for") == method]
+        return method if method in self.methods or not stand_ins else stand_ins[0]
+
     @property
     def decoders(self) -> list[str]:
-        return [name for name, entry in self.methods.items() if entry["kind"] == "decoder"]
+        """Methods that decode from the brain; in a study that runs none of its own, those that were submitted."""
+        own = [name for name, entry in self.methods.items() if entry["kind"] == "decoder"]
+        return own or [name for name, entry in self.methods.items() if entry["kind"] == "submission"]
 
     @property
     def data(self) -> str:

@@ -10,10 +10,9 @@ BOOTSTRAP_SEED = 0
 
 def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Scores of the design with a column `budget` (label). A row counts for every budget that has its sessions."""
+    wanted = [(method, seed) for method in design.methods for seed in design.seeds_of(method)]
     scores = scores[
-        scores["method"].isin(design.methods)
-        & scores["metric"].isin(design.metrics)
-        & scores["seed"].isin(design.seeds)
+        scores["metric"].isin(design.metrics) & pd.MultiIndex.from_frame(scores[["method", "seed"]]).isin(wanted)
     ]
     cells = [
         (label, subject, sessions)
@@ -58,8 +57,9 @@ def _complete(labelled: pd.DataFrame, design: Design, keys: list[str]) -> pd.Ser
     table = cells.agg(rows="size", defined="count").reset_index()
     table["wanted"] = n_images.loc[list(zip(table["subject"], table["metric"], strict=True))].to_numpy()
     table["whole"] = (table["rows"] == table["wanted"]) & (table["defined"] > 0)
-    n_cells = len(design.seeds) * (1 if "subject" in keys else len(design.subjects))
-    return table.groupby(keys)["whole"].sum() == n_cells
+    found = table.groupby(keys)["whole"].sum()
+    seeds = found.index.get_level_values("method").map(lambda method: len(design.seeds_of(method)))
+    return found == seeds * (1 if "subject" in keys else len(design.subjects))
 
 
 def estimates(scores: pd.DataFrame, design: Design, by_subject: bool = False) -> pd.DataFrame:

@@ -21,7 +21,7 @@ INCHES_PER_TILE, MARGIN = 0.92, 0.1
 
 
 def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
-    """Test images of a subject, best first, by the first decoder trained on the longest budget.
+    """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget.
 
     rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
     seeds (ties: lower nsd_id first).
@@ -34,11 +34,13 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
     rows = at_budget[
         (at_budget["subject"] == subject)
         & (at_budget["budget"] == design.longest_budget)
-        & (at_budget["method"] == design.decoders[0])
+        & at_budget["method"].isin(design.decoders)
         & at_budget["metric"].isin(metrics)
-    ]
-    if rows["value"].notna().sum() == 0:
+    ].dropna(subset="value")
+    if rows.empty:
         raise UserError(f"scores of {design.decoders[0]}, {subject}: no values of {', '.join(metrics)}; rerun evaluate")
+    first = min(rows["method"].unique(), key=design.decoders.index)
+    rows = rows[rows["method"] == first]
     means = rows.groupby("nsd_id")["value"].mean().dropna()
     return means.sort_index().sort_values(ascending=False, kind="stable")
 
@@ -74,7 +76,7 @@ def index_predictions(paths: list[str]) -> dict:
 
 
 def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, ids: np.ndarray) -> list[Strip]:
-    """The stimuli `ids`, then their reconstructions by every method and budget that has images (first seed).
+    """The stimuli `ids`, then their reconstructions by every method and budget that has images (its first seed).
 
     predictions: (method, subject, sessions, seed) -> path of its Prediction.
     """
@@ -82,7 +84,7 @@ def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, id
     for method, entry in design.methods.items():
         for budget in sorted(design.budgets, key=lambda label: design.budgets[label][subject]):
             sessions = design.budgets[budget][subject]
-            path = predictions.get((method, subject, sessions, design.seeds[0]))
+            path = predictions.get((method, subject, sessions, design.seeds_of(method)[0]))
             if path is None:
                 continue
             prediction = Prediction.open(path)

@@ -1,8 +1,8 @@
 """Leaderboard: methods ranked by each metric, with who cannot be told apart, normalised scores and spread of seeds.
 
-Decoders and their stages are ranked; controls are listed below them, without a rank, but compared like the rest. A rank
-is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the lead all have
-rank 1. Differences are tested within one budget and metric, every pair of methods against every other.
+Decoders, their stages and submissions are ranked; controls are listed below them, without a rank, but compared like the
+rest. A rank is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the
+lead all have rank 1. Differences are tested within one budget and metric, every pair of methods against every other.
 """
 
 import math

@@ -85,6 +85,7 @@ def compare(cells: pd.DataFrame, scores: pd.DataFrame, design: Design) -> pd.Dat
     not run: the study has no full set of scores for the cell; not comparable: simulated data, or another split.
     """
     cells = cells.rename(columns={"value": "published"}).reset_index(drop=True)
+    cells["our_method"] = cells["our_method"].map(design.answering)
     places = [_our_cell(row, design) for row in cells.itertuples()]
     cells["our_subjects"] = ["+".join(subjects) for subjects, _ in places]
     cells["our_sessions"] = ["+".join(f"{s:g}" for s in dict.fromkeys(sessions)) for _, sessions in places]

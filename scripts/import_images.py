@@ -1,0 +1,51 @@
+"""Fetched test images, the list of their nsd_id and their captions -> Stimuli and the split shared1000."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.artifacts.submission_files import open_pictures, read_captions, read_ids
+from fmri2img.backbones.pixels import to_uint8, to_unit
+from fmri2img.backbones.registry import Backbone
+from fmri2img.errors import UserError
+from fmri2img.job import start
+
+
+def import_images(folder: Path, files: dict[str, str | None], source: str, stimuli: str, split: str) -> None:
+    """Write the Stimuli and the split of which they are all test images.
+
+    files: `pictures`, `ids` (ascending, one for each picture) and `captions` (one for each, or None), inside `folder`;
+    source: what identifies them. COCO's ids and categories are not known here: -1 and none.
+    Raises UserError when the files do not fit each other.
+    """
+    pictures, ids = open_pictures(folder / files["pictures"]), read_ids(folder / files["ids"])
+    if len(ids) != pictures.n or (np.diff(ids) <= 0).any():
+        raise UserError(
+            f"{folder / files['ids']}: {len(ids)} ids for {pictures.n} pictures; they must be ascending, one a picture"
+        )
+    captions = read_captions(folder / files["captions"]) if files["captions"] else []
+    if captions and len(captions) != len(ids):
+        raise UserError(f"{folder / files['captions']}: {len(captions)} captions for {len(ids)} pictures")
+    table = pd.DataFrame(
+        {
+            "nsd_id": ids,
+            "coco_id": np.full(len(ids), -1, np.int64),
+            "captions": [[caption] for caption in captions] or [[] for _ in ids],
+            "categories": [[] for _ in ids],
+            "shared": True,
+        }
+    )
+    blocks = (b if b.dtype == np.uint8 else to_uint8(to_unit(b)) for b in pictures.checked())
+    save_stimuli(stimuli, blocks, table, {"source": source})
+    Split("shared1000", "test: all images shared by all subjects", ids.tolist()).save(split)
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    images = dict(snakemake.params.images)
+    entry = Backbone(images.pop("fetched"), snakemake.params.backbone)
+    label = f"{entry.name} ({entry.revision})"
+    import_images(entry.checked_folder(), images, label, snakemake.output.stimuli, snakemake.output.split)

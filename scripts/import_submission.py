@@ -1,0 +1,58 @@
+"""One submitted prediction -> Prediction, or what is wrong with it."""
+
+import numpy as np
+
+from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.submission import CheckedSubmission, SubmittedPrediction, TestImages, check_submission
+from fmri2img.backbones.pixels import resize, to_uint8, to_unit
+from fmri2img.errors import UserError
+from fmri2img.job import start
+
+
+def import_submission(prediction: SubmittedPrediction, test: TestImages, output: str) -> None:
+    """Check and write the Prediction. Raises UserError listing every fault of the submission."""
+    checked, problems = check_submission(prediction, test)
+    if problems:
+        raise UserError("\n       ".join(problems))
+    metadata = {
+        "method": prediction.method,
+        "subject": prediction.subject,
+        "sessions": prediction.sessions,
+        "seed": prediction.seed,
+        "split": test.split,
+        "split_sha256": test.split_sha256,
+        "encoder": prediction.disclosure["encoder"],
+        "disclosure": prediction.disclosure,
+        "files": {key: str(path) for key, path in prediction.files.items()},
+        "blend": prediction.blend and {**prediction.blend, "images": str(prediction.blend["images"])},
+    }
+    pictures = None if checked.images is None else stored_pictures(checked, prediction.blend)
+    save_prediction(output, checked.ids, metadata, pictures, checked.captions, checked.retrieval)
+
+
+def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarray:
+    """uint8 (n, h, w, 3): the submitted pictures, or their weighted mean with the blurry ones, both first resized.
+
+    MindEye2's refined pictures are scored so: a quarter of the blurry picture, both at 256 pixels.
+    """
+    size = (blend["size"],) * 2 if blend else checked.images.size
+    stored, start = np.empty((len(checked.ids), *size, 3), np.uint8), 0
+    blurry = checked.blurry.checked() if blend else None
+    for block in checked.images.checked():
+        if blend:
+            laid_over = resize(to_unit(next(blurry)), blend["size"])
+            block = to_uint8(resize(to_unit(block), blend["size"]).lerp(laid_over, blend["share"]))
+        elif block.dtype != np.uint8:
+            block = to_uint8(to_unit(block))
+        stored[start : start + len(block)] = block
+        start += len(block)
+    return stored
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    import_submission(
+        SubmittedPrediction.of(snakemake.params.record),
+        TestImages.open(snakemake.input.test_images),
+        snakemake.output[0],
+    )

@@ -1,0 +1,35 @@
+"""The images one subject is tested on: shown to it within the sessions that count, and held out by the split."""
+
+import numpy as np
+
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.submission import TestImages
+from fmri2img.datasets.nsd_design import read_trials
+from fmri2img.job import start
+
+
+def list_test_images(
+    subject: str, sessions: int, split: str, responses: str, design: str, stimulus_info: str
+) -> TestImages:
+    """The same images as `Recording.test_ids`, without betas. sessions: how many of the subject's count."""
+    images = Split.open(split)
+    trials = read_trials(responses, design, stimulus_info, subject)
+    trials = trials[trials["session"] <= sessions]
+    labels = images.assign(trials["nsd_id"].to_numpy(), trials["session"].to_numpy())
+    ids = np.unique(trials["nsd_id"].to_numpy(np.int64)[labels == "test"])
+    return TestImages(subject, images.name, images.sha256, ids)
+
+
+if __name__ == "__main__":
+    start(snakemake)
+    given = snakemake.input
+    found = list_test_images(
+        snakemake.wildcards.subject,
+        snakemake.params.sessions,
+        given.split,
+        given.responses,
+        given.design,
+        given.stimulus_info,
+    )
+    found.save(snakemake.output[0])
+    print(f"{found.subject}: {len(found.ids)} test images")

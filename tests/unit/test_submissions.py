@@ -1,0 +1,372 @@
+"""Submissions: every form that is read, every fault that is named, MindEye2's published tensors scored from disk."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.numpy import save_file
+
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.submission import (
+    SubmittedPrediction,
+    TestImages,
+    check_submission,
+    predictions_of,
+    read_record,
+)
+from fmri2img.errors import UserError
+from fmri2img.metrics.scoring import score
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.estimates import estimates
+from fmri2img.study import REPOSITORY, Study, check_schema
+from import_images import import_images
+from import_submission import import_submission
+
+IDS = np.array([3, 8, 20, 21, 40, 77])
+TEST = TestImages("subj01", "shared1000", "0" * 64, IDS)
+DISCLOSURE = {
+    "training_trials": 675, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
+    "encoder": "none", "generator": "a pencil",
+}  # fmt: skip
+PICTURES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+METRICS = {"pixcorr": {"function": "pixcorr", "needs": "images", "network": None}}
+SIZES, POOLS = {"size": 16, "pixel_size": 16}, {"pool": 300, "resamples": 1}
+
+
+def submitted(folder: Path, disclosure: dict = DISCLOSURE, **files) -> SubmittedPrediction:
+    record = {"predictions": [{"subject": "subj01", "sessions": 1, "seed": 0, **files}], "disclosure": disclosure}
+    return predictions_of("mine", record, folder, {})[0]
+
+
+def as_folder(path: Path, ids=IDS, pictures=PICTURES) -> None:
+    (path / "pictures").mkdir()
+    for n, picture in zip(ids, pictures, strict=True):
+        Image.fromarray(picture).save(path / "pictures" / f"{n:05d}.png")
+
+
+def as_array(path: Path, name: str, pictures) -> None:
+    array = np.asarray(pictures)
+    writer = {
+        ".npy": lambda: np.save(path / name, array),
+        ".pt": lambda: torch.save(torch.from_numpy(array), path / name),
+        ".safetensors": lambda: save_file({"pictures": np.ascontiguousarray(array)}, path / name),
+    }
+    writer[Path(name).suffix]()
+
+
+UNIT = np.ascontiguousarray((PICTURES / 255).astype(np.float32).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        ("a.npy", PICTURES), ("b.npy", UNIT), ("c.safetensors", UNIT), ("d.pt", UNIT), ("e.pt", PICTURES),
+        ("f.pt", UNIT.astype(np.float64)),
+    ],
+)  # fmt: skip
+def test_every_array_form_gives_the_same_prediction(name, pictures, tmp_path):
+    as_array(tmp_path, name, pictures)
+    import_submission(submitted(tmp_path, images=name, ids="ascending"), TEST, tmp_path / "out")
+    prediction = Prediction.open(tmp_path / "out")
+    np.testing.assert_array_equal(prediction.images, PICTURES)
+    np.testing.assert_array_equal(prediction.ids, IDS)
+    assert prediction.metadata["disclosure"]["origin"] == "submission"
+
+
+def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
+    as_folder(tmp_path)
+    import_submission(submitted(tmp_path, images="pictures"), TEST, tmp_path / "out")
+    np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
+
+
+@pytest.mark.parametrize("name", ["ids.csv", "ids.txt", "ids.npy", "mask.npy"])
+def test_rows_in_any_order_are_joined_by_their_ids(name, tmp_path):
+    order = np.arange(6) if name == "mask.npy" else np.array([4, 0, 5, 2, 1, 3])
+    as_array(tmp_path, "pictures.npy", PICTURES[order])
+    writers = {
+        "ids.csv": lambda p: pd.DataFrame({"row": range(6), "nsd_id": IDS[order]}).to_csv(p, index=False),
+        "ids.txt": lambda p: p.write_text("\n".join(map(str, IDS[order]))),
+        "ids.npy": lambda p: np.save(p, IDS[order]),
+        "mask.npy": lambda p: np.save(p, np.isin(np.arange(100), IDS)),
+    }
+    writers[name](tmp_path / name)
+    import_submission(submitted(tmp_path, images="pictures.npy", ids=name), TEST, tmp_path / "out")
+    np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
+
+
+def changed_ids(*changes) -> np.ndarray:
+    ids = IDS.copy()
+    for place, value in changes:
+        ids[place] = value
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "messages"),
+    [
+        (IDS[:5], 5, ["nsd_id 77 is missing; 5 of 6 test images of subj01 are there"]),
+        (changed_ids((1, 3)), 6, ["nsd_id 3 is there more than once", "nsd_id 8 is missing"]),
+        (
+            changed_ids((5, 99)),
+            6,
+            ["nsd_id 99 is not a test image of subj01 in split shared1000", "nsd_id 77 is missing"],
+        ),
+        (IDS + 1, 6, ["counted from 1; subtract 1"]),
+        (IDS, 5, ["5 rows for 6 nsd_id; subj01 has 6 to test"]),
+        (IDS.astype(float), 6, ["is not a list of nsd_id; save whole numbers"]),
+    ],
+)
+def test_every_fault_of_the_ids_is_named(ids, rows, messages, tmp_path):
+    as_array(tmp_path, "pictures.npy", PICTURES[:rows])
+    np.save(tmp_path / "ids.npy", ids)
+    checked, problems = check_submission(submitted(tmp_path, images="pictures.npy", ids="ids.npy"), TEST)
+    assert checked is None and len(problems) == len(messages)
+    for message, problem in zip(messages, problems, strict=True):
+        assert message in problem and "\n" not in problem
+
+
+def with_value(value: float) -> np.ndarray:
+    pictures = UNIT.copy()
+    pictures[4, 0, 0, 0] = value
+    return pictures
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (UNIT[:, :, :, :8], "pictures of 16 x 8 pixels, but stimuli are square"),
+        (PICTURES[..., :2], "shape (6, 16, 16, 2), expected (pictures, h, w, 3) or (pictures, 3, h, w)"),
+        (PICTURES[0], "shape (16, 16, 3), expected"),
+        (PICTURES.astype(np.int64), "dtype int64, expected uint8 (0 to 255) or float (0 to 1)"),
+        (UNIT * 255, "expected 0 to 1; divide by 255"),
+        (UNIT * 2 - 1, "expected 0 to 1; map -1..1 to 0..1"),
+        (PICTURES // 128, "uint8 values of at most 1, expected 0 to 255"),
+        (with_value(np.nan), "row 4 holds NaN or Inf"),
+        (with_value(np.inf), "row 4 holds NaN or Inf"),
+    ],
+)
+def test_every_fault_of_the_pictures_is_named(pictures, message, tmp_path):
+    as_array(tmp_path, "pictures.npy", pictures)
+    _, problems = check_submission(submitted(tmp_path, images="pictures.npy", ids="ascending"), TEST)
+    assert len(problems) == 1 and message in problems[0]
+
+
+class Planted:
+    """Would write a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("name", ["pictures.pt", "pictures.npy"])
+def test_pickled_objects_are_refused_and_not_run(name, tmp_path):
+    planted = Planted(str(tmp_path / "ran"))
+    if name.endswith(".pt"):
+        torch.save({"pictures": torch.from_numpy(UNIT), "more": planted}, tmp_path / name)
+    else:
+        np.save(tmp_path / name, np.array([planted] * 6, dtype=object), allow_pickle=True)
+    _, problems = check_submission(submitted(tmp_path, images=name, ids="ascending"), TEST)
+    assert len(problems) == 1 and "holds pickled Python objects" in problems[0]
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("disclosure", "message"),
+    [
+        ({k: v for k, v in DISCLOSURE.items() if k != "transductive"}, "'disclosure.transductive' is missing (bool)"),
+        (DISCLOSURE | {"samples_per_image": "one"}, "'disclosure.samples_per_image' must be int, got 'one'"),
+        (DISCLOSURE | {"training_trials": True}, "'disclosure.training_trials' must be int, got True"),
+    ],
+)
+def test_the_disclosure_record_must_be_whole(disclosure, message, tmp_path):
+    as_folder(tmp_path)
+    _, problems = check_submission(submitted(tmp_path, disclosure, images="pictures"), TEST)
+    assert len(problems) == 1 and message in problems[0]
+
+
+def test_other_faults_are_told_in_one_line_each(tmp_path):
+    as_folder(tmp_path)
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04")
+    as_array(tmp_path, "pictures.npy", PICTURES)
+    vectors = np.ones((6, 4), np.float32)
+    vectors[2, 1] = 1e9
+    np.save(tmp_path / "vectors.npy", vectors)
+    cases = [
+        ({"images": "nowhere.npy"}, "nowhere.npy: no such file"),
+        ({"images": "cut.npy", "ids": "ascending"}, "cut.npy: not a"),
+        ({"images": "cut.pt", "ids": "ascending"}, "cut.pt: not a complete torch file"),
+        ({"images": "pictures.npy"}, "key 'ids' is missing"),
+        ({"images": "pictures", "retrieval": "vectors.npy"}, "values beyond float16 from row 0 on"),
+    ]
+    for files, message in cases:
+        _, problems = check_submission(submitted(tmp_path, **files), TEST)
+        assert len(problems) == 1 and message in problems[0] and "\n" not in problems[0], problems
+    Image.fromarray(PICTURES[0, :8, :8]).save(tmp_path / "pictures" / "00003.png")
+    _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
+    assert "pictures of different sizes" in problems[0]
+    (tmp_path / "pictures" / "00003.png").rename(tmp_path / "pictures" / "best.png")
+    _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
+    assert "'best.png' is not named by an nsd_id" in problems[0]
+
+
+def published_folder(path: Path) -> np.ndarray:
+    """Tiny tensors under the names and in the layout of MindEye2's published ones; returns the true pictures."""
+    rng = np.random.default_rng(1)
+    truth, refined, blurry = rng.random((6, 3, 8, 8)), rng.random((6, 3, 32, 32)), rng.random((6, 3, 16, 16))
+    name = "final_subj01_pretrained_40sess_24bs"
+    folder = path / "evals" / name
+    folder.mkdir(parents=True)
+    for part, values in (("enhancedrecons", refined), ("recons", blurry), ("blurryrecons", blurry)):
+        torch.save(torch.from_numpy(values).float(), folder / f"{name}_all_{part}.pt")
+    torch.save(torch.from_numpy(rng.normal(size=(6, 4, 2))).half(), folder / f"{name}_all_clipvoxels.pt")
+    torch.save(np.array(["a dog on a sofa"] * 6), folder / f"{name}_all_predcaptions.pt")
+    torch.save(torch.from_numpy(truth).float(), path / "evals" / "all_images.pt")
+    torch.save(np.array(["a dog"] * 6), path / "evals" / "all_captions.pt")
+    np.save(path / "shared1000.npy", np.isin(np.arange(73_000), IDS))
+    return truth
+
+
+def merged(name: str) -> dict:
+    """A configuration laid over the default as Snakemake does it."""
+
+    def update(base: dict, over: dict) -> dict:
+        for key, value in over.items():
+            base[key] = update(base[key], value) if isinstance(value, dict) and key in base else value
+        return base
+
+    default = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    return update(copy.deepcopy(default), yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+
+
+def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
+    published_folder(tmp_path)
+    images = merged("rescore.yaml")["dataset"]["images"]
+    files = {key: path for key, path in images.items() if key != "fetched"}
+    import_images(tmp_path, files, "test", tmp_path / "stimuli", tmp_path / "split.json")
+    stimuli, split = Stimuli.open(tmp_path / "stimuli"), Split.open(tmp_path / "split.json")
+    assert stimuli.table["captions"].map(list).tolist() == [["a dog"]] * 6
+    np.testing.assert_array_equal(split.test_ids, IDS)
+
+    test = TestImages("subj01", split.name, split.sha256, IDS)
+    predictions = {}
+    for name, entry in merged("rescore.yaml")["submissions"].items():
+        check_schema(entry, "submission", name)
+        fetched = {f"mindeye2_evals_subj0{n}_{b}sess": tmp_path for n in (1, 2, 5, 7) for b in (1, 40)}
+        cells = predictions_of(name, entry, Path(), fetched)
+        assert len(cells) == 8
+        first = next(cell for cell in cells if (cell.subject, cell.sessions) == ("subj01", 40))
+        first = SubmittedPrediction.of(json.loads(json.dumps(first.record())))
+        import_submission(first, test, tmp_path / name)
+        predictions[name] = Prediction.open(tmp_path / name)
+
+    blended = predictions["mindeye2_published"]
+    assert blended.images.shape == (6, 256, 256, 3) and blended.retrieval.shape == (6, 8)
+    assert blended.captions["caption"].tolist() == ["a dog on a sofa"] * 6
+    name = "final_subj01_pretrained_40sess_24bs"
+    parts = [
+        torch.nn.functional.interpolate(
+            torch.load(tmp_path / "evals" / name / f"{name}_all_{part}.pt"), 256, mode="bilinear", antialias=True
+        )
+        for part in ("enhancedrecons", "blurryrecons")
+    ]
+    expected = (0.75 * parts[0] + 0.25 * parts[1]).permute(0, 2, 3, 1).numpy() * 255
+    assert np.abs(blended.images - expected).max() <= 0.51
+    assert predictions["mindeye2_published_unrefined"].images.shape == (6, 16, 16, 3)
+
+    table = score(list(predictions.values())[:1], stimuli, None, METRICS, None, SIZES, POOLS)
+    assert table["method"].unique().tolist() == ["mindeye2_published"] and table["value"].notna().all()
+
+
+def study_with(tmp_path: Path, entry: dict, **changes) -> Study:
+    (tmp_path / "submission.yaml").write_text(yaml.safe_dump(entry))
+    config = merged("config.yaml") | {"submissions": {"mine": {"path": str(tmp_path)}}} | changes
+    return Study(config)
+
+
+ENTRY = {
+    "title": "Mine",
+    "disclosure": DISCLOSURE,
+    "predictions": [{"subject": ["subj01", "subj04"], "sessions": [1, "all"], "seed": [5], "images": "{subject}.npy"}],
+}
+
+
+def test_a_study_holds_just_the_cells_that_a_submission_brings(tmp_path):
+    study = study_with(tmp_path, ENTRY)
+    cells = [c for c in study.predictions() if c["method"] == "mine"]
+    assert [(c["subject"], c["sessions"], c["seed"]) for c in cells] == [("subj01", 1, 5), ("subj01", 8, 5)]
+    assert study.submitted("mine", "subj01", 8, 5).files == {"images": tmp_path / "subj01.npy"}
+    assert study.cells("mine", "subj02") == [] and len(study.cells("ridge", "subj02")) == 6
+
+
+def test_what_a_submission_lacks_is_a_gap_in_the_report(tmp_path):
+    study = study_with(tmp_path, ENTRY)
+    design = Design.of(study)
+    rows = [
+        (method, subject, sessions, seed, "shared1000", "pixcorr", n, 0.5)
+        for method in ("ridge", "mine")
+        for subject in study.subjects
+        for sessions, seed in study.cells(method, subject)
+        for n in IDS
+    ]
+    columns = ["method", "subject", "sessions", "seed", "split", "metric", "nsd_id", "value"]
+    scores = pd.DataFrame(rows, columns=columns)
+    cells = estimates(scores, design, by_subject=True).set_index(["method", "subject", "budget", "metric"])["mean"]
+    assert cells["mine", "subj01", "1", "pixcorr"] == cells["ridge", "subj01", "1", "pixcorr"] == 0.5
+    assert np.isnan(cells["mine", "subj01", "2", "pixcorr"]) and np.isnan(cells["mine", "subj02", "1", "pixcorr"])
+    assert estimates(scores, design).set_index(["method", "budget", "metric"])["mean"].isna()["mine", "1", "pixcorr"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "message"),
+    [
+        (ENTRY | {"tilte": "Mine"}, {}, "submission mine: unknown key 'tilte'; did you mean 'title'?"),
+        ({"title": "Mine"}, {}, "submission mine: key 'predictions' is missing"),
+        (ENTRY | {"stands_for": "mindeye3"}, {}, "did you mean 'mindeye2'"),
+        (ENTRY, {"subjects": ["subj02"]}, "none of which the study's subjects and sessions ask for"),
+        (ENTRY, {"methods": [], "submissions": {}}, "none is listed and there are no submissions"),
+        (
+            ENTRY,
+            {"submissions": {"ridge": ENTRY}},
+            "is a method of config/methods.yaml; give the submission another name",
+        ),
+        (ENTRY | {"predictions": ENTRY["predictions"] * 2}, {}, "two predictions of subj01, 1 sessions, seed 5"),
+    ],
+)
+def test_a_bad_entry_stops_the_study_in_one_line(entry, changes, message, tmp_path):
+    with pytest.raises(UserError) as error:
+        study_with(tmp_path, entry, **changes)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_record_that_is_not_there_or_not_yaml_is_named(tmp_path):
+    with pytest.raises(UserError, match="holds no submission"):
+        read_record(tmp_path)
+    (tmp_path / "submission.json").write_text("{")
+    with pytest.raises(UserError, match="not YAML or JSON"):
+        read_record(tmp_path)
+
+
+def test_published_tables_are_answered_by_what_stands_for_a_method():
+    design = Design.of(Study(merged("rescore.yaml")))
+    assert design.answering("mindeye2_unrefined") == "mindeye2_published_unrefined"
+    assert design.answering("mindeye1") == "mindeye1"
+    assert design.decoders[0] == "mindeye2_published"
+
+
+def test_images_alone_need_no_terms_and_bear_no_decoder():
+    Study(merged("rescore.yaml")).check_ready()
+    with pytest.raises(UserError, match="key 'methods': must be"):
+        Study(merged("rescore.yaml") | {"methods": ["ridge"]})

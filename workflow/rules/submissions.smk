@@ -1,0 +1,54 @@
+# Reconstructions made elsewhere -> Predictions, scored like everybody's.
+
+from fmri2img.datasets import layout
+
+if study.recorded_brains:
+
+    rule list_test_images:
+        """The images that one subject is tested on, from what it was shown; no betas are needed."""
+        input:
+            split=f"<results>/splits/{config['split']}.json",
+            responses=tree(layout.responses("{subject}")),
+            design=tree(layout.EXPERIMENT_DESIGN),
+            stimulus_info=tree(layout.STIMULUS_INFO),
+        output:
+            "<results>/test_images/{subject}.json",
+        log:
+            "<logs>/list_test_images/{subject}.log",
+        conda:
+            "../../envs/prepare.yaml"
+        threads: 1
+        resources:
+            mem_mb=600,
+            runtime=10,
+        params:
+            sessions=lambda w: study.available_sessions[w.subject],
+            code=digest("datasets/nsd_design", "artifacts"),
+        script:
+            "../../scripts/list_test_images.py"
+
+
+rule import_submission:
+    """One submitted prediction, checked against the images it must cover; refused in one line for each fault."""
+    input:
+        test_images="<results>/test_images/{subject}.json",
+        files=submitted_files,
+    output:
+        directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
+    log:
+        "<logs>/import_submission/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/import_submission/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(study.submissions) or "no submissions",
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        record=lambda w: submitted(w).record(),
+        code=digest("artifacts", "backbones/pixels"),
+    script:
+        "../../scripts/import_submission.py"
