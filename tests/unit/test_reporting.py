@@ -3,6 +3,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from fmri2img.errors import UserError
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.estimates import estimates, pool_chances
-from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.style import method_styles, save_figure
 
 CONFIG = Path(__file__).parents[2] / "config"
 MAIN = {"title": "Trained on {budget}", "rows": ["method"], "methods": ["*"], "metrics": ["*"]}
@@ -327,12 +328,12 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     tables.write_table(tmp_path / "tables" / "claims", claims.claims_table(judged, design), judged)
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)
-    summary.print_summary(tmp_path, design, seconds=601, peak_mb=1000, console=console)
+    summary.print_summary(tmp_path, design, seconds=901, peak_mb=1000, console=console)
     text = text.getvalue()
     assert "\x1b" not in text
     assert "90.0 [" in text and GAP in text and "chance 50.0" in text
     assert "yes  rises (2 of 2)" in text and "NO  beats (4 of 6)" in text and "(not met)" in text
-    assert "10 min 01 s, OVER the budget of 8 min" in text and "1.05 GB, within" in text
+    assert "15 min 01 s, OVER the budget of 15 min" in text and "1.05 GB, within" in text
     assert "not written yet" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)
@@ -429,6 +430,32 @@ def test_a_missing_budget_leaves_a_hole_in_its_curve(scores, design):
     panel = figure.axes[0]
     heights = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 3]
     assert [int(np.isnan(height).sum()) for height in heights] == [0, 1, 0]
+
+
+def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, design):
+    trained = {
+        f"{backbone}_{pretrained}": {
+            "title": f"A rather long title of {backbone}, {'' if pretrained else 'not '}pretrained",
+            "kind": "decoder",
+            "training": {"backbone": backbone, "pretrained": pretrained},
+        }
+        for pretrained in (True, False)
+        for backbone in ("as_released", "residual_mlp")
+    }
+    controls = {f"control{n}": {"title": f"Control {n}", "kind": "control"} for n in range(6)}
+    many = replace(design, methods=trained | controls | design.methods)
+    styles = method_styles(many)
+    for backbone in ("as_released", "residual_mlp"):
+        pretrained, scratch = styles[f"{backbone}_True"], styles[f"{backbone}_False"]
+        assert pretrained["color"] == scratch["color"] and pretrained["linestyle"] == "-" != scratch["linestyle"]
+    assert len({str(style) for style in styles.values()}) == len(styles)
+    cells, by_subject = estimates(scores, many), estimates(scores, many, by_subject=True)
+    for figure in (figures.session_curves(cells, many), figures.subject_bars(scores, by_subject, many, "all")):
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert legend.x1 <= figure.bbox.x1
+        assert legend.y0 >= max(panel.get_tightbbox().y1 for panel in figure.axes)
+        plt.close(figure)
 
 
 def test_disclosures_summarise_and_refuse_another_split(design, pictures):

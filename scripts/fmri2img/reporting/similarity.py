@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, intervals
-from fmri2img.reporting.style import PAGE_WIDTH, look, method_styles
+from fmri2img.reporting.style import PAGE_WIDTH, legend_columns, look, method_styles
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 from fmri2img.stats import image_values, rank_correlation
 
@@ -101,7 +101,8 @@ def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
     styles = method_styles(design)
     across = min(PANELS_ACROSS, len(design.metrics))
     down = math.ceil(len(design.metrics) / across)
-    header = 0.3 + 0.24 * math.ceil(len(styles) / 4)
+    columns = legend_columns([entry["title"] for entry in design.methods.values()])
+    header = 0.3 + 0.24 * math.ceil(len(styles) / columns)
     size = PAGE_WIDTH, header + PANEL_HEIGHT * down
     with look():
         figure, axes = plt.subplots(down, across, figsize=size, sharex=True, squeeze=False, layout="constrained")
@@ -123,5 +124,5 @@ def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
             panel.remove()
         figure.supxlabel("cosine to the nearest training image (quarters of the test images)", fontsize=9)
         handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in styles.items()]
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=4, handlelength=2.6)
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=2.6)
     return figure

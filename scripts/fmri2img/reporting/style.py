@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.reporting.design import Design
@@ -12,6 +13,7 @@ from fmri2img.reporting.design import Design
 mpl.use("Agg")  # figures are made on machines without a display
 
 PAGE_WIDTH = 10.0  # inches
+LEGEND_ACROSS, LETTER, LEGEND_HANDLE = 5, 0.075, 0.68  # entries side by side; inches of a letter, a handle and its gaps
 INK, MUTED = "#1f2933", "#6b7785"
 SETTINGS = {
     "font.family": "DejaVu Sans",  # the one family that comes with matplotlib, so figures agree everywhere
@@ -41,21 +43,43 @@ SETTINGS = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c4799", "#7f5539"]
 GREYS = ["#4a5560", "#9aa5b1", "#6b7785", "#b8c1ca"]
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "h"]
+FROM_SCRATCH = (0, (3, 1.2))
 DASHES = [(0, (5, 1.6)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2))]
 
 
 def method_styles(design: Design) -> dict[str, dict]:
-    """colour, marker and linestyle of each method, by its place in the registry."""
-    styles, n_decoders, n_controls = {}, 0, 0
+    """colour, marker and linestyle of each method, by its place in the registry.
+
+    Networks of one kind share colour and marker: pretrained ones are solid, those from scratch dashed.
+    """
+    styles, places, n_controls = {}, {}, 0
     for name, entry in design.methods.items():
         if entry["kind"] == "control":
-            colour, line = GREYS[n_controls % len(GREYS)], DASHES[n_controls % len(DASHES)]
+            # The cycle of dashes shifts by one each time the greys are through, so that no two controls look alike.
+            colour, line = GREYS[n_controls % len(GREYS)], DASHES[(n_controls + n_controls // len(GREYS)) % len(DASHES)]
+            marker = MARKERS[len(styles) % len(MARKERS)]
             n_controls += 1
         else:
-            colour, line = COLOURS[n_decoders % len(COLOURS)], "-"
-            n_decoders += 1
-        styles[name] = {"color": colour, "marker": MARKERS[len(styles) % len(MARKERS)], "linestyle": line}
+            kind = entry.get("training", {}).get("backbone", name)
+            place = places.setdefault(kind, len(places))
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            line = FROM_SCRATCH if is_from_scratch(entry) else "-"
+        styles[name] = {"color": colour, "marker": marker, "linestyle": line}
     return styles
+
+
+def is_from_scratch(entry: dict) -> bool:
+    """Whether a method trains a network that is not pretrained on other subjects. entry: of the registry."""
+    return "training" in entry and not entry["training"]["pretrained"]
+
+
+def legend_columns(labels: list[str]) -> int:
+    """The most columns, at most five, in which a legend of these labels is no wider than a page."""
+    for columns in range(min(LEGEND_ACROSS, len(labels)), 1, -1):
+        widths = [max(map(len, part)) * LETTER + LEGEND_HANDLE for part in np.array_split(labels, columns)]
+        if sum(widths) <= PAGE_WIDTH:
+            return columns
+    return 1
 
 
 @contextmanager

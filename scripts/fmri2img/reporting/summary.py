@@ -12,7 +12,7 @@ from fmri2img.reporting.claims import verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 
 PLAIN_WIDTH = 100  # columns, where the output is not a terminal
-SECONDS_BUDGET, BYTES_BUDGET = 8 * 60, 4e9  # what the demo may take on two cores
+SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cores
 
 
 def read_csv(path: Path) -> pd.DataFrame:
