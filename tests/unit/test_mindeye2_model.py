@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model, save_model
+from fmri2img.decoders.mindeye2.upsampler import Upsampler
 from fmri2img.errors import UserError
 
 VOXELS = {
@@ -189,3 +190,21 @@ def test_configuration_must_be_complete_and_survives_a_record():
         ModelConfig.from_dict({key: value for key, value in SMALL.items() if key != "hidden"})
     config = ModelConfig.from_dict(SMALL)
     assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(("channels", "layers"), [((32, 64, 128), 1), ((32, 32), 2), ((64,), 1)])
+def test_the_upsampler_is_the_decoder_of_diffusers(channels, layers):
+    from diffusers.models.autoencoders.vae import Decoder
+
+    torch.manual_seed(0)
+    reference = Decoder(
+        in_channels=5,
+        out_channels=3,
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=layers,
+    )
+    ours = Upsampler(5, 3, channels, layers)
+    ours.load_state_dict(reference.state_dict(), strict=True)
+    x = torch.randn(2, 5, 7, 7)
+    torch.testing.assert_close(ours(x), reference(x), rtol=1e-5, atol=1e-5)

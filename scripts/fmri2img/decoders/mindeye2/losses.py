@@ -37,6 +37,8 @@ class LossConfig:
     soft_temperature_start, soft_temperature_end: of SoftCLIP; local_temperature: of the local contrast.
     negatives: gathered: samples are compared, and mixed, with those of all processes; local: within each process's
         share, as in the released code, so that results depend on the number of processes.
+    prior_every, low_level_every: these losses are taken on every so-manieth trial of a process's share of the batch, to
+        save time; 1, all of them, as published.
     permutation_offsets, fixed_points: see mixco.mixture_labels; the released code has false and "overwritten".
     """
 
@@ -51,6 +53,8 @@ class LossConfig:
     soft_temperature_start: float = 0.004
     soft_temperature_end: float = 0.0075
     local_temperature: float = 0.2
+    prior_every: int = 1
+    low_level_every: int = 1
     negatives: str = "gathered"
     permutation_offsets: bool = True
     fixed_points: str = "summed"
@@ -68,6 +72,8 @@ class LossConfig:
                 raise UserError(f"{where}.{key}: {value!r} is not one of {', '.join(CHOICES[key])}")
             if isinstance(defaults[key], bool) != isinstance(value, bool):
                 raise UserError(f"{where}.{key}: {value!r} is not of the same kind as its default {defaults[key]!r}")
+            if type(defaults[key]) is int and (type(value) is not int or value < 1):
+                raise UserError(f"{where}.{key}: {value!r} is not a positive whole number")
             if isinstance(defaults[key], float):
                 if not isinstance(value, int | float) or value < 0 or (value == 0 and key not in MAY_BE_ZERO):
                     raise UserError(f"{where}.{key}: {value!r} is not a positive number")
@@ -110,18 +116,22 @@ class Objective(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
-        encoded = self.model(batch["betas"])
+        prior_rows = slice(None, None, self.config.prior_every)
+        low_level_rows = slice(None, None, self.config.low_level_every)
+        encoded = self.model(batch["betas"], low_level_rows)
         target = batch["tokens"].float()
         terms = {}
         if self.model.prior is not None:
             noise = (batch["t"], batch["noise"], batch["keep_brain"], batch["keep_image"])
-            terms["prior"] = self.config.prior * diffusion.loss(self.model.prior, target, encoded.tokens, *noise)[0]
+            rows = (values[prior_rows] for values in (target, encoded.tokens, *noise))
+            terms["prior"] = self.config.prior * diffusion.loss(self.model.prior, *rows)[0]
         with torch.autocast(target.device.type, enabled=False):
             terms["contrast"] = self.config.contrast * self._contrast(encoded.projected, target, batch)
             if self.model.low_level is not None:
                 weight = self.config.low_level
-                terms["latents"] = weight * latent_loss(encoded.latents, batch["latents"])
-                terms["local"] = weight * self.config.local_contrast * self._local_contrast(encoded.maps, batch)
+                terms["latents"] = weight * latent_loss(encoded.latents, batch["latents"][low_level_rows])
+                teachers = (batch[name][low_level_rows] for name in ("maps", "augmented_maps"))
+                terms["local"] = weight * self.config.local_contrast * self._local_contrast(encoded.maps, *teachers)
         return terms
 
     @property
@@ -140,8 +150,8 @@ class Objective(nn.Module):
             return bimixco_loss(similarities, batch["labels"], batch["temperature"])
         return soft_clip_loss(similarities, image_similarities, batch["temperature"])
 
-    def _local_contrast(self, maps: Tensor, batch: dict) -> Tensor:
-        student, teacher, augmented = maps.float(), batch["maps"], batch["augmented_maps"]
+    def _local_contrast(self, maps: Tensor, teacher: Tensor, augmented: Tensor) -> Tensor:
+        student = maps.float()
         if not self._gathers:
             return local_contrast_loss(student, teacher, augmented, self.config.local_temperature)
         places = student.shape[0] * student.shape[1]

@@ -4,10 +4,10 @@ It reads the latent that the subjects share, not the image tokens. The published
 224-pixel images and 7 x 7 local features, which training compares with a frozen VICRegL network's.
 """
 
-from diffusers.models.autoencoders.vae import Decoder
 from torch import Tensor, nn
 
 from fmri2img.decoders.mindeye2.configuration import LowLevelConfig
+from fmri2img.decoders.mindeye2.upsampler import Upsampler
 
 
 class LowLevelHead(nn.Module):
@@ -20,13 +20,7 @@ class LowLevelHead(nn.Module):
         self.seed = nn.Linear(hidden, config.seed_channels * config.positions)
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.GroupNorm(1, config.seed_channels)
-        self.upsampler = Decoder(
-            in_channels=config.seed_channels,
-            out_channels=config.latent_channels,
-            up_block_types=("UpDecoderBlock2D",) * len(config.channels),
-            block_out_channels=config.channels,
-            layers_per_block=config.layers,
-        )
+        self.upsampler = Upsampler(config.seed_channels, config.latent_channels, config.channels, config.layers)
         self.maps = nn.Sequential(
             nn.Conv2d(config.seed_channels, width, 1, bias=False),
             nn.GroupNorm(1, width),

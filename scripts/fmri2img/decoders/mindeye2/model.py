@@ -56,10 +56,13 @@ class MindEye2(nn.Module):
         """Subject -> number of voxels."""
         return {subject: adapter.in_features for subject, adapter in self.adapters.items()}
 
-    def forward(self, betas: dict[str, Tensor]) -> Encoded:
-        """betas: subject -> (trials, voxels); subjects follow each other in the dictionary's order."""
+    def forward(self, betas: dict[str, Tensor], low_level_rows: slice = slice(None)) -> Encoded:
+        """betas: subject -> (trials, voxels); subjects follow each other in the dictionary's order.
+
+        low_level_rows: trials that the low-level head is run on.
+        """
         hidden, tokens = self.backbone(self.adapters(betas))
-        latents, maps = self.low_level(hidden) if self.low_level else (None, None)
+        latents, maps = self.low_level(hidden[low_level_rows]) if self.low_level else (None, None)
         return Encoded(hidden, tokens, self.projector(tokens), latents, maps)
 
 
