@@ -1,16 +1,26 @@
 # make demo   run the demo study and say where its report lies
 # make test   run the test suite
-# Both create .venv from envs/requirements.lock first.
+# make submission PATH=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
+# All create .venv from envs/requirements.lock first.
 
 PYTHON_ENV := .venv/installed.lock
 BIN := .venv/bin
 SMK := $(wildcard workflow/*.smk workflow/rules/*.smk workflow/methods/*.smk) Snakefile workflow/Snakefile
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# `make submission PATH=...` hides the search path of commands, which is therefore taken from the shell.
+ifeq ($(origin PATH),command line)
+SUBMISSION := $(PATH)
+override PATH := $(shell echo $$PATH):/usr/local/bin:/usr/bin:/bin
+endif
+override PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean submission
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
+
+submission: $(PYTHON_ENV)
+	@python scripts/validate_submission.py "$(SUBMISSION)" $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(PYTHON_ENV) lint
 	python -m pytest

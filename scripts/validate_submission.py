@@ -1,0 +1,120 @@
+"""Check a submission, and score it: python scripts/validate_submission.py FOLDER [--configfile config/paper.yaml]
+
+What is wrong is told in a line each. What is right is scored on the study that is asked for, the demo if none is.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from snakemake.utils import update_config
+
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.submission import TestImages, check_submission
+from fmri2img.errors import UserError
+from fmri2img.study import REPOSITORY, Study
+
+
+def name_of(path: Path, taken: list[str]) -> str:
+    """A method's name made from that of the folder or file; told apart from registered methods."""
+    name = re.sub(r"[^a-z0-9]+", "_", path.resolve().stem.lower()).strip("_")
+    return name if name[:1].isalpha() and name not in taken else f"submitted_{name}"
+
+
+def study_of(configfiles: list[Path], path: Path) -> Study:
+    """The study of these configuration files, laid over the default, with this submission alone."""
+    config = {}
+    for file in (REPOSITORY / "config" / "config.yaml", *configfiles):
+        update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")))
+    taken = list(yaml.safe_load((REPOSITORY / "config" / "methods.yaml").read_text(encoding="utf-8")))
+    return Study(config | {"submissions": {name_of(path, taken): {"path": str(path)}}})
+
+
+def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:
+    """Have Snakemake make the targets. Raises UserError when it fails; its own messages have said why."""
+    command = [sys.executable, "-m", "snakemake", *targets, "--quiet", "all", "--show-failed-logs"]
+    command += [
+        "--cores",
+        str(os.cpu_count() or 1),
+        "--config",
+        f"submissions={json.dumps(study.config['submissions'])}",
+    ]
+    command += ["--configfile", *map(str, configfiles)] if configfiles else []
+    if subprocess.run(command).returncode:
+        raise UserError(f"study {study.name}: could not make {targets[0]}; see the messages above")
+
+
+def problems_of(study: Study, results: Path) -> list[str]:
+    """What is wrong with the submission; what is right is printed."""
+    problems = []
+    for prediction in (p for submission in study.submissions.values() for p in submission):
+        test = TestImages.open(results / "test_images" / f"{prediction.subject}.json")
+        _, found = check_submission(prediction, test)
+        where = f"{prediction.subject}, {prediction.sessions} sessions, seed {prediction.seed}"
+        print(f"{where}: {len(found)} problems" if found else f"{where}: complete, {len(test.ids)} test images")
+        problems += found
+    return list(dict.fromkeys(problems))
+
+
+def at_chance(scores: pd.DataFrame, chances: dict[str, float]) -> bool:
+    """Whether no metric with a known chance level is clearly (3 standard errors) above it, and there is one."""
+    distances = []
+    for metric, chance in chances.items():
+        values = scores.loc[scores["metric"] == metric].groupby("nsd_id")["value"].mean().to_numpy()
+        if len(values) > 1:
+            distances.append((values.mean() - chance) / max(values.std(ddof=1) / np.sqrt(len(values)), 1e-12))
+    return bool(distances) and max(distances) < 3
+
+
+def score(study: Study, configfiles: list[Path], results: Path) -> None:
+    """Make the scores and print their means, with chance beside."""
+    (name,) = study.submissions
+    paths = [
+        results / "scores" / name / f"{subject}.parquet" for subject in study.subjects if study.cells(name, subject)
+    ]
+    make(study, configfiles, [path.as_posix() for path in paths])
+    scores = read_scores(paths)
+    means = scores.groupby(["metric", "subject", "sessions", "seed"])["value"].mean().unstack("metric").T
+    registry = study.registries["metrics"]
+    means.insert(0, "chance", [registry[metric]["chance"] for metric in means.index])
+    means.insert(1, "better", ["higher" if registry[metric]["higher_is_better"] else "lower" for metric in means.index])
+    print(means.to_string(float_format="{:.4f}".format, na_rep="—"))
+    known = {m: registry[m]["chance"] for m in means.index if isinstance(registry[m]["chance"], (int, float))}
+    if at_chance(scores, known):
+        print("No score is above chance. Are the nsd_id in the order of the rows?")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("submission", type=Path, help="folder with submission.yaml, or that file")
+    parser.add_argument("--configfile", type=Path, nargs="+", default=[], help="study to score it in (the demo)")
+    parser.add_argument("--check-only", action="store_true", help="do not score it")
+    arguments = parser.parse_args()
+    try:
+        study = study_of(arguments.configfile, arguments.submission.resolve())
+        study.check_ready()
+        results = Path("results") / study.name
+        subjects = sorted({p.subject for submission in study.submissions.values() for p in submission})
+        make(study, arguments.configfile, [f"{results}/test_images/{subject}.json" for subject in subjects])
+        problems = problems_of(study, results)
+        for problem in problems:
+            print(f"Error: {problem}", file=sys.stderr)
+        if problems:
+            return 1
+        if not arguments.check_only:
+            score(study, arguments.configfile, results)
+    except (UserError, FileNotFoundError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
