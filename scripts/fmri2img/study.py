@@ -295,10 +295,36 @@ class Study:
                         f"configuration: key 'mindeye2.pretraining.subjects': nobody is left to pretrain on for "
                         f"{target}; name another subject"
                     )
+        self._check_drawing()
         for role in ("encoder", "autoencoder", "generator", "captioner"):
             self._named(backbones, self.config[role], role, "config/backbones.yaml")
         if self.config["caption_converter"] not in (None, "trained"):
             self._named(backbones, self.config["caption_converter"], "caption_converter", "config/backbones.yaml")
+
+    def _check_drawing(self) -> None:
+        """What turns decoded tokens into pictures fits the methods that need it."""
+        methods, backbones = self.registries["methods"], self.registries["backbones"]
+        for method in self.config["retrieval_only"]:
+            if self._named(methods, method, "retrieval_only", "config/methods.yaml")["kind"] != "decoder":
+                raise UserError(f"configuration: key 'retrieval_only': {method} is not a decoder; remove it")
+            for other in self.methods:
+                if methods[other].get("of") == method:
+                    raise UserError(
+                        f"configuration: key 'retrieval_only': {other} needs the pictures of {method}; drop one of them"
+                    )
+        refinement, low_level = self.config["refinement"], self.config["mindeye2"]["low_level"]
+        for method in ("mindeye2", "mindeye2_lowlevel"):
+            if low_level is None and method in self.methods:
+                raise UserError(
+                    f"configuration: key 'mindeye2.low_level' is null, which {method} needs; use mindeye2_refined"
+                )
+        if refinement["start"] >= refinement["steps"]:
+            raise UserError("configuration: key 'refinement.start' must be below refinement.steps, or no step is run")
+        named = [(f"refinement.{role}", refinement[role]) for role in ("generator", "prompts")]
+        named += [(f"mindeye2.low_level.{role}", low_level[role]) for role in ("autoencoder", "teacher") if low_level]
+        named += [("encoding.bands", band["network"]) for band in self.config["encoding"]["bands"]]
+        for key, name in named:
+            self._named(backbones, name, key, "config/backbones.yaml")
 
     def _chosen_for_pretraining(self) -> list[str]:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]

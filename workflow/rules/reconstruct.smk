@@ -1,6 +1,9 @@
 # Decoded tokens -> Prediction: pictures by unCLIP, retrieval vectors.
 
 
+decoders = [name for name, method in study.registries["methods"].items() if method["kind"] == "decoder"]
+
+
 rule reconstruct:
     """Pictures of a decoder's tokens. Controls make their predictions in their own rules."""
     input:
@@ -13,7 +16,7 @@ rule reconstruct:
     benchmark:
         "<benchmarks>/reconstruct/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
-        method="|".join(name for name, method in study.registries["methods"].items() if method["kind"] == "decoder"),
+        method="|".join(name for name in decoders if name not in config["retrieval_only"]),
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -31,3 +34,27 @@ rule reconstruct:
         ),
     script:
         "../../scripts/reconstruct.py"
+
+
+if config["retrieval_only"]:
+
+    rule retrieve:
+        """The retrieval vectors of a decoder whose pictures the study does without."""
+        input:
+            decoded="<results>/decoded/{method}/{subject}/{sessions}sessions/seed{seed}",
+        output:
+            directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        log:
+            "<logs>/retrieve/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        wildcard_constraints:
+            method="|".join(config["retrieval_only"]),
+        conda:
+            "../../envs/decode.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            code=digest("artifacts"),
+        script:
+            "../../scripts/retrieve.py"

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-
 # Steps that draw noise for the same image each have a stream of their own, so that none repeats another's numbers.
 PICTURE, PRIOR, REFINEMENT = 0, 1, 2
 

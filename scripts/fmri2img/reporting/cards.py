@@ -10,7 +10,7 @@ from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.decoders.mindeye2.losses import LossConfig
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.reporting.design import GAP
-from fmri2img.reporting.networks import NOT_PRETRAINED, PARTS, TrainedRun, idle_parameters, parameters_by_part
+from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
 MODULE = "fmri2img.decoders.mindeye2"
@@ -27,7 +27,7 @@ BACKBONES = {
     "as_released": (
         "As released. At sequence length 1, the only one that was released, its {blocks} blocks are the identity plus "
         "a scalar, and {idle} of their parameters never act. Everything before the diffusion prior is one affine map "
-        "of the betas."
+        "of a subject's betas."
     ),
     "residual_mlp": (
         "A residual MLP of {blocks} blocks, x + Linear(Dropout(GELU(Linear(LayerNorm(x))))): what the paper describes "
@@ -88,8 +88,7 @@ def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
     rows += [("method", "reference", entry["reference"]), ("method", "implemented in", entry["module"])]
     if runs:
         rows += _network_facts(runs)
-        for stage in dict.fromkeys(run.stage for run in runs):
-            rows += _training_facts(stage, next(run for run in runs if run.stage == stage))
+        rows += _training_facts({run.stage: run for run in reversed(runs)})
     backbones = study.registries["backbones"]
     for key in entry["configured_by"]:
         for item, value in _flat(key, value_at(study.config, key)):
@@ -114,18 +113,34 @@ def _network_facts(runs: list[TrainedRun]) -> list[tuple]:
         facts.append((f"adapter of {subject}", text))
     counts = parameters_by_part(first)
     facts += [(part, f"{counts[part]:,} parameters" if part in counts else "none") for part in PARTS]
-    facts.append(("all parts, one subject", f"{_span(totals)} parameters, {idle:,} of which never act"))
+    facts.append(
+        ("all parts, one subject", f"{_span(totals)} parameters" + (f", {idle:,} of which never act" if idle else ""))
+    )
     return [("network", *fact) for fact in facts]
 
 
-def _training_facts(stage: str, run: TrainedRun) -> list[tuple]:
+def _training_facts(stages: dict[str, TrainedRun]) -> list[tuple]:
+    """Facts of each stage's first run, said once where all stages agree."""
+    of_stage = {stage: _run_facts(run) for stage, run in sorted(stages.items(), reverse=True)}
+    facts = [("training", "stages", ", then ".join(of_stage))]
+    for item in next(iter(of_stage.values())):
+        values = {stage: _text(found[item]) for stage, found in of_stage.items()}
+        same = len(set(values.values())) == 1
+        text = next(iter(values.values())) if same else "; ".join(f"{stage} {value}" for stage, value in values.items())
+        facts.append(("training", item, text))
+    return facts
+
+
+def _run_facts(run: TrainedRun) -> dict[str, object]:
     training, losses = run.training["config"]["training"], run.config["metadata"]["losses"]
-    facts = [(key.replace("_", " "), training[key]) for key in TRAINING_KEYS]
-    facts += [("processes", run.training["processes"]), ("an epoch", EPOCH)]
-    facts += [(f"loss: {key.replace('_', ' ')}", value) for key, value in losses.items()]
-    facts.append(("device", f"{run.training['device']} ({run.training['device_name']})"))
-    facts.append(("libraries", ", ".join(f"{name} {version}" for name, version in run.training["versions"].items())))
-    return [(stage, *fact) for fact in facts]
+    return {
+        **{key.replace("_", " "): training[key] for key in TRAINING_KEYS},
+        "processes": run.training["processes"],
+        "an epoch": EPOCH,
+        **{f"loss: {key.replace('_', ' ')}": losses[key] for key in losses},
+        "device": f"{run.training['device']} ({run.training['device_name']})",
+        "libraries": ", ".join(f"{name} {version}" for name, version in run.training["versions"].items()),
+    }
 
 
 def _flat(key: str, value) -> list[tuple]:
@@ -135,7 +150,7 @@ def _flat(key: str, value) -> list[tuple]:
 
 
 def _text(value) -> str:
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -158,8 +173,8 @@ def facts_table(facts: pd.DataFrame) -> Table:
         previous = row.section
     title = facts.set_index(["section", "item"])["value"]["method", "title"]
     note = "Training facts are those of the first run of each stage; all of its runs were configured alike."
-    has_training = facts["section"].isin(["pretraining", "fine-tuning", NOT_PRETRAINED]).any()
-    return Table(f"Method card: {title}", ["", ""], [Column("")], rows, note if has_training else "")
+    trained = (facts["section"] == "training").any()
+    return Table(f"Method card: {title}", ["", ""], [Column("")], rows, note if trained else "")
 
 
 def runs_table(runs: list[TrainedRun]) -> Table:
@@ -226,6 +241,6 @@ def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.Da
     if study.registries["methods"][method]["module"] == MODULE:
         defects = known_defects(study.config)
         tables.append(defects_table(defects))
-        long = defects.melt("name", var_name="item")
-        parts.append(long.assign(section="known defect: " + long["name"])[list(facts)])
+        long = defects.assign(name="known defect: " + defects["name"]).set_index("name").stack().reset_index()
+        parts.append(long.set_axis(list(facts), axis=1))
     return tables, pd.concat(parts, ignore_index=True)
