@@ -38,7 +38,7 @@ def store(path: Path, subjects: list[str], sessions, seed=0, initial=None, **cha
         "held_out_images": 20, "losses": LossConfig().to_dict(), "initial": initial,
     }  # fmt: skip
     save_model(path, model, metadata)
-    training = TrainingConfig(epochs=12, batch=24, seed=seed).to_dict()
+    training = TrainingConfig(epochs=12, batch=24 if len(subjects) == 1 else 60, seed=seed).to_dict()
     run = {
         "config": {"task": "t", "settings": {}, "training": training}, "steps": 240, "seconds": 61.7, "processes": 2,
         "validation": {"retrieval_image": 0.5, "retrieval_brain": 0.25, "chance": 0.05},
@@ -54,7 +54,7 @@ def store(path: Path, subjects: list[str], sessions, seed=0, initial=None, **cha
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> dict[str, list[TrainedRun]]:
     folder = tmp_path_factory.mktemp("trained")
-    pretrained = store(folder / "without_subj01", ["subj02"], 2)
+    pretrained = store(folder / "without_subj03", ["subj01", "subj02"], 2)
     fine = [store(folder / f"seed{seed}", ["subj01"], 1, seed, initial={"subjects": ["subj02"]}) for seed in (0, 1)]
     scratch = store(folder / "scratch", ["subj01"], 1, backbone="residual_mlp")
     return {
@@ -96,14 +96,15 @@ def test_a_card_says_what_the_backbone_really_does(trained):
     assert "affine" in facts["network", "backbone"]
     assert facts["network", "adapter of subj01"] == "96 parameters (11 voxels)"
     assert ("network", "adapter of subj02") not in facts.index  # pretrained on, not decoded
-    assert facts["fine-tuning", "learning rate"] == "0.0003" and facts["pretraining", "batch"] == "24"
-    assert facts["fine-tuning", "loss: negatives"] == "gathered"
+    assert facts["training", "stages"] == "pretraining, then fine-tuning"
+    assert facts["training", "learning rate"] == "0.0003" and facts["training", "loss: negatives"] == "gathered"
+    assert facts["training", "batch"] == "pretraining 60; fine-tuning 24"
     assert facts["settings", "generation.guidance"] == "2"
     assert facts["settings", "generator"].startswith("demo_unclip, revision sha256:")
     other = facts_of(study, "mindeye2_residual_mlp_scratch", trained["mindeye2_residual_mlp_scratch"])
     assert "not what was released" in other["network", "backbone"]
-    assert other["network", "all parts, one subject"].endswith(" 0 of which never act")
-    assert other["from scratch", "epochs"] == "12"
+    assert "never act" not in other["network", "all parts, one subject"]
+    assert other["training", "stages"] == "from scratch" and other["training", "epochs"] == "12"
     assert facts_of(study, "mindeye2")["settings", "refinement.refined_weight"] == "0.75"
     assert facts_of(study, "nearest_neighbour")["method", "builds on"] == "Ridge"
 
@@ -111,7 +112,7 @@ def test_a_card_says_what_the_backbone_really_does(trained):
 def test_trainings_are_listed_with_ranges_over_seeds(trained):
     table = runs_table(trained["mindeye2_unrefined"])
     heads = [row.heads for row in table.rows]
-    assert heads == [["pretraining", "subj02", "2"], ["fine-tuning", "subj01", "1"]]
+    assert heads == [["pretraining", "subj01, subj02", "2"], ["fine-tuning", "subj01", "1"]]
     fine = dict(zip((column.title for column in table.columns), map(str, table.rows[1].cells), strict=True))
     assert fine["Trials"] == "500–501" and fine["Images"] == "400" and fine["Seconds"] == "62"
     assert fine["Retrieval image"] == "50.0" and fine["Chance"] == "5.0"

@@ -216,9 +216,12 @@ def _run_text(name: str, numbers: list) -> str:
 
 def defects_table(defects: pd.DataFrame) -> Table:
     """Known defects of the released code, and which of them the study reproduces."""
+    shown = defects.assign(
+        key=defects["key"].str.replace(".", ": ")
+    )  # a long key breaks into lines where it has spaces
     rows = [
         Row([row.name], [Cell(getattr(row, key)) for key in ("key", "released", "here", "reproduced", "effect")], False)
-        for row in defects.itertuples(index=False)
+        for row in shown.itertuples(index=False)
     ]
     columns = [Column(title) for title in ("Switch", "Released code", "This study", "Reproduced", "Effect")]
     note = f"{GAP}: the study uses neither the released value nor the correct one."
