@@ -39,13 +39,9 @@ def study_of(configfiles: list[Path], path: Path) -> Study:
 
 def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:
     """Have Snakemake make the targets. Raises UserError when it fails; its own messages have said why."""
-    command = [sys.executable, "-m", "snakemake", *targets, "--quiet", "all", "--show-failed-logs"]
-    command += [
-        "--cores",
-        str(os.cpu_count() or 1),
-        "--config",
-        f"submissions={json.dumps(study.config['submissions'])}",
-    ]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *targets]
+    command += ["--quiet", "rules", "host", "--show-failed-logs", "--cores", str(os.cpu_count() or 1)]
+    command += ["--config", f"submissions={json.dumps(study.config['submissions'])}"]
     command += ["--configfile", *map(str, configfiles)] if configfiles else []
     if subprocess.run(command).returncode:
         raise UserError(f"study {study.name}: could not make {targets[0]}; see the messages above")
@@ -81,12 +77,13 @@ def score(study: Study, configfiles: list[Path], results: Path) -> None:
     ]
     make(study, configfiles, [path.as_posix() for path in paths])
     scores = read_scores(paths)
-    means = scores.groupby(["metric", "subject", "sessions", "seed"])["value"].mean().unstack("metric").T
+    means = scores.groupby(["subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     registry = study.registries["metrics"]
-    means.insert(0, "chance", [registry[metric]["chance"] for metric in means.index])
-    means.insert(1, "better", ["higher" if registry[metric]["higher_is_better"] else "lower" for metric in means.index])
-    print(means.to_string(float_format="{:.4f}".format, na_rep="—"))
-    known = {m: registry[m]["chance"] for m in means.index if isinstance(registry[m]["chance"], (int, float))}
+    facts = pd.DataFrame(
+        {m: {"chance": registry[m]["chance"], "higher is better": registry[m]["higher_is_better"]} for m in means}
+    )
+    print(facts.T.to_string(na_rep="—"), means.T.to_string(float_format="{:.4f}".format, na_rep="—"), sep="\n\n")
+    known = {m: registry[m]["chance"] for m in means if isinstance(registry[m]["chance"], (int, float))}
     if at_chance(scores, known):
         print("No score is above chance. Are the nsd_id in the order of the rows?")
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from nsd_tree import Tree
 from PIL import Image
+from prepared import DESIGN, STIMULUS_INFO, record, responses
 from safetensors.numpy import save_file
 
 from fmri2img.artifacts.prediction import Prediction
@@ -29,6 +31,7 @@ from fmri2img.reporting.estimates import estimates
 from fmri2img.study import REPOSITORY, Study, check_schema
 from import_images import import_images
 from import_submission import import_submission
+from list_test_images import list_test_images
 
 IDS = np.array([3, 8, 20, 21, 40, 77])
 TEST = TestImages("subj01", "shared1000", "0" * 64, IDS)
@@ -220,6 +223,17 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     (tmp_path / "pictures" / "00003.png").rename(tmp_path / "pictures" / "best.png")
     _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
     assert "'best.png' is not named by an nsd_id" in problems[0]
+
+
+@pytest.mark.parametrize("sessions", [None, 2])
+def test_the_images_to_cover_are_those_that_decoders_are_tested_on(sessions, tmp_path):
+    tree = Tree(tmp_path / "tree")
+    recording = record(tree, tmp_path, sessions=sessions)
+    behaviour, design, info = (tree.root / key for key in (responses("subj01"), DESIGN, STIMULUS_INFO))
+    found = list_test_images("subj01", recording.n_sessions, tmp_path / "split.json", behaviour, design, info)
+    found.save(tmp_path / "test.json")
+    np.testing.assert_array_equal(TestImages.open(tmp_path / "test.json").ids, recording.test_ids())
+    assert found.split_sha256 == recording.metadata["split_sha256"]
 
 
 def published_folder(path: Path) -> np.ndarray:
