@@ -85,6 +85,9 @@ class Study:
         }
         for name, registry in self.registries.items():
             check_schema(registry, name, f"config/{name}.yaml")
+        for method in config["retrieval_only"]:
+            entry = self._named(self.registries["methods"], method, "retrieval_only", "config/methods.yaml")
+            entry["outputs"] = ["retrieval"]
         self._check_dataset()
         self._check_budgets()
         self.submissions = {name: self._read_submission(name, entry) for name, entry in config["submissions"].items()}
@@ -305,7 +308,7 @@ class Study:
         """What turns decoded tokens into pictures fits the methods that need it."""
         methods, backbones = self.registries["methods"], self.registries["backbones"]
         for method in self.config["retrieval_only"]:
-            if self._named(methods, method, "retrieval_only", "config/methods.yaml")["kind"] != "decoder":
+            if methods[method]["kind"] != "decoder":
                 raise UserError(f"configuration: key 'retrieval_only': {method} is not a decoder; remove it")
             for other in self.methods:
                 if methods[other].get("of") == method:

@@ -38,9 +38,9 @@ def design():
         split="shared1000",
         subjects=["subj01", "subj02"],
         methods={
-            "ridge": {"title": "Ridge", "kind": "decoder"},
-            "recall": {"title": "Recall", "kind": "control"},
-            "shuffled": {"title": "Shuffled", "kind": "control"},
+            "ridge": {"title": "Ridge", "kind": "decoder", "outputs": ["images"]},
+            "recall": {"title": "Recall", "kind": "control", "outputs": ["images"]},
+            "shuffled": {"title": "Shuffled", "kind": "control", "outputs": ["images"]},
         },
         metrics={
             "identification_net": {
@@ -48,8 +48,15 @@ def design():
                 "range": [0, 1],
                 "higher_is_better": True,
                 "chance": 0.5,
+                "needs": "images",
             },
-            "distance_net": {"title": "Distance", "range": [0, 2], "higher_is_better": False, "chance": None},
+            "distance_net": {
+                "title": "Distance",
+                "range": [0, 2],
+                "higher_is_better": False,
+                "chance": None,
+                "needs": "images",
+            },
         },
         budgets={"1": {"subj01": 1, "subj02": 1}, "2": {"subj01": 2, "subj02": 2}, "all": {"subj01": 8, "subj02": 6}},
         seeds=[0, 1],
@@ -229,6 +236,13 @@ CLAIMS = [
 def judge(scores, design):
     judged = claims.judge_claims(CLAIMS, scores, estimates(scores, design), design)
     return judged, claims.verdicts(judged).set_index("claim")["met"].to_dict()
+
+
+def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
+    methods = design.methods | {"ridge": design.methods["ridge"] | {"outputs": ["retrieval"]}}
+    design = replace(design, methods=methods)
+    judged = judge_claims(CLAIMS, scores, estimates(scores, design), design)
+    assert set(judged["claim"]) == {"chance", "no better", "beats"}
 
 
 def test_true_claims_are_met_with_the_right_gain(scores, design):

@@ -12,19 +12,26 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# rule -> jobs. Demo: 4 simulated subjects, 3 in the study, budgets 1, 2, all; 2 seeds.
+# rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; networks trained: 2 backbones,
+# pretrained (on the 3 other subjects) and not; 3 decoders with pictures.
 DEMO = {
-    "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1,
-    "mask_session": 22, "prepare_recording": 3, "prepare_stimuli": 1,
-    "make_splits": 1, "embed_stimuli": 1, "fit_ridge": 18, "reconstruct": 18, "nearest_neighbour": 18,
-    "shuffled_brain": 18, "evaluate": 9, "make_tables": 1, "make_figures": 1,
+    "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
+    "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
+    "encode_latents": 1, "embed_local_features": 3, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
+    "decode": 24, "fit_ridge": 6, "reconstruct": 18, "retrieve": 12, "caption": 6, "mindeye2_lowlevel": 6,
+    "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
+    "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1, "make_cards": 1,
 }  # fmt: skip
-# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds.
+# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
-    "embed_stimuli": 1, "fit_ridge": 72, "reconstruct": 72, "nearest_neighbour": 72, "shuffled_brain": 72,
-    "evaluate": 24, "make_tables": 1, "make_figures": 1,
+    "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
+    "fit_ridge": 72, "reconstruct": 360, "caption": 72, "mindeye2_lowlevel": 72, "mindeye2_refine": 72,
+    "mindeye2_blend": 72, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 72, "make_tables": 1,
+    "make_figures": 1, "make_cards": 1,
 }  # fmt: skip
+# Light: no low-level head, so no blurry pictures and no blend.
+LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 48}
 
 
 def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
@@ -47,6 +54,11 @@ def test_demo_has_all_its_jobs_from_both_snakefiles(snakefile, tmp_path):
 def test_paper_has_all_its_jobs(profile, tmp_path):
     counts = dry_run("--configfile", "config/paper.yaml", *profile, directory=tmp_path)
     assert {rule: counts.get(rule) for rule in PAPER} == PAPER
+
+
+def test_the_light_variant_is_laid_over_the_paper(tmp_path):
+    counts = dry_run("--configfile", "config/paper.yaml", "config/light.yaml", directory=tmp_path)
+    assert {rule: counts.get(rule) for rule in LIGHT} == LIGHT
 
 
 def test_paper_tables_are_a_target_of_their_own(tmp_path):

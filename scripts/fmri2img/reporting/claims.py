@@ -3,7 +3,7 @@
 import pandas as pd
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import GAP, Design, matching, number
+from fmri2img.reporting.design import GAP, Design, is_scored, matching, number
 from fmri2img.reporting.estimates import at_budgets, intervals
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
@@ -31,8 +31,12 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
         if claim.get("than", named) not in design.methods and "than" in claim:
             continue
         metrics = matching(design.metrics, claim["metrics"])
-        if methods and metrics:
-            rows += tests[claim["test"]](claim, methods, metrics, at_budgets(scores, design), cells, design)
+        labelled = at_budgets(scores, design)
+        for method in methods:
+            compared = [design.methods[name] for name in (method, claim.get("than", method))]
+            able = [name for name in metrics if all(is_scored(entry, design.metrics[name]) for entry in compared)]
+            if able:
+                rows += tests[claim["test"]](claim, [method], able, labelled, cells, design)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -105,6 +105,12 @@ def matching(names, patterns: list[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+def is_scored(method: dict, metric: dict) -> bool:
+    """Whether a method makes what a metric reads (registry entries). Brain correlation is read off pictures."""
+    read = "images" if metric["needs"] == "brain" else metric["needs"]
+    return read in method["outputs"]
+
+
 def is_proportion(metric: dict) -> bool:
     """Whether a metric is a share of correct choices, shown in percent as in the literature."""
     return list(metric["range"]) == [0, 1]
