@@ -241,7 +241,7 @@ def judge(scores, design):
 def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
     methods = design.methods | {"ridge": design.methods["ridge"] | {"outputs": ["retrieval"]}}
     design = replace(design, methods=methods)
-    judged = judge_claims(CLAIMS, scores, estimates(scores, design), design)
+    judged = claims.judge_claims(CLAIMS, scores, estimates(scores, design), design)
     assert set(judged["claim"]) == {"chance", "no better", "beats"}
 
 

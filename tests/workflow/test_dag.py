@@ -20,7 +20,8 @@ DEMO = {
     "encode_latents": 1, "embed_local_features": 3, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
     "decode": 24, "fit_ridge": 6, "reconstruct": 18, "retrieve": 12, "caption": 6, "mindeye2_lowlevel": 6,
     "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
-    "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1, "make_cards": 1,
+    "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1,
+    "make_cards": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 PAPER = {
