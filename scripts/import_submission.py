@@ -3,7 +3,8 @@
 import numpy as np
 
 from fmri2img.artifacts.prediction import save_prediction
-from fmri2img.artifacts.submission import CheckedSubmission, SubmittedPrediction, TestImages, check_submission
+from fmri2img.artifacts.submission import SubmittedPrediction, TestImages
+from fmri2img.artifacts.submission_checks import CheckedSubmission, check_submission
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 from fmri2img.job import start

@@ -17,7 +17,8 @@ import yaml
 from snakemake.utils import update_config
 
 from fmri2img.artifacts.scores import read_scores
-from fmri2img.artifacts.submission import TestImages, check_submission
+from fmri2img.artifacts.submission import TestImages
+from fmri2img.artifacts.submission_checks import check_submission
 from fmri2img.errors import UserError
 from fmri2img.study import REPOSITORY, Study
 

@@ -17,13 +17,8 @@ from safetensors.numpy import save_file
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.artifacts.submission import (
-    SubmittedPrediction,
-    TestImages,
-    check_submission,
-    predictions_of,
-    read_record,
-)
+from fmri2img.artifacts.submission import SubmittedPrediction, TestImages, predictions_of, read_record
+from fmri2img.artifacts.submission_checks import check_submission
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import Design
@@ -306,8 +301,9 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
 
 def study_with(tmp_path: Path, entry: dict, **changes) -> Study:
     (tmp_path / "submission.yaml").write_text(yaml.safe_dump(entry))
-    config = merged("config.yaml") | {"submissions": {"mine": {"path": str(tmp_path)}}} | changes
-    return Study(config)
+    plain = {"subjects": ["subj01", "subj02"], "sessions": [1, 2, "all"], "seeds": [0, 1], "methods": ["ridge"]}
+    plain |= {"metrics": ["pixcorr"], "submissions": {"mine": {"path": str(tmp_path)}}}
+    return Study(merged("config.yaml") | plain | changes)
 
 
 ENTRY = {
@@ -320,8 +316,9 @@ ENTRY = {
 def test_a_study_holds_just_the_cells_that_a_submission_brings(tmp_path):
     study = study_with(tmp_path, ENTRY)
     cells = [c for c in study.predictions() if c["method"] == "mine"]
-    assert [(c["subject"], c["sessions"], c["seed"]) for c in cells] == [("subj01", 1, 5), ("subj01", 8, 5)]
-    assert study.submitted("mine", "subj01", 8, 5).files == {"images": tmp_path / "subj01.npy"}
+    longest = study.available_sessions["subj01"]
+    assert [(c["subject"], c["sessions"], c["seed"]) for c in cells] == [("subj01", 1, 5), ("subj01", longest, 5)]
+    assert study.submitted("mine", "subj01", longest, 5).files == {"images": tmp_path / "subj01.npy"}
     assert study.cells("mine", "subj02") == [] and len(study.cells("ridge", "subj02")) == 6
 
 
