@@ -54,11 +54,16 @@ def test_every_shipped_configuration_is_valid(name):
         ({"seeds": [0, 0]}, "key 'seeds'"),
         ({"generation__steps": 0}, "key 'generation.steps'"),
         ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07"),
-        ({"sessions": [1, 7]}, "7 sessions asked, but subj03 has 6"),
+        ({"sessions": [1, 9]}, "9 sessions asked, but subj01 has 8"),
         ({"split": "cluster5"}, "cluster5 asked, but splits.clusters is 5"),
         ({"methods": ["rigde"]}, "'rigde' is not in config/methods.yaml; did you mean 'ridge'"),
         ({"methods": ["nearest_neighbour"]}, "nearest_neighbour is a control of ridge, which is not listed"),
         ({"metrics": ["sim"]}, "key 'metrics': 'sim' is not in config/metrics.yaml; did you mean 'ssim'"),
+        ({"retrieval_only": ["mindeye2_unrefined"]}, "mindeye2 needs the pictures of mindeye2_unrefined"),
+        ({"retrieval_only": ["shuffled_brain"]}, "'retrieval_only': shuffled_brain is not a decoder"),
+        ({"mindeye2__low_level": None}, "'mindeye2.low_level' is null, which mindeye2 needs; use mindeye2_refined"),
+        ({"refinement__start": 12}, "'refinement.start' must be below refinement.steps"),
+        ({"refinement__prompts": "demo_clop"}, "'refinement.prompts': 'demo_clop' is not in config/backbones.yaml"),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
         ({"dataset__kind": "nsd"}, "key 'dataset.nsd' is missing"),
         ({"study": "My Study"}, "key 'study'"),
@@ -142,14 +147,15 @@ def test_minutes_are_shares_of_a_session():
 
 
 def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on():
-    assert Study(changed(methods=["ridge"])).recorded == ["subj01", "subj02", "subj03"]
-    assert Study(changed(methods=["mindeye2_scratch"])).recorded == ["subj01", "subj02", "subj03"]
+    assert Study(changed(methods=["ridge"])).recorded == ["subj01", "subj02"]
+    assert Study(changed(methods=["mindeye2_scratch"])).recorded == ["subj01", "subj02"]
     study = Study(changed(methods=["mindeye2"], subjects=["subj02"]))
     assert study.trained == ["mindeye2_unrefined"]
     assert study.recorded == ["subj01", "subj02", "subj03", "subj04"]
     assert study.pretraining_subjects("subj02") == ["subj01", "subj03", "subj04"]
-    assert Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02", "subj01"])).recorded == [
-        "subj01", "subj02", "subj03",
-    ]  # fmt: skip
+    chosen = Study(
+        changed(methods=["mindeye2"], subjects=["subj03"], mindeye2__pretraining__subjects=["subj02", "subj01"])
+    )
+    assert chosen.recorded == ["subj01", "subj02", "subj03"]
     with pytest.raises(UserError, match="nobody is left to pretrain on for subj02"):
         Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02"]))
