@@ -1,7 +1,7 @@
 # The papers' tables and figures in their own shape, with what this study measured beside them. Not a part of the
 # default target: `snakemake paper_tables`.
 
-from os.path import relpath
+from os.path import dirname, relpath
 
 from fmri2img.study import REPOSITORY
 
@@ -62,7 +62,7 @@ rule paper_tables:
         mem_mb=4000,
         runtime=30,
     params:
-        published=relpath(REPOSITORY / "config/published"),
+        published=lambda w, input: dirname(input.published[0]),
         quoted_tables=["main", "table01"],
         code=digest("artifacts", "stats", "reporting"),
     script:
