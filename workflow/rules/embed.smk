@@ -85,7 +85,7 @@ rule embed_local_features:
         view=r"\d+",
     conda:
         "../../envs/models.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=12000,
         runtime=480,
