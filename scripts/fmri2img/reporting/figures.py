@@ -42,7 +42,8 @@ def _panels(design: Design, across: int, others: list[str], sharex: bool):
         bounds = [
             end if bound is None else f"{bound:g}" for bound, end in zip(metric["range"], ["-∞", "∞"], strict=True)
         ]
-        unit = "percent correct" if is_proportion(metric) else " to ".join(bounds)
+        share = "percent" if metric["chance"] is None else "percent correct"
+        unit = share if is_proportion(metric) else " to ".join(bounds)
         detail = ", ".join(part for part in (detail.removesuffix(")"), unit.replace("-", "−")) if part)
         panel.set_title(f"{title} {arrow(metric)}", pad=17)
         panel.annotate(detail, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=MUTED)
