@@ -57,6 +57,8 @@ def run_workflow(folder: Path, study: str, dataset: dict) -> None:
         "dataset": dataset,
         "subjects": list(SUBJECTS),
         "sessions": [1, "all"],
+        "methods": ["ridge"],
+        "retrieval_only": [],
         "splits": {"shared982_sessions": 2},
     }
     (folder / "study.json").write_text(json.dumps(settings))

@@ -37,6 +37,14 @@ def study(tmp_path_factory):
         "subjects": ["subj02"],
         "sessions": [1, "all"],
         "seeds": [0],
+        "methods": ["mindeye2", "ridge", "nearest_neighbour", "shuffled_brain"],
+        "retrieval_only": [],
+        "mindeye2": {
+            "pretraining": {"subjects": ["subj04"], "training": {"epochs": 1}},
+            "finetuning": {"training": {"epochs": 1}},
+            "decoding": {"prior_steps": 3},
+        },
+        "refinement": {"steps": 3, "start": 1},
         "generation": {"steps": 3},
         "metrics": ["pixcorr", "identification_demo_clip", "retrieval_image"],
         "statistics": {"resamples": 200},
@@ -77,6 +85,15 @@ def test_shuffled_brain_is_a_derangement_of_ridge(study):
     )
     assert not (ridge.images == shuffled.images).all(axis=(1, 2, 3)).any()
     assert {image.tobytes() for image in ridge.images} == {image.tobytes() for image in shuffled.images}
+
+
+def test_mindeye2_ends_in_pictures_captions_and_retrieval_vectors(study, scores):
+    prediction = Prediction.open(study / "results/small/predictions/mindeye2/subj02/8sessions/seed0")
+    assert prediction.images.shape == (64, 64, 64, 3) and prediction.images.std() > 10
+    assert len(prediction.captions) == 64 and prediction.retrieval.shape == (64, 64 * 96)
+    record = prediction.metadata["disclosure"]
+    assert record["training_subjects"] == ["subj02", "subj04"] and not record["transductive"]
+    assert mean(scores, "mindeye2", "retrieval_image", 8) > 3 / 64
 
 
 def test_the_table_holds_the_means_of_the_scores(study, scores):
