@@ -19,8 +19,6 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 ACQUIRE = os.path.normpath(f"{workflow.current_basedir}/../../scripts/acquire.py")
-# `python` is this one, also where its environment is not activated; a Conda environment goes before it.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 
 
 rule acquire:

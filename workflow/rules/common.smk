@@ -1,6 +1,7 @@
 # The only file with helper functions: configuration checks, wildcard constraints, registries, paths.
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -126,9 +127,12 @@ def submitted_files(wildcards):
 # in `work` until the run has succeeded, so that a killed one goes on where it was.
 TRAIN = (
     "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
-    "{params.launch} scripts/train.py --config {params.work}/settings.json --output {output} --work {params.work} "
+    "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
     "> {log} 2>&1"
 )
+TRAINER = os.path.normpath(f"{workflow.current_basedir}/../../scripts/train.py")
+# `python` is this one, also where its environment is not activated; a Conda environment goes before it.
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 
 
 def launcher(stage):

@@ -49,6 +49,7 @@ rule pretrain:
         runtime=240,
     params:
         settings=pretraining_settings,
+        script=lambda wildcards, output: TRAINER,
         launch=launcher("pretraining"),
         work=in_results("<results>/training/{method}/without_{subject}"),
         code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
@@ -78,6 +79,7 @@ rule finetune:
         runtime=240,
     params:
         settings=finetuning_settings,
+        script=lambda wildcards, output: TRAINER,
         launch=launcher("finetuning"),
         work=in_results("<results>/training/{method}/{subject}/{sessions}sessions/seed{seed}"),
         code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
