@@ -7,7 +7,6 @@
 
 import json
 import os
-import sys
 
 from fmri2img.datasets import layout
 from fmri2img.datasets.acquisition import check_betas_are_own
