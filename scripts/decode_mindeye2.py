@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.decoders.mindeye2.diffusion import sample, sampling_times
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model
 from fmri2img.generation.noise import PRIOR, batch_noise

@@ -3,9 +3,10 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.decoders.controls import control_metadata, mean_image, mean_tokens
 

@@ -4,8 +4,9 @@ import pandas as pd
 
 from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.decoders.controls import nearest_with_cosine
 
 

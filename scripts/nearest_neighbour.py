@@ -3,12 +3,13 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.prediction import IDENTITY, save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.prediction import IDENTITY
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import nearest_training_images
+from fmri2img.decoders.controls import nearest_training_images, save_training_images
 
 
 def main(snakemake) -> None:
@@ -22,13 +23,8 @@ def main(snakemake) -> None:
     print(f"{len(np.unique(nearest))} of {len(training_ids)} training images serve {len(nearest)} test images")
     identity = {key: decoded.metadata[key] for key in IDENTITY} | {"method": "nearest_neighbour"}
     disclosure = decoded.metadata["disclosure"] | {"generator": "none", "origin": snakemake.params.origin}
-    save_prediction(
-        snakemake.output[0],
-        decoded.ids,
-        identity | {"disclosure": disclosure, "of": decoded.metadata["method"], "nearest": nearest.tolist()},
-        images=stimuli.images[stimuli.rows(nearest)],
-        retrieval=embeddings.tokens[embeddings.rows(nearest)].reshape(len(nearest), -1),
-    )
+    metadata = identity | {"disclosure": disclosure, "of": decoded.metadata["method"], "nearest": nearest.tolist()}
+    save_training_images(snakemake.output[0], decoded.ids, nearest, stimuli, embeddings, metadata)
 
 
 main(snakemake)

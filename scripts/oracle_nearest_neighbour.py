@@ -3,11 +3,11 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.prediction import save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import control_metadata, nearest_training_images
+from fmri2img.decoders.controls import control_metadata, nearest_training_images, save_training_images
 
 
 def main(snakemake) -> None:
@@ -22,13 +22,8 @@ def main(snakemake) -> None:
     metadata = control_metadata(
         recording, "oracle_nearest_neighbour", sessions, seed, embeddings.label, "none", snakemake.params.origin
     )
-    save_prediction(
-        snakemake.output[0],
-        test_ids,
-        metadata | {"nearest": nearest.tolist()},
-        images=stimuli.images[stimuli.rows(nearest)],
-        retrieval=embeddings.tokens[embeddings.rows(nearest)].reshape(len(nearest), -1),
-    )
+    metadata = metadata | {"nearest": nearest.tolist()}
+    save_training_images(snakemake.output[0], test_ids, nearest, stimuli, embeddings, metadata)
 
 
 main(snakemake)

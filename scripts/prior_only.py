@@ -3,9 +3,10 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.registry import Backbone

@@ -3,11 +3,11 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.prediction import save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import control_metadata, drawn_training_images
+from fmri2img.decoders.controls import control_metadata, drawn_training_images, save_training_images
 
 
 def main(snakemake) -> None:
@@ -22,13 +22,8 @@ def main(snakemake) -> None:
     metadata = control_metadata(
         recording, "random_training_image", sessions, seed, embeddings.label, "none", snakemake.params.origin
     )
-    save_prediction(
-        snakemake.output[0],
-        test_ids,
-        metadata | {"drawn": drawn.tolist()},
-        images=stimuli.images[stimuli.rows(drawn)],
-        retrieval=embeddings.tokens[embeddings.rows(drawn)].reshape(len(drawn), -1),
-    )
+    metadata = metadata | {"drawn": drawn.tolist()}
+    save_training_images(snakemake.output[0], test_ids, drawn, stimuli, embeddings, metadata)
 
 
 main(snakemake)

@@ -1,8 +1,9 @@
 """Control drawn once for all subjects: one subject's test images out of it. Alike at every budget."""
 
 from fmri2img import job
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import rows_of
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.job import start
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.artifacts.recording import parse_sessions
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.submission import SubmittedPrediction, predictions_of, read_record
 from fmri2img.datasets import layout
 from fmri2img.errors import UserError

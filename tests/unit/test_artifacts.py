@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from fmri2img.artifacts import atomic
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.artifacts.recording import Recording, parse_sessions
+from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import COLUMNS, read_scores, save_scores
 from fmri2img.artifacts.splits import Split, hash_ids
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli

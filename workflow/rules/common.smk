@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "scripts"))
 
-from fmri2img.artifacts.recording import parse_sessions
+from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.study import Study, code_digest

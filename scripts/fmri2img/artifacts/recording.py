@@ -24,12 +24,6 @@ TRIAL_COLUMNS = {
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}
 
 
-def parse_sessions(text: str) -> int | float:
-    """A training budget as it stands in a path: whole sessions, or a share of one in decimals."""
-    sessions = float(text)
-    return int(sessions) if sessions.is_integer() else sessions
-
-
 @dataclass(frozen=True)
 class Recording:
     """An opened recording; `betas` is a read-only memory map of shape (trials, voxels), float32."""

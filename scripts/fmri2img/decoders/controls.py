@@ -12,8 +12,9 @@ the training image nearest to its true tokens, the most that recall can reach; `
 import numpy as np
 
 from fmri2img.artifacts.embeddings import Embeddings
-from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.decoders.ridge.decoder import token_blocks
 from fmri2img.errors import UserError
 
@@ -130,3 +131,12 @@ def shuffle_brains(prediction: Prediction, seed: int) -> dict:
         "captions": captions,
         "retrieval": None if prediction.retrieval is None else prediction.retrieval[order],
     }
+
+
+def save_training_images(
+    path: str, ids: np.ndarray, shown: np.ndarray, stimuli: Stimuli, embeddings: Embeddings, metadata: dict
+) -> None:
+    """Write the Prediction that shows training image `shown` (nsd_id) for each test image, its tokens for retrieval."""
+    images = stimuli.images[stimuli.rows(shown)]
+    retrieval = embeddings.tokens[embeddings.rows(shown)].reshape(len(shown), -1)
+    save_prediction(path, ids, metadata, images=images, retrieval=retrieval)
