@@ -5,7 +5,8 @@ word metric is that of the best one (as METEOR and ROUGE define it), and so is a
 without a word in it scores 0 everywhere: it is a failure to describe, never left out. All return float64 (images,).
 
 The word metrics are modules of Hugging Face's `evaluate` (evaluate_modules/), which anyone can load by path. Here their
-classes are used directly, because `evaluate.load` copies a module into a cache in the home directory first.
+classes are used directly, because `evaluate.load` copies a module into a cache in the home directory first. Each is
+imported where it is used: `evaluate` takes seconds to import, and most predictions have no captions.
 """
 
 import importlib
@@ -15,23 +16,26 @@ import tempfile
 import numpy as np
 
 from fmri2img.errors import UserError
-from fmri2img.metrics.evaluate_modules.bleu.bleu import Bleu
-from fmri2img.metrics.evaluate_modules.meteor.meteor import Meteor
-from fmri2img.metrics.evaluate_modules.rouge.rouge import Rouge
 
 
 def rouge(references: list[list[str]], captions: list[str], variant: str) -> np.ndarray:
     """F-measure of `rouge1`, `rouge2` or `rougeL`, lower-cased and unstemmed."""
+    from fmri2img.metrics.evaluate_modules.rouge.rouge import Rouge
+
     return np.array(_compute(Rouge, references, captions)[variant])
 
 
 def meteor(references: list[list[str]], captions: list[str], wordnet: str | None = None) -> np.ndarray:
     """METEOR; wordnet: directory of WordNet 3.0's files. Without it no synonyms are matched, and values are lower."""
+    from fmri2img.metrics.evaluate_modules.meteor.meteor import Meteor
+
     return np.array(_compute(Meteor, references, captions, wordnet=wordnet)["meteor"])
 
 
 def bleu(references: list[list[str]], captions: list[str], order: int) -> np.ndarray:
     """Smoothed BLEU of each sentence, up to `order` words in a row; its mean is not a corpus BLEU."""
+    from fmri2img.metrics.evaluate_modules.bleu.bleu import Bleu
+
     return np.array(_compute(Bleu, references, captions, order=order)["bleu"])
 
 
