@@ -3,7 +3,7 @@
 import pandas as pd
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import GAP, Design, is_scored, matching, number
+from fmri2img.reporting.design import GAP, Design, is_of_whole_set, is_scored, matching, number
 from fmri2img.reporting.estimates import at_budgets, intervals
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
@@ -16,7 +16,8 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
     cells: `estimates(scores, design)`. Columns: claim, method, metric, budget ("" where the claim spans them),
     reference (what it is compared with), mean, low, high (of the difference or of the mean), met, finding (text).
     A claim about cells without a full set of scores is not met. Claims whose methods or metrics the study lacks give
-    no row. Raises UserError for an unknown test.
+    no row, and neither do metrics of the whole set, which have no interval to judge by.
+    Raises UserError for an unknown test.
     """
     tests = {
         "rises": _rises, "at_chance": _at_chance, "no_better_than_chance": _at_chance, "beats": _beats,
@@ -34,7 +35,12 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
         labelled = at_budgets(scores, design)
         for method in methods:
             compared = [design.methods[name] for name in (method, claim.get("than", method))]
-            able = [name for name in metrics if all(is_scored(entry, design.metrics[name]) for entry in compared)]
+            able = [
+                name
+                for name in metrics
+                if not is_of_whole_set(design.metrics[name])
+                and all(is_scored(entry, design.metrics[name]) for entry in compared)
+            ]
             if able:
                 rows += tests[claim["test"]](claim, [method], able, labelled, cells, design)
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -64,6 +64,11 @@ class Design:
         metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}
         return replace(self, metrics=metrics)
 
+    def of_images(self) -> "Design":
+        """The same design without metrics of the whole set: for what looks at single images."""
+        metrics = {name: entry for name, entry in self.metrics.items() if not is_of_whole_set(entry)}
+        return replace(self, metrics=metrics)
+
     def answering(self, method: str) -> str:
         """The method itself where the study has it, else the submission that stands for it, if there is one."""
         stand_ins = [name for name, entry in self.methods.items() if entry.get("stands_for") == method]
@@ -109,6 +114,11 @@ def is_scored(method: dict, metric: dict) -> bool:
     """Whether a method makes what a metric reads (registry entries). Brain correlation is read off pictures."""
     read = "images" if metric["needs"] == "brain" else metric["needs"]
     return read in method["outputs"]
+
+
+def is_of_whole_set(metric: dict) -> bool:
+    """Whether a metric has one value for all images of a prediction: no interval, no test, no place beside an image."""
+    return metric.get("unit") == "set"
 
 
 def is_proportion(metric: dict) -> bool:

@@ -27,7 +27,7 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
     seeds (ties: lower nsd_id first).
     Returns the mean scores indexed by nsd_id. Raises UserError when the study has no such metric or score.
     """
-    metrics = [name for name in matching(design.metrics, rank_by) if is_proportion(design.metrics[name])]
+    metrics = [name for name in matching(design.of_images().metrics, rank_by) if is_proportion(design.metrics[name])]
     if not metrics or not design.decoders:
         raise UserError(f"config/figures.yaml: key 'rank_by': no metric of study {design.study} matches {rank_by}")
     at_budget = at_budgets(scores, design)

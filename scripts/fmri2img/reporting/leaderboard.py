@@ -3,6 +3,7 @@
 Decoders, their stages and submissions are ranked; controls are listed below them, without a rank, but compared like the
 rest. A rank is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the
 lead all have rank 1. Differences are tested within one budget and metric, every pair of methods against every other.
+A metric of the whole set has no images to test on: its methods are listed from best to worst without rank or letter.
 """
 
 import math
@@ -10,9 +11,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from fmri2img.reporting.design import GAP, Design, number
+from fmri2img.reporting.design import GAP, Design, is_of_whole_set, number
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
-from fmri2img.reporting.tables import Cell, Column, Row, Table, note
+from fmri2img.reporting.tables import Cell, Column, Row, Table, note, score_cell
 from fmri2img.stats import (
     between_seed_sd,
     bootstrap_groups,
@@ -49,7 +50,8 @@ def flips_needed(n_methods: int, alpha: float) -> int:
 def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The leaderboard and the comparisons behind it.
 
-    cells: `estimates(scores, design)`; a cell without a full set of scores is neither ranked nor compared.
+    cells: `estimates(scores, design)`; a cell without a full set of scores is neither ranked nor compared, and neither
+    is one of a metric of the whole set.
     Returns the leaderboard with columns COLUMNS, rows in the order of budgets and metrics, then ranked methods from
     best to worst, controls, and gaps: rank (empty for controls), group (letters: two methods of a budget and metric
     share one exactly when they do not differ), p_first (Holm-corrected, against the best ranked method), normalised
@@ -57,7 +59,8 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
     COMPARISONS: difference is method minus other, whichever of them is better.
     """
     cells = cells.assign(kind=cells["method"].map(lambda name: design.methods[name]["kind"]))
-    whole = cells.loc[cells["mean"].notna(), ["budget", "metric", "method"]]
+    tested = cells["mean"].notna() & ~cells["metric"].map(lambda name: is_of_whole_set(design.metrics[name]))
+    whole = cells.loc[tested, ["budget", "metric", "method"]]
     labelled = at_budgets(scores, design).merge(whole, on=["budget", "metric", "method"])
     if labelled.empty:
         return cells.reindex(columns=COLUMNS), pd.DataFrame(columns=COMPARISONS)
@@ -66,7 +69,7 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
     flips = flips_needed(whole["method"].nunique(), alpha)
     compared = compare_methods(table, ["budget", "metric"], flips, BOOTSTRAP_SEED)
     estimates, draws = bootstrap_groups(table, keys, design.resamples, BOOTSTRAP_SEED)
-    spread = between_seed_sd(labelled, keys).rename("seed_sd")
+    spread = between_seed_sd(at_budgets(scores, design), keys).rename("seed_sd")
 
     parts = []
     for budget in design.budgets:
@@ -75,19 +78,22 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
             pairs = compared[(compared["budget"] == budget) & (compared["metric"] == metric)]
             sign = 1 if entry["higher_is_better"] else -1
             part = part.assign(better=sign * part["mean"]).sort_values("better", ascending=False, kind="stable")
-            part = _ranked(part, pairs, alpha)
+            names = [] if is_of_whole_set(entry) else list(part.index[part["mean"].notna()])
+            part = _ranked(part, names, pairs, alpha)
             oriented = {
                 name: (sign * estimates["mean"][budget, metric, name], sign * draws[budget, metric, name].to_numpy())
-                for name in part.index[part["mean"].notna()]
+                for name in names
             }
             parts.append(_normalised(part, oriented, design).reset_index())
     board = pd.concat(parts, ignore_index=True).join(spread, on=keys)
     return board[COLUMNS], compared[COMPARISONS]
 
 
-def _ranked(part: pd.DataFrame, pairs: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Add group, rank and p_first, and put ranked methods first. part: by method, best first, gaps last."""
-    names = list(part.index[part["mean"].notna()])
+def _ranked(part: pd.DataFrame, names: list[str], pairs: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Add group, rank and p_first, and put ranked methods first.
+
+    part: by method, best first, gaps last; names: those of its methods that are tested, in its order.
+    """
     place = {name: k for k, name in enumerate(names)}
     p = np.ones((len(names), len(names)))
     for pair in pairs.itertuples():
@@ -126,7 +132,7 @@ def leaderboard_table(board: pd.DataFrame, design: Design, budget: str) -> Table
         for n, row in enumerate(board[board["metric"] == name].itertuples()):
             rank = "" if pd.isna(row.rank) else str(row.rank)
             heads = [metric["title"] if n == 0 else "", rank, design.methods[row.method]["title"]]
-            rows.append(Row(heads, _cells(row, metric), n == 0 and bool(rows)))
+            rows.append(Row(heads, row_cells(row, metric), n == 0 and bool(rows)))
     columns = [
         Column("Score"),
         Column("Ties"),
@@ -138,10 +144,11 @@ def leaderboard_table(board: pd.DataFrame, design: Design, budget: str) -> Table
     return Table(title, ["Metric", "Rank", "Method"], columns, rows, _note(board, design))
 
 
-def _cells(row, metric: dict) -> list[Cell]:
+def row_cells(row, metric: dict) -> list[Cell]:
+    """Score, tie groups, p, normalised score and spread of seeds of a row of the leaderboard, as a reader sees them."""
     if row.mean != row.mean:
         return [Cell(GAP) for _ in range(5)]
-    score = Cell(number(row.mean, metric), f"[{number(row.low, metric)}, {number(row.high, metric)}]")
+    score = score_cell(row.mean, row.low, row.high, metric)
     p = "" if pd.isna(row.p_first) else "< 0.001" if row.p_first < 0.001 else f"{row.p_first:.3f}"
     normalised = Cell(GAP)
     if row.normalised == row.normalised:
@@ -149,7 +156,8 @@ def _cells(row, metric: dict) -> list[Cell]:
             f"{value:.2f}".replace("-", "−") for value in (row.normalised, row.normalised_low, row.normalised_high)
         ]
         normalised = Cell(shown[0], f"[{shown[1]}, {shown[2]}]")
-    return [score, Cell(row.group), Cell(p), normalised, Cell(number(row.seed_sd, metric))]
+    group = "" if pd.isna(row.group) else row.group
+    return [score, Cell(group), Cell(p), normalised, Cell(number(row.seed_sd, metric))]
 
 
 def _note(board: pd.DataFrame, design: Design) -> str:

@@ -11,12 +11,12 @@ from fmri2img.errors import UserError
 from fmri2img.reporting.design import GAP, Design, number
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.published import as_printed, metric_entry, rounding
-from fmri2img.reporting.tables import Cell, Column, Row, Table, column
+from fmri2img.reporting.tables import Cell, Column, Row, Table, column, score_cell
 from fmri2img.study import check_schema
 
 ALL_SESSIONS = 40  # of NSD's four complete subjects, on whom the papers report
 NOT_RUN, REPRODUCED, DEVIATES = "not run", "reproduced", "deviates"
-SIMULATED = "not comparable (simulated)"
+SIMULATED, NO_INTERVAL = "not comparable (simulated)", "not judged (no interval)"
 LINES = ("published", "ours", "difference", "verdict")
 TIDY = [
     "table", "entry", "subject", "sessions", "metric", "printed_label", "printed", "unit", "published", "our_method",
@@ -82,7 +82,8 @@ def compare(cells: pd.DataFrame, scores: pd.DataFrame, design: Design) -> pd.Dat
     cells: of `published_cells`, of one layout or several (concatenated). Adds our_subjects, our_sessions (text), ours,
     low, high, difference (ours minus published) and verdict:
     reproduced: the published value, give or take its rounding, lies within our interval; deviates: it does not;
-    not run: the study has no full set of scores for the cell; not comparable: simulated data, or another split.
+    not run: the study has no full set of scores for the cell; not comparable: simulated data, or another split; not
+    judged: a metric of the whole set, which has no interval.
     """
     cells = cells.rename(columns={"value": "published"}).reset_index(drop=True)
     cells["our_method"] = cells["our_method"].map(design.answering)
@@ -118,6 +119,8 @@ def _verdict(row, design: Design) -> str:
         return SIMULATED
     if row.split != design.split:
         return f"not comparable (split {design.split})"
+    if row.low != row.low:
+        return NO_INTERVAL
     slack = rounding(row.printed, row.unit) + 1e-9
     return REPRODUCED if row.low - slack <= row.published <= row.high + slack else DEVIATES
 
@@ -172,7 +175,7 @@ def _lines(in_row: list[tuple]) -> dict[str, list[Cell]]:
         elif row.verdict == NOT_RUN:
             values = [Cell(as_printed(row, metric)), Cell(NOT_RUN), Cell(""), Cell("")]
         else:
-            ours = Cell(number(row.ours, metric), f"[{number(row.low, metric)}, {number(row.high, metric)}]")
+            ours = score_cell(row.ours, row.low, row.high, metric)
             values = [
                 Cell(as_printed(row, metric)),
                 ours,

@@ -9,7 +9,7 @@ import yaml
 
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, matching, number
+from fmri2img.reporting.design import GAP, Design, arrow, is_of_whole_set, is_proportion, matching, number
 from fmri2img.reporting.templates import HTML, LATEX, MARKDOWN
 
 LAYOUT_KEYS = {"title", "rows", "methods", "metrics"}
@@ -109,12 +109,23 @@ def read_layout(path: str | Path) -> dict:
     return layout
 
 
+def score_cell(mean: float, low: float, high: float, metric: dict) -> Cell:
+    """A score with its interval; one of a metric of the whole set has none."""
+    if mean != mean:
+        return Cell(GAP)
+    interval = "" if is_of_whole_set(metric) else f"[{number(low, metric)}, {number(high, metric)}]"
+    return Cell(number(mean, metric), interval)
+
+
 def note(cells: pd.DataFrame, design: Design) -> str:
-    """Where numbers come from: split, images, subjects, seeds, intervals, real or simulated data."""
+    """Where numbers come from: split, images, subjects, seeds, intervals, real or simulated data; and what is to be
+    known of metrics of the whole set, and of those with a warning."""
     present = cells.dropna(subset=["mean"])
+    of_set = present["metric"].map(lambda name: is_of_whole_set(design.metrics[name])).astype(bool)
 
     def count(column: str, noun: str) -> str:
-        low, high = (present[column].min(), present[column].max()) if len(present) else (0, 0)
+        rows = present[~of_set] if column == "n_images" else present
+        low, high = (rows[column].min(), rows[column].max()) if len(rows) else (0, 0)
         return f"{low if low == high else f'{low}–{high}'} {noun}{'' if high == 1 else 's'}"
 
     alone = "subject" in cells
@@ -127,6 +138,13 @@ def note(cells: pd.DataFrame, design: Design) -> str:
     excluded = int(present["n_excluded"].sum())
     if excluded:
         text += f" {excluded} undefined values are left out."
+    shown = {name: metric for name, metric in design.metrics.items() if name in set(present["metric"])}
+    sets = [metric["title"] for metric in shown.values() if is_of_whole_set(metric)]
+    if sets:
+        text += f" One value for all images, and so without interval: {', '.join(sets)}."
+    for warning in dict.fromkeys(metric["warning"] for metric in shown.values() if "warning" in metric):
+        titles = [metric["title"] for metric in shown.values() if metric.get("warning") == warning]
+        text += f" {', '.join(titles)}: {warning}"
     return text + (f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else "")
 
 
@@ -155,18 +173,15 @@ def lay_out(layout: dict, cells: pd.DataFrame, design: Design, budget: str) -> T
         new_kind = new_method and design.methods[previous[0]]["kind"] != kind
         title = design.methods[key[0]]["title"]
         heads = [title] if len(key) == 1 else ["" if previous and not new_method else title, key[1]]
-        values = [_cell(lookup.loc[(*key, metric)], design.metrics[metric]) for metric in metrics]
+        values = [
+            score_cell(*lookup.loc[(*key, metric), ["mean", "low", "high"]], design.metrics[metric])
+            for metric in metrics
+        ]
         rows.append(Row(heads, values, new_kind or (new_method and len(key) > 1)))
         previous = key
     title = layout["title"].format(budget=design.budget_title(budget))
     heads = [key.capitalize() for key in keys]
     return Table(title, heads, [column(design.metrics[m]) for m in metrics], rows, note(cells, design))
-
-
-def _cell(row: pd.Series, metric: dict) -> Cell:
-    if row["mean"] != row["mean"]:
-        return Cell(GAP)
-    return Cell(number(row["mean"], metric), f"[{number(row['low'], metric)}, {number(row['high'], metric)}]")
 
 
 def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:

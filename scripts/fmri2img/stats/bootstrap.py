@@ -11,10 +11,15 @@ within its image. What is resampled is images and nothing else:
   and give intervals that are too narrow.
 
 The same draws serve every group of one call, so that groups of one call can be compared draw by draw.
+
+A metric with one value for all images of a prediction (stored under WHOLE_SET) has no images to resample: it has a mean
+over subjects and seeds, no interval, and no part in anything that compares methods image by image.
 """
 
 import numpy as np
 import pandas as pd
+
+from fmri2img.artifacts.scores import WHOLE_SET
 
 DRAWS_BLOCK = 1024
 FOUND = ["mean", "low", "high", "n_images", "n_subjects", "n_seeds", "n_excluded"]
@@ -59,12 +64,13 @@ def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row an image, one column a group of `by` and subject: the mean of the image's defined seeds, or NaN.
 
     scores: columns subject, seed, nsd_id, value (NaN: undefined) and those of `by`. Returns float64 with an index of
-    nsd_id and columns named `by` and subject, sorted; what has no defined value at all is absent. Raises ValueError
-    when two values stand for one cell.
+    nsd_id and columns named `by` and subject, sorted; what has no defined value at all is absent, and so is a metric
+    of the whole set. Raises ValueError when two values stand for one cell.
     """
+    scores = scores[scores["nsd_id"] != WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
     cell = [*keys, "seed", "nsd_id"]
-    codes = scores[cell].apply(lambda column: pd.factorize(column)[0])  # numbers are compared faster than names
+    codes = pd.DataFrame({name: pd.factorize(scores[name])[0] for name in cell})  # compared faster than names
     twice = codes.duplicated()
     if twice.any():
         first = scores.loc[twice.to_numpy(), cell].iloc[0].to_dict()
@@ -107,18 +113,31 @@ def summarise(
     scores: columns subject, seed, nsd_id, value (NaN: undefined) and those of `by`; each group must hold one value for
     each subject, seed and image. Returns `by` (sorted), mean, low, high, n_images (distinct), n_subjects, n_seeds, and
     n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An image
-    counts with the mean of its defined seeds. Raises ValueError when two values stand for one cell.
+    counts with the mean of its defined seeds. A metric of the whole set has low and high NaN and no images.
+    Raises ValueError when two values stand for one cell.
     """
     table = image_values(scores, by)
     groups = scores.groupby(by, sort=True, observed=True)["seed"]
     undefined = scores["value"].isna()
     counts = pd.DataFrame({"n_seeds": groups.nunique(), "n_excluded": undefined.groupby([scores[k] for k in by]).sum()})
-    if table.empty:
-        return counts.assign(mean=np.nan, low=np.nan, high=np.nan, n_images=0, n_subjects=0)[FOUND].reset_index()
-    estimates, draws = bootstrap_groups(table, by, resamples, seed)
-    intervals = [percentile_interval(draws[key].to_numpy(), confidence) for key in estimates.index]
-    estimates[["low", "high"]] = np.array(intervals).reshape(-1, 2)
-    estimates["n_images"] = table.notna().T.groupby(level=by, observed=True).any().sum(axis=1)
-    result = counts.join(estimates)
+    found = [_whole_sets(scores, by)]
+    if not table.empty:
+        estimates, draws = bootstrap_groups(table, by, resamples, seed)
+        intervals = [percentile_interval(draws[key].to_numpy(), confidence) for key in estimates.index]
+        estimates[["low", "high"]] = np.array(intervals).reshape(-1, 2)
+        estimates["n_images"] = table.notna().T.groupby(level=by, observed=True).any().sum(axis=1)
+        found.append(estimates)
+    result = counts.join(pd.concat([part for part in found if len(part)] or found))
     result[FOUND[3:]] = result[FOUND[3:]].fillna(0).astype(int)
     return result[FOUND].reset_index()
+
+
+def _whole_sets(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Estimates of the groups of `by` with one value a prediction: the mean over subjects of the mean over seeds."""
+    scores = scores[scores["nsd_id"] == WHOLE_SET]
+    keys = [*dict.fromkeys([*by, "subject"])]
+    if scores.duplicated([*keys, "seed"]).any():
+        raise ValueError("two values for one prediction: `by` must tell apart all that scores differ in")
+    subjects = scores.groupby(keys, observed=True)["value"].mean().groupby(by, observed=True)
+    counts = {"n_subjects": subjects.count(), "n_images": 0}
+    return pd.DataFrame({"mean": subjects.mean(), "low": np.nan, "high": np.nan, **counts})

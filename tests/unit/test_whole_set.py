@@ -1,0 +1,172 @@
+"""Metrics with one value for all images (FID, voxel correlation): shown without interval, and kept out of everything
+that resamples, compares or picks images."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from fmri2img.artifacts.scores import WHOLE_SET
+from fmri2img.errors import UserError
+from fmri2img.reporting import claims, grids, paper_tables, similarity, tables
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.estimates import estimates
+from fmri2img.reporting.figures import session_curves, subject_bars
+from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
+from fmri2img.reporting.published import read_published
+from fmri2img.reporting.style import save_figure
+from fmri2img.stats import image_values, summarise
+
+CONFIG = Path(__file__).parents[2] / "config"
+REGISTRY = yaml.safe_load((CONFIG / "metrics.yaml").read_text(encoding="utf-8"))
+N_IMAGES = 25
+FID = {"good": 3.0, "bad": 9.0, "floor": 12.0, "ceiling": 1.0}
+FIRST = {"rows": ["method"], "methods": ["*"], "metrics": ["*"], "title": "At {budget}"}
+
+
+@pytest.fixture
+def design():
+    return Design(
+        study="small",
+        simulated=False,
+        split="shared1000",
+        subjects=["subj01", "subj02"],
+        methods={
+            "bad": {"title": "Bad", "kind": "decoder", "outputs": ["images"]},
+            "good": {"title": "Good", "kind": "decoder", "outputs": ["images"]},
+            "floor": {"title": "Floor", "kind": "control", "outputs": ["images"], "scale": "floor"},
+            "ceiling": {"title": "Ceiling", "kind": "control", "outputs": ["images"], "scale": "ceiling"},
+        },
+        metrics={
+            "identification": REGISTRY["identification_clip"],
+            "fid_inception": REGISTRY["fid_inception"],
+        },
+        budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 40, "subj02": 40}},
+        seeds=[0, 1],
+        resamples=200,
+        confidence=0.95,
+    )
+
+
+@pytest.fixture
+def scores(design):
+    """FID of subject 2 is 2 above that of subject 1, and of seed 1 it is 1 above that of seed 0."""
+    rng, parts = np.random.default_rng(0), []
+    for method, sessions, (s, subject), seed in product(
+        design.methods, design.budgets.values(), enumerate(design.subjects), design.seeds
+    ):
+        key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed, "split": "shared1000"}
+        values = 0.8 - FID[method] / 40 + rng.normal(0, 0.02, N_IMAGES)
+        parts.append(
+            pd.DataFrame(key | {"metric": "identification", "nsd_id": np.arange(N_IMAGES) * 7, "value": values})
+        )
+        value = FID[method] + 2 * s + seed
+        parts.append(pd.DataFrame(key | {"metric": "fid_inception", "nsd_id": [WHOLE_SET], "value": [value]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def of(table, metric):
+    return table[(table["metric"] == metric) & (table["budget"] == "all")].set_index("method")
+
+
+def test_mean_over_seeds_and_subjects_without_interval(scores, design):
+    cells = of(estimates(scores, design), "fid_inception")
+    expected = {method: level + 1.5 for method, level in FID.items()}
+    assert cells["mean"].to_dict() == pytest.approx(expected)
+    assert cells[["low", "high"]].isna().all(axis=None) and (cells["n_images"] == 0).all()
+    by_subject = of(estimates(scores, design, by_subject=True), "fid_inception")
+    assert by_subject.loc["good", "mean"].tolist() == [3.5, 5.5]
+
+
+def test_seeds_are_averaged_before_subjects(scores):
+    """A subject with one seed weighs as much as one with two."""
+    fid = scores[(scores["metric"] == "fid_inception") & (scores["sessions"] == 1) & (scores["method"] == "good")]
+    fewer = fid[~((fid["subject"] == "subj02") & (fid["seed"] == 1))]
+    assert summarise(fewer, ["method", "metric"])["mean"].item() == pytest.approx((3.5 + 5.0) / 2)
+
+
+def test_an_interval_of_images_is_the_same_with_and_without_whole_set_rows(scores, design):
+    images = scores[scores["metric"] == "identification"]
+    both = [summarise(rows, ["method", "sessions", "metric"], 300) for rows in (scores, images)]
+    found = both[0][both[0]["metric"] == "identification"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, both[1], check_dtype=False)
+    assert WHOLE_SET not in image_values(scores, ["metric", "method", "sessions"]).index
+
+
+def test_two_values_for_one_prediction_are_refused(scores):
+    with pytest.raises(ValueError, match="two values"):
+        summarise(scores, ["method", "metric"])
+
+
+def test_a_missing_prediction_is_a_gap(scores, design):
+    hole = (scores["method"] == "bad") & (scores["subject"] == "subj02") & (scores["nsd_id"] == WHOLE_SET)
+    cells = of(estimates(scores[~(hole & (scores["seed"] == 1))], design), "fid_inception")
+    assert np.isnan(cells.loc["bad", "mean"]) and cells["mean"].notna().sum() == 3
+
+
+def test_listed_from_best_to_worst_but_neither_ranked_nor_compared(scores, design):
+    board, compared = rank_methods(scores, estimates(scores, design), design)
+    fid = of(board, "fid_inception")
+    assert list(fid.index) == ["good", "bad", "ceiling", "floor"]
+    empty = ["rank", "group", "p_first", "normalised", "normalised_low", "normalised_high"]
+    assert fid[empty].isna().all(axis=None)
+    assert fid["seed_sd"].to_numpy() == pytest.approx(np.sqrt(0.5))
+    assert set(compared["metric"]) == {"identification"}
+    assert of(board, "identification")["rank"].dropna().tolist() == [1, 2]
+    page = leaderboard_table(board, design, "all")
+    row = next(row for row in page.rows if row.heads[0] == "FID (Inception)")
+    assert [str(cell) for cell in row.cells[:4]] == ["4.500", "", "", "—"]
+
+
+def test_tables_show_the_value_the_warning_and_the_true_number_of_images(scores, design):
+    page = tables.lay_out(FIRST, estimates(scores, design), design, "all")
+    good = next(row for row in page.rows if row.heads == ["Good"])
+    assert str(good.cells[1]) == "4.500" and "[" in str(good.cells[0])
+    assert f"{N_IMAGES} test images" in page.note
+    assert "without interval: FID (Inception)." in page.note
+    assert "FID (Inception): biased at this sample size" in page.note
+    without = tables.lay_out(FIRST | {"metrics": ["identification"]}, estimates(scores, design), design, "all")
+    assert "biased" not in without.note and "without interval" not in without.note
+
+
+def test_every_distance_between_sets_carries_a_warning():
+    assert all("warning" in entry for entry in REGISTRY.values() if entry["function"] in ("fid", "kid"))
+
+
+def test_claims_are_not_judged_without_an_interval(scores, design):
+    asked = {"claim": "Good beats bad", "test": "beats", "methods": "good", "than": "bad", "metrics": ["*"]}
+    judged = claims.judge_claims([asked], scores, estimates(scores, design), design)
+    assert set(judged["metric"]) == {"identification"} and judged["met"].all()
+
+
+def test_never_beside_single_images(scores, design):
+    ranked = grids.ranking(scores, design, "subj01", ["identification"])
+    assert WHOLE_SET not in ranked.index and len(ranked) == N_IMAGES
+    shares = replace(design, metrics={"set": design.metrics["fid_inception"] | {"range": [0, 1]}})
+    with pytest.raises(UserError, match="rank_by"):
+        grids.ranking(scores.assign(metric="set"), shares, "subj01", ["*"])
+
+    key = scores.loc[scores["nsd_id"] != WHOLE_SET, ["subject", "sessions", "nsd_id"]].drop_duplicates()
+    near = key.assign(nearest=1, cosine=np.random.default_rng(0).random(len(key)))
+    of_images = design.of_images()
+    effects = similarity.similarity_effects(similarity.with_similarity(scores, near, of_images), of_images)
+    assert set(effects["metric"]) == {"identification"} and effects["n_images"].eq(N_IMAGES).all()
+
+
+def test_figures_draw_points_without_bands(scores, design, tmp_path):
+    cells, by_subject = estimates(scores, design), estimates(scores, design, by_subject=True)
+    save_figure(session_curves(cells, design), tmp_path / "sessions")
+    save_figure(subject_bars(scores, by_subject, design, "all"), tmp_path / "subjects")
+    assert (tmp_path / "subjects.svg").stat().st_size > 0
+
+
+def test_beside_a_published_number_there_is_no_verdict(scores, design):
+    rows = read_published(CONFIG / "published")
+    row = rows[(rows["file"] == "mindeye2_table01") & (rows["method"] == "mindeye2") & (rows["metric"] == "pixcorr")]
+    row = row[row["sessions"] == 40].assign(entry=0, our_method="good", subject="subj01+subj02", metric="fid_inception")
+    found = paper_tables.compare(row, scores, design).iloc[0]
+    assert found["ours"] == pytest.approx(4.5) and found["verdict"] == paper_tables.NO_INTERVAL
