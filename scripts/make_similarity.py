@@ -8,19 +8,25 @@ from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.tables import read_table
 from fmri2img.reporting.estimates import scored_design
-from fmri2img.reporting.similarity import similarity_curves, similarity_effects, similarity_table, with_similarity
+from fmri2img.reporting.similarity import (
+    SIMILARITY_COLUMNS,
+    similarity_curves,
+    similarity_effects,
+    similarity_table,
+    with_similarity,
+)
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_table
 from fmri2img.study import Study
-
-COLUMNS = {"nsd_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
 
 
 def main(snakemake) -> None:
     job.start(snakemake)
     scores = read_scores(snakemake.input.scores)
-    design = scored_design(Study(snakemake.config), scores)
-    similarity = pd.concat([read_table(path, COLUMNS) for path in snakemake.input.similarity], ignore_index=True)
+    design = scored_design(Study(snakemake.config), scores).of_images()
+    similarity = pd.concat(
+        [read_table(path, SIMILARITY_COLUMNS) for path in snakemake.input.similarity], ignore_index=True
+    )
     labelled = with_similarity(scores, similarity, design)
     effects = similarity_effects(labelled, design)
     table = similarity_table(effects, design, design.longest_budget)

@@ -20,6 +20,7 @@ from fmri2img.stats import image_values, rank_correlation
 
 BINS = 4
 PANELS_ACROSS, PANEL_HEIGHT = 3, 2.4  # inches
+SIMILARITY_COLUMNS = {"nsd_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
 COLUMNS = [
     "budget", "metric", "method", "kind", "correlation", "low", "high", "least_similar", "most_similar", "n_images",
 ]  # fmt: skip
@@ -93,11 +94,16 @@ def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Tabl
     return Table(title, ["Method"], columns, rows, note)
 
 
+def quarter_means(labelled: pd.DataFrame, design: Design, budget: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Scores with intervals by metric, method and quarter (index) at one budget, and each quarter's mean similarity."""
+    labelled = labelled[labelled["budget"] == budget]
+    similarity = labelled.drop_duplicates(["subject", "nsd_id"]).groupby("quarter")["similarity"].mean()
+    return intervals(labelled, ["metric", "method", "quarter"], design), similarity
+
+
 def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
     """Each metric in quarters of test images, from the least to the most similar to a training image."""
-    labelled = labelled[labelled["budget"] == budget]
-    x = labelled.drop_duplicates(["subject", "nsd_id"]).groupby("quarter")["similarity"].mean()
-    found = intervals(labelled, ["metric", "method", "quarter"], design)
+    found, x = quarter_means(labelled, design, budget)
     styles = method_styles(design)
     across = min(PANELS_ACROSS, len(design.metrics))
     down = math.ceil(len(design.metrics) / across)

@@ -122,5 +122,6 @@ def print_summary(
         console.print(Text.assemble(("Cost    ", "bold"), cost))
     report = results / "report.html"
     where = str(report) if report.exists() else f"not written yet: snakemake --report {report}"
+    console.print(Text.assemble(("Page    ", "bold"), str(results / "page.html")), soft_wrap=True)
     console.print(Text.assemble(("Report  ", "bold"), where), soft_wrap=True)
     console.print(Text.assemble(("Tables  ", "bold"), str(results / "tables")), soft_wrap=True)

@@ -1,0 +1,135 @@
+"""What the page's leaderboard shows: sort keys as numbers, and beside each the text that a reader sees."""
+
+import math
+
+import pandas as pd
+
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+from fmri2img.reporting.leaderboard import row_cells
+from fmri2img.reporting.page.charts import looks
+from fmri2img.reporting.tables import column
+
+
+def key(value: float) -> float | None:
+    """A number to sort by: six significant digits; None (which sorts last) for what is missing."""
+    return None if value is pd.NA or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def metric_list(design: Design) -> list[dict]:
+    """Metrics in the order of the registry: how each column is headed and what the metric is."""
+    found = []
+    for name, metric in design.metrics.items():
+        head = column(metric)
+        found.append(
+            {
+                "name": name,
+                "title": head.title,
+                "detail": head.detail,
+                "arrow": arrow(metric),
+                "higher": metric["higher_is_better"],
+                "chance": key(metric["chance"]) if metric["chance"] is not None else None,
+                "chanceText": head.chance,
+                "percent": is_proportion(metric),
+            }
+        )
+    return found
+
+
+def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
+    """Methods in the order of the tables: title, kind, what they build on, look, and their disclosure record.
+
+    disclosed: method, then a column a key; methods without a record have none.
+    """
+    records = disclosed.set_index("method").to_dict("index")
+    found = []
+    for name, look in looks(design).items():
+        entry = design.methods[name]
+        of = entry.get("of")
+        facts = {"Kind": kind_text(entry, design), "What it is": entry.get("reference", "")}
+        if entry.get("outputs"):
+            facts["Makes"] = ", ".join(entry["outputs"])
+        facts |= {key.replace("_", " ").capitalize(): value for key, value in records.get(name, {}).items()}
+        found.append(
+            {
+                "name": name,
+                "title": entry["title"],
+                "kind": entry["kind"],
+                "of": design.methods[of]["title"] if of in design.methods else "",
+                "facts": [[title, text] for title, text in facts.items() if text],
+                **look,
+            }
+        )
+    return found
+
+
+def kind_text(entry: dict, design: Design) -> str:
+    """ "control of Ridge; floor of the normalised scores"."""
+    of, text = entry.get("of"), entry["kind"]
+    if of is not None:
+        text += f" of {design.methods[of]['title'] if of in design.methods else of}"
+    if "scale" in entry:
+        text += f"; {entry['scale']} of the normalised scores"
+    return text
+
+
+def cell_table(board: pd.DataFrame, design: Design) -> dict[str, dict[str, dict[str, dict]]]:
+    """budget -> metric -> method -> cell. A cell without a full set of scores is absent.
+
+    A cell's `raw` and `normalised` (None where the study has no scale) are value, low, high, text and interval.
+    """
+    found: dict = {budget: {metric: {} for metric in design.metrics} for budget in design.budgets}
+    for row in board[board["mean"].notna()].itertuples():
+        metric = design.metrics[row.metric]
+        score, group, p, normalised, seed_sd = row_cells(row, metric)
+        cell = {
+            "rank": None if pd.isna(row.rank) else int(row.rank),
+            "group": group.mean,
+            "p": key(row.p_first),
+            "pText": p.mean,
+            "seedSd": key(row.seed_sd),
+            "seedSdText": seed_sd.mean,
+            "raw": _score(row.mean, row.low, row.high, score),
+            "normalised": None,
+        }
+        if normalised.mean != GAP:
+            ends = row.normalised, row.normalised_low, row.normalised_high
+            cell["normalised"] = _score(*ends, normalised)
+        found[row.budget][row.metric][row.method] = cell
+    return found
+
+
+def _score(value: float, low: float, high: float, shown) -> dict:
+    return {"value": key(value), "low": key(low), "high": key(high), "text": shown.mean, "interval": shown.interval}
+
+
+def scale_note(board: pd.DataFrame, design: Design) -> str:
+    """Between which controls normalised scores are measured, of which methods."""
+    ends = board.loc[board["normalised"].notna(), ["floor", "ceiling"]].drop_duplicates()
+    if ends.empty:
+        return "There are no normalised scores: the study lists no control for the floor or none for the ceiling."
+    pairs = [
+        f"0 is “{design.methods[floor]['title']}”, 1 is “{design.methods[ceiling]['title']}”"
+        for floor, ceiling in ends.itertuples(index=False)
+    ]
+    return f"Normalised score: {'; or '.join(pairs)}."
+
+
+def metric_facts(design: Design) -> list[dict]:
+    """What each metric is, for the page's list of definitions."""
+    facts = []
+    for metric in design.metrics.values():
+        low, high = ("∞" if bound is None else f"{bound:g}".replace("-", "−") for bound in metric["range"])
+        low = low if low != "∞" else "−∞"
+        better = "higher is better" if metric["higher_is_better"] else "lower is better"
+        chance = "" if metric["chance"] is None else f"; chance {number(metric['chance'], metric)}"
+        unit = ", shown in percent" if is_proportion(metric) else ""
+        facts.append(
+            {
+                "title": metric["title"],
+                "scale": f"{low} to {high}{unit}; {better}{chance}",
+                "note": metric.get("note", ""),
+                "warning": metric.get("warning", ""),
+                "reference": metric.get("reference", ""),
+            }
+        )
+    return facts

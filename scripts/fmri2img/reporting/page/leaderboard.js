@@ -1,0 +1,133 @@
+// The leaderboard: every metric side by side, or one with its ranks and tests; sorted by any column.
+(function leaderboard() {
+  const table = byId("board"), {methods, metrics, cells, budgets} = data;
+  const state = {key: null, descending: true, open: new Set()};
+  const cellOf = (method, metric) => cells[chosen("board-budget")][metric]?.[method.name] ?? null;
+  const gap = () => element("span", {class: "gap"}, "—");
+  const scoreOf = (method, metric) => cellOf(method, metric)?.[chosen("board-scale")] ?? null;
+
+  function name(method) {
+    const open = state.open.has(method.name);
+    const button = element("button", {type: "button", class: "method", "aria-expanded": String(open), "aria-controls": `facts-${method.name}`,
+      onclick: () => {
+        if (open) state.open.delete(method.name); else state.open.add(method.name);
+        draw(`[aria-controls="facts-${CSS.escape(method.name)}"]`);
+      }}, swatch(method), element("span", {}, method.title));
+    // On a phone this line stands for the column of kinds.
+    return element("th", {scope: "row", class: "name"}, button, element("small", {class: "kind-line"}, method.of ? `${method.kind} of ${method.of}` : method.kind));
+  }
+
+  function kind(method) {
+    return element("td", {}, element("span", {class: `kind ${method.kind}`}, method.kind), method.of && element("small", {}, `of ${method.of}`));
+  }
+
+  function score(method, metric) {
+    const cell = cellOf(method, metric), shown = scoreOf(method, metric);
+    if (!shown) return element("td", {class: "number"}, gap());
+    return element("td", {class: cell.rank === 1 ? "number first" : "number"},
+      element("span", {class: "value"}, shown.text, element("span", {class: "group"}, cell.group)),
+      element("small", {}, shown.interval));
+  }
+
+  // Interval, mean and chance level on a scale that all rows share.
+  function range(method, metric, ends) {
+    const shown = scoreOf(method, metric.name);
+    if (!shown) return element("td", {});
+    const at = (value) => (6 + 188 * (value - ends[0]) / (ends[1] - ends[0] || 1)).toFixed(1);
+    const svg = drawing("svg", {class: "range", viewBox: "0 0 200 20", "aria-hidden": "true", style: `color: ${method.colour}`});
+    if (metric.chance != null && chosen("board-scale") === "raw") {
+      svg.append(drawing("line", {class: "chance", x1: at(metric.chance), x2: at(metric.chance), y1: 0, y2: 20}));
+    }
+    // A metric of the whole set has no interval.
+    if (shown.low != null) svg.append(drawing("line", {class: "line", x1: at(shown.low), x2: at(shown.high), y1: 10, y2: 10}));
+    svg.append(drawing("path", {class: "mark", transform: `translate(${at(shown.value)} 10)`, d: method.outline}));
+    return element("td", {class: "ranges"}, svg);
+  }
+
+  const plain = (metric, part, text) => (method) => {
+    const cell = cellOf(method, metric);
+    return element("td", {class: "number"}, cell && cell[text] !== "" && cell[part] != null ? cell[text] : part === "rank" || part === "p" ? "" : gap());
+  };
+
+  // A column: its heading, what it sorts by, which direction comes first, and its cells.
+  function columns() {
+    const head = [
+      {key: "method", label: ["Method"], text: true, sort: (m) => m.title, cell: name},
+      {key: "kind", label: ["Kind"], text: true, sort: (m) => m.kind, cell: kind},
+    ];
+    const one = metrics.find((metric) => metric.name === byId("board-metric").value);
+    const better = (metric) => chosen("board-scale") === "normalised" || metric.higher;
+    if (!one) {
+      return [...head, ...metrics.map((metric) => ({
+        key: metric.name, label: heading(metric), high: better(metric), sort: (m) => scoreOf(m, metric.name)?.value, cell: (m) => score(m, metric.name),
+      }))];
+    }
+    const of = (part) => (m) => cellOf(m, one.name)?.[part];
+    const shown = methods.map((m) => scoreOf(m, one.name)).filter(Boolean);
+    const all = shown.flatMap((s) => [s.low ?? s.value, s.high ?? s.value]);
+    if (one.chance != null && chosen("board-scale") === "raw") all.push(one.chance);
+    const ends = [Math.min(...all), Math.max(...all)];
+    const other = chosen("board-scale") === "raw" ? "normalised" : "raw";
+    return [
+      {key: "rank", label: ["Rank"], high: false, sort: of("rank"), cell: (m) => element("td", {class: "number"}, String(cellOf(m, one.name)?.rank ?? ""))},
+      ...head,
+      {key: one.name, label: heading(one), high: better(one), sort: (m) => scoreOf(m, one.name)?.value, cell: (m) => score(m, one.name)},
+      {key: "low", label: ["Interval"], high: true, sort: (m) => scoreOf(m, one.name)?.low, cell: (m) => range(m, one, ends)},
+      {key: "p", label: ["p", element("small", {}, "against the first")], high: false, sort: of("p"), cell: plain(one.name, "p", "pText")},
+      {key: "other", label: [other === "raw" ? "Raw" : "Normalised"], high: other === "normalised" || one.higher, sort: (m) => of(other)(m)?.value,
+        cell: (m) => element("td", {class: "number"}, of(other)(m)?.text ?? gap(), element("small", {}, of(other)(m)?.interval ?? ""))},
+      {key: "seedSd", label: ["Seed SD"], high: false, sort: of("seedSd"), cell: plain(one.name, "seedSd", "seedSdText")},
+    ];
+  }
+
+  function heading(metric) {
+    const normalised = chosen("board-scale") === "normalised";
+    const details = [normalised ? "" : metric.detail, !normalised && metric.chanceText ? `chance ${metric.chanceText}` : ""].filter(Boolean);
+    return [`${metric.title} ${normalised ? "↑" : metric.arrow}`, ...details.map((detail) => element("small", {}, detail))];
+  }
+
+  function facts(method, width) {
+    const list = method.facts.map(([title, text]) => element("div", {}, element("dt", {}, title), element("dd", {}, text)));
+    return element("tr", {id: `facts-${method.name}`, class: "facts-row", hidden: !state.open.has(method.name)},
+      element("td", {colspan: width}, element("dl", {class: "pairs"}, ...list)));
+  }
+
+  function draw(focus) {
+    const shown = columns();
+    let by = shown.find((column) => column.key === state.key);
+    if (!by) {
+      const first = byId("board-metric").value || data.sortBy;
+      by = shown.find((column) => column.key === first);
+      state.key = by.key;
+      state.descending = by.high;
+    }
+    const heads = shown.map((column) => {
+      const direction = column !== by ? "none" : state.descending ? "descending" : "ascending";
+      return element("th", {scope: "col", class: column.text ? (column.key === "method" ? "name" : "kinds") : column.key === "rank" ? "number rank" : "number", "aria-sort": direction},
+        sortButton(column.label, direction, () => {
+          state.descending = column === by ? !state.descending : Boolean(column.high);
+          state.key = column.key;
+          draw(`thead th:nth-child(${shown.indexOf(column) + 1}) button`);
+        }));
+    });
+    const letters = Object.values(cells[chosen("board-budget")]).flatMap(Object.values).map((cell) => cell.group.length);
+    table.style.setProperty("--letters", Math.max(1, ...letters));
+    const budget = budgets.find(([label]) => label === chosen("board-budget"))[1];
+    const rows = ordered(methods, by.sort, state.descending).flatMap((method) => [
+      element("tr", {class: method.kind}, ...shown.map((column) => column.cell(method))), facts(method, shown.length)]);
+    table.replaceChildren(element("caption", {class: "hidden"}, `Leaderboard, trained on ${budget}`),
+      element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
+    if (focus) table.querySelector(focus)?.focus();
+    const title = by.label.map((part) => part.textContent ?? part).join(", ");
+    byId("board-status").textContent = `Trained on ${budget}; sorted by ${title}, ${state.descending ? "descending" : "ascending"}.`;
+  }
+
+  // One metric at a time is what a phone has room for.
+  if (matchMedia("(max-width: 640px)").matches) byId("board-metric").value = data.sortBy;
+  byId("board-controls").addEventListener("change", (event) => {
+    if (event.target.id === "board-metric" || event.target.name === "board-scale") state.key = null;
+    draw();
+  });
+  byId("board-controls").addEventListener("submit", (event) => event.preventDefault());
+  draw();
+})();

@@ -1,0 +1,167 @@
+"""Pictures of the page: every test image and its reconstructions, packed into sheets that a browser cuts up again."""
+
+import base64
+import hashlib
+import io
+import math
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.stimuli import Stimuli, rows_of
+from fmri2img.reporting.design import Design, matching
+from fmri2img.reporting.estimates import at_budgets
+from fmri2img.reporting.grids import at_ranks, rank_name, ranking
+
+SIDES = (128, 96, 80, 64, 48, 40)  # pixels of a picture; the first that fits is taken, and never more than it has
+PIXELS = 160_000_000  # of all sheets together: about 40 MB of page
+QUALITY = 82
+
+
+class Sheets:
+    """Sheets as base64 WebP, each held once however often it is shown."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.encoded: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def add(self, images: np.ndarray) -> int:
+        """Number of the sheet that holds `images`, uint8 (images, height, width, 3), in rows of `columns(...)`."""
+        images = np.ascontiguousarray(images)
+        name = hashlib.sha256(images).hexdigest()
+        if name not in self._known:
+            self._known[name] = len(self.encoded)
+            self.encoded.append(base64.b64encode(webp(sheet(images, self.side))).decode())
+        return self._known[name]
+
+
+def columns(n_images: int) -> int:
+    """Pictures in a row of a sheet."""
+    return math.ceil(math.sqrt(n_images))
+
+
+def sheet(images: np.ndarray, side: int) -> np.ndarray:
+    """Pictures of `side` pixels, left to right and top to bottom: uint8 (height, width, 3)."""
+    across = columns(len(images))
+    canvas = np.zeros((math.ceil(len(images) / across) * side, across * side, 3), np.uint8)
+    for number, image in enumerate(images):
+        if image.shape[:2] != (side, side):
+            image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
+        top, left = number // across * side, number % across * side
+        canvas[top : top + side, left : left + side] = image
+    return canvas
+
+
+def webp(pixels: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "WEBP", quality=QUALITY, method=4)
+    return target.getvalue()
+
+
+def plan(n_pictures: dict[str, int], longest: str, native: int) -> tuple[int, list[str]]:
+    """Side of a picture and the budgets that are shown, so that all pictures fit a page.
+
+    n_pictures: budget -> pictures to show. Pictures are made smaller first; where that does not do, budgets other than
+    the longest are left out.
+    """
+    side = next((s for s in SIDES if sum(n_pictures.values()) * min(s, native) ** 2 <= PIXELS), None)
+    if side is not None:
+        return min(side, native), list(n_pictures)
+    side = next((s for s in SIDES if n_pictures[longest] * min(s, native) ** 2 <= PIXELS), SIDES[-1])
+    return min(side, native), [longest]
+
+
+def picture_data(
+    stimuli: Stimuli, predictions: dict, scores: pd.DataFrame, design: Design, rank_by: list[str], ranks: list[float]
+) -> dict | None:
+    """Everything the page needs to show pictures; None where no method made any.
+
+    predictions: `index_predictions(...)`; the first seed of each cell is shown. ranks: fractions of the ranking that
+    the grids show. Scores of images are means over the metrics that match `rank_by` and over seeds, in tenths of a
+    percent.
+    """
+    shown = _with_images(predictions, design)
+    if not shown:
+        return None
+    native = max(prediction.images.shape[1] for prediction in shown.values())
+    n_pictures = {label: 0 for label in design.budgets}
+    for (_, _, budget), prediction in shown.items():
+        n_pictures[budget] += len(prediction.ids)
+    longest = max(n_pictures, key=lambda label: (n_pictures[label] > 0, sum(design.budgets[label].values())))
+    side, budgets = plan(n_pictures, longest, native)
+    shown = {cell: prediction for cell, prediction in shown.items() if cell[2] in budgets}
+
+    sheets, subjects, cells = Sheets(side), {}, {}
+    ranking_metrics = matching(design.of_images().metrics, rank_by)
+    values = _image_scores(scores, design, ranking_metrics)
+    for (method, subject, budget), prediction in shown.items():
+        if subject not in subjects:
+            ids = prediction.ids
+            ranked = ranking(scores, design, subject, rank_by)
+            subjects[subject] = {
+                "ids": ids.tolist(),
+                "sheet": sheets.add(stimuli.images[stimuli.rows(ids)]),
+                "columns": columns(len(ids)),
+                "grid": [
+                    {"rank": rank_name(rank), "id": int(i), "score": f"{100 * ranked[i]:.1f} %"}
+                    for rank, i in zip(ranks, at_ranks(ranked, ranks), strict=True)
+                ],
+            }
+        rows = rows_of(np.array(subjects[subject]["ids"]), prediction.ids, prediction.path)
+        own = values.get((method, subject, budget), pd.Series(dtype=float)).reindex(prediction.ids[rows])
+        cells[f"{method}/{subject}/{budget}"] = {
+            "sheet": sheets.add(prediction.images[rows]),
+            "scores": [None if value != value else round(1000 * value) for value in own],
+            "captions": None if prediction.captions is None else prediction.captions["caption"].iloc[rows].tolist(),
+        }
+    seen = sorted({i for subject in subjects.values() for i in subject["ids"]})
+    captions = stimuli.table["captions"].iloc[stimuli.rows(np.array(seen))]
+    return {
+        "side": side,
+        "native": native,
+        "budgets": budgets,
+        "subjects": subjects,
+        "cells": cells,
+        "captions": {i: next(iter(texts), "") for i, texts in zip(seen, captions, strict=True)},
+        "scoreTitle": " and ".join(design.metrics[name]["title"] for name in ranking_metrics),
+        "rankedBy": design.methods[design.decoders[0]]["title"],
+        "sheets": sheets.encoded,
+    }
+
+
+def _with_images(predictions: dict, design: Design) -> dict[tuple[str, str, str], Prediction]:
+    """(method, subject, budget) -> opened prediction, of those that hold images, in the order of the design."""
+    found = {}
+    for method in design.methods:
+        for subject in design.subjects:
+            for budget, of_subject in design.budgets.items():
+                path = predictions.get((method, subject, of_subject[subject], design.seeds_of(method)[0]))
+                prediction = None if path is None else Prediction.open(path)
+                if prediction is not None and prediction.images is not None:
+                    found[method, subject, budget] = prediction
+    return found
+
+
+def _image_scores(scores: pd.DataFrame, design: Design, metrics: list[str]) -> dict[tuple, pd.Series]:
+    """(method, subject, budget) -> mean score of each image, by nsd_id."""
+    rows = at_budgets(scores, design)
+    rows = rows[rows["metric"].isin(metrics)]
+    means = rows.groupby(["method", "subject", "budget", "nsd_id"])["value"].mean()
+    return {cell: of_cell.droplevel([0, 1, 2]) for cell, of_cell in means.groupby(level=[0, 1, 2])}
+
+
+def pictures_note(data: dict, design: Design) -> str:
+    """At which size pictures are shown, and what was left out to keep the page small."""
+    side, native = data["side"], data["native"]
+    text = f"Pictures are shown at {side} × {side} pixels"
+    text += (
+        ", as they were made" if side == native else f", made smaller from {native} × {native} to keep this page small"
+    )
+    text += "; WebP compression may soften fine detail"
+    left_out = [design.budget_title(budget) for budget in design.budgets if budget not in data["budgets"]]
+    if left_out:
+        text += f". Those trained on {', '.join(left_out)} are left out for the same reason; they lie in predictions/"
+    return f"{text}. Of several seeds the first is shown."

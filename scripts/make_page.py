@@ -1,0 +1,70 @@
+"""The study's page: leaderboard, charts, claims, pictures, cost and provenance in one HTML file."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from fmri2img import job
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.tables import read_table
+from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.grids import index_predictions
+from fmri2img.reporting.page.build import Parts, page
+from fmri2img.reporting.page.costs import costs
+from fmri2img.reporting.page.pictures import picture_data
+from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
+from fmri2img.reporting.summary import read_csv
+from fmri2img.study import Study
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    scores = read_scores(snakemake.input.scores)
+    design = scored_design(Study(snakemake.config), scores)
+    settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
+    stimuli = Stimuli.open(snakemake.input.stimuli)
+    effects = curves = None
+    if snakemake.input.similarity:
+        parts = [read_table(path, SIMILARITY_COLUMNS) for path in snakemake.input.similarity]
+        labelled = with_similarity(scores, pd.concat(parts, ignore_index=True), design.of_images())
+        means, similarity = quarter_means(labelled, design.of_images(), design.longest_budget)
+        curves = means.reset_index(), similarity
+        effects = read_csv(Path(snakemake.input.effects))
+    checksums = dict(stimuli.metadata.get("sources_sha256", {}))
+    checksums |= {str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in snakemake.input.scores}
+    # Disclosures say "none" where nothing was selected, which is a value and not a gap.
+    texts = {"dtype": str, "keep_default_na": False}
+    html = page(
+        Parts(
+            board=read_csv(Path(snakemake.input.leaderboard)),
+            claims=read_csv(Path(snakemake.input.claims)),
+            disclosures=pd.read_csv(snakemake.input.disclosures, **texts),
+            facts=pd.read_csv(snakemake.input.provenance, **texts),
+            rank_by=settings["rank_by"],
+            configuration=Path(snakemake.input.config).read_text(encoding="utf-8"),
+            effects=effects,
+            curves=curves,
+            pictures=picture_data(
+                stimuli,
+                index_predictions(snakemake.input.predictions),
+                scores,
+                design,
+                settings["rank_by"],
+                settings["grid"]["ranks"],
+            ),
+            brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
+            costs=costs(snakemake.params.benchmarks),
+            checksums=checksums,
+        ),
+        design,
+    )
+    with atomic_file(snakemake.output[0]) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    print(f"{snakemake.output[0]}: {len(html.encode()) / 1e6:.1f} MB")
+
+
+main(snakemake)

@@ -1,0 +1,48 @@
+# Scores, tables and pictures -> one page that a browser opens from the disk.
+
+import json
+from hashlib import sha256
+from os.path import relpath
+
+from fmri2img.study import REPOSITORY
+
+
+rule make_page:
+    """Leaderboard, charts, claims, every test image, cost and provenance in one HTML file."""
+    input:
+        scores=all_scores(),
+        predictions=all_predictions(),
+        stimuli="<results>/stimuli",
+        leaderboard="<results>/tables/leaderboard.csv",
+        claims="<results>/tables/claims.csv",
+        disclosures="<results>/tables/disclosures.csv",
+        provenance="<results>/tables/provenance.csv",
+        config="<results>/config.yaml",
+        similarity=rules.make_similarity.input.similarity if study.recorded_brains else [],
+        effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
+        brain=brain_figures(),
+        settings=relpath(REPOSITORY / "config/figures.yaml"),
+        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
+        templates=[
+            relpath(REPOSITORY / f"scripts/fmri2img/reporting/page/{name}")
+            for name in ("page.html", "page.css", "page.js", "leaderboard.js", "pictures.js")
+        ],
+    output:
+        "<results>/page.html",
+    log:
+        "<logs>/make_page.log",
+    benchmark:
+        "<benchmarks>/make_page.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        benchmarks=in_results("<results>/benchmarks"),
+        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        code=digest("artifacts", "stats", "reporting"),
+    script:
+        "../../scripts/make_page.py"
