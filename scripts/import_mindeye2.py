@@ -4,6 +4,9 @@
 
 A model that was pretrained without subject 1 has the ridge layers of the seven others, in this order:
 --subjects subj02 subj03 subj04 subj05 subj06 subj07 subj08
+
+The rule import_mindeye2 also gives --recording, --sessions and --pretrained-on: the network must fit the recording's
+voxels, and what it was trained on is noted beside it.
 """
 
 import argparse
@@ -11,9 +14,34 @@ import hashlib
 import sys
 from pathlib import Path
 
-from fmri2img.decoders.mindeye2.model import save_model
+from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.artifacts.recording import Recording
+from fmri2img.decoders.mindeye2.model import MindEye2, save_model
 from fmri2img.decoders.mindeye2.released import import_checkpoint
 from fmri2img.errors import UserError
+
+
+def trained_on(model: MindEye2, recording: Recording, sessions: int | float, others: list[str]) -> dict:
+    """What a network fine-tuned on one subject was trained on: trials, images, training_subjects.
+
+    recording: of that subject; all its training trials of the first `sessions` sessions count, as in published runs.
+    others: subjects of the pretraining. Raises UserError when the network is of another subject or number of voxels.
+    """
+    subject = recording.metadata["subject"]
+    voxels, found = model.voxels.get(subject), recording.betas.shape[1]
+    if voxels != found:
+        has = f"{voxels} voxels for {subject}" if voxels else f"{', '.join(model.voxels)} and not {subject}"
+        raise UserError(
+            f"{recording.path}: has {found} voxels, the published network has {has}; it takes NSD's own nsdgeneral at "
+            "1.8 mm, all of it"
+        )
+    return {
+        "subjects": [subject],
+        "training_subjects": sorted({subject, *others}),
+        "sessions": {subject: sessions},
+        "trials": len(recording.training_rows(sessions)),
+        "images": len(recording.training_ids(sessions)),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,12 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="last.pth of the published training")
     parser.add_argument("--subjects", nargs="+", required=True, help="subject of each ridge layer, in order")
     parser.add_argument("--output", type=Path, required=True, help="directory to write")
+    parser.add_argument("--recording", type=Path, help="prepared recording of the subject it was fine-tuned on")
+    parser.add_argument("--sessions", type=parse_sessions, help="first sessions of it that were trained on")
+    parser.add_argument("--pretrained-on", nargs="*", default=[], help="subjects of the pretraining")
     options = parser.parse_args(arguments)
+    if (options.recording is None) != (options.sessions is None):
+        parser.error("--recording and --sessions go together")
     try:
         model = import_checkpoint(options.checkpoint, options.subjects)
+        metadata = {"origin": options.checkpoint.name}
+        if options.recording:
+            recording = Recording.open(options.recording)
+            metadata |= trained_on(model, recording, options.sessions, options.pretrained_on)
         with open(options.checkpoint, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        save_model(options.output, model, {"origin": options.checkpoint.name, "origin_sha256": digest})
+            metadata["origin_sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
+        save_model(options.output, model, metadata)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

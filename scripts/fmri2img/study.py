@@ -5,6 +5,7 @@ Every problem is one line that names the configuration key and the remedy.
 
 import difflib
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -128,24 +129,33 @@ class Study:
         return sorted({self.sessions_of(budget, subject) for budget in self.config["sessions"]})
 
     @property
-    def trained(self) -> list[str]:
-        """Methods whose network must be trained: those of the study, and those that its other methods build on."""
+    def described(self) -> list[str]:
+        """Methods that the report has a card for: those of the study, and those that its other methods build on."""
         registry, wanted = self.registries["methods"], list(self.methods)
         for method in wanted:
             of = registry[method].get("of")
             if of is not None and of not in wanted:
                 wanted.append(of)
-        return [name for name, entry in registry.items() if name in wanted and "training" in entry]
+        return [name for name in registry if name in wanted]
 
     @property
-    def described(self) -> list[str]:
-        """Methods that the report has a card for: those of the study, and those that are trained for them."""
-        return [name for name in self.registries["methods"] if name in {*self.methods, *self.trained}]
+    def trained(self) -> list[str]:
+        """Methods of the study, and those that its other methods build on, whose network must be trained."""
+        return [name for name in self.described if "training" in self.registries["methods"][name]]
 
-    @property
-    def trainable(self) -> list[str]:
-        """All registered methods whose network the training rules can make."""
-        return [name for name, entry in self.registries["methods"].items() if "training" in entry]
+    def having(self, key: str, *values: str) -> list[str]:
+        """All registered methods that have a key, where values are given with one of them: `training`, `released`,
+        `stage`."""
+        methods = self.registries["methods"].items()
+        return [name for name, entry in methods if key in entry and (not values or entry[key] in values)]
+
+    def stage_of(self, decoder: str, stage: str) -> str:
+        """The registered stage of that kind on what a decoder made."""
+        return next(name for name in self.having("stage", stage) if self.registries["methods"][name]["of"] == decoder)
+
+    def released_network(self, method: str, subject: str, sessions: int | float) -> str:
+        """Name in config/backbones.yaml of the published network of a method for a subject and budget."""
+        return self.registries["methods"][method]["released"].format(subject=subject, sessions=sessions)
 
     def pretraining_subjects(self, target: str) -> list[str]:
         """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
@@ -299,6 +309,7 @@ class Study:
                         f"{target}; name another subject"
                     )
         self._check_drawing()
+        self._check_released()
         for role in ("encoder", "autoencoder", "generator", "captioner"):
             self._named(backbones, self.config[role], role, "config/backbones.yaml")
         if self.config["caption_converter"] not in (None, "trained"):
@@ -316,11 +327,10 @@ class Study:
                         f"configuration: key 'retrieval_only': {other} needs the pictures of {method}; drop one of them"
                     )
         refinement, low_level = self.config["refinement"], self.config["mindeye2"]["low_level"]
-        for method in ("mindeye2", "mindeye2_lowlevel"):
-            if low_level is None and method in self.methods:
-                raise UserError(
-                    f"configuration: key 'mindeye2.low_level' is null, which {method} needs; use mindeye2_refined"
-                )
+        for method in self.having("stage", "blended", "lowlevel") if low_level is None else []:
+            if method in self.methods:
+                refined = self.stage_of(methods[method]["of"], "refined")
+                raise UserError(f"configuration: key 'mindeye2.low_level' is null, which {method} needs; use {refined}")
         if refinement["start"] >= refinement["steps"]:
             raise UserError("configuration: key 'refinement.start' must be below refinement.steps, or no step is run")
         named = [(f"refinement.{role}", refinement[role]) for role in ("generator", "prompts")]
@@ -328,6 +338,36 @@ class Study:
         named += [("encoding.bands", band["network"]) for band in self.config["encoding"]["bands"]]
         for key, name in named:
             self._named(backbones, name, key, "config/backbones.yaml")
+
+    def _check_released(self) -> None:
+        """Published networks are there for every subject and budget, and fit the data and the encoder."""
+        backbones = self.registries["backbones"]
+        for method in (name for name in self.described if name in self.having("released")):
+            if self.config["dataset"]["kind"] != "nsd":
+                raise UserError(
+                    f"configuration: key 'methods': the networks of {method} decode NSD's subjects, but dataset.kind "
+                    f"is '{self.config['dataset']['kind']}'; drop it and what builds on it"
+                )
+            if self.config["split"].startswith("cluster"):
+                raise UserError(
+                    f"configuration: key 'split': the networks of {method} were trained on test images of "
+                    f"{self.config['split']}; use shared1000 or drop it and what builds on it"
+                )
+            there = [name for name in backbones if re.fullmatch(self.released_network(method, ".*", ".*"), name)]
+            for subject in self.subjects:
+                for sessions in self.budgets(subject):
+                    name = self.released_network(method, subject, sessions)
+                    if name not in there:
+                        raise UserError(
+                            f"configuration: keys 'subjects' and 'sessions': {method} has no published network of "
+                            f"{subject} at {sessions} sessions; there are {', '.join(there)} (config/backbones.yaml)"
+                        )
+                    encoder = backbones[name]["features"]
+                    if encoder != self.config["encoder"]:
+                        raise UserError(
+                            f"configuration: key 'encoder': the networks of {method} decode tokens of {encoder}, not "
+                            f"of {self.config['encoder']}; set it so or drop {method} and what builds on it"
+                        )
 
     def _chosen_for_pretraining(self) -> list[str]:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]

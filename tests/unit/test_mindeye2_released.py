@@ -6,11 +6,14 @@ and the tables of its noise schedule. Weights and inputs are drawn from seeds, h
 """
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from recordings import small_recording
 from safetensors import safe_open
 
 from fmri2img.decoders.mindeye2 import diffusion
@@ -224,6 +227,42 @@ def test_code_in_a_checkpoint_is_not_run(weights, tmp_path, capsys):
     with pytest.raises(UserError, match="objects other than tensors"):
         import_checkpoint(write(tmp_path / "last.pth", weights, lr_scheduler=Planted()), SUBJECTS)
     assert "ran" not in capsys.readouterr().out
+
+
+def test_objects_of_deepspeed_are_left_out_whether_it_is_installed_or_not(weights, model, tmp_path, monkeypatch):
+    """As in published checkpoints; the class is known only while it is pickled."""
+    names = ("deepspeed", "deepspeed.runtime", "deepspeed.runtime.scaler")
+    modules = {name: ModuleType(name) for name in names}
+    scaler = type("LossScaler", (), {"__module__": names[-1]})
+    modules[names[-1]].LossScaler = scaler
+    with monkeypatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        held = scaler()
+        held.cur_scale = 65536
+        path = write(tmp_path / "last.pth", weights, optimizer_state_dict={"loss_scaler": held})
+        planted = write(tmp_path / "planted.pth", weights, optimizer_state_dict={"a": held, "b": Planted()})
+    again = import_checkpoint(path, SUBJECTS).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+    with pytest.raises(UserError, match="objects other than tensors"):
+        import_checkpoint(planted, SUBJECTS)
+
+
+def test_a_published_network_must_fit_the_recording_that_it_will_decode(weights, tmp_path, capsys):
+    subject_2 = {key: value for key, value in weights.items() if not key.startswith("ridge.")}
+    subject_2 |= {f"ridge.linears.0.{part}": weights[f"ridge.linears.1.{part}"] for part in ("weight", "bias")}
+    command = [str(write(tmp_path / "last.pth", subject_2)), "--subjects", "subj02"]
+    command += ["--output", str(tmp_path / "model"), "--sessions", "2", "--pretrained-on", "subj01", "subj03"]
+    for voxels, status in ((22, 1), (23, 0)):
+        recording = small_recording(tmp_path / f"voxels{voxels}", "subj02", voxels)
+        assert import_mindeye2([*command, "--recording", str(recording)]) == status
+    assert "voxels22: has 22 voxels, the published network has 23 voxels for subj02" in capsys.readouterr().err
+    metadata = load_model(tmp_path / "model")[1]
+    assert metadata["training_subjects"] == ["subj01", "subj02", "subj03"]
+    assert (metadata["trials"], metadata["images"]) == (4, 3)  # of two sessions, test trials apart
+    other = [*command[:2], "subj05", *command[3:], "--recording", str(tmp_path / "voxels23")]
+    assert import_mindeye2(other) == 1
+    assert "has subj05 and not subj02" in capsys.readouterr().err
 
 
 def test_files_that_are_no_checkpoint(tmp_path):

@@ -12,15 +12,18 @@ from fmri2img.study import REPOSITORY, Study, code_digest
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 
 
-def merged(name: str) -> dict:
-    """A configuration file laid over the default, as Snakemake does with --configfile."""
+def merged(*names: str) -> dict:
+    """Configuration files laid over the default one after the other, as Snakemake does with --configfile."""
 
     def update(base: dict, over: dict) -> dict:
         for key, value in over.items():
             base[key] = update(base[key], value) if isinstance(value, dict) and key in base else value
         return base
 
-    return update(copy.deepcopy(DEMO), yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+    config = copy.deepcopy(DEMO)
+    for name in names:
+        update(config, yaml.safe_load((REPOSITORY / "config" / name).read_text()))
+    return config
 
 
 def changed(**keys) -> dict:
@@ -159,3 +162,36 @@ def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on()
     assert chosen.recorded == ["subj01", "subj02", "subj03"]
     with pytest.raises(UserError, match="nobody is left to pretrain on for subj02"):
         Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subjects": ["subj01", "subj03"]}, "subj03 at 1 sessions; there are mindeye2_subj01_40sess, "),
+        ({"sessions": [2]}, "mindeye2_released_unrefined has no published network of subj01 at 2 sessions"),
+        ({"sessions": ["10min"]}, "no published network of subj01 at 0.166667 sessions"),
+        ({"split": "shared982"}, "no published network of subj01 at 37 sessions"),
+        ({"encoder": "openclip_bigg_symmetric"}, "decode tokens of openclip_bigg, not of openclip_bigg_symmetric"),
+        ({"split": "cluster0"}, "were trained on test images of cluster0"),
+    ],
+)
+def test_what_was_not_published_is_refused(changes, message):
+    config = merged("paper.yaml", "released.yaml")
+    config["encoding"]["model"] = "banded_ridge"
+    assert Study(config).trained == []
+    with pytest.raises(UserError) as caught:
+        Study(config | changes)
+    assert message in str(caught.value)
+
+
+def test_published_networks_decode_no_simulated_subject():
+    with pytest.raises(UserError, match=r"decode NSD's subjects, but dataset\.kind is 'simulated'"):
+        Study(changed(methods=["mindeye2_released"]))
+
+
+def test_a_blend_has_its_two_parts_in_the_registry():
+    study = Study(DEMO)
+    for blended in study.having("stage", "blended"):
+        entry = study.registries["methods"][blended]
+        parts = [study.registries["methods"][study.stage_of(entry["of"], part)] for part in ("refined", "lowlevel")]
+        assert [part["of"] for part in parts] == [entry["of"]] * 2

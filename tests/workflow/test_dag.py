@@ -27,8 +27,8 @@ DEMO = {
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
-    "fit_ridge": 72, "reconstruct": 360, "caption": 72, "mindeye2_lowlevel": 72, "mindeye2_refine": 72,
-    "mindeye2_blend": 72, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 72, "make_tables": 1,
+    "fit_ridge": 72, "reconstruct": 360, "caption": 144, "mindeye2_lowlevel": 144, "mindeye2_refine": 144,
+    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 80, "make_tables": 1,
     "make_figures": 1, "make_cards": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.

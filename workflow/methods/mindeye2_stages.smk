@@ -1,26 +1,28 @@
-# MindEye2 after its tokens: blurry pictures, refinement under a caption, and the blend of the two.
+# MindEye2 after its tokens: blurry pictures, refinement under a caption, and the blend of the two. The same rules serve
+# every decoder that has these stages in config/methods.yaml.
 
 
-unrefined = study.registries["methods"]["mindeye2"]["of"]
 refinement = config["refinement"]
 
 
 rule mindeye2_refine:
     """Unrefined pictures redrawn under their captions."""
     input:
-        unrefined=f"<results>/predictions/{unrefined}/{{subject}}/{{sessions}}sessions/seed{{seed}}",
-        captions=f"<results>/captions/{unrefined}/{{subject}}/{{sessions}}sessions/seed{{seed}}.parquet",
+        unrefined=lambda w: made_of("predictions", w),
+        captions=lambda w: f"{made_of('captions', w)}.parquet",
         model=[
             path
             for name in (refinement["generator"], config["autoencoder"], refinement["prompts"])
             for path in model_path(name)
         ],
     output:
-        directory("<results>/predictions/mindeye2_refined/{subject}/{sessions}sessions/seed{seed}"),
+        directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
     log:
-        "<logs>/mindeye2_refine/{subject}_{sessions}sessions_seed{seed}.log",
+        "<logs>/mindeye2_refine/{method}_{subject}_{sessions}sessions_seed{seed}.log",
     benchmark:
-        "<benchmarks>/mindeye2_refine/{subject}_{sessions}sessions_seed{seed}.tsv"
+        "<benchmarks>/mindeye2_refine/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    wildcard_constraints:
+        method="|".join(study.having("stage", "refined")),
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -37,7 +39,7 @@ rule mindeye2_refine:
             )
         },
         refinement={key: value for key, value in refinement.items() if key != "refined_weight"},
-        method="mindeye2_refined",
+        method=lambda w: w.method,
         code=digest(
             "artifacts",
             "generation",
@@ -53,14 +55,16 @@ if config["mindeye2"]["low_level"]:
     rule mindeye2_lowlevel:
         """Blurry pictures: the low-level head's latents, decoded."""
         input:
-            decoded=f"<results>/decoded/{unrefined}/{{subject}}/{{sessions}}sessions/seed{{seed}}",
+            decoded=lambda w: made_of("decoded", w),
             model=model_path(config["mindeye2"]["low_level"]["autoencoder"]),
         output:
-            directory("<results>/predictions/mindeye2_lowlevel/{subject}/{sessions}sessions/seed{seed}"),
+            directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
         log:
-            "<logs>/mindeye2_lowlevel/{subject}_{sessions}sessions_seed{seed}.log",
+            "<logs>/mindeye2_lowlevel/{method}_{subject}_{sessions}sessions_seed{seed}.log",
         benchmark:
-            "<benchmarks>/mindeye2_lowlevel/{subject}_{sessions}sessions_seed{seed}.tsv"
+            "<benchmarks>/mindeye2_lowlevel/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        wildcard_constraints:
+            method="|".join(study.having("stage", "lowlevel")),
         conda:
             "../../envs/models.yaml"
         threads: 1
@@ -72,7 +76,7 @@ if config["mindeye2"]["low_level"]:
                 config["mindeye2"]["low_level"]["autoencoder"],
                 study.registries["backbones"][config["mindeye2"]["low_level"]["autoencoder"]],
             ),
-            method="mindeye2_lowlevel",
+            method=lambda w: w.method,
             code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders"))),
         script:
             "../../scripts/mindeye2_lowlevel.py"
@@ -80,14 +84,16 @@ if config["mindeye2"]["low_level"]:
     rule mindeye2_blend:
         """Refined pictures with a share of the blurry ones laid over: what MindEye2 is scored by."""
         input:
-            refined=rules.mindeye2_refine.output[0],
-            blurry=rules.mindeye2_lowlevel.output[0],
+            refined=lambda w: made_of("predictions", w, "refined"),
+            blurry=lambda w: made_of("predictions", w, "lowlevel"),
         output:
-            directory("<results>/predictions/mindeye2/{subject}/{sessions}sessions/seed{seed}"),
+            directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
         log:
-            "<logs>/mindeye2_blend/{subject}_{sessions}sessions_seed{seed}.log",
+            "<logs>/mindeye2_blend/{method}_{subject}_{sessions}sessions_seed{seed}.log",
         benchmark:
-            "<benchmarks>/mindeye2_blend/{subject}_{sessions}sessions_seed{seed}.tsv"
+            "<benchmarks>/mindeye2_blend/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        wildcard_constraints:
+            method="|".join(study.having("stage", "blended")),
         conda:
             "../../envs/models.yaml"
         threads: 1
@@ -96,7 +102,7 @@ if config["mindeye2"]["low_level"]:
             runtime=30,
         params:
             refined_weight=refinement["refined_weight"],
-            method="mindeye2",
+            method=lambda w: w.method,
             code=digest("artifacts", "generation", "backbones/pixels"),
         script:
             "../../scripts/mindeye2_blend.py"

@@ -130,7 +130,9 @@ TRAIN = (
     "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
     "> {log} 2>&1"
 )
-TRAINER = os.path.normpath(f"{workflow.current_basedir}/../../scripts/train.py")
+TRAINER, IMPORTER = (
+    os.path.normpath(f"{workflow.current_basedir}/../../scripts/{name}.py") for name in ("train", "import_mindeye2")
+)
 # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 
@@ -185,6 +187,26 @@ def training_settings(stage, method, sessions, seed, initial=None):
     low_level = section["low_level"]
     model = section["model"] | {
         "backbone": study.registries["methods"][method]["training"]["backbone"],
+def made_of(folder, wildcards, stage=None):
+    """Path below `folder` of what a stage is made of: its decoder's, or that of another stage of the same decoder."""
+    source = study.registries["methods"][wildcards.method]["of"]
+    if stage is not None:
+        source = study.stage_of(source, stage)
+    return f"<results>/{folder}/{source}/{wildcards.subject}/{wildcards.sessions}sessions/seed{wildcards.seed}"
+
+
+def released_network(wildcards):
+    """The published network that a rule's wildcards mean."""
+    name = study.released_network(wildcards.method, wildcards.subject, parse_sessions(wildcards.sessions))
+    return Backbone(name, study.registries["backbones"][name])
+
+
+def network_path(wildcards):
+    """The network that decodes: one trained with this seed, or the published one of all seeds."""
+    network = "released" if wildcards.method in study.having("released") else f"seed{wildcards.seed}"
+    return f"<results>/decoders/{wildcards.method}/{wildcards.subject}/{wildcards.sessions}sessions/{network}"
+
+
         "tokens": encoder["tokens"],
         "token_width": encoder["token_width"],
     }

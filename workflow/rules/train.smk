@@ -40,7 +40,7 @@ rule pretrain:
     benchmark:
         "<benchmarks>/pretrain/{method}_without_{subject}.tsv"
     wildcard_constraints:
-        method="|".join(study.trainable),
+        method="|".join(study.having("training")),
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -70,7 +70,7 @@ rule finetune:
     benchmark:
         "<benchmarks>/finetune/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
-        method="|".join(study.trainable),
+        method="|".join(study.having("training")),
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -87,10 +87,40 @@ rule finetune:
         TRAIN
 
 
+rule import_mindeye2:
+    """A published network, in the form that `decode` reads; refused when a weight is missing, unknown or misshapen."""
+    input:
+        checkpoint=lambda w: released_network(w).inputs(),
+        recording="<results>/recordings/{subject}",
+    output:
+        directory("<results>/decoders/{method}/{subject}/{sessions}sessions/released"),
+    log:
+        "<logs>/import_mindeye2/{method}_{subject}_{sessions}sessions.log",
+    benchmark:
+        "<benchmarks>/import_mindeye2/{method}_{subject}_{sessions}sessions.tsv"
+    wildcard_constraints:
+        method="|".join(study.having("released")),
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=24000,
+        runtime=60,
+    params:
+        script=lambda wildcards, output: IMPORTER,
+        file=lambda w: next(iter(released_network(w).record["files"])),
+        others=lambda w: [subject for subject in study.available_sessions if subject != w.subject],
+        code=digest("decoders/mindeye2", "artifacts"),
+    shell:
+        "python {params.script:q} {input.checkpoint:q}/{params.file:q} --subjects {wildcards.subject} "
+        "--pretrained-on {params.others} --recording {input.recording:q} --sessions {wildcards.sessions} "
+        "--output {output:q} > {log} 2>&1"
+
+
 rule decode:
     """Image tokens, retrieval vectors and low-level latents of the test trials."""
     input:
-        decoder="<results>/decoders/{method}/{subject}/{sessions}sessions/seed{seed}",
+        decoder=network_path,
         recording="<results>/recordings/{subject}",
         embeddings=f"<results>/embeddings/{config['encoder']}",
     output:
@@ -100,7 +130,7 @@ rule decode:
     benchmark:
         "<benchmarks>/decode/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
-        method="|".join(study.trainable),
+        method="|".join(study.having("training") + study.having("released")),
     conda:
         "../../envs/train.yaml"
     threads: 1

@@ -55,14 +55,18 @@ def _default(key: str):
     return None
 
 
-def known_defects(config: dict) -> pd.DataFrame:
+def known_defects(config: dict, released: bool = False) -> pd.DataFrame:
     """One row a defect of the released code: name, key, released, correct, here, reproduced (yes, no, or GAP), effect.
 
     here: the study's value; of a key of several stages, each stage's where they differ. GAP: neither of both values.
+    released: of a published network, whose training the study's configuration has no part in.
     """
     rows = []
     for defect in KNOWN_DEFECTS:
-        values = [value_at(config, key) for key in _expanded(defect.key)]
+        if released and defect.key.startswith("mindeye2."):
+            values = [defect.released]
+        else:
+            values = [value_at(config, key) for key in _expanded(defect.key)]
         here = list(dict.fromkeys(map(_text, values)))
         reproduced = "yes" if defect.released in values else "no" if set(values) == {defect.correct} else GAP
         texts = [_text(defect.released), _text(defect.correct), " / ".join(here)]
@@ -214,6 +218,12 @@ def _run_text(name: str, numbers: list) -> str:
     return "–".join(dict.fromkeys(texts))
 
 
+def _is_released(registry: dict, method: str) -> bool:
+    """Whether a method's network, or that of the decoder it builds on, is a published one."""
+    entry = registry[method]
+    return "released" in entry or ("of" in entry and _is_released(registry, entry["of"]))
+
+
 def defects_table(defects: pd.DataFrame) -> Table:
     """Known defects of the released code, and which of them the study reproduces."""
     shown = defects.assign(
@@ -241,8 +251,9 @@ def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.Da
             parts.append(
                 pd.DataFrame({"section": section, "item": numbers.keys(), "value": map(str, numbers.values())})
             )
-    if study.registries["methods"][method]["module"] == MODULE:
-        defects = known_defects(study.config)
+    registry = study.registries["methods"]
+    if registry[method]["module"] == MODULE:
+        defects = known_defects(study.config, _is_released(registry, method))
         tables.append(defects_table(defects))
         long = defects.assign(name="known defect: " + defects["name"]).set_index("name").stack().reset_index()
         parts.append(long.set_axis(list(facts), axis=1))

@@ -6,7 +6,8 @@ The sizes of the model follow from the shapes of the weights; all weights must b
 
 Accepted are the dictionary that the published training saves (weights under `model_state_dict`), the model states of
 DeepSpeed (under `module`), what DeepSpeed's zero_to_fp32.py makes of its shards (the weights alone), and names that
-begin with `module.`, in any float type. Files are read without running the code that a pickle may hold.
+begin with `module.`, in any float type. Files are read without running the code that a pickle may hold; objects of
+DeepSpeed that lie beside the weights are left out.
 """
 
 import math
@@ -94,7 +95,7 @@ def import_checkpoint(path: str | Path, subjects: list[str]) -> MindEye2:
 
     with torch.device("meta"):
         expected = MindEye2(config, voxels).state_dict()
-    names = {_published(name, subjects): name for name in expected}
+    names = {published_name(name, subjects): name for name in expected}
     shapes = {published: tuple(expected[name].shape) for published, name in names.items()}
     if config.prior:
         shapes |= {SCHEDULE + table: (config.prior.timesteps,) for table in SCHEDULE_TABLES}
@@ -114,10 +115,32 @@ def import_checkpoint(path: str | Path, subjects: list[str]) -> MindEye2:
     return assemble(config, voxels, {name: state[published].float() for published, name in names.items()}, str(path))
 
 
+class LeftOut:
+    """Stands for an object that is not loaded; takes what a pickle gives it, and keeps nothing."""
+
+    def __init__(self, *arguments) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+def _load(path: Path):
+    """What the file holds, memory-mapped, with `LeftOut` for objects of DeepSpeed, which need not be installed."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        if not found or not all(name.startswith("deepspeed.") for name in found):
+            raise
+    with torch.serialization.safe_globals([(LeftOut, name) for name in found]):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     """The named weights in the file, memory-mapped."""
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        record = _load(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except pickle.UnpicklingError:
@@ -138,7 +161,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(record)
 
 
-def _published(name: str, subjects: list[str]) -> str:
+def published_name(name: str, subjects: list[str]) -> str:
     """The published name of one of our weights."""
     if name.startswith("adapters."):
         subject, parameter = name.removeprefix("adapters.").rsplit(".", 1)
@@ -157,7 +180,7 @@ def _templates() -> set[str]:
     config = ModelConfig(4, "as_released", 2, 4, low_level=LowLevelConfig(), prior=PriorConfig())
     with torch.device("meta"):
         names = MindEye2(config, {"subject": 2}).state_dict()
-    published = [_published(name, ["subject"]) for name in names]
+    published = [published_name(name, ["subject"]) for name in names]
     return {_template(key) for key in (*published, *(SCHEDULE + table for table in SCHEDULE_TABLES))}
 
 
