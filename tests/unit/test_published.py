@@ -143,7 +143,7 @@ def test_quoted_rows_have_a_source_and_no_rank(published):
     table = quoted_table(rows, ["pixcorr", "identification_clip"], REGISTRY, read_sources(FOLDER))
     assert [row.heads[0] for row in table.rows][:1] == ["Brain-IT"] and len(table.rows) == 6
     brain_it = next(row for row in table.rows if row.heads[:3] == ["Brain-IT", "1, 2, 5, 7", "40"])
-    assert [cell.mean for cell in brain_it.cells] == ["0.386", "96.4"] and "Brain-IT 2026" in brain_it.heads[3]
+    assert [cell.mean for cell in brain_it.cells] == ["0.386", "96.4"] and "Beliy et al. 2026" in brain_it.heads[3]
     assert "not ranked" in table.note and "shared1000" in table.note and "ICLR (2026)" in table.note
     without = quoted_table(rows, ["pixcorr"], REGISTRY, read_sources(FOLDER))
     assert len(without.rows) == 4  # rows that have none of the metrics are left out
