@@ -1,4 +1,8 @@
-"""A trained MindEye2 on the test trials: image tokens from the prior, retrieval vectors, low-level latents."""
+"""A trained MindEye2 on the test trials: image tokens from the prior, retrieval vectors, low-level latents.
+
+Or, as a control, what its prior draws without a brain: from the null brain tokens that stood in for a share of the
+brain responses in training (for guidance, which MindEye2's sampling does without).
+"""
 
 import contextlib
 
@@ -10,7 +14,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.mindeye2.diffusion import sample, sampling_times
+from fmri2img.decoders.mindeye2.diffusion import sample, sampling_times, without_brain
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model
 from fmri2img.generation.noise import PRIOR, batch_noise
 
@@ -73,13 +77,16 @@ def main(snakemake) -> None:
     model = model.to(device).eval()
     seed = int(wildcards.seed)
 
-    rows = recording.test_rows()
-    found = outputs(model, recording, rows, params.decoding["batch"], device)
-    print(f"{len(rows)} test trials of {len(found['ids'])} images")
+    if params.brain:
+        found = outputs(model, recording, recording.test_rows(), params.decoding["batch"], device)
+    else:
+        ids = recording.test_ids()
+        found = {"ids": ids, "tokens": without_brain(model.prior, len(ids)).cpu(), "projected": None, "latents": None}
+    print(f"{len(found['ids'])} test images")
     drawn = prior_tokens(model, found["tokens"], found["ids"], seed, params.decoding["prior_steps"],
                          params.decoding["batch"], device)  # fmt: skip
     metadata = {
-        "method": wildcards.method,
+        "method": params.method,
         "subject": wildcards.subject,
         "sessions": parse_sessions(wildcards.sessions),
         "seed": seed,
@@ -92,7 +99,7 @@ def main(snakemake) -> None:
             "training_images": trained["images"],
             "training_subjects": trained["training_subjects"],
             "trial_averaging": "single",
-            "test_averaging": "mean of outputs over repeats",
+            "test_averaging": "mean of outputs over repeats" if params.brain else "none: the prior's null brain tokens",
             "transductive": False,
             "samples_per_image": 1,
             "selector": "none",
@@ -100,9 +107,9 @@ def main(snakemake) -> None:
             "origin": params.origin,
         },
     }
-    retrieval = found["projected"].flatten(1)
+    retrieval = found["projected"].flatten(1).numpy() if params.brain else None
     latents = None if found["latents"] is None else found["latents"].numpy()
-    save_decoded(snakemake.output[0], found["ids"], metadata, drawn, retrieval.numpy(), latents)
+    save_decoded(snakemake.output[0], found["ids"], metadata, drawn, retrieval, latents)
 
 
 main(snakemake)

@@ -2,6 +2,7 @@
 
 
 captioner = study.registries["backbones"][config["captioner"]]
+caption_encoder = captioner.get("features", config["captioner"])  # whose tokens it takes
 converter = config["caption_converter"]  # null, "trained", or a registered one
 
 
@@ -9,7 +10,7 @@ rule train_caption_converter:
     """Least squares from the encoder's tokens to the captioner's image features, on images nobody is tested on."""
     input:
         encoder=f"<results>/embeddings/{config['encoder']}",
-        captioner=f"<results>/embeddings/{captioner.get('features', config['captioner'])}",
+        captioner=f"<results>/embeddings/{caption_encoder}",
         split=f"<results>/splits/{config['split']}.json",
     output:
         directory("<results>/caption_converter"),

@@ -5,6 +5,8 @@ Any of these, row i of each belonging to ids[i]; every test id of the subject ex
     images.npy        uint8 (images, height, width, 3) reconstructions
     captions.parquet  nsd_id, caption
     retrieval.npy     float16 (images, dimensions): vectors compared by cosine with the flattened true tokens
+    responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of its others;
+                      NaN for an image shown once. Only of the control that tells images by the brain's own repeats
     ids.npy           int64 (images,) nsd_id
     metadata.json     method, subject, sessions, seed, split, encoder and the disclosure record (see DISCLOSURE)
 """
@@ -43,6 +45,7 @@ class Prediction:
     images: np.ndarray | None
     captions: pd.DataFrame | None
     retrieval: np.ndarray | None
+    responses: np.ndarray | None
     metadata: dict
 
     @classmethod
@@ -71,9 +74,10 @@ class Prediction:
             if not np.array_equal(captions["nsd_id"], ids):
                 raise UserError(f"{path / 'captions.parquet'}: its nsd_id differ from those of ids.npy")
         images, retrieval = array("images.npy", np.uint8, 4), array("retrieval.npy", np.float16, 2)
-        if images is None and captions is None and retrieval is None:
+        responses = array("responses.npy", np.float16, 3)
+        if images is None and captions is None and retrieval is None and responses is None:
             raise UserError(f"{path}: holds neither images.npy nor captions.parquet nor retrieval.npy")
-        return cls(path, ids, images, captions, retrieval, metadata)
+        return cls(path, ids, images, captions, retrieval, responses, metadata)
 
 
 def check_prediction_metadata(metadata: dict, path: Path) -> None:
@@ -94,6 +98,7 @@ def save_prediction(
     images: np.ndarray | None = None,
     captions: list[str] | None = None,
     retrieval: np.ndarray | None = None,
+    responses: np.ndarray | None = None,
 ) -> None:
     """Write a prediction; rows may come in any order and are stored by ascending id."""
     order = np.argsort(ids)
@@ -101,8 +106,9 @@ def save_prediction(
         np.save(directory / "ids.npy", np.asarray(ids, np.int64)[order])
         if images is not None:
             np.save(directory / "images.npy", np.asarray(images, np.uint8)[order])
-        if retrieval is not None:
-            np.save(directory / "retrieval.npy", np.asarray(retrieval, np.float16)[order])
+        for name, vectors in (("retrieval", retrieval), ("responses", responses)):
+            if vectors is not None:
+                np.save(directory / f"{name}.npy", np.asarray(vectors, np.float16)[order])
         if captions is not None:
             table = pd.DataFrame({"nsd_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
             table.to_parquet(directory / "captions.parquet", index=False)

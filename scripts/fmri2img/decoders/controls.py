@@ -6,7 +6,8 @@ another: the true chance level of every metric, including those that have no cha
 
 Made without a brain: `random_training_image` and `mean_training_image` know the training images and nothing else,
 `prior_only` draws from the mean of their tokens. Ceilings that know the test image: `oracle_nearest_neighbour` shows
-the training image nearest to its true tokens, the most that recall can reach; `caption_only` draws from its caption.
+the training image nearest to its true tokens, the most that recall can reach; `caption_only` draws from its caption,
+`caption_ceiling` is what the captioner says of it. `repeat_ceiling` decodes nothing: it is the brain against itself.
 """
 
 import numpy as np
@@ -103,6 +104,24 @@ def nearest_with_cosine(
     best = np.argmax(cosines, axis=1)
     highest = cosines[np.arange(len(tokens)), best]
     return training_ids[best], np.divide(highest, np.sqrt(own), out=np.zeros(len(tokens)), where=own > 0)
+
+
+def repeat_responses(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """The brain's first response to each test image, and the mean of its responses to later presentations.
+
+    Returns ids int64 (images,) ascending and betas float32 (images, 2, voxels), NaN for an image shown once. First is
+    by time, among the test trials.
+    """
+    rows = recording.test_rows()
+    trials = recording.trials.iloc[rows].assign(row=rows).sort_values(["nsd_id", "trial"])
+    first = ~trials["nsd_id"].duplicated().to_numpy()
+    ids, firsts = recording.averaged(trials["row"].to_numpy()[first])
+    responses = np.full((len(ids), 2, firsts.shape[1]), np.nan, np.float32)
+    if not first.all():
+        repeated, others = recording.averaged(trials["row"].to_numpy()[~first])
+        again = np.searchsorted(ids, repeated)
+        responses[again, 0], responses[again, 1] = firsts[again], others
+    return ids, responses
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

@@ -8,6 +8,7 @@ were not antialiased by default, which shifts low-level metrics slightly.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import IDENTITY, Prediction
 from fmri2img.artifacts.scores import WHOLE_SET
-from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.stimuli import Stimuli, rows_of
 from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.errors import UserError
 from fmri2img.metrics import brain, captions, features, pixels, retrieval, sets
@@ -70,13 +71,16 @@ def score(
     evaluation: dict,
     pools: dict,
     measured: brain.MeasuredBrain | None = None,
+    captioned: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
     embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
     name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
-    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation. A metric whose input
-    a prediction lacks is left out; a prediction with no metric left has no rows.
+    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: nsd_id
+    and caption, what the captioner says of the true images, for metrics with it as the reference. A metric whose input
+    a prediction lacks is left out; a prediction with no metric left has no rows. Responses to repeats stand in for
+    retrieval vectors and for predicted betas (see `_on_repeats`).
     Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
     the reference captions that a metric needs.
     """
@@ -88,8 +92,10 @@ def score(
     for needs, made, compute, reference, settings in (
         ("images", "images", _on_images, stimuli, evaluation),
         ("retrieval", "retrieval", _on_retrieval, embeddings, pools),
-        ("captions", "captions", _on_captions, stimuli, evaluation),
+        ("captions", "captions", _on_captions, (stimuli, captioned), evaluation),
         ("brain", "images", _on_brain, measured, evaluation),
+        ("retrieval", "responses", _on_repeats, None, pools),
+        ("brain", "responses", _brain_on_repeats, measured, evaluation),
     ):
         wanted = {name: m for name, m in metrics.items() if m["needs"] == needs}
         having = [p for p in predictions if getattr(p, made) is not None]
@@ -147,22 +153,25 @@ def _on_retrieval(
                 f"tokens in {embeddings.path} have {tokens.shape[1]}; score it with the encoder it was made for"
             )
         for name, m in metrics.items():
-            whole = m.get("parameters", {}).get("pool") == "all"
-            pool, resamples = (len(ids), 1) if whole else (pools["pool"], pools["resamples"])
-            yield prediction, name, ON_RETRIEVAL[m["function"]](tokens, prediction.retrieval, pool, resamples)
+            yield prediction, name, _retrieval(m, tokens, prediction.retrieval, pools)
+
+
+def _retrieval(metric: dict, truth: np.ndarray, decoded: np.ndarray, pools: dict) -> np.ndarray:
+    whole = metric.get("parameters", {}).get("pool") == "all"
+    pool, resamples = (len(truth), 1) if whole else (pools["pool"], pools["resamples"])
+    return ON_RETRIEVAL[metric["function"]](truth, decoded, pool, resamples)
 
 
 def _on_captions(
-    predictions: list[Prediction], metrics: dict, stimuli: Stimuli, networks: Networks, settings: dict
+    predictions: list[Prediction],
+    metrics: dict,
+    described: tuple[Stimuli, pd.DataFrame | None],
+    networks: Networks,
+    settings: dict,
 ) -> Found:
-    table = stimuli.table.iloc[stimuli.rows(predictions[0].ids)]
-    every = [list(several) for several in table["captions"]]
-    lacking = [i for i, several in zip(table["nsd_id"], every, strict=True) if not several]
-    if lacking:
-        raise UserError(f"{stimuli.path}: nsd_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
     for name, m in metrics.items():
         options = dict(m.get("parameters", {}))
-        references = [several[:1] for several in every] if options.pop("references") == "first" else every
+        references = _references(options.pop("references"), *described, predictions[0].ids)
         if m["function"] == "text_cosine":
             options["encode"] = networks.texts(m["network"])
         elif m["network"] is not None:
@@ -170,6 +179,19 @@ def _on_captions(
         for prediction in predictions:
             captions_of = prediction.captions["caption"].fillna("").tolist()
             yield prediction, name, ON_CAPTIONS[m["function"]](references, captions_of, **options)
+
+
+def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str]]:
+    """What captions are compared with: people's (`first` or `all`), or the captioner's of the true image."""
+    if kind == "captioner":
+        rows = rows_of(ids, captioned["nsd_id"].to_numpy(), "captions of the true images")
+        return [[text] for text in captioned["caption"].iloc[rows]]
+    table = stimuli.table.iloc[stimuli.rows(ids)]
+    every = [list(several) for several in table["captions"]]
+    lacking = [i for i, several in zip(table["nsd_id"], every, strict=True) if not several]
+    if lacking:
+        raise UserError(f"{stimuli.path}: nsd_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
+    return [several[:1] for several in every] if kind == "first" else every
 
 
 def _on_brain(
@@ -184,6 +206,51 @@ def _on_brain(
         predicted = here.predict(prediction.images)
         for name, m in metrics.items():
             yield prediction, name, ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
+
+
+def _halves(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of images shown more than once, their first responses and the means of the others, float32."""
+    responses = np.asarray(prediction.responses, np.float32)
+    rows = np.flatnonzero(np.isfinite(responses).all(axis=(1, 2)))
+    return rows, responses[rows, 0], responses[rows, 1]
+
+
+def _on_repeats(
+    predictions: list[Prediction], metrics: dict, reference: None, networks: Networks, pools: dict
+) -> Found:
+    """Images told by the brain alone: the first response stands for what is decoded, the mean of the other responses
+    for the image. Similarity is the correlation over voxels (of centred patterns the cosine), as in Kay et al., Nature
+    452, 352 (2008). NaN for an image shown once."""
+    for prediction in predictions:
+        rows, first, others = _halves(prediction)
+        first, others = (half - half.mean(axis=1, keepdims=True) for half in (first, others))
+        for name, m in metrics.items():
+            values = np.full(len(prediction.ids), np.nan)
+            values[rows] = _retrieval(m, others, first, pools)
+            yield prediction, name, values
+
+
+def _brain_on_repeats(
+    predictions: list[Prediction],
+    metrics: dict,
+    measured: brain.MeasuredBrain,
+    networks: Networks,
+    settings: dict,
+) -> Found:
+    """The first response stands for the predicted betas, the mean of the others for the measured ones. Scores that are
+    divided by a noise ceiling are left out: this is a ceiling itself, of a noisier prediction. NaN for an image shown
+    once."""
+    for prediction in predictions:
+        rows, first, others = _halves(prediction)
+        here = replace(measured.on(prediction.ids[rows]), betas=others)
+        for name, m in metrics.items():
+            if m["parameters"]["normalised"]:
+                continue
+            values = ON_BRAIN[m["function"]](here, first, **m["parameters"])
+            if np.ndim(values):
+                values, found = np.full(len(prediction.ids), np.nan), values
+                values[rows] = found
+            yield prediction, name, values
 
 
 def _pictures(images: np.ndarray, *sizes: int) -> np.ndarray:

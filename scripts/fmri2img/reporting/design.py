@@ -111,9 +111,15 @@ def matching(names, patterns: list[str]) -> list[str]:
 
 
 def is_scored(method: dict, metric: dict) -> bool:
-    """Whether a method makes what a metric reads (registry entries). Brain correlation is read off pictures."""
-    read = "images" if metric["needs"] == "brain" else metric["needs"]
-    return read in method["outputs"]
+    """Whether a method makes what a metric reads (registry entries).
+
+    Brain correlation is read off pictures. Responses to repeats take the place of pictures and of retrieval vectors,
+    except in scores relative to a noise ceiling.
+    """
+    needs = metric["needs"]
+    if "responses" in method["outputs"] and needs in ("retrieval", "brain"):
+        return needs == "retrieval" or not metric["parameters"]["normalised"]
+    return ("images" if needs == "brain" else needs) in method["outputs"]
 
 
 def is_of_whole_set(metric: dict) -> bool:

@@ -56,6 +56,19 @@ def loss(
     return F.mse_loss(predicted.float(), target.float()), predicted
 
 
+def without_brain(prior: PriorNetwork, images: int) -> Tensor:
+    """What to sample from to hear no brain: the learned null brain tokens, float32 (images, tokens, width).
+
+    Raises UserError for a prior that never met them in training.
+    """
+    if prior.config.condition_drop == 0:
+        raise UserError(
+            "mindeye2.model.prior.condition_drop is 0, so the prior never learned to do without a brain; set it above "
+            "0, or drop mindeye2_prior_only from `methods`"
+        )
+    return prior.null_brain.detach().float().expand(images, -1, -1)
+
+
 def sampling_times(timesteps: int, steps: int) -> list[int]:
     """Timesteps at which the sampler calls the prior, descending: `steps` points of an even grid from timesteps to -1.
 
