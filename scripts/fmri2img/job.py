@@ -1,5 +1,6 @@
 """What every script of a rule does first: send its output to the rule's log, and report bad input in one line."""
 
+import gc
 import sys
 import traceback
 
@@ -11,6 +12,8 @@ def start(snakemake) -> None:
 
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback.
     """
+    # Importing diffusers makes millions of objects that stay; by default the collector walks them again and again.
+    gc.set_threshold(100_000)
     terminal = sys.stderr
     log = open(snakemake.log[0], "w", buffering=1, encoding="utf-8")  # noqa: SIM115  (lives as long as the job)
     sys.stdout = sys.stderr = log

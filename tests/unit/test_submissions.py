@@ -377,7 +377,8 @@ def test_published_tables_are_answered_by_what_stands_for_a_method():
     assert design.decoders[0] == "mindeye2_published"
 
 
-def test_images_alone_need_no_terms_and_bear_no_decoder():
+def test_images_alone_need_no_terms_and_bear_no_decoder(monkeypatch):
+    monkeypatch.setattr("fmri2img.study.shutil.disk_usage", lambda folder: SimpleNamespace(free=1e12))
     Study(merged("rescore.yaml")).check_ready()
     with pytest.raises(UserError, match="key 'methods': must be"):
         Study(merged("rescore.yaml") | {"methods": ["ridge"]})

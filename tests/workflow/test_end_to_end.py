@@ -40,8 +40,8 @@ def study(tmp_path_factory):
         "methods": ["mindeye2", "ridge", "nearest_neighbour", "shuffled_brain"],
         "retrieval_only": [],
         "mindeye2": {
-            "pretraining": {"subjects": ["subj04"], "training": {"epochs": 1}},
-            "finetuning": {"training": {"epochs": 1}},
+            "pretraining": {"subjects": ["subj04"], "training": {"epochs": 2}},
+            "finetuning": {"training": {"epochs": 4}},
             "decoding": {"prior_steps": 3},
         },
         "refinement": {"steps": 3, "start": 1},
@@ -93,7 +93,7 @@ def test_mindeye2_ends_in_pictures_captions_and_retrieval_vectors(study, scores)
     assert len(prediction.captions) == 64 and prediction.retrieval.shape == (64, 64 * 96)
     record = prediction.metadata["disclosure"]
     assert record["training_subjects"] == ["subj02", "subj04"] and not record["transductive"]
-    assert mean(scores, "mindeye2", "retrieval_image", 8) > 3 / 64
+    assert mean(scores, "mindeye2", "retrieval_image", 8) > 10 / 64
 
 
 def test_the_table_holds_the_means_of_the_scores(study, scores):

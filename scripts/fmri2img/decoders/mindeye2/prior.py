@@ -167,13 +167,15 @@ class PriorNetwork(nn.Module):
         self.config = config
         self.tokens, self.width = tokens, width
         self.time = TimeEmbedding(width)
-        self.position = nn.Parameter(torch.randn(tokens, width) * width**-0.5)
+        # Operations on the meta device, where loading builds the network, are chosen with care: most of them would import
+        # torch's compiler, which takes longer than decoding a small study.
+        self.position = nn.Parameter(torch.randn(tokens, width).mul_(width**-0.5))
         self.null_brain = nn.Parameter(torch.randn(tokens, width))
         self.null_image = nn.Parameter(torch.randn(tokens, width))
         # "bias" in its name spares the table weight decay, as in the released training.
-        self.relative_position_bias = nn.Embedding(BUCKETS, config.heads)
-        frequencies = 10000 ** (-torch.arange(0, config.rotated, 2).float() / config.rotated)
-        self.rotary_frequencies = nn.Parameter(frequencies, requires_grad=False)
+        self.relative_position_bias = nn.Embedding.from_pretrained(torch.randn(BUCKETS, config.heads), freeze=False)
+        frequencies = [10000 ** (-i / config.rotated) for i in range(0, config.rotated, 2)]
+        self.rotary_frequencies = nn.Parameter(torch.tensor(frequencies), requires_grad=False)
         self.layers = nn.ModuleList(Layer(config, width) for _ in range(config.depth))
         self.norm = GainNorm(width, stable=True)
         self.to_out = nn.Linear(width, width, bias=False)
