@@ -25,6 +25,7 @@ def metric_list(design: Design) -> list[dict]:
                 "name": name,
                 "title": head.title,
                 "detail": head.detail,
+                "network": head.detail.removesuffix("%").removesuffix(", "),
                 "arrow": arrow(metric),
                 "higher": metric["higher_is_better"],
                 "chance": key(metric["chance"]) if metric["chance"] is not None else None,

@@ -72,7 +72,7 @@
       {key: "rank", label: ["Rank"], high: false, sort: of("rank"), cell: (m) => element("td", {class: "number"}, String(cellOf(m, one.name)?.rank ?? ""))},
       ...head,
       {key: one.name, label: heading(one), high: better(one), sort: (m) => scoreOf(m, one.name)?.value, cell: (m) => score(m, one.name)},
-      {key: "low", label: ["Interval"], high: true, sort: (m) => scoreOf(m, one.name)?.low, cell: (m) => range(m, one, ends)},
+      {key: "low", label: ["Interval"], plain: true, high: true, sort: (m) => scoreOf(m, one.name)?.low, cell: (m) => range(m, one, ends)},
       {key: "p", label: ["p", element("small", {}, "against the first")], high: false, sort: of("p"), cell: plain(one.name, "p", "pText")},
       {key: "other", label: [other === "raw" ? "Raw" : "Normalised"], high: other === "normalised" || one.higher, sort: (m) => of(other)(m)?.value,
         cell: (m) => element("td", {class: "number"}, of(other)(m)?.text ?? gap(), element("small", {}, of(other)(m)?.interval ?? ""))},
@@ -82,7 +82,7 @@
 
   function heading(metric) {
     const normalised = chosen("board-scale") === "normalised";
-    const details = [normalised ? "" : metric.detail, !normalised && metric.chanceText ? `chance ${metric.chanceText}` : ""].filter(Boolean);
+    const details = [normalised ? metric.network : metric.detail, !normalised && metric.chanceText ? `chance ${metric.chanceText}` : ""].filter(Boolean);
     return [`${metric.title} ${normalised ? "↑" : metric.arrow}`, ...details.map((detail) => element("small", {}, detail))];
   }
 
@@ -103,7 +103,7 @@
     }
     const heads = shown.map((column) => {
       const direction = column !== by ? "none" : state.descending ? "descending" : "ascending";
-      return element("th", {scope: "col", class: column.text ? (column.key === "method" ? "name" : "kinds") : column.key === "rank" ? "number rank" : "number", "aria-sort": direction},
+      return element("th", {scope: "col", class: column.text ? (column.key === "method" ? "name" : "kinds") : column.plain ? "" : column.key === "rank" ? "number rank" : "number", "aria-sort": direction},
         sortButton(column.label, direction, () => {
           state.descending = column === by ? !state.descending : Boolean(column.high);
           state.key = column.key;

@@ -1,0 +1,153 @@
+"""A small study's page with known contents: python tests/unit/planted_page.py FOLDER writes it to FOLDER/page.html."""
+
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
+from fmri2img.reporting.claims import judge_claims
+from fmri2img.reporting.design import Design
+from fmri2img.reporting.estimates import estimates
+from fmri2img.reporting.leaderboard import rank_methods
+from fmri2img.reporting.page.build import Parts, page
+from fmri2img.reporting.page.costs import COLUMNS as COSTS
+from fmri2img.reporting.page.pictures import picture_data
+from fmri2img.reporting.similarity import quarter_means, similarity_effects, with_similarity
+
+N_IMAGES, SIDE = 12, 8
+HOSTILE = '</script><script>alert("title")</script> & <b>"bold"</b>'
+# Identification at the longest budget; one session is 0.1 worse.
+LEVELS = {"first": 0.8, "second": 0.7, "sent": 0.75, "floor": 0.5, "ceiling": 0.98}
+DISCLOSURE = {
+    "training_trials": 750, "training_subjects": ["subj01"], "trial_averaging": "single",
+    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
+    "encoder": "clip", "generator": "unclip", "origin": "port",
+}  # fmt: skip
+
+
+def planted_design() -> Design:
+    proportion = {"range": [0, 1], "higher_is_better": True, "needs": "images"}
+    return Design(
+        study="planted",
+        simulated=True,
+        split="shared1000",
+        subjects=["subj01", "subj02"],
+        methods={
+            "first": {"title": "First", "kind": "decoder", "outputs": ["images", "captions"], "reference": HOSTILE},
+            "second": {"title": HOSTILE, "kind": "stage", "of": "first", "outputs": ["images"]},
+            "sent": {"title": "Sent in", "kind": "submission", "outputs": ["retrieval"]},
+            "floor": {"title": "Floor", "kind": "control", "of": "first", "scale": "floor", "outputs": ["images"]},
+            "ceiling": {"title": "Ceiling", "kind": "control", "scale": "ceiling", "outputs": ["images"]},
+        },
+        metrics={
+            "identification_net": {"title": "Identification (net)", "chance": 0.5, "note": HOSTILE, **proportion},
+            "distance": {
+                "title": "Distance", "range": [0, 2], "higher_is_better": False, "chance": None, "needs": "images",
+            },
+            "fid": {
+                "title": "FID", "range": [0, None], "higher_is_better": False, "chance": None, "needs": "images",
+                "unit": "set", "warning": "biased at this sample size.",
+            },
+        },
+        budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
+        seeds=[0],
+        resamples=200,
+        confidence=0.95,
+    )  # fmt: skip
+
+
+def planted_scores(design: Design) -> pd.DataFrame:
+    """Identification at LEVELS, worse from the first image to the last; `sent` has no scores at one session."""
+    rng, ids, parts = np.random.default_rng(0), np.arange(N_IMAGES) * 10, []
+    for method, (budget, of_subject), subject in product(design.methods, design.budgets.items(), design.subjects):
+        if method == "sent" and budget == "1":
+            continue
+        trend = np.linspace(0.05, -0.05, N_IMAGES) + rng.normal(0, 0.004, N_IMAGES)
+        level = LEVELS[method] - 0.1 * (budget == "1" and design.methods[method]["kind"] != "control")
+        value = (level + trend - trend.mean()).clip(0, 1)
+        values = {
+            "identification_net": (ids, value),
+            "distance": (ids, 1.5 - value),
+            "fid": ([-1], [100 * (1 - level)]),
+        }
+        for metric, (of_images, numbers) in values.items():
+            key = {"method": method, "subject": subject, "sessions": of_subject[subject], "seed": 0}
+            parts.append(
+                pd.DataFrame(
+                    key | {"split": "shared1000", "metric": metric, "nsd_id": of_images, "value": numbers},
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
+    """Stimuli of one grey level each (their id), and predictions of `first` and `floor` that are brighter by 100."""
+    ids = np.arange(N_IMAGES) * 10
+    images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (N_IMAGES, SIDE, SIDE, 3))
+    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "shared": True})
+    table["captions"], table["categories"] = [[f'a "{i}" <i>'] for i in ids], [["a"]] * N_IMAGES
+    save_stimuli(folder / "stimuli", np.ascontiguousarray(images), table, {})
+    paths = {}
+    for method, budget, subject in product(("first", "sent", "floor"), design.budgets, design.subjects):
+        sessions = design.budgets[budget][subject]
+        path = paths[method, subject, sessions, 0] = folder / f"{method}_{subject}_{sessions}"
+        metadata = {"method": method, "subject": subject, "sessions": sessions, "seed": 0, "split": "shared1000"}
+        metadata |= {"split_sha256": "0", "disclosure": DISCLOSURE}
+        made = images + np.uint8(100 if method == "first" else 90)
+        captions = [f"caption {i}" for i in ids] if method == "first" else None
+        save_prediction(
+            path, ids, metadata, None if method == "sent" else made, captions, retrieval=np.ones((N_IMAGES, 2))
+        )
+    return Stimuli.open(folder / "stimuli"), paths
+
+
+def planted_parts(folder: Path) -> tuple[Parts, Design]:
+    design = planted_design()
+    scores = planted_scores(design)
+    cells = estimates(scores, design)
+    claim = {"claim": HOSTILE, "test": "beats", "methods": "first", "metrics": ["identification_*"]}
+    claims = [
+        claim | {"than": "floor"},
+        claim | {"claim": "Floor beats ceiling", "methods": "floor", "than": "ceiling"},
+    ]
+    near = pd.DataFrame(
+        [
+            (subject, sessions, i, 0, 1 - k / N_IMAGES)
+            for of_subject in design.budgets.values()
+            for subject, sessions in of_subject.items()
+            for k, i in enumerate(np.arange(N_IMAGES) * 10)
+        ],
+        columns=["subject", "sessions", "nsd_id", "nearest", "cosine"],
+    )
+    of_images = design.of_images()
+    labelled = with_similarity(scores, near, of_images)
+    quarters, similarity = quarter_means(labelled, of_images, "all")
+    stimuli, paths = planted_pictures(folder, design)
+    Image.fromarray(np.full((20, 30, 3), 120, np.uint8)).save(folder / "brain_subj01.png")
+    parts = Parts(
+        board=rank_methods(scores, cells, design)[0],
+        claims=judge_claims(claims, scores, cells, design),
+        disclosures=pd.DataFrame({"method": ["first"], "training_trials": ["219–1728"], "selector": ["none"]}),
+        facts=pd.DataFrame({"section": ["study"], "item": ["name"], "value": [HOSTILE]}),
+        rank_by=["identification_*"],
+        configuration="study: planted  # </pre><script>\n",
+        effects=similarity_effects(labelled, of_images),
+        curves=(quarters.reset_index(), similarity),
+        pictures=picture_data(stimuli, paths, scores, design, ["identification_*"], [0.0, 0.5, 1.0]),
+        brain=[folder / "brain_subj01.png"],
+        costs=pd.DataFrame(
+            [["evaluate", 4, 200.0, 150.0, 70.0, 1100.0], ["mask", 2, 9.0, 0.0, 5.0, None]], columns=COSTS
+        ),
+        checksums={"nsd_expdesign.mat": "8" * 64},
+    )
+    return parts, design
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    (target / "page.html").write_text(page(*planted_parts(target)), encoding="utf-8")

@@ -1,0 +1,224 @@
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from planted_page import HOSTILE, N_IMAGES, SIDE, planted_design, planted_parts, planted_pictures, planted_scores
+
+from fmri2img.reporting.design import GAP
+from fmri2img.reporting.page import board, charts, pictures
+from fmri2img.reporting.page.build import page
+from fmri2img.reporting.page.costs import costs, duration
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    parts, design = planted_parts(tmp_path_factory.mktemp("planted"))
+    return parts, design, page(parts, design)
+
+
+class Elements(HTMLParser):
+    """Elements of a page as a browser would build them: (name, attributes) and the text of each script."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.scripts, self.ids = [], [], []
+        self.inside = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        self.inside = dict(attributes) if tag == "script" else None
+
+    def handle_data(self, data):
+        if self.inside is not None:
+            self.scripts.append((self.inside, data))
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+
+def embedded(html, name):
+    return next(json.loads(text) for attributes, text in Elements(html).scripts if attributes.get("id") == name)
+
+
+def test_no_title_becomes_markup_and_nothing_is_loaded(planted):
+    html = planted[2]
+    elements = Elements(html)
+    assert [a.get("type") for a, _ in elements.scripts] == ["application/json", "application/json", None]
+    assert not any(tag == "b" and "bold" in str(attributes) for tag, attributes in elements.found)
+    assert "<b>&#34;bold" not in html and 'alert("title")' not in html.replace('alert(\\"title\\")', "")
+    assert embedded(html, "data")["methods"][1]["title"] == HOSTILE
+    for tag, attributes in elements.found:
+        for link in ("src", "href"):
+            assert re.match(r"data:|#", attributes.get(link) or "#"), (tag, attributes)
+    assert "default-src 'none'" in next(a["content"] for t, a in elements.found if a.get("http-equiv"))
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org/2000/svg)", html)
+
+
+def test_sort_keys_are_numbers_and_what_is_missing_has_none(planted):
+    cells = embedded(planted[2], "data")["cells"]
+    found = cells["all"]["identification_net"]
+    assert found["first"]["raw"]["value"] == pytest.approx(0.8) and found["first"]["raw"]["text"] == "80.0"
+    assert found["first"]["rank"] == 1 and found["first"]["p"] is None and found["ceiling"]["rank"] is None
+    assert found["first"]["normalised"]["value"] == pytest.approx(0.625)
+    assert found["floor"]["normalised"]["text"] == "0.00"
+    order = sorted(found, key=lambda name: -found[name]["raw"]["value"])
+    assert order == ["ceiling", "first", "sent", "second", "floor"]
+    assert "sent" not in cells["1"]["identification_net"]
+    assert (board.key(float("nan")), board.key(pd.NA), board.key(-np.inf)) == (None, None, None)
+    whole = cells["all"]["fid"]["first"]
+    assert whole["raw"]["low"] is None and whole["raw"]["interval"] == "" and whole["group"] == ""
+
+
+def test_methods_carry_kind_and_disclosures(planted):
+    methods = {method["name"]: method for method in embedded(planted[2], "data")["methods"]}
+    assert [method["kind"] for method in methods.values()] == ["decoder", "stage", "submission", "control", "control"]
+    facts = dict(methods["first"]["facts"])
+    assert facts["Training trials"] == "219–1728" and facts["Selector"] == "none" and facts["What it is"] == HOSTILE
+    assert dict(methods["floor"]["facts"])["Kind"] == "control of First; floor of the normalised scores"
+    assert "Training trials" not in dict(methods["sent"]["facts"])
+
+
+def test_pictures_are_cut_where_the_page_cuts_them(planted):
+    """Image k of a sheet lies in row k // columns, column k % columns, for stimuli and reconstructions alike."""
+    found = embedded(planted[2], "pictures")
+    assert found["side"] == SIDE and set(found["subjects"]) == {"subj01", "subj02"}
+    subject = found["subjects"]["subj01"]
+
+    def grey(sheet, place):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["sheets"][sheet]))).convert("L"), int)
+        top, left = place // subject["columns"] * SIDE, place % subject["columns"] * SIDE
+        return pixels[top : top + SIDE, left : left + SIDE].mean()
+
+    for place, i in enumerate(subject["ids"]):
+        assert grey(subject["sheet"], place) == pytest.approx(i, abs=3)
+        assert grey(found["cells"]["first/subj01/all"]["sheet"], place) == pytest.approx(i + 100, abs=3)
+    assert found["cells"]["first/subj01/all"]["captions"][3] == "caption 30"
+    assert found["captions"]["30"] == 'a "30" <i>'
+    scores = found["cells"]["first/subj01/all"]["scores"]
+    assert scores[0] == pytest.approx(850, abs=12) and scores[-1] == pytest.approx(750, abs=12)
+    assert [row["rank"] for row in subject["grid"]] == ["best", "median", "worst"]
+    assert subject["grid"][0]["id"] < 30 and subject["grid"][-1]["id"] > 80
+    assert not any(cell.startswith("sent/") for cell in found["cells"])
+
+
+def test_equal_sheets_are_held_once(planted):
+    found = embedded(planted[2], "pictures")
+    sheets = {name: cell["sheet"] for name, cell in found["cells"].items()}
+    assert len(found["sheets"]) == 3 and len(set(sheets.values())) == 2
+    assert found["subjects"]["subj01"]["sheet"] == found["subjects"]["subj02"]["sheet"]
+
+
+def test_large_studies_get_smaller_pictures_then_fewer_budgets():
+    assert pictures.plan({"1": 1000, "all": 1000}, "all", 64) == (64, ["1", "all"])
+    assert pictures.plan({"1": 20_000, "all": 20_000}, "all", 425) == (48, ["1", "all"])
+    side, budgets = pictures.plan({"1": 96_000, "all": 96_000}, "all", 425)
+    assert (side, budgets) == (40, ["all"])
+    assert pictures.plan({"1": 10**6, "all": 10**6}, "all", 425) == (40, ["all"])
+
+
+def test_the_page_says_what_was_made_smaller_or_left_out():
+    design = planted_design()
+    shown = {"side": 8, "native": 8, "budgets": ["1", "all"]}
+    assert "8 × 8 pixels, as they were made;" in pictures.pictures_note(shown, design)
+    small = pictures.pictures_note(shown | {"native": 425, "budgets": ["all"]}, design)
+    assert "made smaller from 425 × 425" in small and "trained on 1 session are left out" in small
+
+
+def test_resized_pictures_keep_their_places():
+    images = np.stack([np.full((SIDE, SIDE, 3), 20 * k, np.uint8) for k in range(5)])
+    made = pictures.sheet(images, 4)
+    assert made.shape == (8, 12, 3)
+    assert [made[k // 3 * 4, k % 3 * 4, 0] for k in range(5)] == [0, 20, 40, 60, 80] and made[7, 11, 0] == 0
+
+
+def test_sections_of_what_a_study_lacks_are_left_out(planted):
+    parts, design, html = planted
+    anchors = {"sessions", "similarity", "reconstructions", "images", "brain", "compute", "claims"}
+
+    def present(text):
+        return {attributes["id"] for tag, attributes in Elements(text).found if tag == "section"}
+
+    assert anchors <= present(html)
+    board_ = parts.board[parts.board["budget"] == "all"]
+    bare = replace(
+        parts,
+        board=board_,
+        effects=None,
+        curves=None,
+        pictures=None,
+        brain=[],
+        costs=None,
+        checksums={},
+        claims=parts.claims[:0],
+    )
+    bare = page(bare, replace(design, budgets={"all": design.budgets["all"]}))
+    assert present(bare) == {"leaderboard", "provenance"}
+    links = {a["href"][1:] for tag, a in Elements(bare).found if tag == "a" and a["href"].startswith("#")}
+    assert links == {"main", "leaderboard", "provenance"}
+
+
+def test_no_pictures_and_no_scores(tmp_path):
+    design = planted_design()
+    stimuli, _ = planted_pictures(tmp_path, design)
+    assert pictures.picture_data(stimuli, {}, planted_scores(design), design, ["identification_*"], [0.0]) is None
+    empty = planted_parts(tmp_path / "more")[0].board.iloc[:0]
+    assert board.cell_table(empty, design)["all"]["fid"] == {} and "no normalised scores" in board.scale_note(
+        empty, design
+    )
+
+
+def test_pictures_and_controls_have_names(planted):
+    elements = Elements(planted[2]).found
+    assert all(a.get("alt") for tag, a in elements if tag == "img")
+    charts_ = [a for tag, a in elements if tag == "svg" and "aria-hidden" not in a]
+    assert charts_ and all(a["role"] == "img" and "First: " in a["aria-label"] for a in charts_)
+    tables = [a for tag, a in elements if tag == "table"]
+    assert len(tables) == sum(tag == "caption" for tag, _ in elements)
+
+
+def test_a_gap_interrupts_a_line_and_a_whole_set_has_no_band(planted):
+    parts, design, _ = planted
+    gap = parts.board.copy()
+    design = replace(design, budgets=design.budgets | {"2": {"subj01": 2, "subj02": 2}})
+    identification, distance, fid = charts.session_panels(gap, design)
+    first = next(line for line in identification.lines if line.method == "first")
+    assert len(first.paths) == 2 and len(first.points) == 2 and first.points[0][2].startswith("First, 1: 70.0 [")
+    assert "First: 70.0, —, 80.0" in identification.summary
+    assert identification.chance is not None and distance.chance is None
+    assert all(line.bands == [] for line in fid.lines) and all(line.points for line in fid.lines)
+    ys = [y for _, y, _ in first.points]
+    assert ys[1] < ys[0], "better is higher"
+    assert [text for _, text in identification.x_ticks] == ["1", "2", "all (6–8)"]
+
+
+def test_costs_are_summed_by_rule(tmp_path):
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "a.tsv").write_text(head + "16.9\t0:00:16\t1101.6\t1\t1\t1\t1\t0\t80\t14.0\n")
+    (tmp_path / "evaluate" / "b.tsv").write_text(head + "3.1\t0:00:03\t900\t1\t1\t1\t1\t0\t80\t2.0\n")
+    (tmp_path / "make_tables.tsv").write_text(head + "0.2\t0:00:00\t-\t-\t-\t-\t-\t-\t-\t-\n")
+    found = costs(tmp_path).set_index("rule")
+    assert found.index.tolist() == ["evaluate", "make_tables"]
+    assert found.loc["evaluate", ["jobs", "seconds", "cpu_seconds", "longest", "peak_mb"]].tolist() == [
+        2, 20.0, 16.0, 16.9, 1101.6,
+    ]  # fmt: skip
+    assert np.isnan(found.loc["make_tables", "peak_mb"])
+    assert costs(tmp_path / "none").empty
+    assert [duration(s) for s in (4.24, 59.99, 185, 7800)] == ["4.2 s", "60.0 s", "3 min 05 s", "2 h 10 min"]
+
+
+def test_costs_without_memory_are_a_gap(planted):
+    assert f">{GAP}</td>" in planted[2] and "6 jobs took 3 min 29 s" in planted[2]
+
+
+def test_the_same_study_gives_the_same_bytes(planted, tmp_path):
+    assert page(*planted_parts(tmp_path)) == planted[2]
+    assert len(embedded(planted[2], "pictures")["subjects"]["subj01"]["ids"]) == N_IMAGES
