@@ -2,10 +2,10 @@
 
 
 metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
-on_brain = any(metric["needs"] == "brain" for metric in metrics.values())
+on_captioner = any(metric.get("parameters", {}).get("references") == "captioner" for metric in metrics.values())
 on_retrieval = any(metric["needs"] == "retrieval" for metric in metrics.values())
-bands = config["encoding"]["bands"] if on_brain else []
-networks = sorted({entry["network"] for entry in (*metrics.values(), *bands) if entry["network"]})
+networks = {metric["network"] for metric in metrics.values() if metric["network"]}
+networks = sorted(networks.union(encoding_networks() if on_brain() else []))
 
 
 rule evaluate:
@@ -14,11 +14,13 @@ rule evaluate:
         predictions=lambda w: prediction_paths(w.method, w.subject),
         stimuli="<results>/stimuli",
         embeddings=f"<results>/embeddings/{config['encoder']}" if on_retrieval else [],
-        recording="<results>/recordings/{subject}" if on_brain else [],
-        encoding="<results>/encoding/{subject}" if on_brain else [],
+        recording="<results>/recordings/{subject}" if on_brain() else [],
+        encoding="<results>/encoding/{subject}" if on_brain() else [],
+        captioned="<results>/captioned_images.parquet" if on_captioner else [],
         model=[path for name in networks for path in model_path(name)],
     output:
-        "<results>/scores/{method}/{subject}.parquet",
+        scores="<results>/scores/{method}/{subject}.parquet",
+        brain=directory("<results>/brain/{method}/{subject}") if on_brain() else [],
     log:
         "<logs>/evaluate/{method}_{subject}.log",
     benchmark:

@@ -139,6 +139,8 @@ rule decode:
         runtime=60,
     params:
         decoding=config["mindeye2"]["decoding"],
+        method=lambda w: w.method,
+        brain=True,
         origin=lambda w: study.registries["methods"][w.method]["origin"],
         code=digest("decoders/mindeye2", "artifacts", "generation/noise"),
     script:
