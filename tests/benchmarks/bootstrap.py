@@ -1,4 +1,4 @@
-"""Time of the statistics of a large study: `PYTHONPATH=scripts python tests/benchmarks/statistics.py`.
+"""Time of the statistics of a large study: `PYTHONPATH=scripts python tests/benchmarks/bootstrap.py`.
 
 10 methods x 20 metrics x 4 subjects x 2 seeds x 1,000 images: intervals from 10,000 resamples, and all pairs of methods
 tested with 10,000 flips. The straightforward loop draws one resample after the other; it is run for 100 of them and
