@@ -7,6 +7,7 @@ from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.backbones.registry import Backbone
 from fmri2img.decoders.encoding.features import BandFeatures
 from fmri2img.decoders.encoding.model import fit
+from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
 
 def main(snakemake) -> None:
@@ -15,9 +16,9 @@ def main(snakemake) -> None:
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     ids, betas = recording.averaged(recording.training_rows(recording.n_sessions))
     features = BandFeatures(RegisteredNetworks(params.networks), settings["bands"], settings["grid"], params.size)
-    found = features(stimuli.images[stimuli.rows(ids)])
-    model = fit(found, betas, settings["alphas"], settings["folds"], params.seed)
+    model = fit(features(stimuli.images[stimuli.rows(ids)]), betas, settings["alphas"], settings["folds"], params.seed)
     model.metadata.update(
+        model="banded_ridge",
         subject=snakemake.wildcards.subject,
         split=recording.metadata["split"],
         split_sha256=recording.metadata["split_sha256"],
@@ -26,13 +27,15 @@ def main(snakemake) -> None:
         size=params.size,
         revisions={name: Backbone(name, record).revision for name, record in params.networks.items()},
     )
+    model.save(snakemake.output.model)
+    brain = MeasuredBrain.of(recording, lambda images: model.predict(features(images)))
+    save_brain_tables(snakemake.output.accuracy, brain, brain.predict(stimuli.images[stimuli.rows(brain.ids)]))
     print(f"{len(ids)} training images, {betas.shape[1]} voxels, features of {model.metadata['widths']}")
     for band, share in zip(settings["bands"], model.metadata["band_share"], strict=True):
         print(f"band {band['network']} {band['layer']}: {100 * share:.0f} % of the kernel weights")
     print(f"median held-out R2 {model.metadata['median_cv_r2']:.4f}, median penalty {model.metadata['median_alpha']:g}")
     if model.metadata["at_edge"] > 0.5:
         print("Most voxels took a penalty at the edge of encoding.alphas; a wider list might hold a better one.")
-    model.save(snakemake.output[0])
 
 
 main(snakemake)

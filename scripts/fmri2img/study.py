@@ -309,6 +309,7 @@ class Study:
                         f"{target}; name another subject"
                     )
         self._check_drawing()
+        self._check_encoding()
         self._check_released()
         for role in ("encoder", "autoencoder", "generator", "captioner"):
             self._named(backbones, self.config[role], role, "config/backbones.yaml")
@@ -335,9 +336,56 @@ class Study:
             raise UserError("configuration: key 'refinement.start' must be below refinement.steps, or no step is run")
         named = [(f"refinement.{role}", refinement[role]) for role in ("generator", "prompts")]
         named += [(f"mindeye2.low_level.{role}", low_level[role]) for role in ("autoencoder", "teacher") if low_level]
-        named += [("encoding.bands", band["network"]) for band in self.config["encoding"]["bands"]]
         for key, name in named:
             self._named(backbones, name, key, "config/backbones.yaml")
+
+    def _check_encoding(self) -> None:
+        """The encoding model behind brain correlation was trained on none of the images it judges."""
+        backbones, model = self.registries["backbones"], self.config["encoding"]["model"]
+        for band in self.config["encoding"]["bands"]:
+            self._named(backbones, band["network"], "encoding.bands", "config/backbones.yaml")
+        if model == "banded_ridge":
+            return
+        key = "configuration: key 'encoding.model'"
+        if self._named(backbones, model, "encoding.model", "config/backbones.yaml")["kind"] != "gnet":
+            raise UserError(f"{key}: {model} is no encoding model; use banded_ridge or an entry of kind gnet")
+        if self.config["dataset"]["kind"] == "simulated":
+            raise UserError(f"{key}: {model} knows NSD's subjects, and these are simulated; use banded_ridge")
+        if self.config["split"].startswith("cluster"):
+            raise UserError(
+                f"{key}: {model} was trained on every image that is not shared, test images of split "
+                f"{self.config['split']} among them; use banded_ridge"
+            )
+
+    def _check_released(self) -> None:
+        """Published networks are there for every subject and budget, and fit the data and the encoder."""
+        backbones = self.registries["backbones"]
+        for method in (name for name in self.described if name in self.having("released")):
+            if self.config["dataset"]["kind"] != "nsd":
+                raise UserError(
+                    f"configuration: key 'methods': the networks of {method} decode NSD's subjects, but dataset.kind "
+                    f"is '{self.config['dataset']['kind']}'; drop it and what builds on it"
+                )
+            if self.config["split"].startswith("cluster"):
+                raise UserError(
+                    f"configuration: key 'split': the networks of {method} were trained on test images of "
+                    f"{self.config['split']}; use shared1000 or drop it and what builds on it"
+                )
+            there = [name for name in backbones if re.fullmatch(self.released_network(method, ".*", ".*"), name)]
+            for subject in self.subjects:
+                for sessions in self.budgets(subject):
+                    name = self.released_network(method, subject, sessions)
+                    if name not in there:
+                        raise UserError(
+                            f"configuration: keys 'subjects' and 'sessions': {method} has no published network of "
+                            f"{subject} at {sessions} sessions; there are {', '.join(there)} (config/backbones.yaml)"
+                        )
+                    encoder = backbones[name]["features"]
+                    if encoder != self.config["encoder"]:
+                        raise UserError(
+                            f"configuration: key 'encoder': the networks of {method} decode tokens of {encoder}, not "
+                            f"of {self.config['encoder']}; set it so or drop {method} and what builds on it"
+                        )
 
     def _check_released(self) -> None:
         """Published networks are there for every subject and budget, and fit the data and the encoder."""

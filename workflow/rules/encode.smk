@@ -1,59 +1,112 @@
-# Features of pictures -> betas: the encoding model of each subject, and what it makes of reconstructions, by voxel.
+# Pictures -> betas: the encoding model of each subject, and maps of what it makes of reconstructions.
+
+from fmri2img.datasets import layout
 
 
-rule fit_encoding:
-    """Voxel-wise banded ridge on the training images of a subject, all sessions."""
+if config["encoding"]["model"] == "banded_ridge":
+
+    rule fit_encoding:
+        """Voxel-wise banded ridge on the training images of a subject, all sessions."""
+        input:
+            recording="<results>/recordings/{subject}",
+            stimuli="<results>/stimuli",
+            model=[path for name in encoding_networks() for path in model_path(name)],
+        output:
+            model=directory("<results>/encoding/{subject}"),
+            accuracy=directory("<results>/brain/stimuli/{subject}"),
+        log:
+            "<logs>/fit_encoding/{subject}.log",
+        benchmark:
+            "<benchmarks>/fit_encoding/{subject}.tsv"
+        conda:
+            "../../envs/models.yaml"
+        threads: 1
+        resources:
+            mem_mb=2500,
+            runtime=240,
+        params:
+            encoding=config["encoding"],
+            networks={name: study.registries["backbones"][name] for name in encoding_networks()},
+            size=config["evaluation"]["size"],
+            seed=0,
+            code=digest(
+                "decoders/encoding",
+                "metrics/brain",
+                "artifacts",
+                *(f"backbones/{m}" for m in ("pixels", "features", "encoders")),
+            ),
+        script:
+            "../../scripts/fit_encoding.py"
+
+else:
+
+    rule import_encoding:
+        """The voxels of a subject from the published encoding network."""
+        input:
+            recording="<results>/recordings/{subject}",
+            stimuli="<results>/stimuli",
+            model=model_path(config["encoding"]["model"]),
+        output:
+            model=directory("<results>/encoding/{subject}"),
+            accuracy=directory("<results>/brain/stimuli/{subject}"),
+        log:
+            "<logs>/import_encoding/{subject}.log",
+        conda:
+            "../../envs/models.yaml"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            name=config["encoding"]["model"],
+            record=study.registries["backbones"][config["encoding"]["model"]],
+            size=config["evaluation"]["size"],
+            code=digest("decoders/encoding", "metrics/brain", "artifacts"),
+        script:
+            "../../scripts/import_encoding.py"
+
+
+rule make_brain_maps:
+    """Maps of brain correlation on each subject's brain, and tables of it by region."""
     input:
-        recording="<results>/recordings/{subject}",
-        stimuli="<results>/stimuli",
-        model=[path for band in config["encoding"]["bands"] for path in model_path(band["network"])],
+        accuracy=collect("<results>/brain/stimuli/{subject}", subject=study.subjects),
+        methods=[
+            f"<results>/brain/{method}/{subject}"
+            for subject in study.subjects
+            for method in study.methods
+            if study.cells(method, subject)
+        ],
+        brains=[tree(layout.func(subject, "brainmask.nii.gz")) for subject in study.subjects],
     output:
-        directory("<results>/encoding/{subject}"),
+        figures=[
+            report(
+                f"<results>/figures/brain_{subject}.svg",
+                caption="../report/brain.rst",
+                category="1 Scores",
+                labels={"content": "Figure: brain correlation by voxel", "trained on": "the longest budget"},
+            )
+            for subject in study.subjects
+        ],
+        plain=collect("<results>/figures/brain_{subject}.png", subject=study.subjects),
+        table=report(
+            "<results>/tables/brain.html",
+            caption="../report/brain.rst",
+            category="1 Scores",
+            labels={"content": "Table: brain correlation by region", "trained on": "the longest budget"},
+        ),
+        plain_table=collect("<results>/tables/brain.{suffix}", suffix=["csv", "md", "tex"]),
     log:
-        "<logs>/fit_encoding/{subject}.log",
+        "<logs>/make_brain_maps.log",
     benchmark:
-        "<benchmarks>/fit_encoding/{subject}.tsv"
+        "<benchmarks>/make_brain_maps.tsv"
+    localrule: True
     conda:
-        "../../envs/models.yaml"
+        "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2500,
-        runtime=240,
+        mem_mb=1500,
+        runtime=30,
     params:
-        encoding=config["encoding"],
-        networks={
-            band["network"]: study.registries["backbones"][band["network"]] for band in config["encoding"]["bands"]
-        },
-        size=config["evaluation"]["size"],
-        seed=0,
-        code=digest("decoders/encoding", "artifacts", *(f"backbones/{m}" for m in ("pixels", "features", "encoders"))),
+        code=digest("reporting"),
     script:
-        "../../scripts/fit_encoding.py"
-
-
-rule map_brain:
-    """Correlation of every voxel, of one method and subject at all budgets and seeds."""
-    input:
-        predictions=lambda w: prediction_paths(w.method, w.subject),
-        recording="<results>/recordings/{subject}",
-        encoding="<results>/encoding/{subject}",
-        model=[path for band in config["encoding"]["bands"] for path in model_path(band["network"])],
-    output:
-        "<results>/brain/{method}/{subject}.parquet",
-    log:
-        "<logs>/map_brain/{method}_{subject}.log",
-    benchmark:
-        "<benchmarks>/map_brain/{method}_{subject}.tsv"
-    conda:
-        "../../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=2500,
-        runtime=120,
-    params:
-        networks={
-            band["network"]: study.registries["backbones"][band["network"]] for band in config["encoding"]["bands"]
-        },
-        code=digest("decoders/encoding", "metrics/brain", "artifacts"),
-    script:
-        "../../scripts/map_brain.py"
+        "../../scripts/make_brain_maps.py"

@@ -84,15 +84,19 @@ def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
     network = EfficientNet.from_name(backbone.record["network"], image_size=size)
     network.load_state_dict(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
     network = network.to(device, dtype).eval().requires_grad_(False)
-    maps = {}
-    for layer in layers:
-        if layer not in ("features", "logits"):
-            module = network._bn0 if layer == "stem" else network._blocks[int(layer.removeprefix("block_"))]
-            module.register_forward_hook(lambda _, inputs, output, layer=layer: maps.update({layer: output}))
+    whole = "features" in layers or "logits" in layers
+    last = max((int(layer.removeprefix("block_")) for layer in layers if layer.startswith("block_")), default=-1)
 
     def forward(pixels):
-        pooled = network.extract_features(pixels).mean((2, 3))
-        return {"features": pooled, "logits": network._fc(pooled), **maps}
+        """The network only as far as it is asked for."""
+        found = {"stem": network._bn0(network._conv_stem(pixels))}
+        maps = network._swish(found["stem"])
+        for number, block in enumerate(network._blocks if whole else network._blocks[: last + 1]):
+            found[f"block_{number}"] = maps = block(maps)
+        if whole:
+            found["features"] = network._swish(network._bn1(network._conv_head(maps))).mean((2, 3))
+            found["logits"] = network._fc(found["features"])
+        return {layer: found[layer] for layer in layers}
 
     return forward
 

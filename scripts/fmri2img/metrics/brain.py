@@ -18,10 +18,12 @@ all trials of a voxel, test trials among them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
 from fmri2img.metrics.similarity import paired_correlations
@@ -131,3 +133,28 @@ def voxel_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
     inside = {name: mask for name, mask in regions(brain.voxels).items() if name != "visual_cortex"}
     columns = {"correlation": voxel_correlations(brain, predicted), "ceiling": brain.voxel_ceiling()}
     return brain.voxels[["x", "y", "z", "ncsnr"]].assign(**inside, **columns)
+
+
+def region_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
+    """One row a region: voxels in it, and both scores, raw and normalised, means over images and over voxels."""
+    scores = {"pattern": brain_correlation, "voxel": voxel_correlation}
+    return pd.DataFrame(
+        {
+            "region": region,
+            "voxels": int(inside.sum()),
+            **{
+                f"{name}{suffix}": float(np.mean(score(brain, predicted, region, normalised)))
+                for name, score in scores.items()
+                for suffix, normalised in (("", False), ("_normalised", True))
+            },
+        }
+        for region, inside in regions(brain.voxels).items()
+    )
+
+
+def save_brain_tables(path: str | Path, brain: MeasuredBrain, predicted: np.ndarray | None) -> None:
+    """Write the directory `path`: voxels.parquet and regions.parquet, neither where there are no pictures."""
+    with atomic_directory(path) as directory:
+        if predicted is not None:
+            voxel_table(brain, predicted).to_parquet(directory / "voxels.parquet", index=False)
+            region_table(brain, predicted).to_parquet(directory / "regions.parquet", index=False)

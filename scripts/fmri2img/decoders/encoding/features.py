@@ -4,7 +4,7 @@ import numpy as np
 
 from fmri2img.backbones.pixels import resize, to_unit
 
-BLOCK_IMAGES = 64
+BLOCK_IMAGES = 16  # small enough for the caches of a CPU
 
 
 class BandFeatures:
