@@ -387,36 +387,6 @@ class Study:
                             f"of {self.config['encoder']}; set it so or drop {method} and what builds on it"
                         )
 
-    def _check_released(self) -> None:
-        """Published networks are there for every subject and budget, and fit the data and the encoder."""
-        backbones = self.registries["backbones"]
-        for method in (name for name in self.described if name in self.having("released")):
-            if self.config["dataset"]["kind"] != "nsd":
-                raise UserError(
-                    f"configuration: key 'methods': the networks of {method} decode NSD's subjects, but dataset.kind "
-                    f"is '{self.config['dataset']['kind']}'; drop it and what builds on it"
-                )
-            if self.config["split"].startswith("cluster"):
-                raise UserError(
-                    f"configuration: key 'split': the networks of {method} were trained on test images of "
-                    f"{self.config['split']}; use shared1000 or drop it and what builds on it"
-                )
-            there = [name for name in backbones if re.fullmatch(self.released_network(method, ".*", ".*"), name)]
-            for subject in self.subjects:
-                for sessions in self.budgets(subject):
-                    name = self.released_network(method, subject, sessions)
-                    if name not in there:
-                        raise UserError(
-                            f"configuration: keys 'subjects' and 'sessions': {method} has no published network of "
-                            f"{subject} at {sessions} sessions; there are {', '.join(there)} (config/backbones.yaml)"
-                        )
-                    encoder = backbones[name]["features"]
-                    if encoder != self.config["encoder"]:
-                        raise UserError(
-                            f"configuration: key 'encoder': the networks of {method} decode tokens of {encoder}, not "
-                            f"of {self.config['encoder']}; set it so or drop {method} and what builds on it"
-                        )
-
     def _chosen_for_pretraining(self) -> list[str]:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]
         return [] if chosen == "all" else chosen

@@ -176,58 +176,6 @@ def local_feature_views(low_level):
     return [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in range(low_level["augmentations"] + 1)]
 
 
-def submitted(wildcards):
-    """The submitted prediction that belongs to these wildcards."""
-    return study.submitted(wildcards.method, wildcards.subject, parse_sessions(wildcards.sessions), int(wildcards.seed))
-
-
-def submitted_files(wildcards):
-    """Its files; of fetched ones the folder they are fetched into."""
-    paths = [Path(path) for path in submitted(wildcards).inputs()]
-    fetched = {path for path in paths if path.parts[0] == "models" and len(path.parts) > 2}
-    return [
-        *(path.as_posix() for path in paths if path not in fetched),
-        *sorted({Path(*path.parts[:2]).as_posix() for path in fetched}),
-    ]
-
-
-# Training may use several processes, so it is launched by a shell command; its settings travel as JSON. Checkpoints lie
-# in `work` until the run has succeeded, so that a killed one goes on where it was.
-TRAIN = (
-    "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
-    "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
-    "> {log} 2>&1"
-)
-TRAINER, IMPORTER = (
-    os.path.normpath(f"{workflow.current_basedir}/../../scripts/{name}.py") for name in ("train", "import_mindeye2")
-)
-# `python` is this one, also where its environment is not activated; a Conda environment goes before it.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
-
-
-def launcher(stage):
-    """Command that starts a training stage: plain Python for one process, torchrun for several on one machine."""
-    processes = config["mindeye2"][stage]["processes"]
-    return "python" if processes == 1 else f"torchrun --standalone --nproc-per-node {processes}"
-
-
-def training_targets():
-    """What the networks are trained to predict, computed once for all of them."""
-    targets = [f"<results>/embeddings/{config['encoder']}"]
-    low_level = config["mindeye2"]["low_level"]
-    if low_level:
-        targets += [
-            f"<results>/latents/{low_level['autoencoder']}",
-            *local_feature_views(low_level),
-        ]
-    return targets
-
-
-def local_feature_views(low_level):
-    """The teacher's features of the images as they are (view 0) and of each augmented copy."""
-    return [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in range(low_level["augmentations"] + 1)]
-
-
 def pretrained_path(wildcards):
     """The weights that fine-tuning begins with; none for a network trained from scratch."""
     if study.registries["methods"][wildcards.method]["training"]["pretrained"]:
