@@ -137,11 +137,39 @@ def test_fetching_checks_the_file_and_leaves_nothing_half_done(tmp_path):
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["net"]
 
 
+def test_what_was_fetched_unpinned_is_recorded_and_checked(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def download(hub, name, repo_type, revision, local_dir):
+        asked.append((hub, name, repo_type, revision))
+        (local_dir / name).write_bytes(b"weights")
+
+    newest = type("Info", (), {"sha": "c0ffee"})
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, hub, repo_type: newest)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    record = {"kind": "git", "source": {"hub": "a/b", "revision": None}, "files": {"w.bin": None, "v.bin": None}}
+    net = Backbone("net", record)
+    assert net.revision == "unpinned"
+    acquire(net, MODELS / "net")
+    assert asked == [("a/b", name, "model", "c0ffee") for name in ("w.bin", "v.bin")]  # all of one commit
+    assert net.revision == "c0ffee"
+    assert net.acquired["files"]["w.bin"] == {"size": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    (MODELS / "net" / "v.bin").write_bytes(b"weight")
+    assert net.file("w.bin").is_file()
+    with pytest.raises(UserError, match=r"v\.bin: has 6 bytes, expected 7"):
+        net.checked_folder()
+    pinned = changed(net, source={"hub": "a/b", "revision": "f" * 40})
+    assert pinned.revision == "f" * 40
+
+
 def test_an_unreachable_hub_says_how_to_go_on(registry, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"git_large_coco: cannot fetch config\.json from .*microsoft.*by hand"):
+    with pytest.raises(UserError, match=r"git_large_coco: cannot fetch the newest commit from .*microsoft.*by hand"):
         acquire(registry["git_large_coco"], tmp_path / "models" / "git_large_coco")
 
 

@@ -100,7 +100,8 @@ def test_meteor_with_wordnet_matches_synonyms(tmp_path):
     with zipfile.ZipFile(tmp_path / "wordnet.zip", "w") as archive:
         for file in (tmp_path / "corpora" / "wordnet").iterdir():
             archive.write(file, f"wordnet/{file.name}")
-    record = load_registry()["wordnet"].record | {"source": {"folder": str(tmp_path)}}
+    tiny = {"source": {"folder": str(tmp_path)}, "files": {"wordnet.zip": None}}
+    record = load_registry()["wordnet"].record | tiny
     folder = wordnet_folder(Backbone("wordnet", record), tmp_path / "unpacked")
     pair = [["a red car"]], ["a red auto"]
     with_synonyms = captions.meteor(*pair, wordnet=folder)

@@ -1,38 +1,59 @@
 """Fetching the files of a registered network from a hub or a URL."""
 
+import hashlib
 import os
 import urllib.error
+from contextlib import contextmanager
 from pathlib import Path
 
-from fmri2img.backbones.registry import Backbone, check_file
+from fmri2img.artifacts.tables import write_json
+from fmri2img.backbones.registry import ACQUIRED, Backbone, check_file
 from fmri2img.errors import UserError
 
 
 def acquire(backbone: Backbone, target: Path) -> None:
     """Fetch all files of a hub or URL entry into the directory `target`, check them, and only then give it that name.
 
-    An interrupted fetch is left in `.<name>.partial` beside `target`, and the next one goes on from there where the
-    hub allows it. Raises UserError when the source cannot be reached or a file is not the registered one.
+    Beside them lies acquired.json: the hub's commit, and size and sha256 of each file, so that it is known which ones
+    they were where nothing is pinned. An interrupted fetch is left in `.<name>.partial` beside `target`, and the next
+    one goes on from there where the hub allows it. Raises UserError when the source cannot be reached or a file is not
+    the registered one.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
+    commit, files = _commit(backbone, target), {}
     for name, check in backbone.record["files"].items():
         print(f"{backbone.name}: fetching {name}", flush=True)
-        _fetch(backbone, name, partial, target)
+        _fetch(backbone, name, commit, partial, target)
         try:
             check_file(partial / name, check or {}, f"backbone {backbone.name}", "fetch it again")
         except UserError:
             (partial / name).unlink(missing_ok=True)
             raise
+        with open(partial / name, "rb") as handle:
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        files[name] = {"size": (partial / name).stat().st_size, "sha256": sha256}
+    write_json(partial / ACQUIRED, {"source": backbone.record["source"], "commit": commit, "files": files})
     if target.is_dir():
         target.rmdir()  # Snakemake may have made it, empty
     os.replace(partial, target)
 
 
-def _fetch(backbone: Backbone, name: str, folder: Path, target: Path) -> None:
+def _commit(backbone: Backbone, target: Path) -> str | None:
+    """Commit of the hub that all files are taken from: the pinned one, else the newest; None of a URL."""
     source = backbone.record["source"]
-    try:
+    if "url" in source or source["revision"]:
+        return source.get("revision")
+    from huggingface_hub import HfApi
+
+    with _reaching(backbone, "the newest commit", target):
+        return HfApi().repo_info(source["hub"], repo_type=source.get("repo_type", "model")).sha
+
+
+def _fetch(backbone: Backbone, name: str, commit: str | None, folder: Path, target: Path) -> None:
+    source = backbone.record["source"]
+    with _reaching(backbone, name, target):
         if "url" in source:
             from torch.hub import download_url_to_file
 
@@ -42,16 +63,19 @@ def _fetch(backbone: Backbone, name: str, folder: Path, target: Path) -> None:
             from huggingface_hub import hf_hub_download
 
             hf_hub_download(
-                source["hub"],
-                name,
-                repo_type=source.get("repo_type", "model"),
-                revision=source["revision"],
-                local_dir=folder,
+                source["hub"], name, repo_type=source.get("repo_type", "model"), revision=commit, local_dir=folder
             )
+
+
+@contextmanager
+def _reaching(backbone: Backbone, what: str, target: Path):
+    source = backbone.record["source"]
+    try:
+        yield
     except (OSError, urllib.error.URLError, ValueError, RuntimeError) as error:
         where = source.get("url") or f"the hub repository {source['hub']}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"backbone {backbone.name}: cannot fetch {name} from {where} ({reason}); allow network access (unset "
+            f"backbone {backbone.name}: cannot fetch {what} from {where} ({reason}); allow network access (unset "
             f"HF_HUB_OFFLINE), or put its files into {target} by hand"
         ) from error

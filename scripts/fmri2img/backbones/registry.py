@@ -13,6 +13,7 @@ Backbone, so a network of the demo and one of the paper go through the same code
 
 import hashlib
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fmri2img.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODELS = Path("models")  # fetched files, below the working directory
+ACQUIRED = "acquired.json"  # beside them: where they came from, written when they were fetched
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,23 @@ class Backbone:
         return []
 
     @property
+    def acquired(self) -> dict:
+        """What was recorded when the files were fetched: source, commit (of a hub), files (name -> size, sha256).
+
+        Empty for files that were put there by hand. Raises UserError when the record cannot be read.
+        """
+        path = self.folder / ACQUIRED
+        if not self.fetched or not path.is_file():
+            return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"backbone {self.name}: {path}: cannot be read ({error}); {self._remedy()}") from error
+
+    @property
     def revision(self) -> str:
         """What identifies the weights: the pinned commit, else a registered checksum, else one of the files
-        themselves where they are small (the demo's), else 'unpinned'."""
+        themselves where they are small (the demo's), else what was recorded when they were fetched, else 'unpinned'."""
         sums = [check["sha256"] for check in self.record["files"].values() if check and check.get("sha256")]
         if self.record["source"].get("revision"):
             return self.record["source"]["revision"]
@@ -79,12 +95,21 @@ class Backbone:
             for name in self.record["files"]:
                 digest.update(self.file(name).read_bytes())
             return f"sha256:{digest.hexdigest()[:12]}"
+        recorded = self.acquired
+        if recorded:
+            first = next(iter(recorded["files"].values()))
+            return recorded["commit"] or f"sha256:{first['sha256'][:12]}"
         return "unpinned"
 
     def file(self, name: str) -> Path:
-        """Path of one registered file, after checking its presence, size and checksum. Raises UserError."""
+        """Path of one file, after checking its presence, size and registered checksum. Raises UserError.
+
+        The size is the registered one, else that of the file when it was fetched.
+        """
         path = self.folder / name
-        check_file(path, self.record["files"][name] or {}, f"backbone {self.name}", self._remedy())
+        fetched = self.acquired.get("files", {}).get(name, {})
+        check = {"size": fetched.get("size")} | (self.record["files"][name] or {})
+        check_file(path, check, f"backbone {self.name}", self._remedy())
         return path
 
     def checked_folder(self) -> Path:
