@@ -149,6 +149,12 @@ class Study:
         methods = self.registries["methods"].items()
         return [name for name, entry in methods if key in entry and (not values or entry[key] in values)]
 
+    @property
+    def bottlenecked(self) -> list[str]:
+        """Methods that the study draws and has a curve of: their score against dimensions of the brain."""
+        drawn = [name for name in self.methods if name not in self.config["retrieval_only"]]
+        return [name for name in self.config["bottleneck"]["methods"] if name in drawn]
+
     def stage_of(self, decoder: str, stage: str) -> str:
         """The registered stage of that kind on what a decoder made."""
         return next(name for name in self.having("stage", stage) if self.registries["methods"][name]["of"] == decoder)
@@ -309,6 +315,7 @@ class Study:
                         f"{target}; name another subject"
                     )
         self._check_drawing()
+        self._check_bottleneck()
         self._check_encoding()
         self._check_released()
         for role in ("encoder", "autoencoder", "generator", "captioner"):
@@ -386,6 +393,17 @@ class Study:
                             f"configuration: key 'encoder': the networks of {method} decode tokens of {encoder}, not "
                             f"of {self.config['encoder']}; set it so or drop {method} and what builds on it"
                         )
+
+    def _check_bottleneck(self) -> None:
+        """The curve is of decoders that are fitted to a subject's responses."""
+        methods = self.registries["methods"]
+        for method in self.config["bottleneck"]["methods"]:
+            entry = self._named(methods, method, "bottleneck.methods", "config/methods.yaml")
+            if method != "ridge" and "training" not in entry:
+                raise UserError(
+                    f"configuration: key 'bottleneck.methods': {method} is not fitted to a subject's responses; use "
+                    f"ridge or one of {', '.join(self.having('training'))}"
+                )
 
     def _chosen_for_pretraining(self) -> list[str]:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]

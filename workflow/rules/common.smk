@@ -25,6 +25,7 @@ wildcard_constraints:
     session=r"\d\d",
     sessions=r"\d+(\.\d+)?",
     seed=r"\d+",
+    dimensions=r"\d+",
     method="|".join(study.registries["methods"]),
     encoder="|".join(study.registries["backbones"]),
     entry="|".join(study.registries["backbones"]),
@@ -176,6 +177,26 @@ def local_feature_views(low_level):
     return [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in range(low_level["augmentations"] + 1)]
 
 
+def made_of(folder, wildcards, stage=None):
+    """Path below `folder` of what a stage is made of: its decoder's, or that of another stage of the same decoder."""
+    source = study.registries["methods"][wildcards.method]["of"]
+    if stage is not None:
+        source = study.stage_of(source, stage)
+    return f"<results>/{folder}/{source}/{wildcards.subject}/{wildcards.sessions}sessions/seed{wildcards.seed}"
+
+
+def released_network(wildcards):
+    """The published network that a rule's wildcards mean."""
+    name = study.released_network(wildcards.method, wildcards.subject, parse_sessions(wildcards.sessions))
+    return Backbone(name, study.registries["backbones"][name])
+
+
+def network_path(wildcards):
+    """The network that decodes: one trained with this seed, or the published one of all seeds."""
+    network = "released" if wildcards.method in study.having("released") else f"seed{wildcards.seed}"
+    return f"<results>/decoders/{wildcards.method}/{wildcards.subject}/{wildcards.sessions}sessions/{network}"
+
+
 def pretrained_path(wildcards):
     """The weights that fine-tuning begins with; none for a network trained from scratch."""
     if study.registries["methods"][wildcards.method]["training"]["pretrained"]:
@@ -203,26 +224,6 @@ def training_settings(stage, method, sessions, seed, initial=None):
     low_level = section["low_level"]
     model = section["model"] | {
         "backbone": study.registries["methods"][method]["training"]["backbone"],
-def made_of(folder, wildcards, stage=None):
-    """Path below `folder` of what a stage is made of: its decoder's, or that of another stage of the same decoder."""
-    source = study.registries["methods"][wildcards.method]["of"]
-    if stage is not None:
-        source = study.stage_of(source, stage)
-    return f"<results>/{folder}/{source}/{wildcards.subject}/{wildcards.sessions}sessions/seed{wildcards.seed}"
-
-
-def released_network(wildcards):
-    """The published network that a rule's wildcards mean."""
-    name = study.released_network(wildcards.method, wildcards.subject, parse_sessions(wildcards.sessions))
-    return Backbone(name, study.registries["backbones"][name])
-
-
-def network_path(wildcards):
-    """The network that decodes: one trained with this seed, or the published one of all seeds."""
-    network = "released" if wildcards.method in study.having("released") else f"seed{wildcards.seed}"
-    return f"<results>/decoders/{wildcards.method}/{wildcards.subject}/{wildcards.sessions}sessions/{network}"
-
-
         "tokens": encoder["tokens"],
         "token_width": encoder["token_width"],
     }
@@ -245,6 +246,24 @@ def network_path(wildcards):
     training = section[stage]["training"] | {"seed": seed}
     task = "fmri2img.decoders.mindeye2.task:MindEye2Task"
     return json.dumps({"task": task, "settings": settings, "training": training}, indent=1, sort_keys=True)
+
+
+def bottleneck_settings(wildcards):
+    """Those of fine-tuning, on the recording that went through a bottleneck."""
+    settings = json.loads(finetuning_settings(wildcards))
+    restricted = "<results>/bottleneck/{w.dimensions}/recordings/{w.subject}/{w.sessions}sessions/seed{w.seed}"
+    settings["settings"]["recordings"] = {wildcards.subject: in_results(restricted.format(w=wildcards))}
+    return json.dumps(settings, indent=1, sort_keys=True)
+
+
+def bottleneck_scores():
+    """Scores of every decoder of the curve, of all its dimensions."""
+    return collect(
+        "<results>/bottleneck/{dimensions}/scores/{method}/{subject}.parquet",
+        dimensions=config["bottleneck"]["dimensions"],
+        method=study.bottlenecked,
+        subject=study.subjects,
+    )
 
 
 def in_results(path):

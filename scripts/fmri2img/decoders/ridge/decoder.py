@@ -132,7 +132,7 @@ def fit(
         baseline[inside] = system.image_mean
 
     # Step 3
-    gram = _gram(embeddings.tokens, rows)
+    gram = token_gram(embeddings.tokens, rows)
     unit = np.eye(len(ids), dtype=np.float32)
     errors = np.array([_energy(weights - unit, gram) for weights in (*held_out, baseline)])
     curve = 1 - errors[:-1] / errors[-1]
@@ -175,7 +175,7 @@ def fit(
     return RidgeDecoder(readout, system.voxel_mean, image_mean, ids.astype(np.int64), gain, offset, metadata)
 
 
-def _gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def token_gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Inner products of the images' centred targets, float32 (images, images).
 
     With it the sum of squares of any combination of images' targets is a matter of (images, images) matrices, and the

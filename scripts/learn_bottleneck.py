@@ -1,0 +1,29 @@
+"""Directions of a subject's voxel space that say most about the image tokens, from its training responses."""
+
+import numpy as np
+from safetensors.numpy import save
+
+from fmri2img import job
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.recording import Recording
+from fmri2img.decoders.ridge.bottleneck import bottleneck_directions
+from fmri2img.decoders.ridge.decoder import RidgeDecoder
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    given = snakemake.input
+    recording, embeddings = Recording.open(given.recording), Embeddings.open(given.embeddings)
+    decoder = RidgeDecoder.open(given.decoder)
+    rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
+    nsd_ids = recording.trials["nsd_id"].to_numpy()[rows]
+    directions = bottleneck_directions(decoder, recording.betas[rows], nsd_ids, embeddings, snakemake.params.dimensions)
+    print(f"{directions.shape[1]} directions of {directions.shape[0]} voxels from {len(rows)} trials")
+    arrays = {"directions": np.ascontiguousarray(directions), "centre": decoder.voxel_mean}
+    with atomic_file(snakemake.output[0]) as temporary:
+        temporary.write_bytes(save(arrays))
+
+
+main(snakemake)

@@ -1,0 +1,30 @@
+"""Score against a bottleneck between brain and embedding: a table and a figure."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fmri2img import job
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.reporting.bottleneck import bottleneck_curves, bottleneck_effects, bottleneck_table, with_dimensions
+from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.tables import write_table
+from fmri2img.study import Study
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    study, given = Study(snakemake.config), snakemake.input
+    full = read_scores(given.scores)
+    design = scored_design(study, full).of_images()
+    # .../bottleneck/{dimensions}/scores/{method}/{subject}.parquet
+    restricted = pd.concat(
+        [read_scores(path).assign(dimensions=int(Path(path).parts[-4])) for path in given.restricted]
+    )
+    effects = bottleneck_effects(with_dimensions(full, restricted, design), study.bottlenecked, design)
+    write_table(Path(snakemake.output.table).with_suffix(""), bottleneck_table(effects, design), effects)
+    save_figure(bottleneck_curves(effects, design), Path(snakemake.output.figure).with_suffix(""))
+
+
+main(snakemake)

@@ -1,0 +1,18 @@
+"""A recording that passed through a bottleneck: the first few directions of its voxel space alone."""
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from fmri2img import job
+from fmri2img.artifacts.recording import Recording
+from fmri2img.decoders.ridge.bottleneck import restrict
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    learned, dimensions = load_file(snakemake.input.directions), int(snakemake.wildcards.dimensions)
+    directions = np.ascontiguousarray(learned["directions"][:, :dimensions])
+    restrict(Recording.open(snakemake.input.recording), directions, learned["centre"], snakemake.output[0])
+
+
+main(snakemake)
