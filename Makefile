@@ -1,5 +1,6 @@
 # make demo   run the demo study and say where its report lies
 # make test   run the test suite
+# make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
 # make submission PATH=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
 # All create .venv from envs/requirements.lock first.
 
@@ -14,7 +15,7 @@ endif
 override PATH := $(CURDIR)/$(BIN):$(PATH)
 export PATH
 
-.PHONY: demo test lint clean submission
+.PHONY: demo test test-page lint clean submission
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -24,6 +25,9 @@ submission: $(PYTHON_ENV)
 
 test: $(PYTHON_ENV) lint
 	python -m pytest
+
+test-page: $(PYTHON_ENV)
+	@sh tests/browser/run.sh $(PAGE)
 
 lint: $(PYTHON_ENV)
 	ruff check scripts tests

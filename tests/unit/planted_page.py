@@ -22,7 +22,7 @@ from fmri2img.reporting.similarity import quarter_means, similarity_effects, wit
 N_IMAGES, SIDE = 12, 8
 HOSTILE = '</script><script>alert("title")</script> & <b>"bold"</b>'
 # Identification at the longest budget; one session is 0.1 worse.
-LEVELS = {"first": 0.8, "second": 0.7, "sent": 0.75, "floor": 0.5, "ceiling": 0.98}
+LEVELS = {"first": 0.8, "second": 0.7, "sent": 0.75, "floor": 0.5, "ceiling": 0.9}
 DISCLOSURE = {
     "training_trials": 750, "training_subjects": ["subj01"], "trial_averaging": "single",
     "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",

@@ -67,7 +67,7 @@ def test_sort_keys_are_numbers_and_what_is_missing_has_none(planted):
     found = cells["all"]["identification_net"]
     assert found["first"]["raw"]["value"] == pytest.approx(0.8) and found["first"]["raw"]["text"] == "80.0"
     assert found["first"]["rank"] == 1 and found["first"]["p"] is None and found["ceiling"]["rank"] is None
-    assert found["first"]["normalised"]["value"] == pytest.approx(0.625)
+    assert found["first"]["normalised"]["value"] == pytest.approx(0.75)
     assert found["floor"]["normalised"]["text"] == "0.00"
     order = sorted(found, key=lambda name: -found[name]["raw"]["value"])
     assert order == ["ceiling", "first", "sent", "second", "floor"]

@@ -56,9 +56,9 @@ if (byId("pictures")) (function pictures() {
     byId("browser-status").textContent = `${order.length} images of ${subject}; below each its number and ${found.scoreTitle}.`;
     byId("tiles").replaceChildren(...order.map((place, number) => {
       const id = subjects[subject].ids[place], score = percent(cell.scores[place]);
-      return element("li", {}, element("button", {type: "button", "aria-label": `${describe(id)}; score ${score}; compare methods`, onclick: () => { current = number; compare(); }},
-        element("span", {class: "pair"}, tile(subject, subjects[subject].sheet, place), tile(subject, cell.sheet, place)),
-        element("span", {class: "under"}, element("span", {}, String(id)), element("span", {}, score))));
+      return element("li", {}, element("button", {type: "button", onclick: () => { current = number; compare(); }},
+        element("span", {class: "pair"}, tile(subject, subjects[subject].sheet, place, describe(id)), tile(subject, cell.sheet, place)),
+        element("span", {class: "under"}, element("span", {}, String(id)), " ", element("span", {}, score))));
     }));
   }
 

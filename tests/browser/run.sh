@@ -1,0 +1,18 @@
+#!/bin/sh
+# Test pages in a headless Chromium: run.sh [page.html ...]; a small page with planted contents is always tested too.
+# Needs Chromium (or its path in CHROMIUM), npm, and the project's Python in PATH.
+set -eu
+pages=$(for page in "$@"; do readlink -f "$page"; done)
+cd "$(dirname "$0")"
+CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+[ -n "$CHROMIUM" ] || { echo "Error: no Chromium found; install one or set CHROMIUM=/path/to/it" >&2; exit 1; }
+
+[ -x .venv/bin/python ] || python -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+npm ci --silent --no-fund --no-audit
+
+planted=$(mktemp -d)
+trap 'rm -rf "$planted"' EXIT
+PYTHONPATH=../../scripts python ../unit/planted_page.py "$planted"
+export CHROMIUM PAGES="$planted/page.html $pages" AXE=node_modules/axe-core/axe.min.js
+.venv/bin/python -m pytest -q -p no:cacheprovider page_in_chromium.py
