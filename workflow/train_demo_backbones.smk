@@ -1,6 +1,9 @@
 # Trains the demo's frozen networks anew; the demo study itself never does, it reads resources/demo_backbones/.
 #   snakemake -s workflow/train_demo_backbones.smk --cores 2
-# On a machine with a GPU each network takes minutes; on two CPU cores the whole takes about two hours.
+# On a machine with a GPU each network takes minutes; on two CPU cores the whole takes about two hours. The weights in the
+# repository were trained by these recipes in parts, as each network's CARD.md says; they are not made again bit by bit.
+# unCLIP is built anew and the text-to-image network begins with it. The paper's recipe goes the other way, from SDXL to
+# unCLIP (config/unclip_sdxl.yaml, rule train_unclip), by the same scripts/train_unclip.py.
 
 RECIPE = "config/demo_backbones.yaml"
 FROM_PICTURES = ["clip", "vae"]

@@ -17,8 +17,9 @@ from recordings import small_recording
 from safetensors import safe_open
 
 from fmri2img.decoders.mindeye2 import diffusion
-from fmri2img.decoders.mindeye2.model import load_model
-from fmri2img.decoders.mindeye2.released import import_checkpoint
+from fmri2img.decoders.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
+from fmri2img.decoders.mindeye2.model import MindEye2, load_model
+from fmri2img.decoders.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
 from fmri2img.errors import UserError
 from import_mindeye2 import main as import_mindeye2
 
@@ -129,6 +130,15 @@ def test_sizes_follow_from_the_shapes(model):
     prior = config.prior
     assert (prior.depth, prior.heads, prior.head_width, prior.feedforward, prior.timesteps) == (2, 3, 36, 4, 100)
     assert model.voxels == dict(zip(SUBJECTS, VOXELS, strict=True))
+
+
+def test_as_many_weights_are_expected_as_the_published_files_hold():
+    """249 entries, as users of the fine-tuned checkpoints log them."""
+    config = ModelConfig(4096, "as_released", 256, 1664, low_level=LowLevelConfig(), prior=PriorConfig())
+    with torch.device("meta"):
+        names = MindEye2(config, {"subj01": 15724}).state_dict()
+    rotations = {f"layers.{layer}.rotation" for layer in range(1, config.prior.depth)}  # ours has one for all layers
+    assert len({published_name(name, ["subj01"]) for name in names} | rotations) + len(SCHEDULE_TABLES) == 249
 
 
 def altered(weights: dict, tmp_path: Path, **changes) -> Path:

@@ -107,6 +107,40 @@ def test_sdxl_base_becomes_the_registered_unclip():
     assert size_columns(2816, 256, "released") == slice(0, 1024)
 
 
+def test_the_papers_recipe_begins_with_sdxl_base(monkeypatch):
+    """The recipe file itself, on a device without memory."""
+    asked = []
+
+    def meta(folder):
+        asked.append(str(folder))
+        with torch.device("meta"):
+            return UNet2DConditionModel(**SDXL_BASE)
+
+    monkeypatch.setattr(Backbone, "checked_folder", lambda backbone: Path("models") / backbone.name)
+    monkeypatch.setattr(unclip.UNet2DConditionModel, "from_pretrained", meta)
+    recipe, registry = unclip.Recipe.read(REPOSITORY / "config" / "unclip_sdxl.yaml"), load_registry()
+    encoder = registry[recipe.pictures["encoder"]].record
+    unet = unclip.first_weights(recipe, (4, 64, 64), encoder["token_width"], registry)
+    assert asked == ["models/sdxl_base/unet"]
+    with torch.device("meta"):
+        registered = UNet2DConditionModel(**registry["sdxl_unclip"].record["unet"])
+    shapes, expected = ({k: tuple(v.shape) for k, v in net.state_dict().items()} for net in (unet, registered))
+    assert shapes == expected and unet.config.sample_size == registered.config.sample_size
+
+
+def test_the_demos_unclip_can_begin_with_its_text_to_image_network(tmp_path):
+    start = {"network": "demo_text2img"}
+    recipe = dataclasses.replace(tiny_recipe(), start=start)
+    unet, base = (
+        unclip.first_weights(recipe, (8, 16, 16), 96, load_registry()).state_dict(),
+        UNet2DConditionModel.from_pretrained(DEMO / "text2img" / "unet").float().state_dict(),
+    )
+    fresh = {name for name in base if not torch.equal(base[name], unet[name])}
+    assert fresh and fresh == {name for name in base if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    with pytest.raises(UserError, match=r"'start\.network': 'no_such' is no entry"):
+        unclip.first_weights(dataclasses.replace(recipe, start={"network": "no_such"}), (8, 16, 16), 96, {})
+
+
 def test_networks_without_size_conditioning_are_refused():
     plain = UNet2DConditionModel(**{k: v for k, v in dict(small_base().config).items() if not k.startswith("addition")})
     with pytest.raises(UserError, match="SDXL kind"):
