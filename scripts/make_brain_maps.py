@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import nibabel
 import pandas as pd
 
 from fmri2img import job
+from fmri2img.datasets.nsd_volumes import read_volume
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.style import save_figure
@@ -23,7 +23,7 @@ def main(snakemake) -> None:
     for subject, brain, figure in zip(design.subjects, given.brains, made.figures, strict=True):
         mapped = {f.parent.name: f for f in folders if f.name == subject and (f / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
-        drawn = brain_map(map_rows(voxels, design), nibabel.load(brain), subject, trained)
+        drawn = brain_map(map_rows(voxels, design), read_volume(brain) > 0, subject, trained)
         save_figure(drawn, Path(figure).with_suffix(""))
         for name, folder in mapped.items():
             regions.append(pd.read_parquet(folder / "regions.parquet").assign(method=name, subject=subject))

@@ -1,18 +1,21 @@
 """Brain correlation on the brain of each subject, and by region.
 
-Maps are slices of the subject's own functional volume, over the outline of its brain. NSD's functional volumes carry no
-anatomical coordinates, and simulated ones have no anatomy, so that nothing is moved onto a template.
+Maps are in the subject's own functional volume, seen through from three sides: each spot is the mean of the voxels on the
+line of sight. NSD's functional volumes carry no anatomical coordinates, and simulated ones have no anatomy, so that
+nothing is moved onto a template.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
-import nibabel
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 
+from fmri2img.metrics.brain import EARLY
 from fmri2img.reporting.design import GAP, Design
-from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
+from fmri2img.reporting.style import INK, MUTED, PAGE_WIDTH, look
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
 REGIONS = {
@@ -22,20 +25,17 @@ SCORES = {
     "pattern": "of each image, over the voxels of a region",
     "voxel": "of each voxel of a region, over images",
 }
-SLICES = 6
-COLOURS = "viridis"
-LEAST = 1e-3  # correlations below are drawn as this: nilearn leaves out voxels that are 0
-LABEL, ROW, HEAD, FOOT = 2.0, 0.95, 0.62, 0.34  # inches: labels, a row of slices, above and below the rows
-
-
-def slice_positions(z: np.ndarray) -> np.ndarray:
-    """Axial slices to show, evenly spaced among those that hold voxels, int (at most SLICES,). z: (voxels,)."""
-    filled = np.unique(z)
-    return np.unique(filled[np.rint(np.linspace(0, len(filled) - 1, SLICES + 2)[1:-1]).astype(int)])
+# What a reader looks along, and the axes of the volume (left to right, back to front, down to up) that are left.
+VIEWS = {"from behind": (1, (0, 2)), "from the right": (0, (1, 2)), "from above": (2, (0, 1))}
+ACROSS = 5  # maps side by side
+MARGIN = 1.5  # voxels around those that are shown
+LABEL, GUTTER, TITLE, HEAD = 0.4, 0.14, 0.62, 0.45  # inches
+FINE = 12  # points of an outline to a voxel
+LETTERS = 21  # of a title in one line
 
 
 def map_rows(voxels: dict[str, pd.DataFrame], design: Design) -> dict[str, pd.DataFrame]:
-    """What a figure shows, by its label: the noise ceiling, the stimuli, then every method that draws.
+    """What a figure shows, by its title: the noise ceiling, the stimuli, then every method that draws.
 
     voxels: tables of `metrics.brain.voxel_table` of one subject, by method and "stimuli".
     """
@@ -48,60 +48,80 @@ def map_rows(voxels: dict[str, pd.DataFrame], design: Design) -> dict[str, pd.Da
     }
 
 
-def brain_map(rows: dict[str, pd.DataFrame], brain: nibabel.Nifti1Image, subject: str, trained: str):
-    """Axial slices of a subject's volume: one row a table of voxels (x, y, z, correlation), all on one scale.
+def projection(table: pd.DataFrame, shape: tuple[int, int, int], view: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean correlation on each line of sight, and whether a voxel of V1 to hV4 lies on it.
 
-    brain: its brain mask; trained: what the methods were trained on. Returns the figure.
+    table: voxels (x, y, z, correlation, one boolean column a region). Returns float (vertical, horizontal), NaN where no
+    voxel lies, lowest first, and bool of that shape.
     """
-    from nilearn.plotting import plot_img
+    kept = VIEWS[view][1]
+    places = tuple(table["xyz"[axis]] for axis in reversed(kept))
+    sums, counts, early = (np.zeros([shape[axis] for axis in reversed(kept)]) for _ in range(3))
+    np.add.at(sums, places, table["correlation"])
+    np.add.at(counts, places, 1)
+    np.add.at(early, places, table[list(EARLY)].any(axis=1))
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), early > 0
 
-    inside = np.asarray(brain.dataobj) > 0
-    first = next(iter(rows.values()))
-    z = slice_positions(first["z"].to_numpy())
-    cuts = nibabel.affines.apply_affine(brain.affine, np.stack([np.zeros_like(z), np.zeros_like(z), z], 1))[:, 2]
-    top = max(0.1, float(np.ceil(10 * max(table["correlation"].max() for table in rows.values())) / 10))
-    silhouette = nibabel.Nifti1Image(inside.astype(np.float32), brain.affine)
-    height = HEAD + ROW * len(rows) + FOOT
+
+def brain_map(maps: dict[str, pd.DataFrame], brain: np.ndarray, subject: str, trained: str):
+    """Tables of voxels (`projection`) by their title, seen from three sides, all on one scale: the figure.
+
+    brain: bool (X, Y, Z), the subject's brain mask, drawn in grey; trained: what the methods were trained on.
+    """
+    low, high = (next(iter(maps.values()))[list("xyz")].agg(end).to_numpy() for end in ("min", "max"))
+    extent = high - low + 1 + 2 * MARGIN
+    limit = max(0.1, np.ceil(20 * max(t["correlation"].quantile(0.99) for t in list(maps.values())[1:])) / 20)
+    down = -(-len(maps) // ACROSS)
+    cell = (PAGE_WIDTH - LABEL) / ACROSS - GUTTER
+    wide = max(extent[kept[0]] for _, kept in VIEWS.values())
+    heights = [cell * extent[kept[1]] / wide for _, kept in VIEWS.values()]
+    block = TITLE + sum(heights) + GUTTER * len(VIEWS)
+    size = PAGE_WIDTH, HEAD + block * down
     with look():
-        figure = plt.figure(figsize=(PAGE_WIDTH, height))
-        for number, (label, table) in enumerate(rows.items()):
-            bottom = 1 - (HEAD + ROW * (number + 1)) / height
-            place = (LABEL / PAGE_WIDTH, bottom, 1 - LABEL / PAGE_WIDTH, 0.94 * ROW / height)
-            values = np.zeros(inside.shape, np.float32)
-            values[table["x"], table["y"], table["z"]] = table["correlation"].clip(LEAST, top)
-            display = plot_img(
-                nibabel.Nifti1Image(values, brain.affine),
-                bg_img=silhouette,
-                display_mode="z",
-                cut_coords=cuts,
-                axes=place,
-                figure=figure,
-                annotate=False,
-                draw_cross=False,
-                threshold=LEAST / 2,
-                cmap=COLOURS,
-                vmin=0,
-                vmax=top,
-                black_bg=False,
-                interpolation="nearest",
-                resampling_interpolation="nearest",
-                colorbar=False,
-            )
-            mean = f"mean {table['correlation'].mean():.2f}".replace("-", "−")
-            middle = bottom + 0.5 * ROW / height
-            figure.text(0.1 / PAGE_WIDTH, middle, label, va="bottom", fontweight="bold")
-            figure.text(0.1 / PAGE_WIDTH, middle - 0.03 / height, mean, va="top", color=MUTED)
-            if number == 0:
-                for axes, position in zip(display.axes.values(), z, strict=True):
-                    axes.ax.set_title(f"z = {position}", loc="center", fontsize=8.5, fontweight="normal")
-        figure.text(0.1 / PAGE_WIDTH, 1 - 0.1 / height, f"{subject}, trained on {trained}", va="top", fontsize=11)
-        bar = figure.add_axes(((PAGE_WIDTH - 2.6) / PAGE_WIDTH, 1 - 0.2 / height, 2.4 / PAGE_WIDTH, 0.1 / height))
-        figure.colorbar(ScalarMappable(Normalize(0, top), COLOURS), cax=bar, orientation="horizontal")
-        bar.set_xticks(np.linspace(0, top, 3))
-        figure.text(
-            (PAGE_WIDTH - 2.75) / PAGE_WIDTH, 1 - 0.15 / height, "correlation over images", ha="right", va="center"
-        )
+        figure = plt.figure(figsize=size)
+
+        def inches(left: float, top: float, width: float, height: float) -> tuple:
+            return left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1]
+
+        for number, (title, table) in enumerate(maps.items()):
+            left = LABEL + number % ACROSS * (cell + GUTTER)
+            top = HEAD + number // ACROSS * block
+            where = {"transform": figure.transFigure, "fontsize": 9}
+            mean = f"mean {table['correlation'].mean():.2f}".replace("-0.00", "0.00").replace("-", "−")
+            top += TITLE
+            lines = textwrap.fill(title, LETTERS)
+            figure.text(left / size[0], 1 - (top - 0.22) / size[1], lines, fontweight="bold", va="bottom", **where)
+            figure.text(left / size[0], 1 - (top - 0.18) / size[1], mean, color=MUTED, va="top", **where)
+            for (view, (along, kept)), height in zip(VIEWS.items(), heights, strict=True):
+                axes = figure.add_axes(inches(left, top, cell, height))
+                values, early = projection(table, brain.shape, view)
+                silhouette = np.where(brain.any(axis=along).T, 1.0, np.nan)
+                axes.imshow(silhouette, cmap=ListedColormap(["#e4e7eb"]), origin="lower", interpolation="nearest")
+                axes.imshow(values, cmap="viridis", vmin=0, vmax=limit, origin="lower", interpolation="nearest")
+                _outline(axes, early)
+                centre, half = (low + high)[kept[0]] / 2, wide / 2
+                axes.set(xlim=(centre - half, centre + half))
+                axes.set(ylim=(low[kept[1]] - 0.5 - MARGIN, high[kept[1]] + 0.5 + MARGIN))
+                axes.set_axis_off()
+                if number % ACROSS == 0:
+                    middle = 1 - (top + height / 2) / size[1]
+                    figure.text(0.018, middle, view, rotation=90, ha="center", va="center", color=MUTED)
+                top += height + GUTTER
+        heading = f"{subject}, trained on {trained}. Line: V1 to hV4. Grey: the rest of the brain."
+        figure.text(0.01, 1 - 0.25 / size[1], heading, fontsize=10)
+        bar = figure.add_axes(inches(PAGE_WIDTH - 2.4, 0.1, 2.2, 0.12))
+        scale = ScalarMappable(Normalize(0, limit), "viridis")
+        figure.colorbar(scale, cax=bar, orientation="horizontal", extend="both", ticks=[0, limit / 2, limit])
+        figure.text((PAGE_WIDTH - 2.6) / size[0], 1 - 0.16 / size[1], "correlation", ha="right", va="center")
     return figure
+
+
+def _outline(axes, inside: np.ndarray) -> None:
+    """A line along the edges of pixels. inside: bool (vertical, horizontal)."""
+    fine = np.kron(np.pad(inside, 1), np.ones((FINE, FINE)))
+    across, along = ((np.arange(n) + 0.5) / FINE - 1.5 for n in reversed(fine.shape))
+    for colour, width in (("white", 2), (INK, 0.9)):
+        axes.contour(across, along, fine, levels=[0.5], colors=colour, linewidths=width)
 
 
 def region_tables(regions: pd.DataFrame, design: Design) -> list[Table]:

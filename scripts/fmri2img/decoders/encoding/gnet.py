@@ -265,8 +265,8 @@ def _rows(record: dict, path, number: int, voxels: pd.DataFrame) -> np.ndarray:
     lost = int((index[rows] != places).sum())
     if lost:
         raise UserError(
-            f"{path}: predicts {len(index)} voxels of a volume {shape}, and {lost} of the recording's {len(voxels)} are "
-            "not among them; use betas.mask: nsdgeneral and encoding.model: banded_ridge for any other mask"
+            f"{path}: predicts {len(index)} voxels of a volume {shape}, and {lost} of the recording's {len(voxels)} "
+            "are not among them; use betas.mask: nsdgeneral and encoding.model: banded_ridge for any other mask"
         )
     return rows
 
