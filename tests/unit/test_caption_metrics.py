@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -154,6 +155,30 @@ def test_coco_metrics_without_their_package_say_what_to_install(monkeypatch):
     for function in (captions.cider, captions.spice):
         with pytest.raises(UserError, match="pip install pycocoevalcap"):
             function(REFERENCES, CAPTIONS)
+
+
+@pytest.fixture
+def optional(monkeypatch, tmp_path):
+    """A stand-in for pycocoevalcap, whose SPICE lacks its parser."""
+    names = ("", ".cider", ".cider.cider", ".spice", ".spice.get_stanford_models")
+    modules = {name: types.ModuleType(f"pycocoevalcap{name}") for name in names}
+    modules[".spice.get_stanford_models"].__dict__.update(SPICEDIR=str(tmp_path), SPICELIB="lib", JAR="corenlp-3.6.0")
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, f"pycocoevalcap{name}", module)
+
+
+def test_coco_metrics_without_java_say_so_in_one_line(optional, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    for function, name in ((captions.cider, "CIDEr"), (captions.spice, "SPICE")):
+        with pytest.raises(UserError, match=f"metrics: {name} needs Java, and there is no `java`") as raised:
+            function(REFERENCES, CAPTIONS)
+        assert "\n" not in str(raised.value)
+
+
+def test_spice_without_its_parser_says_where_it_belongs_and_fetches_nothing(optional, monkeypatch, tmp_path):
+    monkeypatch.setattr(captions.shutil, "which", lambda name: "/bin/java")
+    with pytest.raises(UserError, match=r"needs corenlp-3\.6\.0\.jar of Stanford CoreNLP in .*lib; run `python -m"):
+        captions.spice(REFERENCES, CAPTIONS)
 
 
 def test_modules_load_by_path_without_network(tmp_path):

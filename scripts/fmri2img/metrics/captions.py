@@ -11,7 +11,9 @@ imported where it is used: `evaluate` takes seconds to import, and most predicti
 
 import importlib
 import shutil
+import subprocess
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -66,25 +68,45 @@ def cider(references: list[list[str]], captions: list[str]) -> np.ndarray:
 
     Raises UserError when the optional package pycocoevalcap or Java is missing.
     """
-    return _coco("cider.cider", "Cider", references, captions)
+    return np.asarray(_coco("CIDEr", "cider.cider", "Cider", references, captions), np.float64)
 
 
 def spice(references: list[list[str]], captions: list[str]) -> np.ndarray:
-    """SPICE (Anderson et al., ECCV 2016). Raises UserError when pycocoevalcap or Java is missing."""
-    return np.array([found["All"]["f"] for found in _coco("spice.spice", "Spice", references, captions)], np.float64)
-
-
-def _coco(module: str, name: str, references: list[list[str]], captions: list[str]) -> np.ndarray:
+    """SPICE (Anderson et al., ECCV 2016). Raises UserError when pycocoevalcap, Java or Stanford's parser is missing."""
+    stored = _coco_module("SPICE", "spice.get_stanford_models")
+    folder = Path(stored.SPICEDIR) / stored.SPICELIB
+    for name in (f"{stored.JAR}.jar", f"{stored.JAR}-models.jar"):  # the package would fetch them in the midst of a job
+        if not (folder / name).is_file():
+            raise UserError(
+                f"metrics: SPICE needs {name} of Stanford CoreNLP in {folder}; run `python -m "
+                "pycocoevalcap.spice.get_stanford_models` where the network is reachable"
+            )
     try:
-        scorer = getattr(importlib.import_module(f"pycocoevalcap.{module}"), name)()
-        tokenizer = importlib.import_module("pycocoevalcap.tokenizer.ptbtokenizer").PTBTokenizer
+        return np.array([found["All"]["f"] for found in _coco("SPICE", "spice.spice", "Spice", references, captions)])
+    except subprocess.CalledProcessError as error:
+        raise UserError(
+            "metrics: SPICE's Java program failed, its message stands above; it was written for Java 8, put that first "
+            "on the path"
+        ) from error
+
+
+def _coco_module(metric: str, name: str):
+    """A module of the optional package, which runs Java."""
+    try:
+        module = importlib.import_module(f"pycocoevalcap.{name}")
     except ImportError as error:
         raise UserError(
-            f"metrics: {name} needs the Python package pycocoevalcap; `pip install pycocoevalcap`, or take it out of "
+            f"metrics: {metric} needs the Python package pycocoevalcap; `pip install pycocoevalcap`, or take it out of "
             "`metrics`"
         ) from error
     if shutil.which("java") is None:
-        raise UserError(f"metrics: {name} needs Java, and there is no `java` on the path; install a Java runtime")
+        raise UserError(f"metrics: {metric} needs Java, and there is no `java` on the path; install a Java runtime")
+    return module
+
+
+def _coco(metric: str, module: str, name: str, references: list[list[str]], captions: list[str]) -> list:
+    scorer = getattr(_coco_module(metric, module), name)()
+    tokenizer = _coco_module(metric, "tokenizer.ptbtokenizer").PTBTokenizer
     sides = references, [[one] for one in captions]
     truth, found = (
         tokenizer().tokenize({i: [{"caption": text} for text in texts] for i, texts in enumerate(side)})
