@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from test_study import merged
 
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.losses import LossConfig
@@ -149,6 +150,19 @@ def test_cards_are_made_for_a_study_s_methods_and_what_is_trained_for_them():
         method: any(s.startswith("known defect") for s, _ in facts_of(study, method).index) for method in METHODS
     }
     assert defects == {method: method.startswith("mindeye2") for method in METHODS}
+
+
+def test_a_published_network_has_the_defects_it_was_trained_with():
+    """Whatever the study's configuration says of trainings; the study's own encoder and betas are its own."""
+    study = Study(merged("paper.yaml", "released.yaml"))
+    for method in ("mindeye2_released", "mindeye2_released_unrefined"):
+        facts = card(study, method, [])[1]
+        assert set(facts[facts["item"] == "reproduced"]["value"]) == {"yes"}
+    study = Study(merged("paper.yaml", "released.yaml") | {"betas": CONFIG["betas"]})
+    defects = known_defects(study.config, released=True).set_index("key")["reproduced"]
+    assert defects[defects == "no"].index.tolist() == ["betas.normalise"]
+    facts = facts_of(study, "mindeye2_released_unrefined")
+    assert "final_subj02_pretrained_40sess_24bs/last.pth, revision 26421f1" in facts["network", "subj02, 40 sessions"]
 
 
 def test_a_card_is_one_page_with_all_its_tables(trained, tmp_path):

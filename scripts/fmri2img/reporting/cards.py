@@ -94,6 +94,8 @@ def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
         rows += _network_facts(runs)
         rows += _training_facts({run.stage: run for run in reversed(runs)})
     backbones = study.registries["backbones"]
+    if "released" in entry:
+        rows += _published_networks(study, method)
     for key in entry["configured_by"]:
         for item, value in _flat(key, value_at(study.config, key)):
             if isinstance(value, str) and value in backbones:
@@ -121,6 +123,17 @@ def _network_facts(runs: list[TrainedRun]) -> list[tuple]:
         ("all parts, one subject", f"{_span(totals)} parameters" + (f", {idle:,} of which never act" if idle else ""))
     )
     return [("network", *fact) for fact in facts]
+
+
+def _published_networks(study, method: str) -> list[tuple]:
+    rows = []
+    for subject in study.subjects:
+        for sessions in study.budgets(subject):
+            name = study.released_network(method, subject, sessions)
+            backbone = Backbone(name, study.registries["backbones"][name])
+            text = f"{name}, {', '.join(backbone.record['files'])}, revision {backbone.revision}"
+            rows.append(("network", f"{subject}, {sessions:g} session{'' if sessions == 1 else 's'}", text))
+    return rows
 
 
 def _training_facts(stages: dict[str, TrainedRun]) -> list[tuple]:
