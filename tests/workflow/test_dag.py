@@ -21,15 +21,18 @@ DEMO = {
     "decode": 24, "fit_ridge": 6, "reconstruct": 18, "retrieve": 12, "caption": 6, "mindeye2_lowlevel": 6,
     "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
     "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1,
-    "make_cards": 1,
+    "make_cards": 1, "fit_encoding": 2, "make_brain_maps": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
     "fit_ridge": 72, "reconstruct": 360, "caption": 144, "mindeye2_lowlevel": 144, "mindeye2_refine": 144,
-    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 80, "make_tables": 1,
-    "make_figures": 1, "make_cards": 1,
+    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 144, "make_tables": 1,
+    "make_figures": 1, "make_cards": 1, "import_encoding": 8, "make_brain_maps": 1, "random_training_image": 72,
+    "mean_training_image": 72, "oracle_nearest_neighbour": 72, "reconstruct_true_tokens": 3, "true_tokens": 72,
+    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "caption_ceiling": 72, "repeat_ceiling": 72,
+    "decode_without_brain": 72, "mindeye2_prior_only": 72,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
 LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 48}
@@ -65,6 +68,15 @@ def test_the_light_variant_is_laid_over_the_paper(tmp_path):
 def test_paper_tables_are_a_target_of_their_own(tmp_path):
     counts = dry_run("paper_tables", directory=tmp_path)
     assert counts["paper_tables"] == 1 and counts["evaluate"] == DEMO["evaluate"] and "make_tables" not in counts
+
+
+@pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_ridge"), ("mindeye2_unrefined", "finetune")])
+def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, fitted, tmp_path):
+    (tmp_path / "curve.yaml").write_text(f"bottleneck: {{methods: [{method}], dimensions: [2, 30]}}")
+    counts = dry_run("bottleneck", "--configfile", str(tmp_path / "curve.yaml"), directory=tmp_path)
+    names = [f"{name}_bottleneck" for name in ("learn", fitted, "reconstruct", "evaluate")]
+    assert [counts.get(name) for name in (*names, "restrict_recording")] == [2, 4, 4, 4, 4]
+    assert counts["bottleneck"] == 1 and "make_tables" not in counts
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ def bottleneck_curves(effects: pd.DataFrame, design: Design):
     across = min(PANELS_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)
     handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in curves.items()]
-    handles.append(Line2D([], [], color=MUTED, linestyle="--", label="floor (shuffled brain)"))
+    if effects["floor"].notna().any():
+        handles.append(Line2D([], [], color=MUTED, linestyle="--", label="floor (shuffled brain)"))
     columns = legend_columns([handle.get_label() for handle in handles])
     header = 0.3 + 0.24 * math.ceil(len(handles) / columns)
     size = PAGE_WIDTH, header + PANEL_HEIGHT * down
