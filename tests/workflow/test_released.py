@@ -2,12 +2,17 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
+from fmri2img.artifacts.decoded import Decoded
+from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.decoders.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
 from fmri2img.decoders.mindeye2.diffusion import cosine_betas
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model
@@ -60,7 +65,7 @@ def published_weights(model: MindEye2) -> dict[str, torch.Tensor]:
     return state | {f"{TRANSFORMER}layers.{n}.0.rotary_emb.freqs": frequencies for n in range(prior.depth)}
 
 
-def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path):
+def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path, monkeypatch):
     prior = PriorConfig(depth=2, heads=2, head_width=16, feedforward=2, rotary_width=8)
     config = ModelConfig(8, "as_released", 4, 6, low_level=LowLevelConfig(seed_channels=32, maps_width=8), prior=prior)
     model = MindEye2(config, {"subj01": 7}).eval()
@@ -91,3 +96,26 @@ def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path)
     assert metadata["training_subjects"] == [f"subj0{n}" for n in range(1, 9)]
     assert (metadata["trials"], metadata["images"]) == (2, 2)
     assert loaded.voxels == {"subj01": 7}
+    monkeypatch.setattr("fmri2img.job.start", lambda job: None)  # it would take over this process's output
+    assert_it_decodes(tmp_path)
+
+
+def assert_it_decodes(directory: Path) -> None:
+    """The script of the rule decode takes the imported network as it takes a trained one."""
+    tokens, encoder = np.zeros((1, 4, 6), np.float16), {"encoder": "e", "revision": "r"}
+    save_embeddings(directory / "embeddings", np.arange(1), tokens, encoder)
+    job = SimpleNamespace(
+        input=SimpleNamespace(
+            decoder=directory / TARGET,
+            recording=directory / "results/released/recordings/subj01",
+            embeddings=directory / "embeddings",
+        ),
+        output=[str(directory / "decoded")],
+        wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0"),
+        params=SimpleNamespace(method="m", decoding={"prior_steps": 5, "batch": 2}, origin="faithful", brain=True),
+    )
+    runpy.run_path(str(REPOSITORY / "scripts/decode_mindeye2.py"), init_globals={"snakemake": job})
+    decoded = Decoded.open(directory / "decoded")
+    assert decoded.ids.tolist() == [90, 91, 92] and decoded.latents.shape == (3, 4, 28, 28)
+    assert decoded.metadata["disclosure"]["training_trials"] == 2
+    assert len(decoded.metadata["disclosure"]["training_subjects"]) == 8
