@@ -67,6 +67,9 @@ def test_every_shipped_configuration_is_valid(name):
         ({"mindeye2__low_level": None}, "'mindeye2.low_level' is null, which mindeye2 needs; use mindeye2_refined"),
         ({"refinement__start": 12}, "'refinement.start' must be below refinement.steps"),
         ({"refinement__prompts": "demo_clop"}, "'refinement.prompts': 'demo_clop' is not in config/backbones.yaml"),
+        ({"encoding__model": "gnet"}, "key 'encoding.model': 'gnet' is not in config/backbones.yaml"),
+        ({"encoding__model": "demo_clip"}, "'encoding.model': demo_clip is no encoding model; use banded_ridge"),
+        ({"encoding__model": "gnet_multisubject"}, "knows NSD's subjects, and these are simulated; use banded_ridge"),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
         ({"dataset__kind": "nsd"}, "key 'dataset.nsd' is missing"),
         ({"study": "My Study"}, "key 'study'"),
@@ -77,6 +80,14 @@ def test_bad_configuration_names_key_and_remedy(change, message):
         Study(changed(**change))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_encoding_model_does_not_judge_images_it_was_trained_on():
+    config = merged("paper.yaml") | {"split": "cluster1"}
+    with pytest.raises(UserError, match="gnet_multisubject was trained on every image that is not shared"):
+        Study(config)
+    config["encoding"]["model"] = "banded_ridge"
+    assert Study(config).predictions()
 
 
 def test_missing_key_is_named():

@@ -2,7 +2,6 @@
 
 from fmri2img.datasets import layout
 
-
 if config["encoding"]["model"] == "banded_ridge":
 
     rule fit_encoding:

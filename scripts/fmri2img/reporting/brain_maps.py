@@ -1,8 +1,8 @@
 """Brain correlation on the brain of each subject, and by region.
 
-Maps are in the subject's own functional volume, seen through from three sides: each spot is the mean of the voxels on the
-line of sight. NSD's functional volumes carry no anatomical coordinates, and simulated ones have no anatomy, so that
-nothing is moved onto a template.
+Maps are in the subject's own functional volume, seen through from three sides: each spot is the mean of the voxels on
+the line of sight. NSD's functional volumes carry no anatomical coordinates, and simulated ones have no anatomy, so
+that nothing is moved onto a template.
 """
 
 import textwrap
@@ -51,8 +51,8 @@ def map_rows(voxels: dict[str, pd.DataFrame], design: Design) -> dict[str, pd.Da
 def projection(table: pd.DataFrame, shape: tuple[int, int, int], view: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean correlation on each line of sight, and whether a voxel of V1 to hV4 lies on it.
 
-    table: voxels (x, y, z, correlation, one boolean column a region). Returns float (vertical, horizontal), NaN where no
-    voxel lies, lowest first, and bool of that shape.
+    table: voxels (x, y, z, correlation, one boolean column a region). Returns float (vertical, horizontal), lowest row
+    first, NaN where no voxel lies, and bool of that shape.
     """
     kept = VIEWS[view][1]
     places = tuple(table["xyz"[axis]] for axis in reversed(kept))
@@ -144,8 +144,8 @@ def region_tables(regions: pd.DataFrame, design: Design) -> list[Table]:
         columns = [Column(title, f"{counts[region]:.0f} voxels") for region, title in REGIONS.items()]
         note = (
             "Correlation of measured betas with those that the encoding model predicts from the pictures, mean over "
-            f"subjects [share of the noise ceiling]. Split {design.split}, {design.data}. The first row is the encoding "
-            "model's own accuracy: no reconstruction is expected to be above it."
+            f"subjects [share of the noise ceiling]. Split {design.split}, {design.data}. The first row is the "
+            "encoding model's own accuracy: no reconstruction is expected to be above it."
         )
         title = f"Brain correlation {meaning}, trained on {design.budget_title(design.longest_budget)}"
         tables.append(Table(title, ["Method"], columns, rows, note))

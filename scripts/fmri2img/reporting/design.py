@@ -14,7 +14,8 @@ class Design:
     methods, metrics: registry entries of the study, in registry order, decoders before submissions before controls. A
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
-    own_seeds: seeds of the methods that have others than the study: submissions.
+    own_seeds: seeds of the methods that have others than the study: submissions. encoding: the encoding model that brain
+    correlation is measured with.
     """
 
     study: str
@@ -28,6 +29,7 @@ class Design:
     resamples: int
     confidence: float
     own_seeds: dict[str, list[int]] = field(default_factory=dict)
+    encoding: str = "banded_ridge"
 
     @classmethod
     def of(cls, study) -> "Design":
@@ -53,6 +55,7 @@ class Design:
             resamples=config["statistics"]["resamples"],
             confidence=config["statistics"]["confidence"],
             own_seeds={name: study.seeds_of(name) for name in study.submissions},
+            encoding=config["encoding"]["model"],
         )
 
     def seeds_of(self, method: str) -> list[int]:

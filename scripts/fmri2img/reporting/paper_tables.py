@@ -82,7 +82,8 @@ def compare(cells: pd.DataFrame, scores: pd.DataFrame, design: Design) -> pd.Dat
     cells: of `published_cells`, of one layout or several (concatenated). Adds our_subjects, our_sessions (text), ours,
     low, high, difference (ours minus published) and verdict:
     reproduced: the published value, give or take its rounding, lies within our interval; deviates: it does not;
-    not run: the study has no full set of scores for the cell; not comparable: simulated data, or another split; not
+    not run: the study has no full set of scores for the cell; not comparable: simulated data, another split, or brain
+    correlation by another encoding model; not
     judged: a metric of the whole set, which has no interval.
     """
     cells = cells.rename(columns={"value": "published"}).reset_index(drop=True)
@@ -119,6 +120,8 @@ def _verdict(row, design: Design) -> str:
         return SIMULATED
     if row.split != design.split:
         return f"not comparable (split {design.split})"
+    if row.metric.startswith("brain_correlation") and design.encoding == "banded_ridge":
+        return "not comparable (encoding model)"  # the published values are GNet's
     if row.low != row.low:
         return NO_INTERVAL
     slack = rounding(row.printed, row.unit) + 1e-9

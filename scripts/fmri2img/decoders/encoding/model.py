@@ -99,18 +99,19 @@ def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], fold
     kernels = np.stack([band @ band.T for band in bands])
     voxel_mean = betas.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    deltas, duals, scores, best = solve_multiple_kernel_ridge_random_search(
-        kernels,
-        betas - voxel_mean,
-        n_iter=mixtures(len(bands)),
-        alphas=np.asarray(alphas, np.float32),
-        score_func=r2_score,
-        cv=KFold(folds, shuffle=True, random_state=seed),
-        return_weights="dual",
-        n_targets_batch=2000,
-        progress_bar=False,
-        return_alphas=True,
-    )
+    with np.errstate(divide="ignore"):  # the solver takes the logarithm of a band's weight, which may be 0
+        deltas, duals, scores, best = solve_multiple_kernel_ridge_random_search(
+            kernels,
+            betas - voxel_mean,
+            n_iter=mixtures(len(bands)),
+            alphas=np.asarray(alphas, np.float32),
+            score_func=r2_score,
+            cv=KFold(folds, shuffle=True, random_state=seed),
+            return_weights="dual",
+            n_targets_batch=2000,
+            progress_bar=False,
+            return_alphas=True,
+        )
     weights = np.concatenate([band.T @ (duals * np.exp(delta)) for band, delta in zip(bands, deltas, strict=True)])
     chosen = np.exp(deltas) / np.exp(deltas).sum(axis=0)
     metadata = {
