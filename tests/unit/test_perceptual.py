@@ -1,6 +1,9 @@
 """LPIPS and DreamSim: the registered weights, the registered size, and no download."""
 
 import sys
+import types
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +69,41 @@ def test_dreamsim_without_its_package_says_what_to_install(registry, monkeypatch
     monkeypatch.setitem(sys.modules, "dreamsim", None)
     with pytest.raises(UserError, match="pip install dreamsim"):
         load_perceptual(registry["dreamsim"])
+
+
+def archived(tmp_path, monkeypatch, registry) -> Backbone:
+    monkeypatch.chdir(tmp_path)
+    backbone = registry["dreamsim"]
+    backbone.folder.mkdir(parents=True)
+    return backbone
+
+
+def test_dreamsim_loads_the_registered_files_and_fetches_none(registry, tmp_path, monkeypatch):
+    """The package is given the archive's files, in a folder of its own, and only the network that they are of."""
+    backbone, seen = archived(tmp_path, monkeypatch, registry), {}
+    (file,) = backbone.record["files"]
+    with zipfile.ZipFile(backbone.folder / file, "w") as archive:
+        archive.writestr("open_clip_vitb32_single_lora/adapter_config.json", "{}")
+
+    def dreamsim(device, cache_dir, dreamsim_type):
+        seen.update(type=dreamsim_type, files=[p.name for p in Path(cache_dir).rglob("*.json")])
+        return lambda a, b: (a - b).abs().mean(dim=(1, 2, 3)), None
+
+    monkeypatch.setitem(sys.modules, "dreamsim", types.SimpleNamespace(dreamsim=dreamsim))
+    pictures = RNG.integers(0, 256, (2, 224, 224, 3), np.uint8)
+    found = load_perceptual(backbone, "cpu").distances(pictures[:1], pictures[1:])
+    assert seen == {"type": "open_clip_vitb32", "files": ["adapter_config.json"]}
+    np.testing.assert_allclose(found, np.abs(pictures[0] / 255 - pictures[1] / 255).mean(), atol=1e-6)
+    assert backbone.inputs() == ["models/dreamsim"]
+
+
+def test_dreamsim_with_a_broken_archive_is_refused(registry, tmp_path, monkeypatch):
+    backbone = archived(tmp_path, monkeypatch, registry)
+    (file,) = backbone.record["files"]
+    (backbone.folder / file).write_bytes(b"not a zip")
+    monkeypatch.setitem(sys.modules, "dreamsim", types.SimpleNamespace(dreamsim=None))
+    with pytest.raises(UserError, match="not a readable zip file; delete models/dreamsim"):
+        load_perceptual(backbone, "cpu")
 
 
 def test_efficientnet_lite_gives_class_scores_and_maps_on_a_grid(registry):

@@ -2,18 +2,19 @@
 
 LPIPS (Zhang et al., CVPR 2018), AlexNet version 0.1: torchmetrics holds the architecture and the trained weights of its
 five linear layers; AlexNet's own weights are those of the registry. DreamSim (Fu et al., NeurIPS 2023) is an optional
-package, which fetches its weights itself.
+package, with weights of the registry.
 """
 
 import importlib
+import tempfile
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from fmri2img.backbones.pixels import placement, resize, to_unit
-from fmri2img.backbones.registry import MODELS, Backbone, expect_kind
+from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
 
@@ -66,7 +67,13 @@ def _dreamsim(backbone: Backbone, device) -> PerceptualDistance:
             f"backbone {backbone.name}: Python package dreamsim is not installed; `pip install dreamsim`, or take "
             "dreamsim out of `metrics`"
         ) from error
-    chosen, _ = placement(backbone, device)
-    Path(MODELS).mkdir(exist_ok=True)
-    network, _ = dreamsim(pretrained=True, device=str(chosen), cache_dir=str(MODELS / backbone.name))
+    (file,) = backbone.record["files"]
+    path, (chosen, _) = backbone.file(file), placement(backbone, device)
+    with tempfile.TemporaryDirectory() as folder:  # where the package finds all its files it fetches none
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        except zipfile.BadZipFile:
+            raise UserError(f"{path}: not a readable zip file; delete {path.parent} and fetch it anew") from None
+        network, _ = dreamsim(device=str(chosen), cache_dir=folder, dreamsim_type=backbone.record["network"])
     return PerceptualDistance(network, backbone.record["image_size"], chosen)
