@@ -1,5 +1,6 @@
 #!/bin/sh
-# Test pages in a headless Chromium: run.sh [page.html ...]; a small page with planted contents is always tested too.
+# Test pages in a headless Chromium, and the RO-Crates beside them: run.sh [page.html ...]. A small page with planted
+# contents is always tested too.
 # Needs Chromium (or its path in CHROMIUM), npm, and the project's Python in PATH.
 set -eu
 pages=$(for page in "$@"; do readlink -f "$page"; done)
@@ -16,3 +17,8 @@ trap 'rm -rf "$planted"' EXIT
 PYTHONPATH=../../scripts python ../unit/planted_page.py "$planted"
 export CHROMIUM PAGES="$planted/page.html $pages" AXE=node_modules/axe-core/axe.min.js
 .venv/bin/python -m pytest -q -p no:cacheprovider page_in_chromium.py
+
+# The RO-Crate beside a page; the validator fetches the crate's JSON-LD contexts.
+for page in $pages; do
+    .venv/bin/rocrate-validator validate --profile-identifier workflow-run-crate "$(dirname "$page")"
+done

@@ -4,6 +4,7 @@ What the simulation must show, whatever the networks' quality: responses carry i
 with sessions), and the shuffled brain is at chance. Then: nothing is left to do, and a table is what Scores say.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,13 @@ def test_the_report_opens_as_one_file(study):
     snakemake(study, "--report", str(report))
     assert report.stat().st_size > 100_000
     assert "main_all" in report.read_text(encoding="utf-8")
+
+
+def test_the_page_and_the_crate_are_of_this_study(study):
+    page = (study / "results/small/page.html").read_text(encoding="utf-8")
+    for part in ("leaderboard", "sessions", "similarity", "reconstructions", "images", "compute", "provenance"):
+        assert f'<section id="{part}"' in page
+    crate = json.loads((study / "results/small/ro-crate-metadata.json").read_text(encoding="utf-8"))
+    run = next(entity for entity in crate["@graph"] if entity["@id"] == "#run")
+    for entity in [*run["result"], run["instrument"]]:
+        assert (study / "results/small" / entity["@id"]).exists()

@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from importlib.metadata import version
 from os.path import relpath
 
 from fmri2img.study import REPOSITORY
@@ -46,3 +47,41 @@ rule make_page:
         code=digest("artifacts", "stats", "reporting"),
     script:
         "../../scripts/make_page.py"
+
+
+rule make_crate:
+    """The run as an RO-Crate (Workflow Run Crate): what its folder holds, and a copy of the workflow that made it."""
+    input:
+        made=[
+            rules.make_page.output[0],
+            "<results>/config.yaml",
+            *rules.make_tables.output.plain,
+            *rules.make_figures.output.plain,
+            *all_scores(),
+            *all_predictions(),
+        ],
+        stimuli="<results>/stimuli",
+        citation=relpath(REPOSITORY / "CITATION.cff"),
+        workflow=[
+            relpath(path)
+            for path in sorted((REPOSITORY / "workflow").rglob("*"))
+            if path.suffix in (".smk", ".yaml", ".rst") or path.name == "Snakefile"
+        ],
+    output:
+        metadata="<results>/ro-crate-metadata.json",
+        workflow=directory("<results>/workflow"),
+    log:
+        "<logs>/make_crate.log",
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        snakemake=version("snakemake"),
+        code=digest("artifacts", "reporting/crate"),
+    script:
+        "../../scripts/make_crate.py"

@@ -1,0 +1,143 @@
+"""The run as an RO-Crate: which files a study's folder holds, and which workflow made them from what.
+
+Profile: Workflow Run Crate 0.5 (https://w3id.org/ro/wfrun/workflow/0.5), which builds on Process Run Crate 0.5 and
+Workflow RO-Crate 1.0. The crate's root is results/<study>.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rocrate.model import ContextEntity
+from rocrate.rocrate import ROCrate
+
+RO_CRATE, RUN = "1.1", "0.5"  # versions of RO-Crate and of the run profiles
+TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+PROFILES = {
+    f"https://w3id.org/ro/wfrun/process/{RUN}": ("Process Run Crate", RUN),
+    f"https://w3id.org/ro/wfrun/workflow/{RUN}": ("Workflow Run Crate", RUN),
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
+}
+FORMATS = {
+    ".html": "text/html", ".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex",
+    ".json": "application/json", ".yaml": "application/yaml", ".svg": "image/svg+xml", ".png": "image/png",
+    ".rst": "text/x-rst", ".parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+LICENCES = {
+    True: ("https://spdx.org/licenses/MIT", "MIT License", "Data, networks and results are simulated or trained here."),
+    False: (
+        "https://naturalscenesdataset.org/",
+        "NSD Data Sharing and Usage Agreement",
+        "What is derived from NSD is under its agreement; the workflow is under the MIT licence.",
+    ),
+}
+PARAMETERS = ("subjects", "sessions", "seeds", "methods", "metrics", "split", "encoder", "generator")
+
+
+def run_crate(
+    root: Path,
+    workflow: list[str],
+    made: list[str],
+    sources: dict[str, str],
+    config: dict,
+    citation: dict,
+    snakemake: str,
+    simulated: bool,
+) -> dict:
+    """The metadata of the crate, as JSON-LD.
+
+    root: results/<study>, which must hold everything named. workflow, made: paths below it of the workflow's own files
+    (the first is the main one) and of what the run made; directories are listed as a whole. sources: name -> SHA-256
+    of the files the data were made from. citation: of CITATION.cff. snakemake: version of Snakemake.
+    """
+    crate = ROCrate(version=RO_CRATE)
+    crate.metadata.extra_contexts.append(TERMS)
+    finished = _finished(root, made)
+    crate.name = f"fMRI-to-image decoding, study {config['study']}"
+    crate.description = (
+        f"Scores, tables, figures and reconstructions of {len(config['methods'])} methods that decode images from "
+        f"{'simulated ' if simulated else ''}fMRI, as the workflow fmri2img made them."
+    )
+    crate.datePublished = finished
+    address, name, text = LICENCES[simulated]
+    crate.license = _about(crate, address, "CreativeWork", name=name, description=text)
+    crate.root_dataset["conformsTo"] = [
+        _about(crate, profile, "CreativeWork", name=title, version=version)
+        for profile, (title, version) in PROFILES.items()
+    ]
+
+    properties = _file_facts(root, workflow[0]) | {
+        "name": "fmri2img",
+        "version": citation["version"],
+        "conformsTo": {"@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"},
+    }
+    main = crate.add_workflow(
+        root / workflow[0], workflow[0], properties=properties, main=True, lang="snakemake", lang_version=snakemake
+    )
+    for author in citation["authors"]:
+        main.append_to(
+            "creator", _about(crate, f"#{author['name']}", "Organization", name=author["name"]), compact=True
+        )
+    main["hasPart"] = [_data(crate, root, path) for path in workflow[1:]]
+    results = [_data(crate, root, path) for path in made]
+    configuration = next(entity for entity in results if entity.id == "config.yaml")
+    parameters = [_parameter(crate, main, key, config[key]) for key in PARAMETERS]
+    objects = [configuration, *parameters, *(_source(crate, *item) for item in sources.items())]
+    run = _about(
+        crate,
+        "#run",
+        "CreateAction",
+        name=f"Run of study {config['study']}",
+        description="All jobs of the study, from its data to its page; benchmarks/ holds their time and memory.",
+        endTime=finished,
+        actionStatus="http://schema.org/CompletedActionStatus",
+    )
+    run["instrument"], run["object"] = main, objects
+    run["result"] = [entity for entity in results if entity is not configuration]
+    crate.root_dataset["mentions"] = run
+    return crate.metadata.generate()
+
+
+def _about(crate: ROCrate, identifier: str, kind: str, **properties) -> ContextEntity:
+    return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+
+
+def _data(crate: ROCrate, root: Path, path: str):
+    """An entity for a file, with its size, format and SHA-256, or for a directory."""
+    if (root / path).is_dir():
+        return crate.add_dataset(root / path, path, properties={"name": path})
+    return crate.add_file(root / path, path, properties=_file_facts(root, path))
+
+
+def _file_facts(root: Path, path: str) -> dict[str, str]:
+    content = (root / path).read_bytes()
+    return {
+        "name": path,
+        "contentSize": str(len(content)),
+        "encodingFormat": FORMATS.get(Path(path).suffix, "text/plain"),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _parameter(crate: ROCrate, workflow, key: str, value) -> ContextEntity:
+    """A value of the configuration, and the parameter of the workflow that it is of."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    formal = _about(
+        crate, f"#parameter-{key}", "FormalParameter", name=key, additionalType="Text", valueRequired=True,
+        conformsTo={"@id": "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"},
+    )  # fmt: skip
+    given = _about(crate, f"#value-{key}", "PropertyValue", name=key, value=text, exampleOfWork={"@id": formal.id})
+    formal["workExample"] = given
+    workflow.append_to("input", formal)
+    return given
+
+
+def _source(crate: ROCrate, name: str, sha256: str) -> ContextEntity:
+    """A file the data were made from, which is not in the crate."""
+    return _about(crate, f"#source-{name}", "CreativeWork", name=name, sha256=sha256)
+
+
+def _finished(root: Path, made: list[str]) -> str:
+    """When the last of the files was written (ISO 8601, UTC)."""
+    latest = max((root / path).stat().st_mtime for path in made)
+    return datetime.fromtimestamp(int(latest), UTC).isoformat()

@@ -1,0 +1,41 @@
+"""An RO-Crate of the run: its metadata, and a copy of the workflow that made it."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from fmri2img import job
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.tables import write_json
+from fmri2img.reporting.crate import run_crate
+from fmri2img.study import REPOSITORY, Study
+
+MAIN = Path("Snakefile")
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    study = Study(snakemake.config)
+    root, copy = Path(snakemake.output.metadata).parent, Path(snakemake.output.workflow)
+    files = sorted(Path(path).resolve().relative_to(REPOSITORY / "workflow") for path in snakemake.input.workflow)
+    with atomic_directory(copy) as directory:
+        for file in files:
+            (directory / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / "workflow" / file, directory / file)
+    files = [MAIN, *(file for file in files if file != MAIN)]
+    crate = run_crate(
+        root,
+        workflow=[(copy / file).relative_to(root).as_posix() for file in files],
+        made=[Path(path).relative_to(root).as_posix() for path in snakemake.input.made],
+        sources=Stimuli.open(snakemake.input.stimuli).metadata.get("sources_sha256", {}),
+        config=study.config,
+        citation=yaml.safe_load(Path(snakemake.input.citation).read_text(encoding="utf-8")),
+        snakemake=snakemake.params.snakemake,
+        simulated=study.simulated,
+    )
+    write_json(snakemake.output.metadata, crate)
+
+
+main(snakemake)

@@ -1,0 +1,77 @@
+import hashlib
+import json
+import os
+
+import pytest
+
+from fmri2img.reporting.crate import run_crate
+
+CONFIG = {
+    "study": "small", "subjects": ["subj01", "subj02"], "sessions": [1, "all"], "seeds": [0], "methods": ["ridge"],
+    "metrics": ["pixcorr"], "split": "shared1000", "encoder": "clip", "generator": "unclip",
+}  # fmt: skip
+CITATION = {"version": "0.1.0", "authors": [{"name": "The contributors"}]}
+WORKFLOW = ["workflow/Snakefile", "workflow/rules/train.smk"]
+MADE = ["config.yaml", "page.html", "scores/ridge/subj 01.parquet", "predictions/ridge/subj01"]
+
+
+@pytest.fixture
+def crate(tmp_path):
+    for number, path in enumerate([*WORKFLOW, *MADE[:3], f"{MADE[3]}/images.npy"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+        os.utime(tmp_path / path, (0, 1_700_000_000 + number))
+    sources = {"nsd_expdesign.mat": "8" * 64}
+    return run_crate(tmp_path, WORKFLOW, MADE, sources, CONFIG, CITATION, snakemake="9.27.1", simulated=True)
+
+
+def by_id(crate):
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(entities) == len(crate["@graph"])
+    return entities
+
+
+def references(value):
+    if isinstance(value, list):
+        return [link for part in value for link in references(part)]
+    return [value["@id"]] if isinstance(value, dict) else []
+
+
+def test_every_reference_within_the_crate_leads_somewhere(crate):
+    entities = by_id(crate)
+    links = {link for entity in entities.values() for value in entity.values() for link in references(value)}
+    assert {link for link in links if not link.startswith("http")} <= set(entities)
+    assert json.loads(json.dumps(crate)) == crate
+
+
+def test_the_run_names_workflow_inputs_and_results(crate):
+    entities = by_id(crate)
+    root, run = entities["./"], entities["#run"]
+    assert references(root["mentions"]) == ["#run"] and references(run["instrument"]) == references(root["mainEntity"])
+    main = entities[root["mainEntity"]["@id"]]
+    assert main["@type"] == ["File", "SoftwareSourceCode", "ComputationalWorkflow"] and main["version"] == "0.1.0"
+    assert entities[main["programmingLanguage"]["@id"]]["version"] == "9.27.1"
+    assert {"config.yaml", "#value-sessions", "#source-nsd_expdesign.mat"} <= set(references(run["object"]))
+    assert references(run["result"]) == ["page.html", "scores/ridge/subj%2001.parquet", "predictions/ridge/subj01/"]
+    assert entities["#value-sessions"]["value"] == "1, all"
+    assert entities["#parameter-sessions"]["workExample"] == {"@id": "#value-sessions"}
+    assert "https://w3id.org/ro/wfrun/workflow/0.5" in references(root["conformsTo"])
+
+
+def test_files_have_checksums_and_the_run_ends_with_the_last_of_them(crate):
+    entities = by_id(crate)
+    scores = entities["scores/ridge/subj%2001.parquet"]
+    assert scores["sha256"] == hashlib.sha256(MADE[2].encode()).hexdigest() and scores["contentSize"] == str(
+        len(MADE[2])
+    )
+    assert entities["predictions/ridge/subj01/"]["@type"] == "Dataset"
+    assert (
+        entities["#run"]["endTime"].endswith("+00:00")
+        and entities["#run"]["endTime"] == entities["./"]["datePublished"]
+    )
+
+
+def test_real_data_are_under_the_agreement_they_came_with(crate, tmp_path):
+    real = run_crate(tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=False)
+    assert "MIT" in by_id(crate)["./"]["license"]["@id"]
+    assert by_id(real)[by_id(real)["./"]["license"]["@id"]]["name"] == "NSD Data Sharing and Usage Agreement"
