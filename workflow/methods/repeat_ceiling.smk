@@ -13,7 +13,7 @@ rule repeat_ceiling:
         "../../envs/decode.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=30,
     params:
         origin=study.registries["methods"]["repeat_ceiling"]["origin"],
