@@ -134,7 +134,7 @@ def test_the_page_says_what_was_made_smaller_or_left_out():
 
 def test_resized_pictures_keep_their_places():
     images = np.stack([np.full((SIDE, SIDE, 3), 20 * k, np.uint8) for k in range(5)])
-    made = pictures.sheet(images, 4)
+    made = pictures.sheet(images, np.arange(5), 4)
     assert made.shape == (8, 12, 3)
     assert [made[k // 3 * 4, k % 3 * 4, 0] for k in range(5)] == [0, 20, 40, 60, 80] and made[7, 11, 0] == 0
 

@@ -40,7 +40,7 @@ rule make_page:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=120,
     params:
         benchmarks=in_results("<results>/benchmarks"),
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 from PIL import Image
 
 from fmri2img.reporting.claims import verdicts
@@ -95,8 +94,8 @@ def page(parts: Parts, design: Design) -> str:
         "height": charts.HEIGHT,
         "left": charts.LEFT,
         "right": charts.RIGHT,
-        "css": Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        "script": Markup("\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
+        "script": "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     if pictures is not None:
         shown = [pair for pair in budgets if pair[0] in pictures["budgets"]]
@@ -125,10 +124,10 @@ def page(parts: Parts, design: Design) -> str:
     return environment.from_string((FOLDER / "page.html").read_text(encoding="utf-8")).render(context).lstrip()
 
 
-def _json(record: dict) -> Markup:
+def _json(record: dict) -> str:
     """JSON that a script element may hold: no title can end the element."""
     text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+    return text.replace("<", "\\u003c")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -28,13 +28,13 @@ class Sheets:
         self.encoded: list[str] = []
         self._known: dict[str, int] = {}
 
-    def add(self, images: np.ndarray) -> int:
-        """Number of the sheet that holds `images`, uint8 (images, height, width, 3), in rows of `columns(...)`."""
-        images = np.ascontiguousarray(images)
-        name = hashlib.sha256(images).hexdigest()
+    def add(self, images: np.ndarray, rows: np.ndarray) -> int:
+        """Number of the sheet that holds those rows of `images`, uint8 (images, height, width, 3), in this order."""
+        pixels = sheet(images, rows, self.side)
+        name = hashlib.sha256(pixels).hexdigest()
         if name not in self._known:
             self._known[name] = len(self.encoded)
-            self.encoded.append(base64.b64encode(webp(sheet(images, self.side))).decode())
+            self.encoded.append(base64.b64encode(webp(pixels)).decode())
         return self._known[name]
 
 
@@ -43,13 +43,18 @@ def columns(n_images: int) -> int:
     return math.ceil(math.sqrt(n_images))
 
 
-def sheet(images: np.ndarray, side: int) -> np.ndarray:
-    """Pictures of `side` pixels, left to right and top to bottom: uint8 (height, width, 3)."""
-    across = columns(len(images))
-    canvas = np.zeros((math.ceil(len(images) / across) * side, across * side, 3), np.uint8)
-    for number, image in enumerate(images):
+def sheet(images: np.ndarray, rows: np.ndarray, side: int) -> np.ndarray:
+    """Rows of `images` at `side` pixels, left to right and top to bottom: uint8 (height, width, 3).
+
+    Images are read one by one, so that the pictures of a large study need not fit in memory.
+    """
+    across = columns(len(rows))
+    canvas = np.zeros((math.ceil(len(rows) / across) * side, across * side, 3), np.uint8)
+    for number, row in enumerate(rows):
+        image = images[row]
         if image.shape[:2] != (side, side):
-            image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
+            small = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            image = np.asarray(small)
         top, left = number // across * side, number % across * side
         canvas[top : top + side, left : left + side] = image
     return canvas
@@ -103,7 +108,7 @@ def picture_data(
             ranked = ranking(scores, design, subject, rank_by)
             subjects[subject] = {
                 "ids": ids.tolist(),
-                "sheet": sheets.add(stimuli.images[stimuli.rows(ids)]),
+                "sheet": sheets.add(stimuli.images, stimuli.rows(ids)),
                 "columns": columns(len(ids)),
                 "grid": [
                     {"rank": rank_name(rank), "id": int(i), "score": f"{100 * ranked[i]:.1f} %"}
@@ -113,7 +118,7 @@ def picture_data(
         rows = rows_of(np.array(subjects[subject]["ids"]), prediction.ids, prediction.path)
         own = values.get((method, subject, budget), pd.Series(dtype=float)).reindex(prediction.ids[rows])
         cells[f"{method}/{subject}/{budget}"] = {
-            "sheet": sheets.add(prediction.images[rows]),
+            "sheet": sheets.add(prediction.images, rows),
             "scores": [None if value != value else round(1000 * value) for value in own],
             "captions": None if prediction.captions is None else prediction.captions["caption"].iloc[rows].tolist(),
         }
