@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pandas as pd
 
 from fmri2img import job
 from fmri2img.datasets.nsd_volumes import read_volume
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
+from fmri2img.reporting.glass_brain import glass_brain
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_tables
 from fmri2img.study import Study
@@ -20,11 +23,15 @@ def main(snakemake) -> None:
     trained = design.budget_title(design.longest_budget)
     folders = [Path(path) for path in (*given.accuracy, *given.methods)]
     regions = []
-    for subject, brain, figure in zip(design.subjects, given.brains, made.figures, strict=True):
+    for number, subject in enumerate(design.subjects):
         mapped = {f.parent.name: f for f in folders if f.name == subject and (f / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
-        drawn = brain_map(map_rows(voxels, design), read_volume(brain) > 0, subject, trained)
-        save_figure(drawn, Path(figure).with_suffix(""))
+        maps, brain = map_rows(voxels, design), read_volume(given.brains[number]) > 0
+        save_figure(brain_map(maps, brain, subject, trained), Path(made.figures[number]).with_suffix(""))
+        if given.transforms:
+            transform = np.asarray(nibabel.load(given.transforms[number]).dataobj)
+            drawn = glass_brain(maps, brain.shape, transform, subject, trained)
+            save_figure(drawn, Path(made.glass[number]).with_suffix(""))
         for name, folder in mapped.items():
             regions.append(pd.read_parquet(folder / "regions.parquet").assign(method=name, subject=subject))
     found = pd.concat(regions, ignore_index=True)

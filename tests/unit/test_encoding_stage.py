@@ -19,6 +19,7 @@ from fmri2img.decoders.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, region_table, save_brain_tables, voxel_correlation
 from fmri2img.reporting.brain_maps import brain_map, map_rows, projection, region_tables
 from fmri2img.reporting.design import Design
+from fmri2img.reporting.glass_brain import OUTSIDE, glass_brain, on_template
 from fmri2img.study import REPOSITORY
 
 NETWORKS = {
@@ -158,6 +159,19 @@ def test_a_projection_is_the_mean_along_the_line_of_sight():
     assert projection(table, (3, 4, 5), "from above")[0][2, 0] == pytest.approx(0.6)
 
 
+def test_the_template_takes_the_nearest_voxel_on_its_own_side():
+    """NSD's map runs from right to left and counts from 1; what it maps to the left is drawn at negative x."""
+    transform = np.full((182, 10, 10, 3), OUTSIDE, np.float32)
+    transform[181 - 40, 4, 6] = 1.4, 2.6, 3.0  # of voxel (0, 2, 2), to x = 40 - 91 = -51 mm
+    transform[181 - 42, 4, 6] = 9.0, 1.0, 1.0  # beyond the volume
+    table = pd.DataFrame({"x": [0, 3], "y": [2, 0], "z": [2, 0], "correlation": [0.7, 0.4]})
+    image = on_template(table, (4, 3, 3), transform)
+    values = np.asarray(image.dataobj)
+    assert np.count_nonzero(values) == 1 and values.max() == np.float32(0.7)
+    place = image.affine @ [*np.argwhere(values)[0], 1]
+    np.testing.assert_array_equal(place[:3], [40 - 91, 4 - 126, 6 - 72])
+
+
 def design() -> Design:
     methods = {"ridge": {"title": "Ridge", "kind": "decoder"}, "shuffled": {"title": "Shuffled", "kind": "control"}}
     budgets = {"all": {"subj01": 8}}
@@ -179,6 +193,11 @@ def test_maps_and_tables_show_the_limits_first_and_methods_without_pictures_not_
     assert "Ridge" in shown and "mean 1.00" in shown and any("subj01, trained on all 8" in text for text in shown)
     drawn = [image for axes in figure.axes for image in axes.get_images()]
     assert len(drawn) == 2 * 3 * 3
+    plt.close(figure)
+    transform = np.full((182, 218, 182, 3), OUTSIDE, np.float32)
+    transform[60:120, 40:100, 60:120] = 3, 10, 1
+    figure = glass_brain(dict(list(rows.items())[1:]), (5, 20, 2), transform, "subj01", "all 8 sessions")
+    assert {"Ridge", "The stimuli themselves"} <= {text.get_text() for text in figure.texts}
     plt.close(figure)
 
     regions = [

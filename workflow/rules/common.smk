@@ -121,8 +121,10 @@ def encoding_networks():
 
 
 def brain_figures():
-    """Maps of brain correlation, of studies that measure it."""
-    return collect("<results>/figures/brain_{subject}.png", subject=study.subjects) if on_brain() else []
+    """Maps of brain correlation, of studies that measure it; of NSD's subjects on the MNI template too."""
+    spaces = [""] if study.simulated else ["", "_mni"]
+    subjects = study.subjects if on_brain() else []
+    return collect("<results>/figures/brain_{subject}{space}.png", subject=subjects, space=spaces)
 
 
 def submitted(wildcards):

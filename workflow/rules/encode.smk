@@ -76,6 +76,7 @@ rule make_brain_maps:
             if study.cells(method, subject)
         ],
         brains=[tree(layout.func(subject, "brainmask.nii.gz")) for subject in study.subjects],
+        transforms=[] if study.simulated else [tree(layout.to_mni(subject)) for subject in study.subjects],
     output:
         figures=[
             report(
@@ -86,7 +87,16 @@ rule make_brain_maps:
             )
             for subject in study.subjects
         ],
-        plain=collect("<results>/figures/brain_{subject}.png", subject=study.subjects),
+        glass=[
+            report(
+                f"<results>/figures/brain_{subject}_mni.svg",
+                caption="../report/brain.rst",
+                category="1 Scores",
+                labels={"content": "Figure: brain correlation on a glass brain", "trained on": "the longest budget"},
+            )
+            for subject in ([] if study.simulated else study.subjects)
+        ],
+        plain=brain_figures(),
         table=report(
             "<results>/tables/brain.html",
             caption="../report/brain.rst",

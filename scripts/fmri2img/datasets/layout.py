@@ -44,6 +44,11 @@ def roi(subject: str, name: str) -> str:
     return func(subject, f"roi/{name}.nii.gz")
 
 
+def to_mni(subject: str) -> str:
+    """Key of the map from the MNI152 template to a subject's functional volume."""
+    return f"nsddata/ppdata/{subject}/transforms/func1pt8-to-MNI.nii.gz"
+
+
 def responses(subject: str) -> str:
     return f"nsddata/ppdata/{subject}/behav/responses.tsv"
 
