@@ -13,12 +13,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; networks trained: 2 backbones,
-# pretrained (on the 3 other subjects) and not; 3 decoders with pictures.
+# pretrained (on the 3 other subjects) and not; 2 decoders with pictures.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
-    "decode": 24, "fit_ridge": 6, "reconstruct": 18, "retrieve": 12, "caption": 6, "mindeye2_lowlevel": 6,
+    "decode": 24, "fit_ridge": 6, "reconstruct": 12, "retrieve": 18, "caption": 6, "mindeye2_lowlevel": 6,
     "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
     "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1,
     "make_cards": 1, "make_page": 1, "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
