@@ -15,8 +15,8 @@ from fmri2img.reporting.design import Design, matching
 from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.grids import at_ranks, rank_name, ranking
 
-SIDES = (128, 96, 80, 64, 48, 40)  # pixels of a picture; the first that fits is taken, and never more than it has
-PIXELS = 160_000_000  # of all sheets together: about 40 MB of page
+SIDES = (128, 96, 80, 64, 48, 40, 32)  # pixels of a picture; the first that fits is taken, and never more than it has
+PIXELS = 160_000_000  # of all sheets together: about 45 MB of page
 QUALITY = 82
 
 
