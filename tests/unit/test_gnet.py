@@ -1,7 +1,9 @@
 """The published encoding network: its predictions, and what becomes of a checkpoint that is not it."""
 
 import re
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import gnet_checkpoint as published
 import numpy as np
@@ -10,9 +12,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from fmri2img import job
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.decoders.encoding.gnet import GNetEncoding, import_gnet
 from fmri2img.decoders.encoding.opening import open_encoding
 from fmri2img.errors import UserError
+from fmri2img.study import REPOSITORY
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gnet_reference.safetensors"
 
@@ -129,3 +135,33 @@ def test_a_mean_colour_stands_for_a_mean_picture(record, tmp_path):
         path = published.write_checkpoint(tmp_path / "mean.pt", record | {"best_params": parameters})
         found.append(import_gnet(path, "subj02", voxels_at([0])).predict(published.pictures(1), 256))
     np.testing.assert_array_equal(*found)
+
+
+class Named(dict):
+    __getattr__ = dict.get
+
+
+def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path, monkeypatch):
+    """Betas that are the network's own predictions, whatever their scale, are predicted without fault."""
+    places, ids = published.PLACES[1], np.arange(4)
+    betas = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(4), 256)
+    trials = pd.DataFrame({"trial": ids, "session": 1, "run": 1, "nsd_id": ids, "repeat": 0, "shared": True})
+    voxels = voxels_at(places).assign(ncsnr=np.float32(1), V1=True, V2=False, V3=False, hV4=False)
+    with Recording.writer(tmp_path / "recording") as writer:
+        writer.betas(*betas.shape)[:] = 2 * betas + 1
+        writer.finish(trials.assign(split="test"), voxels, {"subject": "subj01", "split": "shared1000"})
+    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "captions": [[]] * 4, "categories": [[]] * 4, "shared": True})
+    save_stimuli(tmp_path / "stimuli", published.pictures(4), table, {})
+    record = {"kind": "gnet", "source": {"folder": str(path.parent)}, "files": {path.name: None}, "image_size": 227}
+    given = SimpleNamespace(
+        input=Named(recording=tmp_path / "recording", stimuli=tmp_path / "stimuli"),
+        output=Named(model=tmp_path / "model", accuracy=tmp_path / "accuracy"),
+        params=SimpleNamespace(name="gnet_multisubject", record=record, size=256),
+        wildcards=Named(subject="subj01"),
+    )
+    monkeypatch.setattr(job, "start", lambda snakemake: None)
+    runpy.run_path(str(REPOSITORY / "scripts/import_encoding.py"), init_globals={"snakemake": given})
+    accuracy = pd.read_parquet(tmp_path / "accuracy/regions.parquet").set_index("region")
+    assert accuracy.loc["v1", "pattern"] == pytest.approx(1) and accuracy.loc["v1", "voxel"] == pytest.approx(1)
+    assert open_encoding(tmp_path / "model", None)(published.pictures(4)).shape == (4, 7)
+    assert GNetEncoding.open(tmp_path / "model").metadata["source"] == "gnet_multisubject"

@@ -47,7 +47,7 @@ def study(tmp_path_factory):
         },
         "refinement": {"steps": 3, "start": 1},
         "generation": {"steps": 3},
-        "metrics": ["pixcorr", "identification_demo_clip", "retrieval_image"],
+        "metrics": ["pixcorr", "identification_demo_clip", "retrieval_image", "brain_correlation_visual_cortex"],
         "statistics": {"resamples": 200},
     }
     (directory / "small.yaml").write_text(yaml.safe_dump(small))
@@ -100,10 +100,20 @@ def test_mindeye2_ends_in_pictures_captions_and_retrieval_vectors(study, scores)
 def test_the_table_holds_the_means_of_the_scores(study, scores):
     table = pd.read_csv(study / "results/small/tables/main_all.csv")
     cells = table[table.method.isin(["ridge", "nearest_neighbour", "shuffled_brain"])]
-    assert len(cells) == 9
+    assert len(cells) == 12
     for cell in cells.itertuples():
         np.testing.assert_allclose(cell.mean, mean(scores, cell.method, cell.metric, 8), atol=1e-9)
         assert cell.low <= cell.mean <= cell.high
+
+
+def test_brain_correlation_tells_what_was_seen(study, scores):
+    metric = "brain_correlation_visual_cortex"
+    assert mean(scores, "ridge", metric, 8) > 0.2 > 0.1 > abs(mean(scores, "shuffled_brain", metric, 8))
+    regions = pd.read_csv(study / "results/small/tables/brain.csv")
+    whole = regions[regions.region == "visual_cortex"].set_index("method")
+    assert whole["pattern"].idxmax() == whole["voxel"].idxmax() == "stimuli"
+    np.testing.assert_allclose(whole.loc["ridge", "pattern"], mean(scores, "ridge", metric, 8), atol=1e-6)
+    assert (study / "results/small/figures/brain_subj02.png").stat().st_size > 10_000
 
 
 def test_a_second_run_has_nothing_to_do(study):

@@ -21,7 +21,7 @@ if config["encoding"]["model"] == "banded_ridge":
             "../../envs/models.yaml"
         threads: 1
         resources:
-            mem_mb=2500,
+            mem_mb=2500 if study.simulated else 12000,
             runtime=240,
         params:
             encoding=config["encoding"],
