@@ -157,6 +157,12 @@ def test_never_beside_single_images(scores, design):
     assert set(effects["metric"]) == {"identification"} and effects["n_images"].eq(N_IMAGES).all()
 
 
+def test_pseudo_values_say_nothing_of_an_image(design):
+    """KID's values have a mean and an interval, and no part in what looks at single images."""
+    with_kid = replace(design, metrics=design.metrics | {"kid_inception": REGISTRY["kid_inception"]})
+    assert set(with_kid.of_images().metrics) == {"identification"}
+
+
 def test_figures_draw_points_without_bands(scores, design, tmp_path):
     cells, by_subject = estimates(scores, design), estimates(scores, design, by_subject=True)
     save_figure(session_curves(cells, design), tmp_path / "sessions")

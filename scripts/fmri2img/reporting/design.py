@@ -68,8 +68,8 @@ class Design:
         return replace(self, metrics=metrics)
 
     def of_images(self) -> "Design":
-        """The same design without metrics of the whole set: for what looks at single images."""
-        metrics = {name: entry for name, entry in self.metrics.items() if not is_of_whole_set(entry)}
+        """The same design without metrics that say nothing of a single image."""
+        metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}
         return replace(self, metrics=metrics)
 
     def answering(self, method: str) -> str:
