@@ -359,7 +359,7 @@ def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_pa
 def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(tmp_path, networks):
     from reconstruct import reconstruct
     from reconstruct_true_tokens import reconstruct_true_tokens
-    from true_tokens import true_tokens
+    from subject_images import subject_images
 
     ids = np.array([1, 3, 11, 12, 40, 50])
     tokens = np.random.default_rng(4).normal(size=(6, TOKENS, WIDTH)).astype(np.float32)
@@ -388,7 +388,7 @@ def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(
         writer.finish(
             trials, voxels, {"subject": "subj02", "split": "s", "split_sha256": drawn.metadata["split_sha256"]}
         )
-    true_tokens(str(tmp_path / "drawn"), str(tmp_path / "recording"), 2, str(tmp_path / "out"))
+    subject_images(str(tmp_path / "drawn"), str(tmp_path / "recording"), 2, str(tmp_path / "out"))
     made = Prediction.open(tmp_path / "out")
     assert made.ids.tolist() == [3, 40]
     np.testing.assert_array_equal(made.images, drawn.images[[0, 3]])

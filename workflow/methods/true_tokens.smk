@@ -52,4 +52,4 @@ rule true_tokens:
     params:
         code=digest("artifacts"),
     script:
-        "../../scripts/true_tokens.py"
+        "../../scripts/subject_images.py"
