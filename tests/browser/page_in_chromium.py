@@ -39,13 +39,18 @@ def opened(chromium, request):
         page.on("pageerror", lambda error: messages.append(f"error: {error}"))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else messages.append(r.url))
         page.goto(request.param.as_uri())
-        page.wait_for_function("!document.querySelector('canvas:not([data-drawn])')")
+        drawn(page)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     assert messages == []
+
+
+def drawn(page):
+    """Waits until every picture that is on the page is drawn."""
+    page.wait_for_selector("canvas:not([data-drawn])", state="detached")
 
 
 def values(page, column):
@@ -67,7 +72,7 @@ def test_axe_finds_nothing(opened, viewport, scheme):
     assert violations(page) == []
     if page.locator("#tiles").count():
         page.locator("#tiles button").first.click()
-        page.wait_for_function("!document.querySelector('#image canvas:not([data-drawn])')")
+        drawn(page)
         assert violations(page) == []
 
 

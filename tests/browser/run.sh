@@ -12,10 +12,11 @@ CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || com
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 npm ci --silent --no-fund --no-audit
 
-planted=$(mktemp -d)
-trap 'rm -rf "$planted"' EXIT
-PYTHONPATH=../../scripts python ../unit/planted_page.py "$planted"
-export CHROMIUM PAGES="$planted/page.html $pages" AXE=node_modules/axe-core/axe.min.js
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/planted"
+PYTHONPATH=../../scripts python ../unit/planted_page.py "$folder/planted"
+export CHROMIUM PAGES="$folder/planted/page.html $pages" AXE=node_modules/axe-core/axe.min.js
 .venv/bin/python -m pytest -q -p no:cacheprovider page_in_chromium.py
 
 # The RO-Crate beside a page; the validator fetches the crate's JSON-LD contexts.
