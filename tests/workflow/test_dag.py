@@ -77,7 +77,7 @@ def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, f
     counts = dry_run("bottleneck", "--configfile", str(tmp_path / "curve.yaml"), directory=tmp_path)
     names = [f"{name}_bottleneck" for name in ("learn", fitted, "reconstruct", "evaluate")]
     assert [counts.get(name) for name in (*names, "restrict_recording")] == [2, 4, 4, 4, 4]
-    assert counts["bottleneck"] == 1 and "make_tables" not in counts
+    assert counts["bottleneck"] == 1 and counts["evaluate"] == 4  # with all voxels, and the shuffled brain
 
 
 @pytest.mark.parametrize(

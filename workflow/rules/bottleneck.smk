@@ -126,8 +126,17 @@ use rule evaluate as evaluate_bottleneck with:
 rule bottleneck:
     """How far each decoder gets with k dimensions of the brain, between the floor and all voxels."""
     input:
-        scores=all_scores(),
-        restricted=bottleneck_scores(),
+        scores=collect(
+            "<results>/scores/{method}/{subject}.parquet",
+            method=[*study.bottlenecked, *(name for name in study.having("scale", "floor") if name in study.methods)],
+            subject=study.subjects,
+        ),
+        restricted=collect(
+            "<results>/bottleneck/{dimensions}/scores/{method}/{subject}.parquet",
+            dimensions=config["bottleneck"]["dimensions"],
+            method=study.bottlenecked,
+            subject=study.subjects,
+        ),
     output:
         table=report(
             "<results>/tables/bottleneck.html",

@@ -258,16 +258,6 @@ def bottleneck_settings(wildcards):
     return json.dumps(settings, indent=1, sort_keys=True)
 
 
-def bottleneck_scores():
-    """Scores of every decoder of the curve, of all its dimensions."""
-    return collect(
-        "<results>/bottleneck/{dimensions}/scores/{method}/{subject}.parquet",
-        dimensions=config["bottleneck"]["dimensions"],
-        method=study.bottlenecked,
-        subject=study.subjects,
-    )
-
-
 def in_results(path):
     """A path with <results> written out, for what Snakemake does not read as a path."""
     return path.replace("<results>", f"results/{study.name}")
