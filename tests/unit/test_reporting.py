@@ -348,7 +348,7 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     assert "90.0 [" in text and GAP in text and "chance 50.0" in text
     assert "yes  rises (2 of 2)" in text and "NO  beats (4 of 6)" in text and "(not met)" in text
     assert "15 min 01 s, OVER the budget of 15 min" in text and "1.05 GB, within" in text
-    assert "not written yet" in text
+    assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)
 

@@ -30,7 +30,6 @@ def metric_list(design: Design) -> list[dict]:
                 "higher": metric["higher_is_better"],
                 "chance": key(metric["chance"]) if metric["chance"] is not None else None,
                 "chanceText": head.chance,
-                "percent": is_proportion(metric),
             }
         )
     return found
