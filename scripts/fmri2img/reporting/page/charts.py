@@ -78,7 +78,7 @@ def _panel(name: str, metric: dict, values: pd.DataFrame, design: Design, across
     if metric["chance"] is not None:
         extremes.append(metric["chance"])
     low, high = np.nanmin(extremes), np.nanmax(extremes)
-    slack = MARGIN * (high - low) or 0.5
+    slack = MARGIN * (high - low) or MARGIN * (abs(high) or 1)
     ends = float(low - slack), float(high + slack)
 
     def down(value: float) -> float:
