@@ -1,4 +1,5 @@
-# Recording and Embeddings -> a fitted decoder, and the tokens it decodes for the test images.
+# Recording and Embeddings -> a fitted decoder, and the tokens it decodes for the test images. Training goes first where
+# there is a choice: the longest chain of jobs hangs on it.
 
 
 rule fit_ridge:
@@ -41,6 +42,7 @@ rule pretrain:
         "<benchmarks>/pretrain/{method}_without_{subject}.tsv"
     wildcard_constraints:
         method="|".join(study.having("training")),
+    priority: 2
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -71,6 +73,7 @@ rule finetune:
         "<benchmarks>/finetune/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
         method="|".join(study.having("training")),
+    priority: 1
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -131,6 +134,7 @@ rule decode:
         "<benchmarks>/decode/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
         method="|".join(study.having("training") + study.having("released")),
+    priority: 1
     conda:
         "../../envs/train.yaml"
     threads: 1

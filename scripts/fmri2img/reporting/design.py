@@ -14,8 +14,8 @@ class Design:
     methods, metrics: registry entries of the study, in registry order, decoders before submissions before controls. A
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
-    own_seeds: seeds of the methods that have others than the study: submissions. encoding: the encoding model that brain
-    correlation is measured with.
+    own_seeds: seeds of the methods that have others than the study: submissions.
+    encoding: the encoding model that brain correlation is measured with.
     """
 
     study: str

@@ -167,8 +167,8 @@ class PriorNetwork(nn.Module):
         self.config = config
         self.tokens, self.width = tokens, width
         self.time = TimeEmbedding(width)
-        # Operations on the meta device, where loading builds the network, are chosen with care: most of them would import
-        # torch's compiler, which takes longer than decoding a small study.
+        # Loading builds the network on the meta device, where most arithmetic would import torch's compiler. That takes
+        # longer than decoding a small study, so there is none here.
         self.position = nn.Parameter(torch.randn(tokens, width).mul_(width**-0.5))
         self.null_brain = nn.Parameter(torch.randn(tokens, width))
         self.null_image = nn.Parameter(torch.randn(tokens, width))
