@@ -1,4 +1,4 @@
-"""The five contracts: what is written is what is read, bad files are named, and nothing half-written remains."""
+"""The contracts: what is written is what is read, bad files are named, and nothing half-written remains."""
 
 import errno
 import json
@@ -11,6 +11,7 @@ import pytest
 from fmri2img.artifacts import atomic
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.features import Features, save_features
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import COLUMNS, read_scores, save_scores
@@ -103,6 +104,23 @@ def test_stimuli_are_found_by_id_not_by_row(tmp_path):
         stimuli.rows([3, 4])
     with pytest.raises(UserError, match="lacks nsd_id 99"):
         stimuli.rows([99])
+
+
+def test_features_are_found_by_layer_and_id(tmp_path):
+    ids, pooled = np.array([2, 5, 9]), np.arange(6.0).reshape(3, 2)
+    save_features(tmp_path / "f", ids, {"features.4": pooled, "avgpool": -pooled}, {"network": "n"})
+    features = Features.open(tmp_path / "f")
+    np.testing.assert_array_equal(features.of("features.4", np.array([9, 2])), [[4, 5], [0, 1]])
+    with pytest.raises(UserError, match="f: lacks nsd_id 3"):
+        features.of("avgpool", np.array([2, 3]))
+    with pytest.raises(UserError, match="f: lacks layer 'logits'"):
+        features.of("logits", ids)
+    np.save(tmp_path / "f/avgpool.npy", pooled[:2])
+    with pytest.raises(UserError, match=r"f/avgpool.npy: \(2, 2\) does not match 3 ids"):
+        Features.open(tmp_path / "f")
+    (tmp_path / "f/avgpool.npy").unlink()
+    with pytest.raises(UserError, match=r"f/avgpool.npy: no such file"):
+        Features.open(tmp_path / "f")
 
 
 def test_embeddings_refuse_what_float16_cannot_hold(tmp_path):

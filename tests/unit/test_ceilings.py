@@ -126,6 +126,23 @@ def test_only_at_the_metrics_where_it_means_something(planted, tmp_path):
     assert is_scored(METHODS["ridge"], REGISTRY["brain_correlation_v1_normalised"])
 
 
+def test_predicted_betas_are_shown_with_the_prediction_they_are_of(planted, tmp_path):
+    """What maps are drawn of: the betas that each prediction with pictures predicts, none of others."""
+    ids, responses = repeat_responses(planted)
+    metadata = control_metadata(planted, "m", 1, 0, "none", "none", "control")
+    for name, arrays in {
+        "dark": {"images": np.zeros((len(ids), 2, 2, 3), np.uint8)},
+        "light": {"images": np.full((len(ids), 2, 2, 3), 200, np.uint8)},
+        "none": {"responses": responses},
+    }.items():
+        save_prediction(tmp_path / name, ids, metadata | {"seed": len(name)}, **arrays)
+    predictions = [Prediction.open(tmp_path / name) for name in ("dark", "light", "none")]
+    metrics, seen = {"brain_correlation_v1": REGISTRY["brain_correlation_v1"]}, []
+    brain = MeasuredBrain.of(planted, lambda images: np.repeat(images[:, 0, 0, :1], planted.betas.shape[1], axis=1))
+    score(predictions, None, None, metrics, None, {}, {}, brain, see=lambda *given: seen.append(given))
+    assert [(prediction.path.name, betas.max()) for prediction, betas in seen] == [("dark", 0), ("light", 200)]
+
+
 def test_captions_against_people_and_against_the_captioner(planted, tmp_path):
     """The captioner's words about the true images, joined by id, as the reference: repeating them is perfect."""
     ids = np.array([4, 9, 20])

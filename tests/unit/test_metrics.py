@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 from torchvision.transforms.v2 import Resize
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.features import Features, save_features
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
@@ -22,7 +23,7 @@ from fmri2img.metrics.features import (
 )
 from fmri2img.metrics.pixels import pixcorr, ssim
 from fmri2img.metrics.retrieval import retrieval_brain, retrieval_image
-from fmri2img.metrics.scoring import _pictures, score
+from fmri2img.metrics.scoring import _pictures, features_of, score
 from fmri2img.metrics.sets import fid, kid_contributions
 from fmri2img.study import REPOSITORY, check_schema
 
@@ -394,10 +395,16 @@ def case(tmp_path, rng):
     return stimuli, embeddings, perfect, predict
 
 
+def features_in(path, stimuli):
+    save_features(path, stimuli.ids, features_of(stimuli.images, MeanColour(), 16), {"network": "corners"})
+    return Features.open(path)
+
+
 def run(stimuli, embeddings, predictions, metrics=METRICS, pool=300):
     networks = FakeNetworks()
     sizes, pools = {"size": 16, "pixel_size": 20}, {"pool": pool, "resamples": 3}
-    table = score(predictions, stimuli, embeddings, metrics, networks, sizes, pools)
+    true_features = {"corners": features_in(stimuli.path / "features", stimuli)}
+    table = score(predictions, stimuli, embeddings, metrics, networks, sizes, pools, true_features=true_features)
     assert networks.loaded == [("corners", ["corners"])] * len(networks.loaded)
     return table, networks.loaded
 

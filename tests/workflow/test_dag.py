@@ -20,8 +20,8 @@ DEMO = {
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
     "decode": 24, "fit_ridge": 6, "reconstruct": 12, "retrieve": 18, "caption": 6, "mindeye2_lowlevel": 6,
     "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
-    "reconstruct_true_tokens": 1, "true_tokens": 6, "evaluate": 20, "make_tables": 1, "make_figures": 1,
-    "make_cards": 1, "make_page": 1, "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
+    "reconstruct_true_tokens": 1, "true_tokens": 6, "embed_test_images": 2, "evaluate": 20, "make_tables": 1,
+    "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 PAPER = {
@@ -32,7 +32,7 @@ PAPER = {
     "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "import_encoding": 8, "make_brain_maps": 1, "random_training_image": 72,
     "mean_training_image": 72, "oracle_nearest_neighbour": 72, "reconstruct_true_tokens": 3, "true_tokens": 72,
-    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "caption_ceiling": 72, "repeat_ceiling": 72,
+    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "embed_test_images": 5, "caption_ceiling": 72, "repeat_ceiling": 72,
     "decode_without_brain": 72, "mindeye2_prior_only": 72,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.

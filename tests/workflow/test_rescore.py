@@ -28,7 +28,14 @@ def test_rescoring_trains_and_draws_nothing(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     counts = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
     # 3 submissions, 4 subjects, 2 budgets. Fetched: 8 folders of tensors, the images, 5 metric networks, 1 encoder.
-    wanted = {"import_submission": 24, "evaluate": 12, "acquire_backbone": 15, "embed_stimuli": 1, "make_tables": 1}
+    wanted = {
+        "import_submission": 24,
+        "embed_test_images": 5,
+        "evaluate": 12,
+        "acquire_backbone": 15,
+        "embed_stimuli": 1,
+        "make_tables": 1,
+    }
     assert {rule: counts.get(rule) for rule in wanted} == wanted
     unwanted = "train|pretrain|finetune|fit_|decode|reconstruct|refine|acquire$|acquire_betas|mask_|prepare_"
     assert not [rule for rule in counts if re.match(unwanted, rule)]

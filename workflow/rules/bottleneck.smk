@@ -111,6 +111,7 @@ use rule evaluate as evaluate_bottleneck with:
             seed=study.seeds,
         ),
         stimuli=rules.evaluate.input.stimuli,
+        features=rules.evaluate.input.features,
         embeddings=rules.evaluate.input.embeddings,
         model=rules.evaluate.input.model,
     output:

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import snakemake.benchmark
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "scripts"))
@@ -18,6 +19,10 @@ try:
     study = Study(config)
 except UserError as error:
     raise WorkflowError(str(error))
+
+# Seconds between the first readings of a job's memory. Each takes 25 ms of the kernel's time for a process that holds
+# torch; at Snakemake's half a second that is a tenth of a core for as long as short jobs follow each other.
+snakemake.benchmark.BENCHMARK_INTERVAL_SHORT = 2
 
 
 wildcard_constraints:

@@ -4,8 +4,43 @@
 metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
 on_captioner = any(metric.get("parameters", {}).get("references") == "captioner" for metric in metrics.values())
 on_retrieval = any(metric["needs"] == "retrieval" for metric in metrics.values())
+layers = {}  # of each network, those that a metric compares
+for metric in metrics.values():
+    if metric["layer"]:
+        layers.setdefault(metric["network"], set()).add(metric["layer"])
 networks = {metric["network"] for metric in metrics.values() if metric["network"]}
 networks = sorted(networks.union(encoding_networks() if on_brain() else []))
+
+
+rule embed_test_images:
+    """Features of the true test images by one network, computed once for all that is compared with them."""
+    input:
+        stimuli="<results>/stimuli",
+        split=f"<results>/splits/{config['split']}.json",
+        model=lambda w: model_path(w.entry),
+    output:
+        directory("<results>/features/{entry}"),
+    log:
+        "<logs>/embed_test_images/{entry}.log",
+    benchmark:
+        "<benchmarks>/embed_test_images/{entry}.tsv"
+    wildcard_constraints:
+        entry="|".join(layers) or "no network",
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        layers=lambda w: sorted(layers[w.entry]),
+        size=config["evaluation"]["size"],
+        code=digest(
+            "artifacts", "metrics/scoring", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features"))
+        ),
+    script:
+        "../../scripts/embed_test_images.py"
 
 
 rule evaluate:
@@ -13,6 +48,7 @@ rule evaluate:
     input:
         predictions=lambda w: prediction_paths(w.method, w.subject),
         stimuli="<results>/stimuli",
+        features=collect(rules.embed_test_images.output[0], entry=sorted(layers)),
         embeddings=f"<results>/embeddings/{config['encoder']}" if on_retrieval else [],
         recording="<results>/recordings/{subject}" if on_brain() else [],
         encoding="<results>/encoding/{subject}" if on_brain() else [],

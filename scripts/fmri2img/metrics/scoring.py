@@ -7,14 +7,16 @@ same on tensors with antialias=True, the default from 0.17 on. The published num
 were not antialiased by default, which shifts low-level metrics slightly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.features import Features
 from fmri2img.artifacts.prediction import IDENTITY, Prediction
 from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.artifacts.stimuli import Stimuli, rows_of
@@ -72,15 +74,18 @@ def score(
     pools: dict,
     measured: brain.MeasuredBrain | None = None,
     captioned: pd.DataFrame | None = None,
+    true_features: Mapping[str, Features] = MappingProxyType({}),
+    see: Callable[[Prediction, np.ndarray], None] = lambda prediction, betas: None,
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
     embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
     name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
     `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: nsd_id
-    and caption, what the captioner says of the true images, for metrics with it as the reference. A metric whose input
-    a prediction lacks is left out; a prediction with no metric left has no rows. Responses to repeats stand in for
-    retrieval vectors and for predicted betas (see `_on_repeats`).
+    and caption, what the captioner says of the true images, for metrics with it as the reference; true_features: what
+    each network makes of the stimuli; see: called with each prediction that has pictures and the betas they predict.
+    A metric whose input a prediction lacks is left out; a prediction with no metric left has no rows. Responses to
+    repeats stand in for retrieval vectors and for predicted betas (see `_on_repeats`).
     Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
     the reference captions that a metric needs.
     """
@@ -90,10 +95,10 @@ def score(
             raise UserError(f"{prediction.path}: its test images differ from those of {predictions[0].path}")
     parts = []
     for needs, made, compute, reference, settings in (
-        ("images", "images", _on_images, stimuli, evaluation),
+        ("images", "images", _on_images, (stimuli, true_features), evaluation),
         ("retrieval", "retrieval", _on_retrieval, embeddings, pools),
         ("captions", "captions", _on_captions, (stimuli, captioned), evaluation),
-        ("brain", "images", _on_brain, measured, evaluation),
+        ("brain", "images", _on_brain, (measured, see), evaluation),
         ("retrieval", "responses", _on_repeats, None, pools),
         ("brain", "responses", _brain_on_repeats, measured, evaluation),
     ):
@@ -114,8 +119,13 @@ Found = Iterator[tuple[Prediction, str, np.ndarray | float]]
 
 
 def _on_images(
-    predictions: list[Prediction], metrics: dict, stimuli: Stimuli, networks: Networks, sizes: dict
+    predictions: list[Prediction],
+    metrics: dict,
+    shown: tuple[Stimuli, Mapping[str, Features]],
+    networks: Networks,
+    sizes: dict,
 ) -> Found:
+    stimuli, true_features = shown
     truth = stimuli.images[stimuli.rows(predictions[0].ids)]
     on_pixels = {name: ON_PIXELS[m["function"]] for name, m in metrics.items() if m["function"] in ON_PIXELS}
     if on_pixels:
@@ -133,11 +143,10 @@ def _on_images(
     for network_name in dict.fromkeys(m["network"] for m in on_features.values()):
         by_layer = {name: m for name, m in on_features.items() if m["network"] == network_name}
         network = networks.features(network_name, sorted({m["layer"] for m in by_layer.values()}))
-        true_features = _features(network, truth, sizes["size"])
         for prediction in predictions:
-            found = _features(network, prediction.images, sizes["size"])
+            found = features_of(prediction.images, network, sizes["size"])
             for name, m in by_layer.items():
-                pair = true_features[m["layer"]], found[m["layer"]]
+                pair = true_features[network_name].of(m["layer"], prediction.ids), found[m["layer"]]
                 yield prediction, name, ON_FEATURES[m["function"]](*pair, **m.get("parameters", {}))
 
 
@@ -197,13 +206,15 @@ def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids
 def _on_brain(
     predictions: list[Prediction],
     metrics: dict,
-    measured: brain.MeasuredBrain,
+    judged: tuple[brain.MeasuredBrain, Callable[[Prediction, np.ndarray], None]],
     networks: Networks,
     settings: dict,
 ) -> Found:
+    measured, see = judged
     here = measured.on(predictions[0].ids)
     for prediction in predictions:
         predicted = here.predict(prediction.images)
+        see(prediction, predicted)
         for name, m in metrics.items():
             yield prediction, name, ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
 
@@ -283,8 +294,8 @@ def _distances(network, truth: np.ndarray, images: np.ndarray, size: int) -> np.
     return np.concatenate([network.distances(_pictures(truth[b], size), _pictures(images[b], size)) for b in blocks])
 
 
-def _features(network, images: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """layer -> float32 (n, d)"""
+def features_of(images: np.ndarray, network, size: int) -> dict[str, np.ndarray]:
+    """What a network makes of uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
     blocks = [
         network.features(_pictures(images[start : start + BLOCK_IMAGES], size))
         for start in range(0, len(images), BLOCK_IMAGES)

@@ -1,0 +1,21 @@
+"""Features of the true test images by one network, at the layers that the study's metrics compare."""
+
+import numpy as np
+
+from fmri2img.artifacts.features import save_features
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.backbones.features import load_features
+from fmri2img.backbones.registry import Backbone
+from fmri2img.job import start
+from fmri2img.metrics.scoring import features_of
+
+if __name__ == "__main__":
+    start(snakemake)
+    backbone = Backbone(snakemake.wildcards.entry, snakemake.params.record)
+    stimuli, size = Stimuli.open(snakemake.input.stimuli), snakemake.params.size
+    ids = np.intersect1d(Split.open(snakemake.input.split).test_ids, stimuli.ids)
+    layers = features_of(stimuli.images[stimuli.rows(ids)], load_features(backbone, snakemake.params.layers), size)
+    metadata = {"network": backbone.name, "revision": backbone.revision, "size": size}
+    save_features(snakemake.output[0], ids, layers, metadata)
+    print(f"{len(ids)} images: {', '.join(f'{name} {values.shape[1]} wide' for name, values in layers.items())}")

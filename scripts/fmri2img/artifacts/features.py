@@ -1,0 +1,58 @@
+"""Features: what a frozen network makes of the true test images, for metrics that compare reconstructions with them.
+
+<layer>.npy    float32 (images, dimensions), one file a layer
+ids.npy        int64 (images,) nsd_id, ascending
+metadata.json  network, revision, size the images were first resized to
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.stimuli import rows_of
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class Features:
+    """Opened features; `layers` are read-only memory maps."""
+
+    path: Path
+    layers: dict[str, np.ndarray]
+    ids: np.ndarray
+    metadata: dict
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Features":
+        """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
+        path = Path(path)
+        metadata = read_json(path / "metadata.json")
+        try:
+            ids = np.load(path / "ids.npy")
+            layers = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in metadata["layers"]}
+        except FileNotFoundError as error:
+            raise UserError(f"{error.filename}: no such file; rerun the step that writes {path}") from None
+        for name, values in layers.items():
+            if values.ndim != 2 or len(values) != len(ids):
+                raise UserError(f"{path / name}.npy: {values.shape} does not match {len(ids)} ids; rerun")
+        return cls(path, layers, ids, metadata)
+
+    def of(self, layer: str, ids: np.ndarray) -> np.ndarray:
+        """Features float32 (n, dimensions) of `ids`. Raises UserError for a layer or an id that is not there."""
+        if layer not in self.layers:
+            raise UserError(f"{self.path}: lacks layer '{layer}'; rerun the step that writes it")
+        return self.layers[layer][rows_of(ids, self.ids, self.path)]
+
+
+def save_features(path: str | Path, ids: np.ndarray, layers: Mapping[str, np.ndarray], metadata: dict) -> None:
+    """Write features of ascending `ids`: layer -> float32 (images, dimensions)."""
+    with atomic_directory(path) as directory:
+        for name, values in layers.items():
+            np.save(directory / f"{name}.npy", values.astype(np.float32, copy=False))
+        np.save(directory / "ids.npy", np.asarray(ids, np.int64))
+        write_json(directory / "metadata.json", metadata | {"layers": sorted(layers)})
+        Features.open(directory)
