@@ -16,6 +16,7 @@ from fmri2img.reporting.grids import index_predictions
 from fmri2img.reporting.page.build import Parts, page
 from fmri2img.reporting.page.costs import costs
 from fmri2img.reporting.page.pictures import picture_data
+from fmri2img.reporting.published import quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
 from fmri2img.reporting.summary import read_csv
 from fmri2img.study import Study
@@ -24,7 +25,8 @@ from fmri2img.study import Study
 def main(snakemake) -> None:
     job.start(snakemake)
     scores = read_scores(snakemake.input.scores)
-    design = scored_design(Study(snakemake.config), scores)
+    study = Study(snakemake.config)
+    design = scored_design(study, scores)
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
     effects = curves = None
@@ -34,6 +36,10 @@ def main(snakemake) -> None:
         means, similarity = quarter_means(labelled, design.of_images(), design.longest_budget)
         curves = means.reset_index(), similarity
         effects = read_csv(Path(snakemake.input.effects))
+    registry, quoted = study.registries["metrics"], None
+    rows = quoted_rows(read_published(snakemake.params.published), design.split)
+    if len(rows):
+        quoted = quoted_table(rows, list(registry), registry, read_sources(snakemake.params.published))
     checksums = dict(stimuli.metadata.get("sources_sha256", {}))
     checksums |= {str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in snakemake.input.scores}
     # Disclosures say "none" where nothing was selected, which is a value and not a gap.
@@ -57,6 +63,7 @@ def main(snakemake) -> None:
                 settings["grid"]["ranks"],
             ),
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
+            quoted=quoted,
             costs=costs(snakemake.params.benchmarks),
             checksums=checksums,
         ),

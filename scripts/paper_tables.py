@@ -8,15 +8,13 @@ from fmri2img.job import start
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.paper_figures import curve_points, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import compare, lay_out_paper, published_cells, read_paper_layout, tidy
-from fmri2img.reporting.published import quoted_table, read_published, read_sources
+from fmri2img.reporting.published import QUOTED_SPLITS, quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_table
 from fmri2img.study import Study
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
-
-QUOTED = ("shared1000", "shared982")
 
 
 def main() -> None:
@@ -41,10 +39,9 @@ def main() -> None:
         save_figure(paper_figure(figure, points, published, design, registry), output / name)
 
     sources = read_sources(folder)
-    for split in QUOTED:
-        rows = published[(published["split"] == split) & published["table"].isin(snakemake.params.quoted_tables)]
-        metrics = [name for name in registry if (rows["metric"] == name).any()]
-        write_table(output / f"quoted_{split}", quoted_table(rows, metrics, registry, sources), rows)
+    for split in QUOTED_SPLITS:
+        rows = quoted_rows(published, split)
+        write_table(output / f"quoted_{split}", quoted_table(rows, list(registry), registry, sources), rows)
 
 
 main()

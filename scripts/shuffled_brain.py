@@ -10,7 +10,7 @@ def main(snakemake) -> None:
     prediction = Prediction.open(snakemake.input.prediction)
     disclosure = prediction.metadata["disclosure"] | {"origin": snakemake.params.origin}
     metadata = prediction.metadata | {
-        "method": "shuffled_brain",
+        "method": snakemake.wildcards.method,
         "of": prediction.metadata["method"],
         "disclosure": disclosure,
     }

@@ -144,10 +144,14 @@ class Study:
         return [name for name in self.described if "training" in self.registries["methods"][name]]
 
     def having(self, key: str, *values: str) -> list[str]:
-        """All registered methods that have a key, where values are given with one of them: `training`, `released`,
-        `stage`."""
+        """All registered methods that have a key (`training`, `released`), or, where values are given, one of these
+        under it (`stage`) or in it (`scale`)."""
         methods = self.registries["methods"].items()
-        return [name for name, entry in methods if key in entry and (not values or entry[key] in values)]
+
+        def fits(found) -> bool:
+            return not values or any(value in found if isinstance(found, dict) else value == found for value in values)
+
+        return [name for name, entry in methods if key in entry and fits(entry[key])]
 
     @property
     def bottlenecked(self) -> list[str]:

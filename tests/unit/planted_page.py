@@ -11,13 +11,14 @@ from PIL import Image
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.reporting.claims import judge_claims
-from fmri2img.reporting.design import Design
+from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.leaderboard import rank_methods
 from fmri2img.reporting.page.build import Parts, page
 from fmri2img.reporting.page.costs import COLUMNS as COSTS
 from fmri2img.reporting.page.pictures import picture_data
 from fmri2img.reporting.similarity import quarter_means, similarity_effects, with_similarity
+from fmri2img.reporting.tables import Cell, Column, Row, Table
 
 N_IMAGES, SIDE = 12, 8
 HOSTILE = '</script><script>alert("title")</script> & <b>"bold"</b>'
@@ -41,8 +42,9 @@ def planted_design() -> Design:
             "first": {"title": "First", "kind": "decoder", "outputs": ["images", "captions"], "reference": HOSTILE},
             "second": {"title": HOSTILE, "kind": "stage", "of": "first", "outputs": ["images"]},
             "sent": {"title": "Sent in", "kind": "submission", "outputs": ["retrieval"]},
-            "floor": {"title": "Floor", "kind": "control", "of": "first", "scale": "floor", "outputs": ["images"]},
-            "ceiling": {"title": "Ceiling", "kind": "control", "scale": "ceiling", "outputs": ["images"]},
+            "floor": {"title": "Floor", "kind": "control", "of": "first", "scale": {"floor": ["images"]},
+                      "outputs": ["images"]},
+            "ceiling": {"title": "Ceiling", "kind": "control", "scale": {"ceiling": ["images"]}, "outputs": ["images"]},
         },
         metrics={
             "identification_net": {"title": "Identification (net)", "chance": 0.5, "note": HOSTILE, **proportion},
@@ -140,6 +142,16 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
         curves=(quarters.reset_index(), similarity),
         pictures=picture_data(stimuli, paths, scores, design, ["identification_*"], [0.0, 0.5, 1.0]),
         brain=[folder / "brain_subj01.png"],
+        quoted=Table(
+            "Published numbers, split shared1000",
+            ["Method", "Subjects", "Sessions", "Source"],
+            [Column("PixCorr", direction="↑")],
+            [
+                Row([HOSTILE, "1, 2", "40", "A paper, Table 1"], [Cell("0.322")], False),
+                Row(["Older", "1", GAP, "Another, Table 2"], [Cell(GAP)], True),
+            ],
+            "Quoted from their sources.",
+        ),
         costs=pd.DataFrame(
             [["evaluate", 4, 200.0, 150.0, 70.0, 1100.0], ["mask", 2, 9.0, 0.0, 5.0, None]], columns=COSTS
         ),

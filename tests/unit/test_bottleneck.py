@@ -112,13 +112,21 @@ LEVELS = {1: 0.55, 8: 0.70, ALL: 0.80}
 
 @pytest.fixture
 def design():
-    metrics = {"id": {"title": "Identification", "range": [0, 1], "higher_is_better": True, "chance": 0.5}}
-    metrics["distance"] = {"title": "Distance", "range": [0, 2], "higher_is_better": False, "chance": None}
+    metrics = {
+        "id": {"title": "Identification", "range": [0, 1], "higher_is_better": True, "chance": 0.5, "needs": "images"}
+    }
+    metrics["distance"] = {
+        "title": "Distance",
+        "range": [0, 2],
+        "higher_is_better": False,
+        "chance": None,
+        "needs": "images",
+    }
     return Design(
         study="small", simulated=True, split="shared1000", subjects=["subj01", "subj02"],
         methods={
             "ridge": {"title": "Ridge", "kind": "decoder"},
-            "shuffled": {"title": "Shuffled", "kind": "control", "of": "ridge", "scale": "floor"},
+            "shuffled": {"title": "Shuffled", "kind": "control", "of": "ridge", "scale": {"floor": ["images"]}},
         },
         metrics=metrics, budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
         seeds=[0, 1], resamples=300, confidence=0.95,

@@ -6,7 +6,7 @@ import pytest
 
 from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.estimates import estimates
-from fmri2img.reporting.leaderboard import flips_needed, leaderboard_table, rank_methods, scale_end
+from fmri2img.reporting.leaderboard import flips_needed, leaderboard_table, rank_methods, scale_end, scale_note
 from fmri2img.stats import holm
 
 N_IMAGES = 30
@@ -25,12 +25,24 @@ def design():
             "first": {"title": "First", "kind": "decoder"},
             "twin": {"title": "Twin", "kind": "decoder"},
             "worse": {"title": "Worse", "kind": "stage", "of": "first"},
-            "shuffled": {"title": "Shuffled", "kind": "control", "of": "first", "scale": "floor"},
-            "true": {"title": "True tokens", "kind": "control", "scale": "ceiling"},
+            "shuffled": {"title": "Shuffled", "kind": "control", "of": "first", "scale": {"floor": ["images"]}},
+            "true": {"title": "True tokens", "kind": "control", "scale": {"ceiling": ["images"]}},
         },
         metrics={
-            "identification": {"title": "Identification", "range": [0, 1], "higher_is_better": True, "chance": 0.5},
-            "distance": {"title": "Distance", "range": [0, 2], "higher_is_better": False, "chance": None},
+            "identification": {
+                "title": "Identification",
+                "range": [0, 1],
+                "higher_is_better": True,
+                "chance": 0.5,
+                "needs": "images",
+            },
+            "distance": {
+                "title": "Distance",
+                "range": [0, 2],
+                "higher_is_better": False,
+                "chance": None,
+                "needs": "images",
+            },
         },
         budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
         seeds=[0, 1],
@@ -125,12 +137,35 @@ def test_page_says_what_was_done(scores, design):
 
 
 def test_scale_ends_nearest_to_the_method(design):
-    methods = design.methods | {"own": {"title": "Own", "kind": "control", "of": "twin", "scale": "floor"}}
+    methods = design.methods | {
+        "own": {"title": "Own", "kind": "control", "of": "twin", "scale": {"floor": ["images"]}}
+    }
     object.__setattr__(design, "methods", methods)
-    assert scale_end(design, "twin", "floor") == "own"
-    assert scale_end(design, "worse", "floor") == scale_end(design, "first", "floor") == "shuffled"
+    assert scale_end(design, "twin", "floor", "distance") == "own"
+    assert (
+        scale_end(design, "worse", "floor", "distance") == scale_end(design, "first", "floor", "distance") == "shuffled"
+    )
     del methods["true"]
-    assert scale_end(design, "first", "ceiling") == ""
+    assert scale_end(design, "first", "ceiling", "distance") == ""
+
+
+def test_each_metric_has_the_scale_of_what_it_needs(design):
+    """A true image's words end the scale of captions, not the one drawn from its true tokens."""
+    words = {"title": "Words", "range": [0, 1], "higher_is_better": True, "chance": None, "needs": "captions"}
+    object.__setattr__(design, "metrics", design.metrics | {"words": words})
+    captioner = {"title": "Captioner", "kind": "control", "scale": {"ceiling": ["captions"]}}
+    object.__setattr__(design, "methods", {"captioner": captioner} | design.methods)
+    assert scale_end(design, "first", "ceiling", "distance") == "true"
+    assert scale_end(design, "first", "ceiling", "words") == "captioner"
+    assert scale_end(design, "first", "floor", "words") == ""
+
+
+def test_the_note_tells_scales_of_different_metrics_apart(design):
+    board = pd.DataFrame({"metric": ["identification", "distance"], "normalised": [0.5, 0.4], "floor": "shuffled"})
+    one = scale_note(board.assign(ceiling="true"), design)
+    assert one == "Normalised: 0 at “Shuffled”, 1 at “True tokens”."
+    two = scale_note(board.assign(ceiling=["true", "first"]), design)
+    assert "1 at “True tokens” (Identification); or 0 at" in two and "1 at “First” (Distance)" in two
 
 
 def test_enough_flips_for_the_least_p_to_survive_the_correction():

@@ -12,6 +12,7 @@ from PIL import Image
 from planted_page import HOSTILE, N_IMAGES, SIDE, planted_design, planted_parts, planted_pictures, planted_scores
 
 from fmri2img.reporting.design import GAP
+from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import board, charts, pictures
 from fmri2img.reporting.page.build import page
 from fmri2img.reporting.page.costs import costs, duration
@@ -82,7 +83,7 @@ def test_methods_carry_kind_and_disclosures(planted):
     assert [method["kind"] for method in methods.values()] == ["decoder", "stage", "submission", "control", "control"]
     facts = dict(methods["first"]["facts"])
     assert facts["Training trials"] == "219–1728" and facts["Selector"] == "none" and facts["What it is"] == HOSTILE
-    assert dict(methods["floor"]["facts"])["Kind"] == "control of First; floor of the normalised scores"
+    assert dict(methods["floor"]["facts"])["Kind"] == "control of First; floor of the normalised scores of images"
     assert "Training trials" not in dict(methods["sent"]["facts"])
 
 
@@ -141,7 +142,7 @@ def test_resized_pictures_keep_their_places():
 
 def test_sections_of_what_a_study_lacks_are_left_out(planted):
     parts, design, html = planted
-    anchors = {"sessions", "similarity", "reconstructions", "images", "brain", "compute", "claims"}
+    anchors = {"sessions", "similarity", "reconstructions", "images", "brain", "published", "compute", "claims"}
 
     def present(text):
         return {attributes["id"] for tag, attributes in Elements(text).found if tag == "section"}
@@ -155,6 +156,7 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
         curves=None,
         pictures=None,
         brain=[],
+        quoted=None,
         costs=None,
         checksums={},
         claims=parts.claims[:0],
@@ -170,9 +172,17 @@ def test_no_pictures_and_no_scores(tmp_path):
     stimuli, _ = planted_pictures(tmp_path, design)
     assert pictures.picture_data(stimuli, {}, planted_scores(design), design, ["identification_*"], [0.0]) is None
     empty = planted_parts(tmp_path / "more")[0].board.iloc[:0]
-    assert board.cell_table(empty, design)["all"]["fid"] == {} and "no normalised scores" in board.scale_note(
-        empty, design
-    )
+    assert board.cell_table(empty, design)["all"]["fid"] == {} and "No normalised scores" in scale_note(empty, design)
+
+
+def test_published_numbers_stand_apart_from_measured_ones(planted):
+    parts, design, html = planted
+    section = html[html.index('<section id="published"') : html.index('<section id="compute"')]
+    assert "2 rows on split shared1000" in section and "0.322" in section and "Quoted from their sources." in section
+    assert "whose data are simulated" in section and "<script>alert" not in section
+    assert "0.322" not in html.replace(section, "")
+    real = page(replace(parts, pictures=None), replace(design, simulated=False))
+    assert "whose data are simulated" not in real and 'id="published"' in real
 
 
 def test_pictures_and_controls_have_names(planted):

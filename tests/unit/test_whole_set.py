@@ -38,8 +38,8 @@ def design():
         methods={
             "bad": {"title": "Bad", "kind": "decoder", "outputs": ["images"]},
             "good": {"title": "Good", "kind": "decoder", "outputs": ["images"]},
-            "floor": {"title": "Floor", "kind": "control", "outputs": ["images"], "scale": "floor"},
-            "ceiling": {"title": "Ceiling", "kind": "control", "outputs": ["images"], "scale": "ceiling"},
+            "floor": {"title": "Floor", "kind": "control", "outputs": ["images"], "scale": {"floor": ["images"]}},
+            "ceiling": {"title": "Ceiling", "kind": "control", "outputs": ["images"], "scale": {"ceiling": ["images"]}},
         },
         metrics={
             "identification": REGISTRY["identification_clip"],

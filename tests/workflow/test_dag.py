@@ -28,12 +28,12 @@ PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
     "fit_ridge": 72, "reconstruct": 360, "caption": 144, "mindeye2_lowlevel": 144, "mindeye2_refine": 144,
-    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 72, "evaluate": 144, "make_tables": 1,
+    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 144, "evaluate": 152, "make_tables": 1,
     "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "import_encoding": 8, "make_brain_maps": 1, "random_training_image": 72,
     "mean_training_image": 72, "oracle_nearest_neighbour": 72, "reconstruct_true_tokens": 3, "true_tokens": 72,
-    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "embed_test_images": 5, "caption_ceiling": 72, "repeat_ceiling": 72,
-    "decode_without_brain": 72, "mindeye2_prior_only": 72,
+    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "embed_test_images": 5, "caption_ceiling": 72,
+    "repeat_ceiling": 72, "decode_without_brain": 72, "mindeye2_prior_only": 72,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
 LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 48}

@@ -3,11 +3,13 @@
 
 rule shuffled_brain:
     input:
-        prediction=f"<results>/predictions/{study.registries['methods']['shuffled_brain']['of']}/{{subject}}/{{sessions}}sessions/seed{{seed}}",
+        prediction=lambda w: made_of("predictions", w),
     output:
-        directory("<results>/predictions/shuffled_brain/{subject}/{sessions}sessions/seed{seed}"),
+        directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
     log:
-        "<logs>/shuffled_brain/{subject}_{sessions}sessions_seed{seed}.log",
+        "<logs>/shuffled_brain/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+    wildcard_constraints:
+        method="|".join(study.having("scale", "floor")),
     conda:
         "../../envs/decode.yaml"
     threads: 1
@@ -15,7 +17,7 @@ rule shuffled_brain:
         mem_mb=4000,
         runtime=30,
     params:
-        origin=study.registries["methods"]["shuffled_brain"]["origin"],
+        origin=lambda w: study.registries["methods"][w.method]["origin"],
         code=digest("decoders/controls", "artifacts"),
     script:
         "../../scripts/shuffled_brain.py"

@@ -3,7 +3,7 @@
 import json
 from hashlib import sha256
 from importlib.metadata import version
-from os.path import relpath
+from os.path import dirname, relpath
 
 from fmri2img.study import REPOSITORY
 
@@ -23,6 +23,7 @@ rule make_page:
         effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
         brain=brain_figures(),
         settings=relpath(REPOSITORY / "config/figures.yaml"),
+        published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],
         registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
         templates=[
             relpath(REPOSITORY / f"scripts/fmri2img/reporting/page/{name}")
@@ -43,6 +44,7 @@ rule make_page:
         runtime=120,
     params:
         benchmarks=in_results("<results>/benchmarks"),
+        published=lambda w, input: dirname(input.published[0]),
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
         code=digest("artifacts", "stats", "reporting"),
     script:

@@ -63,7 +63,6 @@ rule paper_tables:
         runtime=30,
     params:
         published=lambda w, input: dirname(input.published[0]),
-        quoted_tables=["main", "table01"],
         code=digest("artifacts", "stats", "reporting"),
     script:
         "../../scripts/paper_tables.py"

@@ -1,4 +1,4 @@
-"""Reading and checking the Parquet tables and JSON records that the five contracts are made of."""
+"""Reading and checking the Parquet tables and JSON records that the contracts are made of."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ def bottleneck_effects(labelled: pd.DataFrame, methods: list[str], design: Desig
         if method not in methods:
             continue
         sign = 1 if design.metrics[metric]["higher_is_better"] else -1
-        floor = scale_end(design, method, "floor")
+        floor = scale_end(design, method, "floor", metric)
         ends = [(metric, method, dimensions), (metric, floor, ALL), (metric, method, ALL)]
         share = (np.nan,) * 3
         if all(end in estimates.index for end in ends):

@@ -32,13 +32,14 @@ COLUMNS = [
 COMPARISONS = ["budget", "metric", "method", "other", "difference", "n_images", "p", "p_holm"]
 
 
-def scale_end(design: Design, method: str, end: str) -> str:
+def scale_end(design: Design, method: str, end: str, metric: str) -> str:
     """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if the study has none.
 
     A control of the method itself goes before one of the decoder it is a stage of, and that before any other.
     """
     nearest = {design.methods[method].get("of"): 1} | {method: 0}
-    ends = [name for name, entry in design.methods.items() if entry.get("scale") == end]
+    needs = design.metrics[metric]["needs"]
+    ends = [name for name, entry in design.methods.items() if needs in entry.get("scale", {}).get(end, [])]
     return min(ends, key=lambda name: nearest.get(design.methods[name].get("of", ""), 2), default="")
 
 
@@ -84,7 +85,7 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
                 name: (sign * estimates["mean"][budget, metric, name], sign * draws[budget, metric, name].to_numpy())
                 for name in names
             }
-            parts.append(_normalised(part, oriented, design).reset_index())
+            parts.append(_normalised(part, oriented, metric, design).reset_index())
     board = pd.concat(parts, ignore_index=True).join(spread, on=keys)
     return board[COLUMNS], compared[COMPARISONS]
 
@@ -112,10 +113,10 @@ def _ranked(part: pd.DataFrame, names: list[str], pairs: pd.DataFrame, alpha: fl
     return part.iloc[np.argsort(order.to_numpy(), kind="stable")]
 
 
-def _normalised(part: pd.DataFrame, oriented: dict, design: Design) -> pd.DataFrame:
+def _normalised(part: pd.DataFrame, oriented: dict, metric: str, design: Design) -> pd.DataFrame:
     rows = []
     for name in part.index:
-        floor, ceiling = scale_end(design, name, "floor"), scale_end(design, name, "ceiling")
+        floor, ceiling = (scale_end(design, name, end, metric) for end in ("floor", "ceiling"))
         score = (np.nan,) * 3
         if {name, floor, ceiling} <= set(oriented):
             score = normalised_score(oriented[name], oriented[floor], oriented[ceiling], design.confidence)
@@ -167,10 +168,19 @@ def _note(board: pd.DataFrame, design: Design) -> str:
         f"images, Holm-corrected over all pairs, {alpha:.2g}); a rank is one more than the number of ranked methods "
         "that are better; controls have none. "
     )
-    ends = board.loc[board["normalised"].notna(), ["floor", "ceiling"]].drop_duplicates()
-    for floor, ceiling in ends.itertuples(index=False):
+    return f"{text}{scale_note(board, design)} Seed SD: standard deviation of the score between seeds."
+
+
+def scale_note(board: pd.DataFrame, design: Design) -> str:
+    """Between which controls normalised scores are measured, and of which metrics where these differ in it."""
+    scaled = board[board["normalised"].notna()]
+    if scaled.empty:
+        return "No normalised scores: the study lists no control for the floor or none for the ceiling of the scale."
+    ends = scaled.groupby(["floor", "ceiling"], sort=False)["metric"].agg(set).to_dict()
+    alike = len(set(map(frozenset, ends.values()))) == 1
+    texts = []
+    for (floor, ceiling), found in ends.items():
         low, high = design.methods[floor]["title"], design.methods[ceiling]["title"]
-        text += f"Normalised: 0 at “{low}”, 1 at “{high}”. "
-    if ends.empty:
-        text += "No normalised scores: the study lists no control for the floor or none for the ceiling of the scale. "
-    return text + "Seed SD: standard deviation of the score between seeds."
+        of = ", ".join(entry["title"] for name, entry in design.metrics.items() if name in found)
+        texts.append(f"0 at “{low}”, 1 at “{high}”" + ("" if alike else f" ({of})"))
+    return f"Normalised: {'; or '.join(texts)}."

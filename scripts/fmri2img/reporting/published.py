@@ -11,6 +11,8 @@ from fmri2img.reporting.tables import Cell, Row, Table, column
 from fmri2img.study import check_schema
 
 NUMBERS = ("sessions", "value")
+QUOTED_TABLES = ("main", "table01")  # of the columns `table` and `split`: what is quoted as a block of its own
+QUOTED_SPLITS = ("shared1000", "shared982")
 # What tells one published number from another.
 KEY = ["source", "table", "locator", "method", "subject", "split", "sessions", "variant", "metric"]
 
@@ -114,11 +116,16 @@ def one_split(rows: pd.DataFrame) -> str:
     return splits[0]
 
 
+def quoted_rows(published: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Of `read_published`, the papers' main comparisons on one split; none where nobody published on it."""
+    return published[(published["split"] == split) & published["table"].isin(QUOTED_TABLES)]
+
+
 def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dict], sources: dict[str, dict]) -> Table:
     """Published rows of one split as a block of their own: in the order of their sources, without rank or interval.
 
-    rows: of `read_published`; metrics: the columns; registry: entries of metrics.yaml. Raises UserError when the rows
-    are of several splits.
+    rows: of `read_published`; metrics: the columns, those without a number left out; registry: entries of metrics.yaml.
+    Raises UserError when the rows are of several splits.
     """
     split = one_split(rows)
     rows = rows[rows["metric"].isin(metrics)]
@@ -145,6 +152,4 @@ def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dic
     )
     columns = [column(entry | {"chance": None}) for entry in entries.values()]
     heads = ["Method", "Subjects", "Sessions", "Source"]
-    return Table(
-        f"Published numbers, split {split}", ["Method", "Subjects", "Sessions", "Source"], columns, laid_out, note
-    )
+    return Table(f"Published numbers, split {split}", heads, columns, laid_out, note)

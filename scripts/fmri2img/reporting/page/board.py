@@ -67,8 +67,8 @@ def kind_text(entry: dict, design: Design) -> str:
     of, text = entry.get("of"), entry["kind"]
     if of is not None:
         text += f" of {design.methods[of]['title'] if of in design.methods else of}"
-    if "scale" in entry:
-        text += f"; {entry['scale']} of the normalised scores"
+    for end, needs in entry.get("scale", {}).items():
+        text += f"; {end} of the normalised scores of {', '.join(needs)}"
     return text
 
 
@@ -100,18 +100,6 @@ def cell_table(board: pd.DataFrame, design: Design) -> dict[str, dict[str, dict[
 
 def _score(value: float, low: float, high: float, shown) -> dict:
     return {"value": key(value), "low": key(low), "high": key(high), "text": shown.mean, "interval": shown.interval}
-
-
-def scale_note(board: pd.DataFrame, design: Design) -> str:
-    """Between which controls normalised scores are measured, of which methods."""
-    ends = board.loc[board["normalised"].notna(), ["floor", "ceiling"]].drop_duplicates()
-    if ends.empty:
-        return "There are no normalised scores: the study lists no control for the floor or none for the ceiling."
-    pairs = [
-        f"0 is “{design.methods[floor]['title']}”, 1 is “{design.methods[ceiling]['title']}”"
-        for floor, ceiling in ends.itertuples(index=False)
-    ]
-    return f"Normalised score: {'; or '.join(pairs)}."
 
 
 def metric_facts(design: Design) -> list[dict]:

@@ -12,11 +12,12 @@ from PIL import Image
 
 from fmri2img.reporting.claims import verdicts
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
+from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import charts
-from fmri2img.reporting.page.board import cell_table, key, method_list, metric_facts, metric_list, scale_note
+from fmri2img.reporting.page.board import cell_table, key, method_list, metric_facts, metric_list
 from fmri2img.reporting.page.costs import duration
 from fmri2img.reporting.page.pictures import pictures_note
-from fmri2img.reporting.tables import note
+from fmri2img.reporting.tables import Table, note
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "leaderboard.js", "pictures.js")
@@ -27,7 +28,8 @@ class Parts:
     """What a page is made of. What a study does not have is empty, and its section is left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
-    (flat) and the mean similarity of each quarter. pictures: `picture_data`. brain: paths of maps. costs: `costs`.
+    (flat) and the mean similarity of each quarter. pictures: `picture_data`. brain: paths of maps. quoted: published
+    numbers on the study's split, `quoted_table`. costs: `costs`.
     checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
     """
 
@@ -41,6 +43,7 @@ class Parts:
     curves: tuple[pd.DataFrame, pd.Series] | None = None
     pictures: dict | None = None
     brain: list[Path] = field(default_factory=list)
+    quoted: Table | None = None
     costs: pd.DataFrame | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
@@ -56,6 +59,7 @@ def page(parts: Parts, design: Design) -> str:
     context = {
         "study": design.study,
         "simulated": design.simulated,
+        "split": design.split,
         "lede": _lede(parts.board, design),
         "facts": _headline(parts.board, claims, design),
         "confidence": f"{100 * design.confidence:g}",
@@ -77,6 +81,7 @@ def page(parts: Parts, design: Design) -> str:
         "n_met": sum(claim["met"] for claim in claims),
         "pictures": pictures,
         "brain": [_brain_map(path) for path in parts.brain],
+        "quoted": parts.quoted,
         "costs": _cost_rows(costs) if has_costs else [],
         "cost_lede": _cost_lede(costs) if has_costs else "",
         "provenance": _provenance(parts.facts, parts.checksums),
@@ -116,6 +121,7 @@ def page(parts: Parts, design: Design) -> str:
         "reconstructions": ("Reconstructions", pictures),
         "images": ("All images", pictures),
         "brain": ("Brain maps", parts.brain),
+        "published": ("Published", parts.quoted),
         "compute": ("Compute", has_costs),
         "provenance": ("Provenance", True),
     }
