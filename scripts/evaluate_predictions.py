@@ -1,8 +1,11 @@
-"""Score all predictions of one method and subject: every budget, seed, metric and image."""
+"""Score all predictions of one method: every subject, budget, seed, metric and image."""
 
-import numpy as np
+from pathlib import Path
+
+import pandas as pd
 
 from fmri2img import job
+from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.features import Features
 from fmri2img.artifacts.prediction import Prediction
@@ -16,38 +19,49 @@ from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 from fmri2img.metrics.scoring import score
 
 
+def on_a_map(predictions: list[Prediction]) -> Prediction | None:
+    """The prediction that a subject's maps show: of the longest budget with pictures, and there of the first seed."""
+    drawing = [prediction for prediction in predictions if prediction.images is not None]
+    return max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
+
+
+def scores(given, params, brain_tables: Path | None) -> pd.DataFrame:
+    """The table of scores. brain_tables: folder that the tables behind each subject's maps are written to."""
+    networks, parts = RegisteredNetworks(params.networks), []
+    stimuli = Stimuli.open(given.stimuli)
+    embeddings = Embeddings.open(given.embeddings) if given.get("embeddings") else None
+    captioned = read_table(given.captioned, {"nsd_id": "iu", "caption": "OUT"}) if given.get("captioned") else None
+    true_features = {features.metadata["network"]: features for features in map(Features.open, given.features)}
+    encodings = {Path(path).name: path for path in given.get("encodings", [])}
+    recordings = {Path(path).name: path for path in given.get("recordings", [])}
+    by_subject: dict[str, list[Prediction]] = {}
+    for prediction in map(Prediction.open, given.predictions):
+        by_subject.setdefault(prediction.metadata["subject"], []).append(prediction)
+
+    for subject, predictions in by_subject.items():
+        brain, mapped = None, on_a_map(predictions)
+        if subject in encodings:
+            predict = open_encoding(encodings[subject], networks)
+            brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict).on(predictions[0].ids)
+
+        def see(prediction, betas, subject=subject, brain=brain, mapped=mapped) -> None:
+            if prediction is mapped:
+                save_brain_tables(brain_tables / subject, brain, betas)
+
+        evaluation = params.metrics, networks, params.evaluation, params.retrieval
+        parts.append(score(predictions, stimuli, embeddings, *evaluation, brain, captioned, true_features, see))
+        print(f"{subject}: {len(predictions)} predictions", flush=True)
+    return pd.concat(parts, ignore_index=True)
+
+
 def main(snakemake) -> None:
     job.start(snakemake)
-    given, params = snakemake.input, snakemake.params
-    networks, brain, mapped = RegisteredNetworks(params.networks), None, None
-    predictions = [Prediction.open(path) for path in given.predictions]
-    if given.get("encoding"):
-        predict = open_encoding(given.encoding, networks)
-        brain = MeasuredBrain.of(Recording.open(given.recording), predict).on(predictions[0].ids)
-        # Maps show the longest budget, and there the first seed.
-        drawing = [prediction for prediction in predictions if prediction.images is not None]
-        mapped = max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
-        if mapped is None:
-            save_brain_tables(snakemake.output.brain, brain, None)
-
-    def see(prediction: Prediction, betas: np.ndarray) -> None:
-        if prediction is mapped:
-            save_brain_tables(snakemake.output.brain, brain, betas)
-
-    table = score(
-        predictions,
-        Stimuli.open(given.stimuli),
-        Embeddings.open(given.embeddings) if given.get("embeddings") else None,
-        params.metrics,
-        networks,
-        params.evaluation,
-        params.retrieval,
-        brain,
-        read_table(given.captioned, {"nsd_id": "iu", "caption": "OUT"}) if given.get("captioned") else None,
-        {features.metadata["network"]: features for features in map(Features.open, given.features)},
-        see,
-    )
-    means = table.groupby(["sessions", "seed", "metric"])["value"].mean().unstack("metric")
+    if snakemake.output.get("brain"):
+        with atomic_directory(snakemake.output.brain) as directory:
+            table = scores(snakemake.input, snakemake.params, directory)
+    else:
+        table = scores(snakemake.input, snakemake.params, None)
+    means = table.groupby(["subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     print(means.to_string(float_format=lambda value: f"{value:.4f}"))
     save_scores(snakemake.output.scores, table)
 

@@ -18,9 +18,9 @@ def main(snakemake) -> None:
     study, given = Study(snakemake.config), snakemake.input
     full = read_scores(given.scores)
     design = scored_design(study, full).of_images()
-    # .../bottleneck/{dimensions}/scores/{method}/{subject}.parquet
+    # .../bottleneck/{dimensions}/scores/{method}.parquet
     restricted = pd.concat(
-        [read_scores(path).assign(dimensions=int(Path(path).parts[-4])) for path in given.restricted]
+        [read_scores(path).assign(dimensions=int(Path(path).parts[-3])) for path in given.restricted]
     )
     effects = bottleneck_effects(with_dimensions(full, restricted, design), study.bottlenecked, design)
     write_table(Path(snakemake.output.table).with_suffix(""), bottleneck_table(effects, design), effects)

@@ -21,10 +21,10 @@ def main(snakemake) -> None:
     given, made = snakemake.input, snakemake.output
     design = Design.of(Study(snakemake.config))
     trained = design.budget_title(design.longest_budget)
-    folders = [Path(path) for path in (*given.accuracy, *given.methods)]
+    stimuli, *methods = [Path(given.accuracy[0]).parent, *map(Path, given.methods)]
     regions = []
     for number, subject in enumerate(design.subjects):
-        mapped = {f.parent.name: f for f in folders if f.name == subject and (f / "voxels.parquet").is_file()}
+        mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
         maps, brain = map_rows(voxels, design), read_volume(given.brains[number]) > 0
         save_figure(brain_map(maps, brain, subject, trained), Path(made.figures[number]).with_suffix(""))

@@ -182,8 +182,6 @@ def test_maps_and_tables_show_the_limits_first_and_methods_without_pictures_not_
     brain, noise = planted(), np.random.default_rng(4).standard_normal((30, 100))
     save_brain_tables(tmp_path / "stimuli", brain, brain.betas)
     save_brain_tables(tmp_path / "ridge", brain, brain.betas + noise)
-    save_brain_tables(tmp_path / "shuffled", brain, None)
-    assert list((tmp_path / "shuffled").iterdir()) == []
     voxels = {name: pd.read_parquet(tmp_path / name / "voxels.parquet") for name in ("stimuli", "ridge")}
     rows = map_rows(voxels, design())
     assert list(rows) == ["Noise ceiling", "The stimuli themselves", "Ridge"]

@@ -20,7 +20,7 @@ DEMO = {
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
     "decode": 24, "fit_ridge": 6, "reconstruct": 12, "retrieve": 18, "caption": 6, "mindeye2_lowlevel": 6,
     "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
-    "reconstruct_true_tokens": 1, "true_tokens": 6, "embed_test_images": 2, "evaluate": 20, "make_tables": 1,
+    "reconstruct_true_tokens": 1, "true_tokens": 6, "embed_test_images": 2, "evaluate": 10, "make_tables": 1,
     "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
@@ -28,7 +28,7 @@ PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
     "fit_ridge": 72, "reconstruct": 360, "caption": 144, "mindeye2_lowlevel": 144, "mindeye2_refine": 144,
-    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 144, "evaluate": 152, "make_tables": 1,
+    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 144, "evaluate": 19, "make_tables": 1,
     "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "import_encoding": 8, "make_brain_maps": 1, "random_training_image": 72,
     "mean_training_image": 72, "oracle_nearest_neighbour": 72, "reconstruct_true_tokens": 3, "true_tokens": 72,
@@ -36,7 +36,7 @@ PAPER = {
     "repeat_ceiling": 72, "decode_without_brain": 72, "mindeye2_prior_only": 72,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
-LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 48}
+LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 6}
 
 
 def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
@@ -77,7 +77,7 @@ def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, f
     counts = dry_run("bottleneck", "--configfile", str(tmp_path / "curve.yaml"), directory=tmp_path)
     names = [f"{name}_bottleneck" for name in ("learn", fitted, "reconstruct", "evaluate")]
     assert [counts.get(name) for name in (*names, "restrict_recording")] == [2, 4, 4, 4, 4]
-    assert counts["bottleneck"] == 1 and counts["evaluate"] == 4  # with all voxels, and the shuffled brain
+    assert counts["bottleneck"] == 1 and counts["evaluate"] == 2  # with all voxels, and the shuffled brain
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_rescoring_trains_and_draws_nothing(tmp_path):
     wanted = {
         "import_submission": 24,
         "embed_test_images": 5,
-        "evaluate": 12,
+        "evaluate": 3,
         "acquire_backbone": 15,
         "embed_stimuli": 1,
         "make_tables": 1,

@@ -105,21 +105,22 @@ use rule reconstruct as reconstruct_bottleneck with:
 # Without brain correlation: maps and encoding models are of whole studies.
 use rule evaluate as evaluate_bottleneck with:
     input:
-        predictions=lambda w: collect(
-            f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{w.subject}/{{sessions}}sessions/seed{{seed}}",
-            sessions=study.budgets(w.subject)[-1],
-            seed=study.seeds,
-        ),
+        predictions=lambda w: [
+            f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{subject}/{sessions}sessions/seed{seed}"
+            for subject in study.subjects
+            for sessions in study.budgets(subject)[-1:]
+            for seed in study.seeds
+        ],
         stimuli=rules.evaluate.input.stimuli,
         features=rules.evaluate.input.features,
         embeddings=rules.evaluate.input.embeddings,
         model=rules.evaluate.input.model,
     output:
-        scores="<results>/bottleneck/{dimensions}/scores/{method}/{subject}.parquet",
+        scores="<results>/bottleneck/{dimensions}/scores/{method}.parquet",
     log:
-        "<logs>/evaluate_bottleneck/{dimensions}_{method}_{subject}.log",
+        "<logs>/evaluate_bottleneck/{dimensions}_{method}.log",
     benchmark:
-        "<benchmarks>/evaluate_bottleneck/{dimensions}_{method}_{subject}.tsv"
+        "<benchmarks>/evaluate_bottleneck/{dimensions}_{method}.tsv"
     params:
         metrics={name: metric for name, metric in metrics.items() if metric["needs"] in ("images", "retrieval")},
 
@@ -128,15 +129,13 @@ rule bottleneck:
     """How far each decoder gets with k dimensions of the brain, between the floor and all voxels."""
     input:
         scores=collect(
-            "<results>/scores/{method}/{subject}.parquet",
+            "<results>/scores/{method}.parquet",
             method=[*study.bottlenecked, *(name for name in study.having("scale", "floor") if name in study.methods)],
-            subject=study.subjects,
         ),
         restricted=collect(
-            "<results>/bottleneck/{dimensions}/scores/{method}/{subject}.parquet",
+            "<results>/bottleneck/{dimensions}/scores/{method}.parquet",
             dimensions=config["bottleneck"]["dimensions"],
             method=study.bottlenecked,
-            subject=study.subjects,
         ),
     output:
         table=report(

@@ -99,19 +99,25 @@ def budget_label(budget):
     return "1 session" if budget == 1 else f"{budget} sessions"
 
 
+def method_predictions(method):
+    return [path for subject in study.subjects for path in prediction_paths(method, subject)]
+
+
 def all_predictions():
-    return [
-        path for method in study.methods for subject in study.subjects for path in prediction_paths(method, subject)
-    ]
+    return [path for method in study.methods for path in method_predictions(method)]
+
+
+def of_subjects(path, method):
+    """One path for each subject that a method has predictions of."""
+    return [path.format(subject=subject) for subject in study.subjects if study.cells(method, subject)]
+
+
+def scored_methods():
+    return [method for method in study.methods if method_predictions(method)]
 
 
 def all_scores():
-    return [
-        f"<results>/scores/{method}/{subject}.parquet"
-        for method in study.methods
-        for subject in study.subjects
-        if study.cells(method, subject)
-    ]
+    return [f"<results>/scores/{method}.parquet" for method in scored_methods()]
 
 
 def on_brain():

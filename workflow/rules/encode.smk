@@ -69,12 +69,7 @@ rule make_brain_maps:
     """Maps of brain correlation on each subject's brain, and tables of it by region."""
     input:
         accuracy=collect("<results>/brain/stimuli/{subject}", subject=study.subjects),
-        methods=[
-            f"<results>/brain/{method}/{subject}"
-            for subject in study.subjects
-            for method in study.methods
-            if study.cells(method, subject)
-        ],
+        methods=[f"<results>/brain/{method}" for method in scored_methods()],
         brains=[tree(layout.func(subject, "brainmask.nii.gz")) for subject in study.subjects],
         transforms=[] if study.simulated else [tree(layout.to_mni(subject)) for subject in study.subjects],
     output:

@@ -1,4 +1,4 @@
-# Predictions x Stimuli -> Scores. One job a method and subject, so that each network is loaded once.
+# Predictions x Stimuli -> Scores. One job a method, so that each network is loaded once.
 
 
 metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
@@ -44,23 +44,23 @@ rule embed_test_images:
 
 
 rule evaluate:
-    """Every metric of every image, at all budgets and seeds of one method and subject."""
+    """Every metric of every image, for all subjects, budgets and seeds of one method."""
     input:
-        predictions=lambda w: prediction_paths(w.method, w.subject),
+        predictions=lambda w: method_predictions(w.method),
         stimuli="<results>/stimuli",
         features=collect(rules.embed_test_images.output[0], entry=sorted(layers)),
         embeddings=f"<results>/embeddings/{config['encoder']}" if on_retrieval else [],
-        recording="<results>/recordings/{subject}" if on_brain() else [],
-        encoding="<results>/encoding/{subject}" if on_brain() else [],
+        recordings=lambda w: of_subjects("<results>/recordings/{subject}", w.method) if on_brain() else [],
+        encodings=lambda w: of_subjects("<results>/encoding/{subject}", w.method) if on_brain() else [],
         captioned="<results>/captioned_images.parquet" if on_captioner else [],
         model=[path for name in networks for path in model_path(name)],
     output:
-        scores="<results>/scores/{method}/{subject}.parquet",
-        brain=directory("<results>/brain/{method}/{subject}") if on_brain() else [],
+        scores="<results>/scores/{method}.parquet",
+        brain=directory("<results>/brain/{method}") if on_brain() else [],
     log:
-        "<logs>/evaluate/{method}_{subject}.log",
+        "<logs>/evaluate/{method}.log",
     benchmark:
-        "<benchmarks>/evaluate/{method}_{subject}.tsv"
+        "<benchmarks>/evaluate/{method}.tsv"
     conda:
         "../../envs/models.yaml"
     threads: 1

@@ -11,20 +11,21 @@ from fmri2img.backbones.texts import load_text_encoder, wordnet_folder
 
 
 class RegisteredNetworks:
-    """records: entries of config/backbones.yaml by name; only those that are asked for are loaded.
-
-    Sentence encoders and WordNet serve several metrics and are kept; the others are used once each.
-    """
+    """records: entries of config/backbones.yaml by name. Those that are asked for are loaded, once, and kept."""
 
     def __init__(self, records: dict[str, dict]) -> None:
         self.records = records
-        self.texts, self.wordnet = cache(self._texts), cache(self._wordnet)
+        self._kept = cache(self._features)
+        self.perceptual, self.texts, self.wordnet = map(cache, (self._perceptual, self._texts, self._wordnet))
         self._unpacked = tempfile.TemporaryDirectory()
 
     def features(self, name: str, layers: list[str]) -> FeatureNetwork:
-        return load_features(Backbone(name, self.records[name]), layers)
+        return self._kept(name, *layers)
 
-    def perceptual(self, name: str) -> PerceptualDistance:
+    def _features(self, name: str, *layers: str) -> FeatureNetwork:
+        return load_features(Backbone(name, self.records[name]), list(layers))
+
+    def _perceptual(self, name: str) -> PerceptualDistance:
         return load_perceptual(Backbone(name, self.records[name]))
 
     def _texts(self, name: str):

@@ -152,9 +152,8 @@ def region_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
     )
 
 
-def save_brain_tables(path: str | Path, brain: MeasuredBrain, predicted: np.ndarray | None) -> None:
-    """Write the directory `path`: voxels.parquet and regions.parquet, neither where there are no pictures."""
+def save_brain_tables(path: str | Path, brain: MeasuredBrain, predicted: np.ndarray) -> None:
+    """Write the directory `path`: voxels.parquet and regions.parquet."""
     with atomic_directory(path) as directory:
-        if predicted is not None:
-            voxel_table(brain, predicted).to_parquet(directory / "voxels.parquet", index=False)
-            region_table(brain, predicted).to_parquet(directory / "regions.parquet", index=False)
+        voxel_table(brain, predicted).to_parquet(directory / "voxels.parquet", index=False)
+        region_table(brain, predicted).to_parquet(directory / "regions.parquet", index=False)
