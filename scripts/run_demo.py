@@ -33,10 +33,12 @@ def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int])
 
 def main() -> int:
     os.chdir(Path(__file__).resolve().parents[1])
-    cores = str(min(os.cpu_count() or 1, 8))
+    cores = min(os.cpu_count() or 1, 8)
     started, peak, stop = time.monotonic(), [0], threading.Event()
     snakemake = [sys.executable, "-m", "snakemake"]
-    process = subprocess.Popen([*snakemake, "--cores", cores, "--quiet", "rules", "host", "--show-failed-logs"])
+    # One job more than cores: every job begins by reading its libraries from the disk.
+    jobs = ["--cores", str(cores + 1)]
+    process = subprocess.Popen([*snakemake, *jobs, "--quiet", "rules", "host", "--show-failed-logs"])
     sampler = threading.Thread(target=peak_memory, args=(psutil.Process(process.pid), stop, peak), daemon=True)
     sampler.start()
     code = process.wait()
@@ -49,7 +51,7 @@ def main() -> int:
     tables = max(path.stat().st_mtime for path in (RESULTS / "tables").iterdir())
     if not report.exists() or report.stat().st_mtime < tables:
         subprocess.run([*snakemake, "--quiet", "all", "--report", str(report)], check=True)
-        cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": int(cores)}
+        cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": cores}
         (RESULTS / "cost.json").write_text(json.dumps(cost) + "\n")
     cost = json.loads((RESULTS / "cost.json").read_text())
     summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
