@@ -4,6 +4,7 @@ The memory is that of Snakemake and all its jobs: the sum of what each has to it
 of them shares. (Proportional set sizes would be exact, but reading them costs a tenth of a core.)
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -21,13 +22,12 @@ def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int])
     """Sample the process tree twice a second; peak[0] becomes the largest sum in bytes."""
     while not stop.wait(0.5):
         own = shared = 0
-        for member in [process, *process.children(recursive=True)]:
-            try:
-                memory = member.memory_info()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-            own += memory.rss - memory.shared
-            shared = max(shared, memory.shared)
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends while they are listed
+            for member in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    memory = member.memory_info()
+                    own += memory.rss - memory.shared
+                    shared = max(shared, memory.shared)
         peak[0] = max(peak[0], own + shared)
 
 

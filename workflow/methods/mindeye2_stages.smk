@@ -23,6 +23,7 @@ rule mindeye2_refine:
         "<benchmarks>/mindeye2_refine/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
         method="|".join(study.having("stage", "refined")),
+    priority: 1
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -65,6 +66,7 @@ if config["mindeye2"]["low_level"]:
             "<benchmarks>/mindeye2_lowlevel/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
         wildcard_constraints:
             method="|".join(study.having("stage", "lowlevel")),
+        priority: 1
         conda:
             "../../envs/models.yaml"
         threads: 1
@@ -94,6 +96,7 @@ if config["mindeye2"]["low_level"]:
             "<benchmarks>/mindeye2_blend/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
         wildcard_constraints:
             method="|".join(study.having("stage", "blended")),
+        priority: 1
         conda:
             "../../envs/models.yaml"
         threads: 1

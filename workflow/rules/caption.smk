@@ -44,6 +44,7 @@ rule caption:
         "<logs>/caption/{method}_{subject}_{sessions}sessions_seed{seed}.log",
     benchmark:
         "<benchmarks>/caption/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+    priority: 1
     conda:
         "../../envs/models.yaml"
     threads: 1

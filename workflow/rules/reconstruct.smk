@@ -17,6 +17,7 @@ rule reconstruct:
         "<benchmarks>/reconstruct/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
     wildcard_constraints:
         method="|".join(name for name in decoders if name not in config["retrieval_only"]),
+    priority: 1
     conda:
         "../../envs/models.yaml"
     threads: 1

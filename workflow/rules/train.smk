@@ -1,5 +1,5 @@
 # Recording and Embeddings -> a fitted decoder, and the tokens it decodes for the test images. Training goes first where
-# there is a choice: the longest chain of jobs hangs on it.
+# there is a choice, then what is made of it: the longest chain of jobs hangs on it.
 
 
 rule fit_ridge:
