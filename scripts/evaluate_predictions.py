@@ -42,11 +42,11 @@ def scores(given, params, brain_tables: Path | None) -> pd.DataFrame:
         brain, mapped = None, on_a_map(predictions)
         if subject in encodings:
             predict = open_encoding(encodings[subject], networks)
-            brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict).on(predictions[0].ids)
+            brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict)
 
-        def see(prediction, betas, subject=subject, brain=brain, mapped=mapped) -> None:
+        def see(prediction, measured, betas, subject=subject, mapped=mapped) -> None:
             if prediction is mapped:
-                save_brain_tables(brain_tables / subject, brain, betas)
+                save_brain_tables(brain_tables / subject, measured, betas)
 
         evaluation = params.metrics, networks, params.evaluation, params.retrieval
         parts.append(score(predictions, stimuli, embeddings, *evaluation, brain, captioned, true_features, see))

@@ -140,7 +140,7 @@ def test_predicted_betas_are_shown_with_the_prediction_they_are_of(planted, tmp_
     metrics, seen = {"brain_correlation_v1": REGISTRY["brain_correlation_v1"]}, []
     brain = MeasuredBrain.of(planted, lambda images: np.repeat(images[:, 0, 0, :1], planted.betas.shape[1], axis=1))
     score(predictions, None, None, metrics, None, {}, {}, brain, see=lambda *given: seen.append(given))
-    assert [(prediction.path.name, betas.max()) for prediction, betas in seen] == [("dark", 0), ("light", 200)]
+    assert [(prediction.path.name, betas.max()) for prediction, _, betas in seen] == [("dark", 0), ("light", 200)]
 
 
 def test_captions_against_people_and_against_the_captioner(planted, tmp_path):

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
@@ -16,6 +17,7 @@ from fmri2img.decoders.controls import (
     shuffle_brains,
 )
 from fmri2img.errors import UserError
+from fmri2img.study import REPOSITORY
 
 DISCLOSURE = {
     "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",
@@ -128,3 +130,11 @@ def test_oracle_is_the_best_recall_and_never_the_test_image(embeddings):
 def test_controls_start_without_torch():
     code = "import sys, fmri2img.decoders.controls; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "scripts"}).returncode == 0
+
+
+def test_a_shuffled_brain_makes_what_it_shuffles():
+    methods = yaml.safe_load((REPOSITORY / "config/methods.yaml").read_text(encoding="utf-8"))
+    floors = {name: entry for name, entry in methods.items() if "floor" in entry.get("scale", {})}
+    assert floors
+    for name, entry in floors.items():
+        assert set(entry["outputs"]) == set(methods[entry["of"]]["outputs"]), name

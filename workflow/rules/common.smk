@@ -100,6 +100,7 @@ def budget_label(budget):
 
 
 def method_predictions(method):
+    """Predictions of one method, of all subjects."""
     return [path for subject in study.subjects for path in prediction_paths(method, subject)]
 
 
@@ -113,6 +114,7 @@ def of_subjects(path, method):
 
 
 def scored_methods():
+    """Methods that have predictions at one of the study's budgets at least."""
     return [method for method in study.methods if method_predictions(method)]
 
 

@@ -75,7 +75,7 @@ def score(
     measured: brain.MeasuredBrain | None = None,
     captioned: pd.DataFrame | None = None,
     true_features: Mapping[str, Features] = MappingProxyType({}),
-    see: Callable[[Prediction, np.ndarray], None] = lambda prediction, betas: None,
+    see: Callable[[Prediction, brain.MeasuredBrain, np.ndarray], None] = lambda prediction, measured, betas: None,
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
@@ -83,7 +83,8 @@ def score(
     name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
     `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: nsd_id
     and caption, what the captioner says of the true images, for metrics with it as the reference; true_features: what
-    each network makes of the stimuli; see: called with each prediction that has pictures and the betas they predict.
+    each network makes of the stimuli; see: called with each prediction that has
+    pictures, the betas measured for its images and those that the pictures predict.
     A metric whose input a prediction lacks is left out; a prediction with no metric left has no rows. Responses to
     repeats stand in for retrieval vectors and for predicted betas (see `_on_repeats`).
     Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
@@ -206,7 +207,7 @@ def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids
 def _on_brain(
     predictions: list[Prediction],
     metrics: dict,
-    judged: tuple[brain.MeasuredBrain, Callable[[Prediction, np.ndarray], None]],
+    judged: tuple[brain.MeasuredBrain, Callable],
     networks: Networks,
     settings: dict,
 ) -> Found:
@@ -214,7 +215,7 @@ def _on_brain(
     here = measured.on(predictions[0].ids)
     for prediction in predictions:
         predicted = here.predict(prediction.images)
-        see(prediction, predicted)
+        see(prediction, here, predicted)
         for name, m in metrics.items():
             yield prediction, name, ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
 

@@ -11,8 +11,8 @@ from fmri2img.reporting.tables import Cell, Row, Table, column
 from fmri2img.study import check_schema
 
 NUMBERS = ("sessions", "value")
-QUOTED_TABLES = ("main", "table01")  # of the columns `table` and `split`: what is quoted as a block of its own
-QUOTED_SPLITS = ("shared1000", "shared982")
+# What is quoted as a block of its own, one for each split.
+QUOTED_TABLES, QUOTED_SPLITS = ("main", "table01"), ("shared1000", "shared982")
 # What tells one published number from another.
 KEY = ["source", "table", "locator", "method", "subject", "split", "sessions", "variant", "metric"]
 
