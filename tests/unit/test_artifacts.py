@@ -66,6 +66,18 @@ def test_a_recording_whose_parts_disagree_is_refused(tmp_path):
         Recording.open(tmp_path / "r")
 
 
+def test_a_recording_that_trains_on_a_test_image_is_refused(tmp_path):
+    write_recording(tmp_path / "unused", split=("test", "train", "unused", "train"))
+    with pytest.raises(UserError, match=r"trials\.parquet: nsd_id 5 has train and test trials \(1 images have\)"):
+        write_recording(tmp_path / "leaked", split=("test", "train", "train", "train"))
+    assert not (tmp_path / "leaked").exists()
+    write_recording(tmp_path / "r")
+    trials = pd.read_parquet(tmp_path / "r" / "trials.parquet")
+    trials.assign(nsd_id=5).to_parquet(tmp_path / "r" / "trials.parquet")
+    with pytest.raises(UserError, match="nsd_id 5 has train and test trials"):
+        Recording.open(tmp_path / "r")
+
+
 def test_failed_writing_leaves_neither_target_nor_temporary(tmp_path):
     with pytest.raises(RuntimeError), atomic.atomic_directory(tmp_path / "artifact") as directory:
         (directory / "tokens.npy").write_bytes(b"half")

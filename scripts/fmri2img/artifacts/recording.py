@@ -36,7 +36,8 @@ class Recording:
 
     @classmethod
     def open(cls, path: str | Path) -> "Recording":
-        """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
+        """Open and validate. Raises UserError naming the file that is missing or does not fit the others, or an image
+        that is both trained and tested on."""
         path = Path(path)
         trials = read_table(path / "trials.parquet", TRIAL_COLUMNS)
         voxels = read_table(path / "voxels.parquet", VOXEL_COLUMNS)
@@ -45,6 +46,13 @@ class Recording:
             raise UserError(
                 f"{path / 'betas.npy'}: shape {betas.shape} {betas.dtype} does not match {len(trials)} trials x "
                 f"{len(voxels)} voxels float32; delete {path} and rerun the preparation"
+            )
+        shown = {part: trials.loc[trials["split"] == part, "nsd_id"] for part in ("train", "test")}
+        leaked = np.intersect1d(shown["train"], shown["test"])
+        if len(leaked):
+            raise UserError(
+                f"{path / 'trials.parquet'}: nsd_id {leaked[0]} has train and test trials ({len(leaked)} images have); "
+                f"delete {path} and rerun the preparation"
             )
         return cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
 
