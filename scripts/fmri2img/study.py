@@ -6,7 +6,6 @@ Every problem is one line that names the configuration key and the remedy.
 import difflib
 import hashlib
 import re
-import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,12 +15,27 @@ import yaml
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.submission import SubmittedPrediction, predictions_of, read_record
 from fmri2img.datasets import layout
+from fmri2img.decoders.mindeye2.configuration import LowLevelConfig, ModelConfig
+from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
-SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
+
+# Keys that name a frozen network, and the kinds of it that can stand there.
+ROLES = {
+    "encoder": ("open_clip",),
+    "autoencoder": ("diffusers_vae",),
+    "generator": ("diffusers_unet",),
+    "captioner": ("git",),
+    "caption_converter": ("caption_converter",),
+    "refinement.generator": ("diffusers_unet",),
+    "refinement.prompts": ("open_clip", "sdxl_text"),
+    "mindeye2.low_level.autoencoder": ("diffusers_vae",),
+    "mindeye2.low_level.teacher": ("efficientnet_lite_map", "vicregl_convnext"),
+}
+FEATURE_KINDS = ("open_clip", "torchvision", "efficientnet_lite")
 
 
 def check_schema(value: dict, schema_name: str, what: str) -> None:
@@ -259,6 +273,12 @@ class Study:
                 known = ", ".join(self.available_sessions)
                 raise UserError(f"configuration: key 'subjects': no data for {subject}; there are {known}")
 
+        mask = self.config["betas"]["mask"]
+        own = [Path(dataset.get("nsd", {}).get("copy") or self.root, layout.roi(s, mask)) for s in self.subjects]
+        if mask.removeprefix("lh.").removeprefix("rh.") not in layout.ROI_FILES and not all(p.is_file() for p in own):
+            near = difflib.get_close_matches(mask, layout.ROI_FILES, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"NSD has {', '.join(layout.ROI_FILES)}"
+            raise UserError(f"configuration: key 'betas.mask': no region file '{mask}'; {hint}")
         if not self.methods:
             raise UserError("configuration: key 'methods': none is listed and there are no submissions; name a method")
         if self.recorded_brains:
@@ -318,18 +338,48 @@ class Study:
                         f"configuration: key 'mindeye2.pretraining.subjects': nobody is left to pretrain on for "
                         f"{target}; name another subject"
                     )
+        self._check_networks()
         self._check_drawing()
+        self._check_training()
         self._check_bottleneck()
         self._check_encoding()
         self._check_released()
-        for role in ("encoder", "autoencoder", "generator", "captioner"):
-            self._named(backbones, self.config[role], role, "config/backbones.yaml")
-        if self.config["caption_converter"] not in (None, "trained"):
-            self._named(backbones, self.config["caption_converter"], "caption_converter", "config/backbones.yaml")
+
+    def _check_networks(self) -> None:
+        """Every key that names a frozen network names one of the kind it needs."""
+        for key, kinds in ROLES.items():
+            value = self.config
+            for part in key.split("."):
+                value = None if value is None else value[part]
+            if value is not None and (key, value) != ("caption_converter", "trained"):
+                self._network(value, key, *kinds)
+        for number, band in enumerate(self.config["encoding"]["bands"]):
+            key = f"encoding.bands.{number}"
+            layers = self._network(band["network"], f"{key}.network", *FEATURE_KINDS)["layers"]
+            if band["layer"] not in layers:
+                raise UserError(
+                    f"configuration: key '{key}.layer': {band['network']} has no layer '{band['layer']}'; there are "
+                    f"{', '.join(layers)}"
+                )
+
+    def _check_training(self) -> None:
+        """Sizes, losses and training of MindEye2 as its networks' own readers take them."""
+        section, encoder = self.config["mindeye2"], self.registries["backbones"][self.config["encoder"]]
+        sizes = {"backbone": "as_released", "tokens": encoder["tokens"], "token_width": encoder["token_width"]}
+        where = "configuration: mindeye2"
+        ModelConfig.from_dict(section["model"] | sizes, f"{where}.model")
+        if section["low_level"]:
+            # The side follows from the autoencoder, which is not open yet; this one can be halved as often as need be.
+            LowLevelConfig.from_dict({"latent_side": 1024} | section["low_level"]["head"], f"{where}.low_level.head")
+        for stage in ("pretraining", "finetuning"):
+            try:
+                TrainingConfig.from_dict(section[stage]["training"]).check_processes(section[stage]["processes"])
+            except UserError as error:
+                raise UserError(f"{where}.{stage}: {error}") from error
 
     def _check_drawing(self) -> None:
         """What turns decoded tokens into pictures fits the methods that need it."""
-        methods, backbones = self.registries["methods"], self.registries["backbones"]
+        methods = self.registries["methods"]
         for method in self.config["retrieval_only"]:
             if methods[method]["kind"] != "decoder":
                 raise UserError(f"configuration: key 'retrieval_only': {method} is not a decoder; remove it")
@@ -345,16 +395,10 @@ class Study:
                 raise UserError(f"configuration: key 'mindeye2.low_level' is null, which {method} needs; use {refined}")
         if refinement["start"] >= refinement["steps"]:
             raise UserError("configuration: key 'refinement.start' must be below refinement.steps, or no step is run")
-        named = [(f"refinement.{role}", refinement[role]) for role in ("generator", "prompts")]
-        named += [(f"mindeye2.low_level.{role}", low_level[role]) for role in ("autoencoder", "teacher") if low_level]
-        for key, name in named:
-            self._named(backbones, name, key, "config/backbones.yaml")
 
     def _check_encoding(self) -> None:
         """The encoding model behind brain correlation was trained on none of the images it judges."""
         backbones, model = self.registries["backbones"], self.config["encoding"]["model"]
-        for band in self.config["encoding"]["bands"]:
-            self._named(backbones, band["network"], "encoding.bands", "config/backbones.yaml")
         if model == "banded_ridge":
             return
         key = "configuration: key 'encoding.model'"
@@ -413,6 +457,18 @@ class Study:
         chosen = self.config["mindeye2"]["pretraining"]["subjects"]
         return [] if chosen == "all" else chosen
 
+    def _network(self, name: str, key: str, *kinds: str) -> dict:
+        """The entry of a frozen network that `key` names, which must be of one of these kinds."""
+        backbones = self.registries["backbones"]
+        entry = self._named(backbones, name, key, "config/backbones.yaml")
+        if entry["kind"] not in kinds:
+            there = ", ".join(other for other in backbones if backbones[other]["kind"] in kinds)
+            raise UserError(
+                f"configuration: key '{key}': {name} is of kind {entry['kind']}, which cannot stand here; there are "
+                f"{there}"
+            )
+        return entry
+
     @staticmethod
     def _named(registry: dict, name: str, key: str, where: str) -> dict:
         if name not in registry:
@@ -421,35 +477,11 @@ class Study:
             raise UserError(f"configuration: key '{key}': '{name}' is not in {where}; {hint}")
         return registry[name]
 
-    def check_ready(self) -> None:
-        """What only a real run needs, checked before its first job: accepted data terms and room on the disk."""
+    def check_terms(self) -> None:
+        """What only a real run needs: NSD's data terms are accepted."""
         dataset = self.config["dataset"]
         if dataset["kind"] == "nsd" and not dataset["nsd"]["terms_accepted"]:
             raise UserError(
                 "configuration: key 'dataset.nsd.terms_accepted' is false; read and sign NSD's Data Sharing and Usage "
                 f"Agreement at {TERMS_FORM}, then set it to true"
             )
-        needed, free = self.disk_bytes(), shutil.disk_usage(Path.cwd()).free
-        if needed > free:
-            raise UserError(
-                f"disk: study {self.name} needs about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free under "
-                f"{Path.cwd()}; free some space or run elsewhere with `snakemake --directory`"
-            )
-
-    def disk_bytes(self) -> int:
-        """Rough peak of disk use of a fresh run: recordings, stimuli, embeddings, predictions, sessions in flight."""
-        encoder = self.registries["backbones"][self.config["encoder"]]
-        token_bytes = 2 * encoder["tokens"] * encoder["token_width"]
-        if self.simulated:
-            simulation = self.config["dataset"]["simulation"]
-            images, pixels = simulation["stimuli"], 3 * simulation["image_size"] ** 2
-            trials = 6 * sum(simulation["trials_per_run"])
-            volumes = [(s["sessions"], *s["dims"]) for s in simulation["subjects"].values()]
-            recordings = sum(4 * n * trials * x * y * z for n, x, y, z in volumes)
-        elif not self.recorded_brains:
-            images, pixels, recordings = 1000, 3 * 425**2, 0
-        else:
-            images, pixels = 1000 + 9000 * len(self.recorded), 3 * 425**2
-            recordings = sum(4 * 750 * self.available_sessions[s] * 18_000 for s in self.recorded) + 8 * SESSION_BYTES
-        test = len(self.predictions()) * min(1000, images) * (token_bytes * 2 + pixels)
-        return recordings + images * (pixels + token_bytes) + test

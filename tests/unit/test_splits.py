@@ -51,9 +51,9 @@ def test_shared982_labels_of_images_shown_later_and_of_later_sessions():
     assert (labels[:20] == np.where(order[:20] < 2, "test", "train")).all()
 
 
-def test_shared982_beyond_the_experiment(design):
-    with pytest.raises(UserError, match=r"splits.shared982_sessions: 4 sessions asked, but the experiment has 3"):
-        shared982(design, 4)
+def test_shared982_of_an_experiment_that_ends_earlier_tests_on_all(design):
+    split = shared982(design, 4)
+    assert split.test_ids == shared1000(design).test_ids == shared982(design, 3).test_ids and not split.unused_ids
 
 
 def test_file_carries_ids_and_their_hash(design, tmp_path):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fmri2img import disk
+from fmri2img.datasets import layout
+from fmri2img.datasets.simulator.volumes import LABELS
 from fmri2img.errors import UserError
 from fmri2img.study import REPOSITORY, Study, code_digest
 
@@ -38,7 +41,7 @@ def changed(**keys) -> dict:
     return config
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "rescore.yaml"])
 def test_every_shipped_configuration_is_valid(name):
     assert Study(merged(name)).predictions()
 
@@ -70,6 +73,31 @@ def test_every_shipped_configuration_is_valid(name):
         ({"encoding__model": "gnet"}, "key 'encoding.model': 'gnet' is not in config/backbones.yaml"),
         ({"encoding__model": "demo_clip"}, "'encoding.model': demo_clip is no encoding model; use banded_ridge"),
         ({"encoding__model": "gnet_multisubject"}, "knows NSD's subjects, and these are simulated; use banded_ridge"),
+        (
+            {"encoder": "demo_vae"},
+            "key 'encoder': demo_vae is of kind diffusers_vae, which cannot stand here; there are",
+        ),
+        ({"captioner": "demo_vae"}, "key 'captioner': demo_vae is of kind diffusers_vae"),
+        ({"mindeye2__low_level__teacher": "demo_clip"}, "key 'mindeye2.low_level.teacher': demo_clip is of kind"),
+        ({"caption_converter": "demo_clip"}, "key 'caption_converter': demo_clip is of kind open_clip"),
+        (
+            {"encoding__bands": [{"network": "demo_clip", "layer": "pooling"}]},
+            "key 'encoding.bands.0.layer': demo_clip has no layer 'pooling'; there are pooled",
+        ),
+        (
+            {"encoding__bands": [{"network": "demo_vae", "layer": "x"}]},
+            "key 'encoding.bands.0.network': demo_vae is of",
+        ),
+        ({"betas__mask": "nsdgenera"}, "key 'betas.mask': no region file 'nsdgenera'; did you mean 'nsdgeneral'?"),
+        ({"mindeye2__model__hiden": 192}, "configuration: mindeye2.model.hiden: unknown key; the keys are hidden"),
+        ({"mindeye2__model__prior__heads": 0}, "mindeye2.model.prior.heads: expected a positive whole number, found 0"),
+        ({"mindeye2__low_level__head__channels": [20]}, "mindeye2.low_level.head.channels: 20 is not a multiple of 32"),
+        ({"mindeye2__pretraining__training__epoks": 3}, "mindeye2.pretraining: training configuration: unknown key"),
+        (
+            {"mindeye2__finetuning__training__epochs": "three"},
+            "mindeye2.finetuning: training.epochs = 'three'; it must",
+        ),
+        ({"mindeye2__finetuning__processes": 5}, "mindeye2.finetuning: training.batch = 48 is not a multiple of"),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
         ({"dataset__kind": "nsd"}, "key 'dataset.nsd' is missing"),
         ({"study": "My Study"}, "key 'study'"),
@@ -108,18 +136,63 @@ def test_shared982_ends_before_the_held_out_sessions():
         Study(changed(split="shared982", sessions=[1, 8], subjects=["subj01"]))
 
 
-def test_terms_must_be_accepted_before_a_real_run(monkeypatch):
-    study = Study(merged("paper.yaml"))
+def test_a_users_own_region_file_is_a_mask(tmp_path):
+    config = merged("paper.yaml")
+    config["dataset"]["nsd"]["copy"] = str(tmp_path)
+    config["betas"]["mask"] = "attended"
+    with pytest.raises(UserError, match=r"betas\.mask': no region file 'attended'; NSD has nsdgeneral"):
+        Study(config)
+    for subject in config["subjects"]:
+        file = tmp_path / layout.roi(subject, "attended")
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert Study(config).predictions()
+    assert Study(changed(betas__mask="lh.streams")).predictions()
+
+
+def test_region_files_are_those_that_are_simulated():
+    assert set(layout.ROI_FILES) == set(LABELS)
+
+
+def test_terms_must_be_accepted_before_a_real_run():
     with pytest.raises(UserError, match=r"dataset\.nsd\.terms_accepted.*https://forms\.gle"):
-        study.check_ready()
+        Study(merged("paper.yaml")).check_terms()
 
 
-def test_a_disk_too_small_is_noticed_before_the_first_job(monkeypatch):
+def free_bytes(monkeypatch, number: int) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": number})())
+
+
+def test_a_disk_too_small_is_noticed_before_the_first_job(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     study = Study(DEMO)
-    study.check_ready()
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**6})())
-    with pytest.raises(UserError, match=r"disk: study demo needs about .* GB, 0 GB are free"):
-        study.check_ready()
+    disk.check_space(study)
+    free_bytes(monkeypatch, 10**6)
+    with pytest.raises(UserError, match=r"disk: study demo needs about .* GB more for .*results/demo, 0 GB are free"):
+        disk.check_space(study)
+
+
+def test_what_a_study_has_written_is_not_needed_again(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    study = Study(DEMO)
+    need = disk.results_bytes(study) + disk.tree_bytes(study)
+    free_bytes(monkeypatch, need // 2)
+    with pytest.raises(UserError, match="disk"):
+        disk.check_space(study)
+    for folder, size in ((study.root, disk.tree_bytes(study)), (Path("results/demo"), disk.results_bytes(study))):
+        folder.mkdir(parents=True)
+        with open(folder / "made", "wb") as file:
+            file.truncate(size // 2)
+    disk.check_space(study)
+
+
+def test_a_studys_disk_is_counted_by_what_is_large_in_it():
+    paper, light = Study(merged("paper.yaml")), Study(merged("paper.yaml", "light.yaml"))
+    rescore = Study(merged("rescore.yaml"))
+    assert 3e12 < disk.results_bytes(paper) < 5e12
+    assert disk.results_bytes(light) < disk.results_bytes(paper) / 2
+    assert disk.results_bytes(rescore) < 30e9 and disk.tree_bytes(rescore) < 1e9
+    assert 50e9 < disk.tree_bytes(paper) < 60e9
 
 
 def test_digest_follows_content_and_names(tmp_path, monkeypatch):

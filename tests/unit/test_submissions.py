@@ -3,7 +3,6 @@
 import copy
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -378,8 +377,7 @@ def test_published_tables_are_answered_by_what_stands_for_a_method():
     assert design.decoders[0] == "mindeye2_published"
 
 
-def test_images_alone_need_no_terms_and_bear_no_decoder(monkeypatch):
-    monkeypatch.setattr("fmri2img.study.shutil.disk_usage", lambda folder: SimpleNamespace(free=1e12))
-    Study(merged("rescore.yaml")).check_ready()
+def test_images_alone_need_no_terms_and_bear_no_decoder():
+    Study(merged("rescore.yaml")).check_terms()
     with pytest.raises(UserError, match="key 'methods': must be"):
         Study(merged("rescore.yaml") | {"methods": ["ridge"]})

@@ -59,7 +59,6 @@ def run_workflow(folder: Path, study: str, dataset: dict) -> None:
         "sessions": [1, "all"],
         "methods": ["ridge"],
         "retrieval_only": [],
-        "splits": {"shared982_sessions": 2},
     }
     (folder / "study.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "snakemake", "--configfile", "study.json", "--cores", "2", "--show-failed-logs"]

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "sc
 
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.backbones.registry import Backbone
+from fmri2img.disk import check_space
 from fmri2img.errors import UserError
 from fmri2img.study import Study, code_digest
 
@@ -40,7 +41,8 @@ wildcard_constraints:
 def check_ready():
     """Stop a real run (not a dry-run) before its first job when terms or disk space are missing."""
     try:
-        study.check_ready()
+        study.check_terms()
+        check_space(study)
     except UserError as error:
         raise WorkflowError(str(error))
 

@@ -20,6 +20,11 @@ COCO_INSTANCES = {
     "train2017": "annotations/instances_train2017.json",
     "val2017": "annotations/instances_val2017.json",
 }
+# Region files that NSD has of every subject, of both hemispheres and, with "lh." or "rh." before the name, of each.
+ROI_FILES = (
+    "nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams",
+    "Kastner2015", "HCP_MMP1", "visualsulc", "corticalsulc", "fVTC",
+)  # fmt: skip
 # Labels of the region files: -1 not cortex, 0 cortex outside the region, 1.. as listed.
 ROI_LABELS = {
     "nsdgeneral": {"nsdgeneral": (1,)},

@@ -31,6 +31,11 @@ class LowLevelConfig:
     maps_width: int = 512
     dropout: float = 0.3
 
+    @classmethod
+    def from_dict(cls, record: dict, where: str) -> "LowLevelConfig":
+        """Read a record; raises UserError naming the key (below `where`) that is unknown or wrong."""
+        return _read(cls, record, where)
+
     @property
     def seed_side(self) -> int:
         return self.latent_side // 2 ** (len(self.channels) - 1)
