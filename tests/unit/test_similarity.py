@@ -4,12 +4,16 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from recordings import small_recording
 from scipy import stats
 
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.recording import Recording
 from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.similarity import similarity_curves, similarity_effects, similarity_table, with_similarity
 from fmri2img.reporting.style import save_figure
 from fmri2img.stats import rank_correlation
+from measure_similarity import measure_similarity
 
 N_IMAGES = 60
 
@@ -52,6 +56,38 @@ def test_recall_is_told_from_knowing(design, planted):
     assert effects["n_images"].eq(N_IMAGES).all() and len(effects) == 4
     page = similarity_table(effects.reset_index(), design, "all")
     assert [row.cells[0].mean for row in page.rows][::2] == ["1.00", GAP]
+
+
+def test_a_copy_of_a_test_image_under_another_id_is_named_where_it_is_measured(tmp_path, capsys):
+    recording = Recording.open(small_recording(tmp_path / "recording", "subj01", 2))
+    ids = np.array([0, 1, 2, 3, 4, 90, 91, 92])  # the last three are tested on
+    tokens = np.random.default_rng(0).standard_normal((8, 4, 6)) + 20
+
+    def measured(sessions):
+        save_embeddings(tmp_path / "embeddings", ids, tokens, {})
+        measure_similarity(recording, Embeddings.open(tmp_path / "embeddings"), sessions, tmp_path / "table.parquet")
+        return capsys.readouterr().out
+
+    assert "Warning" not in measured(3)
+    tokens[2] = tokens[5] + 1e-3  # image 90 is shown as image 2 too, from the second session on
+    assert "Warning" not in measured(1)
+    assert "Warning: 1 of 3 test images have a copy" in (said := measured(3)) and "90 (as 2)" in said
+    assert pd.read_parquet(tmp_path / "table.parquet")["nearest"].tolist()[0] == 2
+
+
+def test_copies_are_counted_in_the_table_and_its_note(design, planted):
+    scores, known = planted
+    effects = similarity_effects(with_similarity(scores, known, design), design)
+    assert "No test image has a copy" in similarity_table(effects, design, "all").note
+    known.loc[known["nsd_id"].isin([4, 5]) & (known["subject"] == "subj02") & (known["sessions"] == 6), "cosine"] = 1.0
+    known.loc[known["nsd_id"].isin([5, 6]) & (known["subject"] == "subj01") & (known["sessions"] == 8), "cosine"] = (
+        0.999
+    )
+    effects = similarity_effects(with_similarity(scores, known, design), design)
+    assert effects.groupby("budget")["n_copies"].unique().map(list).to_dict() == {"1": [0], "all": [3]}
+    assert "Beware: 3 test images have a copy" in similarity_table(effects, design, "all").note
+    assert "No test image has a copy" in similarity_table(effects, design, "1").note
+    assert "copy" not in similarity_table(effects.iloc[:0], design, "1").note
 
 
 def test_quarters_hold_equally_many_images_of_each_subject(design, planted):

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from fmri2img.metrics.similarity import COPY
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, intervals
 from fmri2img.reporting.style import PAGE_WIDTH, legend_columns, look, method_styles
@@ -23,18 +24,21 @@ PANELS_ACROSS, PANEL_HEIGHT = 3, 2.4  # inches
 SIMILARITY_COLUMNS = {"nsd_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
 COLUMNS = [
     "budget", "metric", "method", "kind", "correlation", "low", "high", "least_similar", "most_similar", "n_images",
+    "n_copies",
 ]  # fmt: skip
 
 
 def with_similarity(scores: pd.DataFrame, similarity: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Scores of the design by budget, with columns similarity and quarter (0, the least similar, to 3).
+    """Scores of the design by budget, with columns similarity, quarter (0, the least similar, to 3) and copied (bool:
+    whether the nearest training image is the same picture).
 
     similarity: subject, sessions, nsd_id, nearest, cosine. Quarters hold equally many images of a subject.
     """
     ranked = similarity.groupby(["subject", "sessions"])["cosine"].rank(method="first", pct=True)
     quarters = np.ceil(ranked * BINS).astype(int) - 1
-    known = similarity.assign(quarter=quarters).rename(columns={"cosine": "similarity"})
-    columns = ["subject", "sessions", "nsd_id", "similarity", "quarter"]
+    known = similarity.assign(quarter=quarters, copied=similarity["cosine"] >= COPY)
+    known = known.rename(columns={"cosine": "similarity"})
+    columns = ["subject", "sessions", "nsd_id", "similarity", "quarter", "copied"]
     return at_budgets(scores, design).merge(
         known[columns], on=["subject", "sessions", "nsd_id"], validate="many_to_one"
     )
@@ -44,7 +48,8 @@ def similarity_effects(labelled: pd.DataFrame, design: Design) -> pd.DataFrame:
     """One row for each budget, metric and method that has scores: columns COLUMNS.
 
     correlation, low, high: Spearman's over images, mean over subjects, with its bootstrap interval; least_similar and
-    most_similar: mean score of the first and the last quarter.
+    most_similar: mean score of the first and the last quarter; n_copies: test images of the budget that a subject was
+    trained on as a copy.
     """
     rows = []
     quarters = labelled.groupby(["budget", "metric", "method", "quarter", "subject"])["value"].mean()
@@ -55,6 +60,7 @@ def similarity_effects(labelled: pd.DataFrame, design: Design) -> pd.DataFrame:
             continue
         values = image_values(of_budget, ["metric", "method"])
         images = of_budget.drop_duplicates(["subject", "nsd_id"])
+        n_copies = images.loc[images["copied"], "nsd_id"].nunique()
         images = images.pivot(index="nsd_id", columns="subject", values="similarity")
         for metric in design.metrics:
             for method, entry in design.methods.items():
@@ -65,7 +71,8 @@ def similarity_effects(labelled: pd.DataFrame, design: Design) -> pd.DataFrame:
                     images.reindex(own.index)[own.columns], own, design.resamples, design.confidence, BOOTSTRAP_SEED
                 )
                 ends = [quarters.get((budget, metric, method, quarter), np.nan) for quarter in (0, BINS - 1)]
-                rows.append([budget, metric, method, entry["kind"], *found, *ends, int(own.notna().any(axis=1).sum())])
+                n_images = int(own.notna().any(axis=1).sum())
+                rows.append([budget, metric, method, entry["kind"], *found, *ends, n_images, n_copies])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -88,10 +95,27 @@ def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Tabl
     note = (
         "Spearman correlation over test images between the score and the similarity (cosine of centred true tokens) of "
         f"the nearest training image, mean over subjects [{100 * design.confidence:g} % bootstrap interval over "
-        f"images]. Split {design.split}, {design.data}."
+        f"images]. {copies_note(effects, budget)} Split {design.split}, {design.data}."
     )
     title = f"Score against similarity to the training images, trained on {design.budget_title(budget)}"
     return Table(title, ["Method"], columns, rows, note)
+
+
+def copies_note(effects: pd.DataFrame, budget: str) -> str:
+    """How many test images a subject was trained on as a copy, as a reader is told; "" where no scores tell of it.
+
+    effects: of `similarity_effects`.
+    """
+    found = effects.loc[effects["budget"] == budget, "n_copies"]
+    if found.empty:
+        return ""
+    if not found.any():
+        return f"No test image has a copy among the training images (cosine of {COPY} or more)."
+    n, have = int(found.max()), "test image has" if found.max() == 1 else "test images have"
+    return (
+        f"Beware: {n} {have} a copy among the training images (cosine of {COPY} or more), so that scores may be recall; "
+        "the logs of measure_similarity name them."
+    )
 
 
 def quarter_means(labelled: pd.DataFrame, design: Design, budget: str) -> tuple[pd.DataFrame, pd.Series]:

@@ -17,6 +17,7 @@ from fmri2img.reporting.page import charts
 from fmri2img.reporting.page.board import cell_table, key, method_list, metric_facts, metric_list
 from fmri2img.reporting.page.costs import duration
 from fmri2img.reporting.page.pictures import pictures_note
+from fmri2img.reporting.similarity import copies_note
 from fmri2img.reporting.tables import Table, note
 
 FOLDER = Path(__file__).parent
@@ -77,6 +78,7 @@ def page(parts: Parts, design: Design) -> str:
         "session_panels": charts.session_panels(parts.board, design) if len(design.budgets) > 1 else [],
         "similarity_panels": charts.similarity_panels(*curves, design) if curves is not None else [],
         "similarity_rows": _similarity_rows(parts.effects, design),
+        "similarity_note": "" if parts.effects is None else copies_note(parts.effects, design.longest_budget),
         "claims": claims,
         "n_met": sum(claim["met"] for claim in claims),
         "pictures": pictures,
