@@ -40,4 +40,4 @@ $(PYTHON_ENV): envs/requirements.lock
 	@sh envs/create_venv.sh
 
 clean:
-	rm -rf results/demo data/simulated logs/demo .snakemake
+	rm -rf results/demo data/simulated logs/demo
