@@ -306,6 +306,11 @@ class Study:
                         f"configuration: key 'sessions': {budget} sessions asked, but {subject} has {available} "
                         f"in split {self.config['split']}; use 'all' for each subject's own number"
                     )
+        beside = self.config["beside"]
+        if beside is not None and not Path("results", beside, "config.yaml").is_file():
+            raise UserError(
+                f"configuration: key 'beside': results/{beside} holds no finished study; run study {beside} first"
+            )
         split, clusters = self.config["split"], self.config["splits"]["clusters"]
         if split.startswith("cluster") and int(split.removeprefix("cluster")) >= clusters:
             raise UserError(f"configuration: key 'split': {split} asked, but splits.clusters is {clusters}")

@@ -1,0 +1,41 @@
+"""The study beside another that differs from it in the split: a table and a figure."""
+
+from pathlib import Path
+
+import yaml
+
+from fmri2img import job
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.split_comparison import (
+    Side,
+    check_comparable,
+    common_budget,
+    split_effects,
+    split_figure,
+    split_table,
+)
+from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.tables import write_table
+from fmri2img.study import Study
+
+
+def side(config: dict, scores: list[str]) -> Side:
+    table = read_scores(scores)
+    return Side(table, scored_design(Study(config), table).of_images())
+
+
+def main(snakemake) -> None:
+    job.start(snakemake)
+    given = snakemake.input
+    other = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
+    check_comparable(snakemake.config, other)
+    here, there = side(snakemake.config, given.scores), side(other, given.others)
+    budget = common_budget(here.design, there.design)
+    effects = split_effects(here, there, budget)
+    table = split_table(effects, here.design, there.design, budget)
+    write_table(Path(snakemake.output.table).with_suffix(""), table, effects)
+    save_figure(split_figure(effects, here.design, there.design), Path(snakemake.output.figure).with_suffix(""))
+
+
+main(snakemake)

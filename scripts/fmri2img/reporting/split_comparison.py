@@ -1,0 +1,172 @@
+"""One study beside another that differs from it in the split: do scores last when whole clusters are held out?
+
+The two test sets are different images, so a score is compared with what its own split's controls reach: raw values
+say how hard the images are, values between floor and ceiling how much of what there is to decode was decoded.
+"""
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from fmri2img.errors import UserError
+from fmri2img.reporting.design import GAP, Design, arrow, number
+from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
+from fmri2img.reporting.leaderboard import scale_end
+from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
+from fmri2img.reporting.tables import Cell, Column, Row, Table, score_cell
+from fmri2img.stats import bootstrap_groups, image_values, normalised_score
+from fmri2img.stats.bootstrap import percentile_interval
+
+# Sections of the configuration in which two studies must agree for their scores to be comparable.
+SHARED = (
+    "dataset", "betas", "encoder", "autoencoder", "generator", "captioner", "caption_converter", "generation",
+    "refinement", "mindeye2", "ridge", "evaluation", "retrieval",
+)  # fmt: skip
+DIFFERENCE = "difference"
+COLUMNS = [
+    "metric", "method", "split", "mean", "low", "high", "n_images", "normalised", "normalised_low", "normalised_high",
+]  # fmt: skip
+PANELS_ACROSS, ROW_HEIGHT = 3, 0.24  # inches
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two studies: its scores (artifacts.scores) and its design, metrics of the whole set left out."""
+
+    scores: pd.DataFrame
+    design: Design
+
+
+def check_comparable(config: dict, other: dict) -> None:
+    """Raise UserError naming the first section in which two effective configurations differ beside their split."""
+    if config["split"] == other["split"]:
+        raise UserError(
+            f"configuration: key 'beside': study {other['study']} has split {other['split']} too; name one with another"
+        )
+    for section in SHARED:
+        if config[section] != other[section]:
+            raise UserError(
+                f"configuration: key 'beside': study {other['study']} has another '{section}'; run it again with this "
+                "study's, so that the split is all they differ in"
+            )
+
+
+def common_budget(here: Design, there: Design) -> str:
+    """The longest budget that both studies have. Raises UserError when they have none, or not the same subjects."""
+    if here.subjects != there.subjects:
+        raise UserError(
+            f"configuration: key 'beside': study {there.study} has subjects {', '.join(there.subjects)}, this one "
+            f"{', '.join(here.subjects)}; they must be the same"
+        )
+    labels = [label for label in here.budgets if label in there.budgets]
+    if not labels:
+        raise UserError(f"configuration: key 'beside': study {there.study} has none of this study's sessions")
+    return max(labels, key=lambda label: sum(here.budgets[label].values()))
+
+
+def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
+    """One row for each metric, method and split (and DIFFERENCE: here less there) that both have in full: COLUMNS.
+
+    Intervals are bootstrap intervals over images, of either split on its own; brain correlation is compared only where
+    both studies measure it by the same encoding model.
+    """
+    found = [_of_one(side, budget, BOOTSTRAP_SEED + number) for number, side in enumerate((there, here))]
+    (means, draws, shares), (own_means, own_draws, own_shares) = found
+    same_model = here.design.encoding == there.design.encoding
+    rows = []
+    for metric, entry in here.design.metrics.items():
+        for method in here.design.methods:
+            key = metric, method
+            if key not in means.index or key not in own_means.index or (entry["needs"] == "brain" and not same_model):
+                continue
+            pair = [
+                (there.design, means.loc[key, "mean"], draws[key], means.loc[key, "n_images"], shares.get(key)),
+                (here.design, own_means.loc[key, "mean"], own_draws[key], own_means.loc[key, "n_images"],
+                 own_shares.get(key)),
+            ]  # fmt: skip
+            for design, mean, drawn, images, share in pair:
+                interval = percentile_interval(drawn, design.confidence)
+                rows.append([metric, method, design.split, mean, *interval, images, *(share or (np.nan,) * 3)])
+            gap = percentile_interval(pair[1][2] - pair[0][2], here.design.confidence)
+            rows.append([metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _of_one(side: Side, budget: str, seed: int) -> tuple[pd.DataFrame, dict, dict]:
+    """Complete cells of one study, by metric and method: mean and n_images; draws; and normalised scores."""
+    keys = ["metric", "method"]
+    cells = estimates(side.scores, side.design)
+    cells = cells[(cells["budget"] == budget) & cells["mean"].notna()]
+    labelled = at_budgets(side.scores, side.design)
+    labelled = labelled[labelled["budget"] == budget].merge(cells[keys], on=keys)
+    _, draws = bootstrap_groups(image_values(labelled, keys), keys, side.design.resamples, seed)
+    cells, shares = cells.set_index(keys)[["mean", "n_images"]], {}
+    for metric, method in cells.index:
+        sign = 1 if side.design.metrics[metric]["higher_is_better"] else -1
+        ends = [(metric, scale_end(side.design, method, end, metric)) for end in ("floor", "ceiling")]
+        if all(end in cells.index for end in ends):
+            oriented = [
+                (sign * cells.loc[key, "mean"], sign * draws[key].to_numpy()) for key in ((metric, method), *ends)
+            ]
+            shares[metric, method] = normalised_score(*oriented, side.design.confidence)
+    return cells, {key: draws[key].to_numpy() for key in cells.index}, shares
+
+
+def split_table(effects: pd.DataFrame, here: Design, there: Design, budget: str) -> Table:
+    """Methods down, each with both splits and their difference; metrics across, the normalised score behind the raw."""
+    lookup, rows = effects.set_index(["metric", "method", "split"]), []
+    shown = [name for name in here.metrics if (effects["metric"] == name).any()]
+    for method in dict.fromkeys(effects["method"]):
+        for place, split in enumerate((there.split, here.split, DIFFERENCE)):
+            cells = [_cell(lookup, (name, method, split), here.metrics[name]) for name in shown]
+            rows.append(Row(["" if place else here.methods[method]["title"], split], cells, place == 0 and bool(rows)))
+    columns = [Column(here.metrics[name]["title"], direction=arrow(here.metrics[name])) for name in shown]
+    images = effects.dropna(subset="n_images").groupby("split", sort=False)["n_images"].max()
+    counts = " and ".join(f"{int(n)} test images of {split}" for split, n in images.items())
+    note = (
+        f"Mean [{100 * here.confidence:g} % bootstrap interval over images]; then, in percent, how far it is on the "
+        "way from the floor to the ceiling of the same split. The images of the splits differ, and so do the levels of "
+        "chance of retrieval: the percentages are what can be compared. Differences are of raw means. Trained on "
+        f"{here.budget_title(budget)}; {counts}; {here.data}."
+    )
+    return Table(f"Scores on {here.split} beside {there.split}", ["Method", "Split"], columns, rows, note)
+
+
+def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
+    if key not in lookup.index:
+        return Cell(GAP)
+    row = lookup.loc[key]
+    cell = score_cell(row["mean"], row["low"], row["high"], metric)
+    share = "" if pd.isna(row["normalised"]) else f" {100 * row['normalised']:.0f} %".replace("-", "−")
+    return Cell(cell.mean, f"{cell.interval}{share}")
+
+
+def split_figure(effects: pd.DataFrame, here: Design, there: Design):
+    """A panel for each metric, a line for each method: its score on the other split (open) and on this one (filled)."""
+    shown = [name for name in here.metrics if (effects["metric"] == name).any()]
+    methods = list(dict.fromkeys(effects["method"]))[::-1]
+    across = min(PANELS_ACROSS, len(shown))
+    down = -(-len(shown) // across)
+    size = PAGE_WIDTH, 0.5 + down * (0.75 + ROW_HEIGHT * len(methods))
+    with look():
+        figure, axes = plt.subplots(
+            down, across, figsize=size, sharey=True, squeeze=False, layout="constrained", subplot_kw={"xmargin": 0.06}
+        )
+        for panel, name in zip(axes.flat, shown, strict=False):
+            metric, of_metric = here.metrics[name], effects[effects["metric"] == name]
+            for design, offset, face in ((there, 0.13, "white"), (here, -0.13, "#0072b2")):
+                points = of_metric[of_metric["split"] == design.split]
+                y = [methods.index(method) + offset for method in points["method"]]
+                panel.hlines(y, points["low"], points["high"], color=MUTED, linewidth=1)
+                panel.plot(points["mean"], y, "o", color="#0072b2", markerfacecolor=face, label=design.split)
+            panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
+            panel.xaxis.set_major_formatter(lambda value, _, metric=metric: number(value, metric))
+            panel.set_yticks(range(len(methods)), [here.methods[method]["title"] for method in methods])
+            panel.grid(axis="x", color="#e4e7eb", linewidth=0.7)
+        for panel in axes.flat[len(shown) :]:
+            panel.remove()
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=2)
+    return figure
