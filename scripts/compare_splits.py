@@ -31,11 +31,9 @@ def main(snakemake) -> None:
     other = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
     check_comparable(snakemake.config, other)
     here, there = side(snakemake.config, given.scores), side(other, given.others)
-    budget = common_budget(here.design, there.design)
-    effects = split_effects(here, there, budget)
-    table = split_table(effects, here.design, there.design, budget)
-    write_table(Path(snakemake.output.table).with_suffix(""), table, effects)
-    save_figure(split_figure(effects, here.design, there.design), Path(snakemake.output.figure).with_suffix(""))
+    effects = split_effects(here, there, common_budget(here.design, there.design))
+    write_table(Path(snakemake.output.table).with_suffix(""), split_table(effects, here.design), effects)
+    save_figure(split_figure(effects, here.design), Path(snakemake.output.figure).with_suffix(""))
 
 
 main(snakemake)

@@ -77,9 +77,9 @@ def test_brain_correlations_of_two_encoding_models_are_not_compared():
 def test_table_and_figure_show_both_splits():
     here, there = sides()
     effects = split_effects(here, there, "all")
-    text = split_table(effects, here.design, there.design, "all").markdown()
+    text = split_table(effects, here.design).markdown()
     assert "cluster0 beside shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
-    titles = {axis.get_title("left") for axis in split_figure(effects, here.design, there.design).axes}
+    titles = {axis.get_title("left") for axis in split_figure(effects, here.design).axes}
     assert titles == {f"{here.design.metrics[name]['title']} ↑" for name in here.design.metrics}
 
 

@@ -26,7 +26,8 @@ SHARED = (
 )  # fmt: skip
 DIFFERENCE = "difference"
 COLUMNS = [
-    "metric", "method", "split", "mean", "low", "high", "n_images", "normalised", "normalised_low", "normalised_high",
+    "budget", "metric", "method", "split", "mean", "low", "high", "n_images", "normalised", "normalised_low",
+    "normalised_high",
 ]  # fmt: skip
 PANELS_ACROSS, ROW_HEIGHT = 3, 0.24  # inches
 
@@ -67,10 +68,11 @@ def common_budget(here: Design, there: Design) -> str:
 
 
 def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
-    """One row for each metric, method and split (and DIFFERENCE: here less there) that both have in full: COLUMNS.
+    """One row for each metric and method that both have in full, and split (there's, here's, DIFFERENCE): COLUMNS.
 
-    Intervals are bootstrap intervals over images, of either split on its own; brain correlation is compared only where
-    both studies measure it by the same encoding model.
+    Differences are here less there. Intervals are bootstrap intervals over images, of either split on its own; brain
+    correlation is compared only where both studies measure it by the same encoding model. Raises UserError when
+    nothing is left to compare.
     """
     found = [_of_one(side, budget, BOOTSTRAP_SEED + number) for number, side in enumerate((there, here))]
     (means, draws, shares), (own_means, own_draws, own_shares) = found
@@ -88,9 +90,14 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
             ]  # fmt: skip
             for design, mean, drawn, images, share in pair:
                 interval = percentile_interval(drawn, design.confidence)
-                rows.append([metric, method, design.split, mean, *interval, images, *(share or (np.nan,) * 3)])
+                rows.append([budget, metric, method, design.split, mean, *interval, images, *(share or (np.nan,) * 3)])
             gap = percentile_interval(pair[1][2] - pair[0][2], here.design.confidence)
-            rows.append([metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
+            rows.append([budget, metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
+    if not rows:
+        raise UserError(
+            f"configuration: key 'beside': no method has all its scores both here and in study {there.design.study}; "
+            "finish both with the same methods and metrics"
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -114,24 +121,27 @@ def _of_one(side: Side, budget: str, seed: int) -> tuple[pd.DataFrame, dict, dic
     return cells, {key: draws[key].to_numpy() for key in cells.index}, shares
 
 
-def split_table(effects: pd.DataFrame, here: Design, there: Design, budget: str) -> Table:
-    """Methods down, each with both splits and their difference; metrics across, the normalised score behind the raw."""
+def split_table(effects: pd.DataFrame, design: Design) -> Table:
+    """`split_effects` of this design: methods down, each with both splits and their difference; metrics across, the
+    normalised score behind the raw one."""
     lookup, rows = effects.set_index(["metric", "method", "split"]), []
-    shown = [name for name in here.metrics if (effects["metric"] == name).any()]
+    splits, shown = effects["split"].unique(), _shown(effects, design)
     for method in dict.fromkeys(effects["method"]):
-        for place, split in enumerate((there.split, here.split, DIFFERENCE)):
-            cells = [_cell(lookup, (name, method, split), here.metrics[name]) for name in shown]
-            rows.append(Row(["" if place else here.methods[method]["title"], split], cells, place == 0 and bool(rows)))
-    columns = [Column(here.metrics[name]["title"], direction=arrow(here.metrics[name])) for name in shown]
+        for place, split in enumerate(splits):
+            cells = [_cell(lookup, (name, method, split), design.metrics[name]) for name in shown]
+            rows.append(
+                Row(["" if place else design.methods[method]["title"], split], cells, place == 0 and bool(rows))
+            )
+    columns = [Column(design.metrics[name]["title"], direction=arrow(design.metrics[name])) for name in shown]
     images = effects.dropna(subset="n_images").groupby("split", sort=False)["n_images"].max()
     counts = " and ".join(f"{int(n)} test images of {split}" for split, n in images.items())
     note = (
-        f"Mean [{100 * here.confidence:g} % bootstrap interval over images]; then, in percent, how far it is on the "
+        f"Mean [{100 * design.confidence:g} % bootstrap interval over images]; then, in percent, how far it is on the "
         "way from the floor to the ceiling of the same split. The images of the splits differ, and so do the levels of "
         "chance of retrieval: the percentages are what can be compared. Differences are of raw means. Trained on "
-        f"{here.budget_title(budget)}; {counts}; {here.data}."
+        f"{design.budget_title(effects['budget'].iloc[0])}; {counts}; {design.data}."
     )
-    return Table(f"Scores on {here.split} beside {there.split}", ["Method", "Split"], columns, rows, note)
+    return Table(f"Scores on {splits[1]} beside {splits[0]}", ["Method", "Split"], columns, rows, note)
 
 
 def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
@@ -143,9 +153,13 @@ def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
     return Cell(cell.mean, f"{cell.interval}{share}")
 
 
-def split_figure(effects: pd.DataFrame, here: Design, there: Design):
+def _shown(effects: pd.DataFrame, design: Design) -> list[str]:
+    return [name for name in design.metrics if (effects["metric"] == name).any()]
+
+
+def split_figure(effects: pd.DataFrame, design: Design):
     """A panel for each metric, a line for each method: its score on the other split (open) and on this one (filled)."""
-    shown = [name for name in here.metrics if (effects["metric"] == name).any()]
+    shown, (other, own, _) = _shown(effects, design), effects["split"].unique()
     methods = list(dict.fromkeys(effects["method"]))[::-1]
     across = min(PANELS_ACROSS, len(shown))
     down = -(-len(shown) // across)
@@ -155,15 +169,15 @@ def split_figure(effects: pd.DataFrame, here: Design, there: Design):
             down, across, figsize=size, sharey=True, squeeze=False, layout="constrained", subplot_kw={"xmargin": 0.06}
         )
         for panel, name in zip(axes.flat, shown, strict=False):
-            metric, of_metric = here.metrics[name], effects[effects["metric"] == name]
-            for design, offset, face in ((there, 0.13, "white"), (here, -0.13, "#0072b2")):
-                points = of_metric[of_metric["split"] == design.split]
+            metric, of_metric = design.metrics[name], effects[effects["metric"] == name]
+            for split, offset, face in ((other, 0.13, "white"), (own, -0.13, "#0072b2")):
+                points = of_metric[of_metric["split"] == split]
                 y = [methods.index(method) + offset for method in points["method"]]
                 panel.hlines(y, points["low"], points["high"], color=MUTED, linewidth=1)
-                panel.plot(points["mean"], y, "o", color="#0072b2", markerfacecolor=face, label=design.split)
+                panel.plot(points["mean"], y, "o", color="#0072b2", markerfacecolor=face, label=split)
             panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
             panel.xaxis.set_major_formatter(lambda value, _, metric=metric: number(value, metric))
-            panel.set_yticks(range(len(methods)), [here.methods[method]["title"] for method in methods])
+            panel.set_yticks(range(len(methods)), [design.methods[method]["title"] for method in methods])
             panel.grid(axis="x", color="#e4e7eb", linewidth=0.7)
         for panel in axes.flat[len(shown) :]:
             panel.remove()
