@@ -18,6 +18,7 @@ from fmri2img.reporting.page.costs import costs
 from fmri2img.reporting.page.pictures import picture_data
 from fmri2img.reporting.published import quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
+from fmri2img.reporting.split_comparison import split_table
 from fmri2img.reporting.summary import read_csv
 from fmri2img.study import Study
 
@@ -36,6 +37,9 @@ def main(snakemake) -> None:
         means, similarity = quarter_means(labelled, design.of_images(), design.longest_budget)
         curves = means.reset_index(), similarity
         effects = read_csv(Path(snakemake.input.effects))
+    splits = None
+    if snakemake.input.splits:
+        splits = split_table(read_csv(Path(snakemake.input.splits)), design)
     registry, quoted = study.registries["metrics"], None
     rows = quoted_rows(read_published(snakemake.params.published), design.split)
     if len(rows):
@@ -64,6 +68,7 @@ def main(snakemake) -> None:
             ),
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
             quoted=quoted,
+            splits=splits,
             costs=costs(snakemake.params.benchmarks),
             checksums=checksums,
         ),

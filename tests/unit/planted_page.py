@@ -152,6 +152,16 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
             ],
             "Quoted from their sources.",
         ),
+        splits=Table(
+            "Scores on cluster0 beside shared1000",
+            ["Method", "Split"],
+            [Column("PixCorr", direction="↑")],
+            [
+                Row(["First", "shared1000"], [Cell("0.511", "[0.43, 0.57] 50 %")], False),
+                Row(["", "cluster0"], [Cell(GAP)], False),
+            ],
+            "Trained on all sessions.",
+        ),
         costs=pd.DataFrame(
             [["evaluate", 4, 200.0, 150.0, 70.0, 1100.0], ["mask", 2, 9.0, 0.0, 5.0, None]], columns=COSTS
         ),

@@ -192,6 +192,13 @@ def test_published_numbers_stand_apart_from_measured_ones(planted):
     assert "whose data are simulated" not in real and 'id="published"' in real
 
 
+def test_another_split_stands_beside_this_one(planted):
+    parts, design, html = planted
+    section = html[html.index('<section id="splits"') : html.index('<section id="reconstructions"')]
+    assert "Scores on cluster0 beside shared1000" in section and "0.511" in section and "[0.43, 0.57] 50 %" in section
+    assert 'href="#splits"' in html and 'id="splits"' not in page(replace(parts, splits=None), design)
+
+
 def test_pictures_and_controls_have_names(planted):
     elements = Elements(planted[2]).found
     assert all(a.get("alt") for tag, a in elements if tag == "img")

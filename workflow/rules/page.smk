@@ -21,6 +21,7 @@ rule make_page:
         config="<results>/config.yaml",
         similarity=rules.make_similarity.input.similarity if study.recorded_brains else [],
         effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
+        splits="<results>/tables/splits.csv" if config["beside"] else [],
         brain=brain_figures(),
         settings=relpath(REPOSITORY / "config/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],

@@ -29,7 +29,7 @@ class Parts:
     """What a page is made of. What a study does not have is empty, and its section is left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
-    (flat) and the mean similarity of each quarter. pictures: `picture_data`. brain: paths of maps. quoted: published
+    (flat) and the mean similarity of each quarter. splits: `split_table`. pictures: `picture_data`. brain: paths of maps. quoted: published
     numbers on the study's split, `quoted_table`. costs: `costs`.
     checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
     """
@@ -45,6 +45,7 @@ class Parts:
     pictures: dict | None = None
     brain: list[Path] = field(default_factory=list)
     quoted: Table | None = None
+    splits: Table | None = None
     costs: pd.DataFrame | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +85,7 @@ def page(parts: Parts, design: Design) -> str:
         "pictures": pictures,
         "brain": [_brain_map(path) for path in parts.brain],
         "quoted": parts.quoted,
+        "splits": parts.splits,
         "costs": _cost_rows(costs) if has_costs else [],
         "cost_lede": _cost_lede(costs) if has_costs else "",
         "provenance": _provenance(parts.facts, parts.checksums),
@@ -120,6 +122,7 @@ def page(parts: Parts, design: Design) -> str:
         "sessions": ("Sessions", context["session_panels"]),
         "claims": ("Claims", claims),
         "similarity": ("Similarity", context["similarity_panels"]),
+        "splits": ("Splits", parts.splits),
         "reconstructions": ("Reconstructions", pictures),
         "images": ("All images", pictures),
         "brain": ("Brain maps", parts.brain),
