@@ -17,6 +17,7 @@ from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.decoders.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 from fmri2img.metrics.scoring import score
+from fmri2img.reporting.suspicions import suspicions
 
 
 def on_a_map(predictions: list[Prediction]) -> Prediction | None:
@@ -25,7 +26,7 @@ def on_a_map(predictions: list[Prediction]) -> Prediction | None:
     return max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
 
 
-def scores(given, params, brain_tables: Path | None) -> pd.DataFrame:
+def scores(predictions: list[Prediction], given, params, brain_tables: Path | None) -> pd.DataFrame:
     """The table of scores. brain_tables: folder that the tables behind each subject's maps are written to."""
     networks, parts = RegisteredNetworks(params.networks), []
     stimuli = Stimuli.open(given.stimuli)
@@ -35,11 +36,11 @@ def scores(given, params, brain_tables: Path | None) -> pd.DataFrame:
     encodings = {Path(path).name: path for path in given.get("encodings", [])}
     recordings = {Path(path).name: path for path in given.get("recordings", [])}
     by_subject: dict[str, list[Prediction]] = {}
-    for prediction in map(Prediction.open, given.predictions):
+    for prediction in predictions:
         by_subject.setdefault(prediction.metadata["subject"], []).append(prediction)
 
-    for subject, predictions in by_subject.items():
-        brain, mapped = None, on_a_map(predictions)
+    for subject, made in by_subject.items():
+        brain, mapped = None, on_a_map(made)
         if subject in encodings:
             predict = open_encoding(encodings[subject], networks)
             brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict)
@@ -49,20 +50,25 @@ def scores(given, params, brain_tables: Path | None) -> pd.DataFrame:
                 save_brain_tables(brain_tables / subject, measured, betas)
 
         evaluation = params.metrics, networks, params.evaluation, params.retrieval
-        parts.append(score(predictions, stimuli, embeddings, *evaluation, brain, captioned, true_features, see))
-        print(f"{subject}: {len(predictions)} predictions", flush=True)
+        parts.append(score(made, stimuli, embeddings, *evaluation, brain, captioned, true_features, see))
+        print(f"{subject}: {len(made)} predictions", flush=True)
     return pd.concat(parts, ignore_index=True)
 
 
 def main(snakemake) -> None:
     job.start(snakemake)
+    given, params = snakemake.input, snakemake.params
+    predictions = [Prediction.open(path) for path in given.predictions]
     if snakemake.output.get("brain"):
         with atomic_directory(snakemake.output.brain) as directory:
-            table = scores(snakemake.input, snakemake.params, directory)
+            table = scores(predictions, given, params, directory)
     else:
-        table = scores(snakemake.input, snakemake.params, None)
+        table = scores(predictions, given, params, None)
     means = table.groupby(["subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     print(means.to_string(float_format=lambda value: f"{value:.4f}"))
+    submitted = {p.metadata["method"] for p in predictions if p.metadata["disclosure"]["origin"] == "submission"}
+    for method, text in suspicions(table, params.metrics, params.retrieval["pool"], submitted):
+        print(f"Warning: {method}, {text}")
     save_scores(snakemake.output.scores, table)
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 from snakemake.utils import update_config
@@ -20,6 +19,8 @@ from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.submission import TestImages
 from fmri2img.artifacts.submission_checks import check_submission
 from fmri2img.errors import UserError
+from fmri2img.reporting.chances import pool_chances
+from fmri2img.reporting.suspicions import suspicions
 from fmri2img.study import REPOSITORY, Study
 
 
@@ -60,33 +61,22 @@ def problems_of(study: Study, results: Path) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def at_chance(scores: pd.DataFrame, chances: dict[str, float]) -> bool:
-    """Whether no metric with a known chance level is clearly (3 standard errors) above it, and there is one."""
-    distances = []
-    for metric, chance in chances.items():
-        values = scores.loc[scores["metric"] == metric].groupby("nsd_id")["value"].mean().to_numpy()
-        if len(values) > 1:
-            distances.append((values.mean() - chance) / max(values.std(ddof=1) / np.sqrt(len(values)), 1e-12))
-    return bool(distances) and max(distances) < 3
-
-
 def score(study: Study, configfiles: list[Path], results: Path) -> None:
-    """Make the scores and print their means, with chance beside."""
+    """Make the scores and print their means, with chance beside, and what is suspicious of them."""
     (name,) = study.submissions
-    paths = [
-        results / "scores" / name / f"{subject}.parquet" for subject in study.subjects if study.cells(name, subject)
-    ]
-    make(study, configfiles, [path.as_posix() for path in paths])
-    scores = read_scores(paths)
+    path = results / "scores" / f"{name}.parquet"
+    make(study, configfiles, [path.as_posix()])
+    scores = read_scores(path)
     means = scores.groupby(["subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
-    registry = study.registries["metrics"]
+    registry = {metric: study.registries["metrics"][metric] for metric in means}
+    pool = study.config["retrieval"]["pool"]
+    chances = {metric: entry["chance"] for metric, entry in registry.items()} | pool_chances(scores, registry, pool)
     facts = pd.DataFrame(
-        {m: {"chance": registry[m]["chance"], "higher is better": registry[m]["higher_is_better"]} for m in means}
+        {m: {"chance": chances[m], "higher is better": entry["higher_is_better"]} for m, entry in registry.items()}
     )
     print(facts.T.to_string(na_rep="—"), means.T.to_string(float_format="{:.4f}".format, na_rep="—"), sep="\n\n")
-    known = {m: registry[m]["chance"] for m in means if isinstance(registry[m]["chance"], (int, float))}
-    if at_chance(scores, known):
-        print("No score is above chance. Are the nsd_id in the order of the rows?")
+    for _, text in suspicions(scores, registry, pool, [name]):
+        print(f"Warning: {text}")
 
 
 def main() -> int:

@@ -15,8 +15,9 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
+from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, Design
-from fmri2img.reporting.estimates import estimates, pool_chances
+from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.style import method_styles, save_figure
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -207,9 +208,9 @@ def test_layout_with_an_unknown_key_or_row_is_refused(tmp_path):
 
 def test_chance_of_a_pool_follows_the_number_of_test_images(scores, design):
     registry = {"identification_net": {"chance": "1/pool"}, "distance_net": {"chance": None}}
-    assert pool_chances(scores, design, registry, pool=10) == {"identification_net": 0.1}
+    assert pool_chances(scores, registry, pool=10) == {"identification_net": 0.1}
     fewer = scores[(scores["subject"] != "subj02") | (scores["nsd_id"] < 40)]
-    chances = pool_chances(fewer, design, registry, pool=300)
+    chances = pool_chances(fewer, registry, pool=300)
     assert chances["identification_net"] == pytest.approx((1 / 20 + 1 / 4) / 2)
 
 

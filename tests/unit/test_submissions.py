@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from fmri2img.study import REPOSITORY, Study, check_schema
 from import_images import import_images
 from import_submission import import_submission
 from list_test_images import list_test_images
+from validate_submission import score as score_submission
 
 IDS = np.array([3, 8, 20, 21, 40, 77])
 TEST = TestImages("subj01", "shared1000", "0" * 64, IDS)
@@ -381,3 +384,26 @@ def test_images_alone_need_no_terms_and_bear_no_decoder():
     Study(merged("rescore.yaml")).check_terms()
     with pytest.raises(UserError, match="key 'methods': must be"):
         Study(merged("rescore.yaml") | {"methods": ["ridge"]})
+
+
+def test_what_is_scored_is_made_by_a_rule_and_suspicions_are_printed(tmp_path, monkeypatch, capsys):
+    entry = ENTRY | {
+        "predictions": [{"subject": "subj01", "sessions": 1, "seed": 0, "images": "a.npy", "ids": "i.npy"}]
+    }
+    study, asked = study_with(tmp_path, entry), []
+    keys = {"method": "mine", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "metric": "pixcorr"}
+    scores = pd.DataFrame(keys | {"nsd_id": IDS, "value": [0.1, 0.2, 1.0, 0.3, 0.1, 0.0]})
+    monkeypatch.setattr("validate_submission.make", lambda study, configfiles, targets: asked.extend(targets))
+    monkeypatch.setattr("validate_submission.read_scores", lambda path: scores)
+    score_submission(study, [], Path("results/demo"))
+    said = capsys.readouterr().out
+    assert "Warning: subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "nsd_id 20" in said
+
+    for name in ("config", "resources"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "--directory", str(tmp_path), *asked]
+    command += ["--config", f"submissions={json.dumps(study.config['submissions'])}"]
+    for name in ("a.npy", "i.npy"):
+        (tmp_path / name).touch()
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert asked and result.returncode == 0, result.stdout + result.stderr

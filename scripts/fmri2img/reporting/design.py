@@ -67,6 +67,12 @@ class Design:
         metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}
         return replace(self, metrics=metrics)
 
+    def with_suspicions(self, found: list[tuple[str, str]]) -> "Design":
+        """The same design with `suspicions` (texts) in the entries of methods that there are any of."""
+        texts = {name: [text for method, text in found if method == name] for name in self.methods}
+        methods = {n: entry | {"suspicions": texts[n]} if texts[n] else entry for n, entry in self.methods.items()}
+        return replace(self, methods=methods)
+
     def of_images(self) -> "Design":
         """The same design without metrics that say nothing of a single image."""
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}

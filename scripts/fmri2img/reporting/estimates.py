@@ -2,7 +2,9 @@
 
 import pandas as pd
 
+from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import Design
+from fmri2img.reporting.suspicions import suspicions
 from fmri2img.stats import summarise
 
 BOOTSTRAP_SEED = 0
@@ -22,22 +24,13 @@ def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
     return scores.merge(pd.DataFrame(cells, columns=["budget", "subject", "sessions"]), on=["subject", "sessions"])
 
 
-def pool_chances(scores: pd.DataFrame, design: Design, registry: dict[str, dict], pool: int) -> dict[str, float]:
-    """Chance levels that the registry gives as `1/pool`, the mean over subjects of 1 / min(pool, test images), or as
-    `1/images`, the mean of 1 / test images."""
-    chances = {}
-    for name in design.metrics:
-        n_images = scores[scores["metric"] == name].groupby("subject")["nsd_id"].nunique()
-        largest = {"1/pool": pool, "1/images": None}
-        if registry[name]["chance"] in largest and len(n_images):
-            chances[name] = float((1 / n_images.clip(upper=largest[registry[name]["chance"]])).mean())
-    return chances
-
-
 def scored_design(study, scores: pd.DataFrame) -> Design:
-    """Design of a study (fmri2img.study.Study) with the chance levels that depend on its test images filled in."""
+    """Design of a study (fmri2img.study.Study) with what its scores tell filled in: the chance levels that depend on
+    its test images, and what is suspicious of a method."""
     design, pool = Design.of(study), study.config["retrieval"]["pool"]
-    return design.with_chances(pool_chances(scores, design, study.registries["metrics"], pool))
+    registry = {name: study.registries["metrics"][name] for name in design.metrics}
+    design = design.with_chances(pool_chances(scores, registry, pool))
+    return design.with_suspicions(suspicions(scores, registry, pool, study.submissions))
 
 
 def intervals(scores: pd.DataFrame, by: list[str], design: Design, confidence: float | None = None) -> pd.DataFrame:

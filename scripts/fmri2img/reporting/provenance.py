@@ -106,6 +106,9 @@ def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
     columns = [Column(design.methods[method]["title"]) for method in by_method.index]
     rows = [Row([key.replace("_", " ")], [Cell(value) for value in by_method[key]], False) for key in by_method.columns]
     note = "As each Prediction declares it. Ranges span subjects and training budgets."
+    for method in by_method.index:
+        for text in design.methods[method].get("suspicions", []):
+            note += f" Beware of {design.methods[method]['title']}, {text}."
     return Table("How the reconstructions were made", ["Disclosed"], columns, rows, note)
 
 

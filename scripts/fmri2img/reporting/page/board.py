@@ -36,7 +36,8 @@ def metric_list(design: Design) -> list[dict]:
 
 
 def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
-    """Methods in the order of the tables: title, kind, what they build on, look, and their disclosure record.
+    """Methods in the order of the tables: title, kind, what they build on, look, and their disclosure record
+    with what their scores make suspicious of them.
 
     disclosed: method, then a column a key; methods without a record have none.
     """
@@ -46,6 +47,7 @@ def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
         entry = design.methods[name]
         of = entry.get("of")
         facts = {"Kind": kind_text(entry, design), "What it is": entry.get("reference", "")}
+        facts["Beware"] = "; ".join(entry.get("suspicions", []))
         if entry.get("outputs"):
             facts["Makes"] = ", ".join(entry["outputs"])
         facts |= {key.replace("_", " ").capitalize(): value for key, value in records.get(name, {}).items()}
