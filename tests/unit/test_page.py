@@ -157,6 +157,7 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
         pictures=None,
         brain=[],
         quoted=None,
+        splits=None,
         costs=None,
         checksums={},
         claims=parts.claims[:0],
