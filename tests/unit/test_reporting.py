@@ -16,7 +16,7 @@ from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
-from fmri2img.reporting.design import GAP, Design
+from fmri2img.reporting.design import GAP, Design, matching
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.style import method_styles, save_figure
 
@@ -244,6 +244,16 @@ def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
     design = replace(design, methods=methods)
     judged = claims.judge_claims(CLAIMS, scores, estimates(scores, design), design)
     assert set(judged["claim"]) == {"chance", "no better", "beats"}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+def test_every_claim_is_tested_in_the_demo_and_in_the_papers_study(name):
+    config = yaml.safe_load((CONFIG / name).read_text())
+    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    kinds = {registry[method]["kind"] for method in config["methods"]}
+    for claim in yaml.safe_load((CONFIG / "claims.yaml").read_text()):
+        assert {claim["methods"], claim.get("than", claim["methods"])} <= {*config["methods"], *kinds}, claim["claim"]
+        assert matching(config["metrics"], claim["metrics"]), claim["claim"]
 
 
 def test_true_claims_are_met_with_the_right_gain(scores, design):
