@@ -209,6 +209,13 @@ class Study:
             return [(p.sessions, p.seed) for p in self.submissions[method] if p.subject == subject]
         return [(sessions, seed) for sessions in self.budgets(subject) for seed in self.seeds]
 
+    def methods_beside(self) -> list[str]:
+        """Methods that have scores in the finished study that stands beside this one, too."""
+        beside = Path("results", self.config["beside"])
+        if not (beside / "config.yaml").is_file():
+            return []
+        return [method for method in self.methods if (beside / "scores" / f"{method}.parquet").is_file()]
+
     def seeds_of(self, method: str) -> list[int]:
         """Seeds of a method: the study's, or those a submission brings."""
         if method in self.submissions:
@@ -307,9 +314,10 @@ class Study:
                         f"in split {self.config['split']}; use 'all' for each subject's own number"
                     )
         beside = self.config["beside"]
-        if beside is not None and not Path("results", beside, "config.yaml").is_file():
+        if beside is not None and not self.methods_beside():
             raise UserError(
-                f"configuration: key 'beside': results/{beside} holds no finished study; run study {beside} first"
+                f"configuration: key 'beside': results/{beside} holds no finished study with any of this one's methods; "
+                f"run study {beside} first"
             )
         split, clusters = self.config["split"], self.config["splits"]["clusters"]
         if split.startswith("cluster") and int(split.removeprefix("cluster")) >= clusters:

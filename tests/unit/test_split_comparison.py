@@ -114,8 +114,9 @@ def test_other_subjects_or_budgets_are_refused():
 
 def test_a_study_beside_must_have_been_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"'beside': results/demo holds no finished study; run study demo first"):
-        Study(merged("cluster.yaml"))
-    (tmp_path / "results/demo").mkdir(parents=True)
-    (tmp_path / "results/demo/config.yaml").touch()
-    assert Study(merged("cluster.yaml")).predictions()
+    for made in ("scores/mindeye2.parquet", "config.yaml", "scores/ridge.parquet"):
+        with pytest.raises(UserError, match=r"'beside': results/demo holds no finished study .* run study demo first"):
+            Study(merged("cluster.yaml"))
+        (tmp_path / "results/demo" / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results/demo" / made).touch()
+    assert Study(merged("cluster.yaml")).methods_beside() == ["ridge"]

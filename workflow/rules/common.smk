@@ -120,12 +120,6 @@ def scored_methods():
     return [method for method in study.methods if method_predictions(method)]
 
 
-def methods_beside():
-    """Methods that have scores in the study that stands beside this one, too."""
-    scored = Path("results", config["beside"], "scores")
-    return [method for method in scored_methods() if (scored / f"{method}.parquet").is_file()]
-
-
 def all_scores():
     return [f"<results>/scores/{method}.parquet" for method in scored_methods()]
 

@@ -5,7 +5,7 @@ rule compare_splits:
     """What is left of each score when the test images resemble no training image."""
     input:
         scores=all_scores(),
-        others=[f"results/{config['beside']}/scores/{method}.parquet" for method in methods_beside()],
+        others=[f"results/{config['beside']}/scores/{method}.parquet" for method in study.methods_beside()],
         config=f"results/{config['beside']}/config.yaml",
     output:
         table=report(
