@@ -316,7 +316,7 @@ class Study:
         beside = self.config["beside"]
         if beside is not None and not self.methods_beside():
             raise UserError(
-                f"configuration: key 'beside': results/{beside} holds no finished study with any of this one's methods; "
+                f"configuration: key 'beside': results/{beside} holds no finished study with a method of this one; "
                 f"run study {beside} first"
             )
         split, clusters = self.config["split"], self.config["splits"]["clusters"]

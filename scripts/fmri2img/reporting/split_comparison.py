@@ -4,18 +4,18 @@ The two test sets are different images, so a score is compared with what its own
 say how hard the images are, values between floor and ceiling how much of what there is to decode was decoded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import GAP, Design, arrow, number
+from fmri2img.reporting.design import GAP, Design, is_proportion
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
-from fmri2img.reporting.tables import Cell, Column, Row, Table, score_cell
+from fmri2img.reporting.tables import Cell, Row, Table, column, score_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
@@ -132,7 +132,7 @@ def split_table(effects: pd.DataFrame, design: Design) -> Table:
             rows.append(
                 Row(["" if place else design.methods[method]["title"], split], cells, place == 0 and bool(rows))
             )
-    columns = [Column(design.metrics[name]["title"], direction=arrow(design.metrics[name])) for name in shown]
+    columns = [replace(column(design.metrics[name]), chance="") for name in shown]  # of retrieval it differs
     images = effects.dropna(subset="n_images").groupby("split", sort=False)["n_images"].max()
     counts = " and ".join(f"{int(n)} test images of {split}" for split, n in images.items())
     note = (
@@ -175,8 +175,9 @@ def split_figure(effects: pd.DataFrame, design: Design):
                 y = [methods.index(method) + offset for method in points["method"]]
                 panel.hlines(y, points["low"], points["high"], color=MUTED, linewidth=1)
                 panel.plot(points["mean"], y, "o", color="#0072b2", markerfacecolor=face, label=split)
-            panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
-            panel.xaxis.set_major_formatter(lambda value, _, metric=metric: number(value, metric))
+            panel.set_title(str(column(metric)), fontsize=8.5)
+            scale = 100 if is_proportion(metric) else 1
+            panel.xaxis.set_major_formatter(lambda value, _, scale=scale: f"{scale * value:g}".replace("-", "−"))
             panel.set_yticks(range(len(methods)), [design.methods[method]["title"] for method in methods])
             panel.grid(axis="x", color="#e4e7eb", linewidth=0.7)
         for panel in axes.flat[len(shown) :]:
