@@ -59,6 +59,23 @@ def test_ssim_equals_scikit_image(rng, size):
     np.testing.assert_allclose(ssim(truth, images), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("size", [64, 425])
+def test_ssim_of_flat_pictures_is_not_lost_in_rounding(rng, size):
+    shape = (size, size, 3)
+    flat = [np.full(shape, level, np.float32) for level in (0.727, 1, 0.8, 0.2, 1 / 3, 0.9)]
+    bright = (rng.integers(250, 256, (4, *shape)) / 255).astype(np.float32)
+    halves = bright.copy()
+    halves[:, : size // 2] -= bright.min()  # bright and dark in one picture: neither may hide in the other's mean
+    pairs = [flat[:2], flat[2:4], flat[4:], bright[:2], (bright[2], flat[1]), halves[:2]]
+    truth, images = (np.stack(side) for side in zip(*pairs, strict=True))
+    grey = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    expected = [
+        structural_similarity(*(rgb2gray(side.astype(np.float64)) for side in pair), **grey)
+        for pair in zip(truth, images, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(truth, images), expected, atol=5e-7)
+
+
 def test_identical_images_score_one(rng):
     images = rng.random((4, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(pixcorr(images, images), 1, atol=1e-9)

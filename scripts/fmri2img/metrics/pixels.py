@@ -1,6 +1,9 @@
 """Metrics on pixels: PixCorr and SSIM, one value for each pair of images."""
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from fmri2img.metrics.similarity import paired_correlations
 
@@ -18,31 +21,26 @@ def pixcorr(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.nan_to_num(paired_correlations(truth.reshape(len(truth), -1), images.reshape(len(images), -1)), nan=0.0)
 
 
-# The filter as a matrix that takes STRIP + 2 BORDER pixels to STRIP. Many small products are faster than the loops of a
+# The filter as a matrix that takes TILE + 2 BORDER pixels to TILE. Many small products are faster than the loops of a
 # convolution, and than one product with the whole, mostly empty, matrix.
-STRIP = 16
-_OFFSETS = np.arange(STRIP + 2 * BORDER) - np.arange(STRIP)[:, None] - BORDER
+TILE = 32
+_OFFSETS = np.arange(TILE + 2 * BORDER) - np.arange(TILE)[:, None] - BORDER
 _WEIGHTS = np.where(abs(_OFFSETS) <= BORDER, np.exp(-0.5 * (_OFFSETS / SIGMA) ** 2), 0)
 FILTER = (_WEIGHTS / _WEIGHTS.sum(axis=1, keepdims=True)).astype(np.float32)
+ACROSS = np.ascontiguousarray(FILTER.T)
 
 
-def _windows(maps: np.ndarray) -> np.ndarray:
-    """Gaussian-weighted local means of maps, float32 (n, height, width), where the whole window lies inside:
-    (n, height - 2 BORDER, width - 2 BORDER)."""
-    n, height, width = maps.shape[0], maps.shape[1] - 2 * BORDER, maps.shape[2] - 2 * BORDER
-    down = np.empty((n, height, maps.shape[2]), np.float32)
-    for start in range(0, height, STRIP):
-        inside = slice(start, min(start + STRIP, height))
-        length = inside.stop - start
-        strip = maps[:, start : inside.stop + 2 * BORDER]
-        np.matmul(FILTER[:length, : length + 2 * BORDER], strip, out=down[:, inside])
-    means = np.empty((n, height, width), np.float32)
-    for start in range(0, width, STRIP):
-        inside = slice(start, min(start + STRIP, width))
-        length = inside.stop - start
-        strip = down[:, :, start : inside.stop + 2 * BORDER]
-        np.matmul(strip, FILTER[:length, : length + 2 * BORDER].T, out=means[:, :, inside])
-    return means
+def _bands(maps: np.ndarray) -> Iterator[np.ndarray]:
+    """Maps float32 (n, height, width), band by band, cut into tiles that overlap by the width of the window.
+
+    Each band is (n, tiles, length + 2 BORDER, TILE + 2 BORDER); its length is TILE, or what is left at the bottom. The
+    last tile is filled up with edge pixels.
+    """
+    height, width = (side - 2 * BORDER for side in maps.shape[1:])
+    maps = np.pad(maps, ((0, 0), (0, 0), (0, -width % TILE)), "edge")
+    for start in range(0, height, TILE):
+        band = maps[:, start : min(start + TILE, height) + 2 * BORDER]
+        yield sliding_window_view(band, TILE + 2 * BORDER, axis=2)[:, :, ::TILE].swapaxes(1, 2)
 
 
 def ssim(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -50,13 +48,21 @@ def ssim(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
 
     truth, images: float32 (n, height, width, 3) in 0..1, at least 11 pixels wide and high. Returns float64 (n,). Equals
     scikit-image's structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0)
-    of rgb2gray images, with four smoothings in place of five: the two variances only enter as their sum.
+    of rgb2gray images, with four smoothings in place of five: the two variances only enter as their sum. They are taken
+    of deviations from the mean of a tile, because in single precision a mean of squares less the square of a mean is
+    off by as much as C2 lets through where a picture is bright and flat.
     """
-    values = np.empty(len(truth))
-    for i, (x, y) in enumerate(zip(truth @ LUMA, images @ LUMA, strict=True)):
-        mean_x, mean_y, squares, product = _windows(np.stack([x, y, x * x + y * y, x * y]))
-        means_product, means_squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-        similarity = (2 * means_product + C1) * (2 * (product - means_product) + C2)
-        similarity /= (means_squares + C1) * (squares - means_squares + C2)
-        values[i] = similarity.mean(dtype=np.float64)
-    return np.nan_to_num(values, nan=0.0)
+    values, width = np.zeros(len(truth)), truth.shape[2] - 2 * BORDER
+    for i, pair in enumerate(zip(truth @ LUMA, images @ LUMA, strict=True)):
+        for tiles in _bands(np.stack(pair)):
+            centres = tiles.mean(axis=(2, 3), keepdims=True)
+            x, y = tiles - centres
+            down = FILTER[: x.shape[1] - 2 * BORDER, : x.shape[1]]
+            local_x, local_y, squares, product = down @ np.stack([x, y, x * x + y * y, x * y]) @ ACROSS
+            covariance = product - local_x * local_y
+            variances = squares - (local_x * local_x + local_y * local_y)
+            mean_x, mean_y = local_x + centres[0], local_y + centres[1]
+            similarity = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+            similarity /= (mean_x * mean_x + mean_y * mean_y + C1) * (variances + C2)
+            values[i] += np.hstack(similarity)[:, :width].sum(dtype=np.float64)
+    return np.nan_to_num(values / (truth.shape[1] - 2 * BORDER) / width, nan=0.0)
