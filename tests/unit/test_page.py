@@ -93,14 +93,18 @@ def test_pictures_are_cut_where_the_page_cuts_them(planted):
     assert found["side"] == SIDE and set(found["subjects"]) == {"subj01", "subj02"}
     subject = found["subjects"]["subj01"]
 
-    def grey(sheet, place):
+    def grey(sheet, place, columns=subject["columns"]):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["sheets"][sheet]))).convert("L"), int)
-        top, left = place // subject["columns"] * SIDE, place % subject["columns"] * SIDE
+        top, left = place // columns * SIDE, place % columns * SIDE
         return pixels[top : top + SIDE, left : left + SIDE].mean()
 
     for place, i in enumerate(subject["ids"]):
         assert grey(subject["sheet"], place) == pytest.approx(i, abs=3)
         assert grey(found["cells"]["first/subj01/all"]["sheet"], place) == pytest.approx(i + 100, abs=3)
+    for place, row in enumerate(subject["grid"]):
+        assert grey(subject["gridSheet"], place, found["gridColumns"]) == pytest.approx(row["id"], abs=3)
+        drawn = found["cells"]["first/subj01/all"]["gridSheet"]
+        assert grey(drawn, place, found["gridColumns"]) == pytest.approx(row["id"] + 100, abs=3)
     assert found["cells"]["first/subj01/all"]["captions"][3] == "caption 30"
     assert found["captions"]["30"] == 'a "30" <i>'
     scores = found["cells"]["first/subj01/all"]["scores"]
@@ -113,7 +117,7 @@ def test_pictures_are_cut_where_the_page_cuts_them(planted):
 def test_equal_sheets_are_held_once(planted):
     found = embedded(planted[2], "pictures")
     sheets = {name: cell["sheet"] for name, cell in found["cells"].items()}
-    assert len(found["sheets"]) == 3 and len(set(sheets.values())) == 2
+    assert len(found["sheets"]) == 2 * 3 and len(set(sheets.values())) == 2  # of all images, and of the grids
     assert found["subjects"]["subj01"]["sheet"] == found["subjects"]["subj02"]["sheet"]
 
 
@@ -127,10 +131,11 @@ def test_large_studies_get_smaller_pictures_then_fewer_budgets():
 
 def test_the_page_says_what_was_made_smaller_or_left_out():
     design = planted_design()
-    shown = {"side": 8, "native": 8, "budgets": ["1", "all"]}
+    shown = {"side": 8, "gridSide": 8, "native": 8, "budgets": ["1", "all"]}
     assert "8 × 8 pixels, as they were made;" in pictures.pictures_note(shown, design)
-    small = pictures.pictures_note(shown | {"native": 425, "budgets": ["all"]}, design)
-    assert "made smaller from 425 × 425" in small and "trained on 1 session are left out" in small
+    small = pictures.pictures_note(shown | {"gridSide": 128, "native": 425, "budgets": ["all"]}, design)
+    assert "at 128 × 128 pixels, made smaller from 425 × 425; those of all test images at 8 × 8" in small
+    assert "trained on 1 session are left out" in small
 
 
 def test_resized_pictures_keep_their_places():

@@ -1,6 +1,6 @@
 // Pictures are cut out of sheets: image n of a sheet lies in row n / columns, column n % columns.
 if (byId("pictures")) (function pictures() {
-  const found = JSON.parse(byId("pictures").textContent), {side, subjects, cells, captions} = found;
+  const found = JSON.parse(byId("pictures").textContent), {subjects, cells, captions} = found;
   const opened = new Map();
   const methods = data.methods.filter((method) => Object.keys(cells).some((cell) => cell.startsWith(`${method.name}/`)));
 
@@ -13,9 +13,8 @@ if (byId("pictures")) (function pictures() {
     return opened.get(number);
   }
 
-  function tile(subject, sheetNumber, place, label) {
+  function cut(sheetNumber, place, columns, side, label) {
     const canvas = element("canvas", {width: side, height: side, ...(label ? {role: "img", "aria-label": label} : {"aria-hidden": "true"})});
-    const {columns} = subjects[subject];
     sheet(sheetNumber).then((image) => {
       const left = (place % columns) * side, top = Math.floor(place / columns) * side;
       canvas.getContext("2d").drawImage(image, left, top, side, side, 0, 0, side, side);
@@ -24,21 +23,22 @@ if (byId("pictures")) (function pictures() {
     return canvas;
   }
 
+  const tile = (subject, sheetNumber, place, label) => cut(sheetNumber, place, subjects[subject].columns, found.side, label);
   const cellOf = (method, subject, budget) => cells[`${method}/${subject}/${budget}`];
   const percent = (score) => (score == null ? "—" : `${(score / 10).toFixed(1)} %`);
   const describe = (id) => (captions[id] ? `image ${id}, ${captions[id].replace(/\.$/, "")}` : `image ${id}`);
 
   function grid() {
-    const subject = chosen("grid-subject"), budget = chosen("grid-budget"), {ids, sheet: stimuli, grid: picked} = subjects[subject];
+    const subject = chosen("grid-subject"), budget = chosen("grid-budget"), {grid: picked, gridSheet} = subjects[subject];
     const shown = methods.filter((method) => cellOf(method.name, subject, budget));
     const title = data.budgets.find(([label]) => label === budget)[1];
     const head = element("tr", {}, element("td", {}), element("th", {scope: "col"}, "Stimulus"),
       ...shown.map((method) => element("th", {scope: "col"}, method.title)));
-    const rows = picked.map(({rank, id, score}) => {
-      const place = ids.indexOf(id);
+    const tile = (sheetNumber, place, label) => cut(sheetNumber, place, found.gridColumns, found.gridSide, label);
+    const rows = picked.map(({rank, id, score}, place) => {
       const head = element("th", {scope: "row"}, rank, element("small", {}, score), element("small", {}, `image ${id}`));
-      return element("tr", {}, head, element("td", {class: "stimulus"}, tile(subject, stimuli, place, `Stimulus, ${describe(id)}`)),
-        ...shown.map((method) => element("td", {}, tile(subject, cellOf(method.name, subject, budget).sheet, place, `${method.title}: reconstruction of image ${id}`))));
+      return element("tr", {}, head, element("td", {class: "stimulus"}, tile(gridSheet, place, `Stimulus, ${describe(id)}`)),
+        ...shown.map((method) => element("td", {}, tile(cellOf(method.name, subject, budget).gridSheet, place, `${method.title}: reconstruction of image ${id}`))));
     });
     byId("grid").replaceChildren(element("caption", {class: "hidden"}, `Reconstructions of ${subject} by rank, trained on ${title}`),
       element("thead", {}, head), element("tbody", {}, ...rows));

@@ -16,6 +16,7 @@ from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.grids import at_ranks, rank_name, ranking
 
 SIDES = (128, 96, 80, 64, 48, 40, 32)  # pixels of a picture; the first that fits is taken, and never more than it has
+GRID_SIDE = 128  # of the few pictures of the grids, which are not made smaller where there are many images
 PIXELS = 160_000_000  # of all sheets together: about 45 MB of page
 QUALITY = 82
 
@@ -23,14 +24,13 @@ QUALITY = 82
 class Sheets:
     """Sheets as base64 WebP, each held once however often it is shown."""
 
-    def __init__(self, side: int) -> None:
-        self.side = side
+    def __init__(self) -> None:
         self.encoded: list[str] = []
         self._known: dict[str, int] = {}
 
-    def add(self, images: np.ndarray, rows: np.ndarray) -> int:
+    def add(self, images: np.ndarray, rows: np.ndarray, side: int) -> int:
         """Number of the sheet that holds those rows of `images`, uint8 (images, height, width, 3), in this order."""
-        pixels = sheet(images, rows, self.side)
+        pixels = sheet(images, rows, side)
         name = hashlib.sha256(pixels).hexdigest()
         if name not in self._known:
             self._known[name] = len(self.encoded)
@@ -99,26 +99,31 @@ def picture_data(
     side, budgets = plan(n_pictures, longest, native)
     shown = {cell: prediction for cell, prediction in shown.items() if cell[2] in budgets}
 
-    sheets, subjects, cells = Sheets(side), {}, {}
+    sheets, subjects, cells = Sheets(), {}, {}
+    grid_side = min(native, GRID_SIDE)
     ranking_metrics = matching(design.of_images().metrics, rank_by)
     values = _image_scores(scores, design, ranking_metrics)
     for (method, subject, budget), prediction in shown.items():
         if subject not in subjects:
             ids = prediction.ids
             ranked = ranking(scores, design, subject, rank_by)
+            picked = np.array(at_ranks(ranked, ranks))
             subjects[subject] = {
                 "ids": ids.tolist(),
-                "sheet": sheets.add(stimuli.images, stimuli.rows(ids)),
+                "sheet": sheets.add(stimuli.images, stimuli.rows(ids), side),
                 "columns": columns(len(ids)),
                 "grid": [
                     {"rank": rank_name(rank), "id": int(i), "score": f"{100 * ranked[i]:.1f} %"}
-                    for rank, i in zip(ranks, at_ranks(ranked, ranks), strict=True)
+                    for rank, i in zip(ranks, picked, strict=True)
                 ],
+                "gridSheet": sheets.add(stimuli.images, stimuli.rows(picked), grid_side),
             }
         rows = rows_of(np.array(subjects[subject]["ids"]), prediction.ids, prediction.path)
+        picked = np.array([entry["id"] for entry in subjects[subject]["grid"]])
         own = values.get((method, subject, budget), pd.Series(dtype=float)).reindex(prediction.ids[rows])
         cells[f"{method}/{subject}/{budget}"] = {
-            "sheet": sheets.add(prediction.images, rows),
+            "sheet": sheets.add(prediction.images, rows, side),
+            "gridSheet": sheets.add(prediction.images, rows_of(picked, prediction.ids, prediction.path), grid_side),
             "scores": [None if value != value else round(1000 * value) for value in own],
             "captions": None if prediction.captions is None else prediction.captions["caption"].iloc[rows].tolist(),
         }
@@ -126,6 +131,8 @@ def picture_data(
     captions = stimuli.table["captions"].iloc[stimuli.rows(np.array(seen))]
     return {
         "side": side,
+        "gridSide": grid_side,
+        "gridColumns": columns(len(ranks)),
         "native": native,
         "budgets": budgets,
         "subjects": subjects,
@@ -160,11 +167,11 @@ def _image_scores(scores: pd.DataFrame, design: Design, metrics: list[str]) -> d
 
 def pictures_note(data: dict, design: Design) -> str:
     """At which size pictures are shown, and what was left out to keep the page small."""
-    side, native = data["side"], data["native"]
-    text = f"Pictures are shown at {side} × {side} pixels"
-    text += (
-        ", as they were made" if side == native else f", made smaller from {native} × {native} to keep this page small"
-    )
+    side, grid, native = data["side"], data["gridSide"], data["native"]
+    text = f"Pictures are shown at {grid} × {grid} pixels"
+    text += ", as they were made" if grid == native else f", made smaller from {native} × {native}"
+    if side < grid:
+        text += f"; those of all test images at {side} × {side}, to keep this page small"
     text += "; WebP compression may soften fine detail"
     left_out = [design.budget_title(budget) for budget in design.budgets if budget not in data["budgets"]]
     if left_out:
