@@ -29,8 +29,8 @@ class Parts:
     """What a page is made of. What a study does not have is empty, and its section is left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
-    (flat) and the mean similarity of each quarter. splits: `split_table`. pictures: `picture_data`. brain: paths of maps. quoted: published
-    numbers on the study's split, `quoted_table`. costs: `costs`.
+    (flat) and the mean similarity of each quarter. splits: `split_table`. pictures: `picture_data`. brain: paths of
+    maps. quoted: published numbers on the study's split, `quoted_table`. costs: `costs`.
     checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
     """
 
