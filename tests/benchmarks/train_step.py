@@ -22,6 +22,7 @@ from fmri2img.decoders.mindeye2.losses import LossConfig, Objective
 from fmri2img.decoders.mindeye2.model import MindEye2
 from fmri2img.decoders.training.backends import backend
 from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.decoders.training.dropout import masks
 from fmri2img.decoders.training.processes import accelerator_for, autocast
 from fmri2img.decoders.training.task import total_loss
 
@@ -37,7 +38,7 @@ PRESETS = {
 
 
 def random_batch(config: ModelConfig, voxels: int, batch: int, device: torch.device) -> dict:
-    """A batch as losses.Objective takes it after the MixCo phase, of random numbers."""
+    """A batch as losses.Objective takes it after the MixCo phase, of random numbers, less the masks of dropout."""
     tokens = (batch, config.tokens, config.token_width)
     inputs = {
         "betas": {"subj01": torch.randn(batch, voxels, device=device)},
@@ -135,6 +136,7 @@ def main() -> None:
     groups = [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
     trained = backend(accelerator, training, module.train(), groups)
     inputs = random_batch(config, voxels, arguments.batch, device)
+    inputs["kept"] = masks(module, arguments.batch, np.arange(arguments.batch), device, 0)
 
     def passes() -> None:
         with autocast(training, device):

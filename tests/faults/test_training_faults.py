@@ -73,6 +73,7 @@ def deepspeed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deepspeed")
     stopped = toy("own", signal_at=7, **OFFLOAD)
     runs = [("whole", toy("own", **OFFLOAD)), ("halves", toy("own", accumulation=2, **OFFLOAD))]
+    runs += [("dropping", toy("regression", dropout=0.3, **OFFLOAD))]
     return folder, run_pairs(folder, [*runs, *[("stopped", stopped)] * 4])
 
 
@@ -83,6 +84,8 @@ def test_deepspeed_follows_the_loss_curve_of_one_plain_process(deepspeed, tmp_pa
     for column in ("loss", "learning_rate", "gradient_norm"):
         np.testing.assert_allclose(table(folder / "whole")[column], table(tmp_path / "out")[column], rtol=1e-3)
     assert json.loads((folder / "whole/training.json").read_text())["versions"]["deepspeed"]
+    train(toy("regression", dropout=0.3), tmp_path / "one", tmp_path / "work")
+    np.testing.assert_allclose(table(folder / "dropping")["loss"], table(tmp_path / "one")["loss"], rtol=1e-3)
 
 
 def test_deepspeed_accumulates(deepspeed, tmp_path):

@@ -29,8 +29,8 @@ VOXELS = {"subj01": 30, "subj02": 26}
 TRIALS = 40  # a session
 IMAGES = 90
 MODEL = {
-    "hidden": 16, "backbone": "as_released", "blocks": 1, "dropout": 0.0,
-    "low_level": {"seed_channels": 32, "channels": [32, 32], "dropout": 0.0},
+    "hidden": 16, "backbone": "as_released", "blocks": 1,
+    "low_level": {"seed_channels": 32, "channels": [32, 32]},
     "prior": {"depth": 1, "heads": 2, "head_width": 8, "feedforward": 2, "timesteps": 10, "rotary_width": 4},
 }  # fmt: skip
 
@@ -163,7 +163,8 @@ def test_inputs_are_a_function_of_their_arguments(study):
     for epoch in (0, 3):
         a, b = first.inputs(2, epoch, 8, 0, 1, CPU), second.inputs(2, epoch, 8, 0, 1, CPU)
         for key in a:
-            pairs = zip(a[key].values(), b[key].values(), strict=True) if key == "betas" else [(a[key], b[key])]
+            several = isinstance(a[key], dict)
+            pairs = zip(a[key].values(), b[key].values(), strict=True) if several else [(a[key], b[key])]
             assert all(torch.equal(x, y) for x, y in pairs), key
 
 
@@ -289,18 +290,57 @@ def test_the_loss_of_a_global_batch_does_not_depend_on_the_number_of_processes(s
     assert (torch.stack([share["contrast"] for share in shares]).mean() - one["contrast"]).abs().item() > 0.1
 
 
+def test_dropout_is_of_the_sample_and_not_of_the_process(study):
+    it = task(study | {"model": MODEL | {"backbone": "residual_mlp", "dropout": 0.5}}, batch=16)
+    whole, later = (it.inputs(step, 3, 16, 0, 1, CPU)["kept"] for step in (2, 3))
+    assert {name: kept.shape for name, kept in whole.items()} == {"wide0": (16, 16), "seed": (16, 32 * 4)}
+    assert 0.35 < whole["wide0"].float().mean() < 0.65 and 0.6 < whole["seed"].float().mean() < 0.8
+    assert not torch.equal(whole["wide0"], later["wide0"])
+    places = [[number * 8 + rank * 4 + i for number in (0, 1) for i in range(4)] for rank in (0, 1)]
+    for rank in (0, 1):
+        for name, kept in it.inputs(2, 3, 16, rank, 2, CPU)["kept"].items():
+            assert torch.equal(kept, whole[name][places[rank]])
+    block = it.module.model.backbone.blocks.wide[0]
+    x = torch.randn(16, 16)
+    norm, widen, gelu, _, out = block
+    wanted = out(gelu(widen(norm(x))) * whole["wide0"] / 0.5)
+    torch.testing.assert_close(block.train()(x, whole), wanted)
+    torch.testing.assert_close(block.eval()(x, None), out(gelu(widen(norm(x)))))
+
+
 def test_two_processes_train_as_one(study, tmp_path):
-    config = {
-        "task": "fmri2img.decoders.mindeye2.task:MindEye2Task",
-        "settings": single(study, sessions={"subj01": 1}) | {"losses": {"mixup_share": 0.5}},
-        "training": {"epochs": 2, "batch": 8, "learning_rate": 1e-3, "precision": "fp32", "log_every": 5},
-    }
-    run_pairs(tmp_path, [("two", config)])
-    train(config, tmp_path / "one", tmp_path / "work")
-    one, two = table(tmp_path / "one"), table(tmp_path / "two")
-    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-3)
-    np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=1e-2)
-    assert list(two["validation_retrieval_image"].dropna()) == list(one["validation_retrieval_image"].dropna())
+    """With all that is random: mixtures, the diffusion's numbers, views, dropout."""
+
+    def config(backbone):
+        settings = single(study, sessions={"subj01": 1}, model=MODEL | {"backbone": backbone, "dropout": 0.5})
+        return {
+            "task": "fmri2img.decoders.mindeye2.task:MindEye2Task",
+            "settings": settings | {"losses": {"mixup_share": 0.5}},
+            "training": {"epochs": 2, "batch": 8, "learning_rate": 1e-3, "precision": "fp32", "log_every": 5},
+        }
+
+    backbones = ("as_released", "residual_mlp")
+    run_pairs(tmp_path, [(f"two_{backbone}", config(backbone)) for backbone in backbones])
+    for backbone in backbones:
+        train(config(backbone), tmp_path / f"one_{backbone}", tmp_path / "work")
+        one, two = table(tmp_path / f"one_{backbone}"), table(tmp_path / f"two_{backbone}")
+        np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-3)
+        np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=1e-2)
+        assert list(two["validation_retrieval_image"].dropna()) == list(one["validation_retrieval_image"].dropna())
+
+
+def test_dropout_is_the_same_compiled_and_with_recomputed_activations(study):
+    settings = study | {"model": MODEL | {"backbone": "residual_mlp", "dropout": 0.5}}
+    gradients = []
+    for recomputed in (False, True):
+        it = task(settings, activation_checkpointing=recomputed)
+        inputs = it.inputs(2, 3, 8, 0, 1, CPU)
+        sum(it.module(inputs).values()).backward()
+        gradients.append({name: p.grad for name, p in it.module.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(*gradients)
+    backbone, x = it.module.model.backbone, torch.randn(8, 16)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, inputs["kept"]), backbone(x, inputs["kept"]))
 
 
 # ---- starting points, groups, validation, saving

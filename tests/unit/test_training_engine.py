@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import training_tasks
 from safetensors import SafetensorError
 from training_launch import run_pairs, table, toy, weights
 
@@ -223,8 +224,8 @@ def test_accumulated_batches_follow_the_gradient_of_the_whole(tmp_path):
 
 
 PAIRS = {
-    "mean_of_samples": toy("regression"),
-    "accumulated": toy("regression", accumulation=2),
+    "mean_of_samples": toy("regression", dropout=0.3),
+    "accumulated": toy("regression", dropout=0.3, accumulation=2),
     "same_loss_everywhere": toy("shared"),
     "own_rows_against_all": toy("own"),
     "bf16": toy("own", precision="bf16"),
@@ -248,6 +249,12 @@ def test_two_processes_follow_the_loss_curve_of_one(name, pairs, tmp_path):
     np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=10 * tolerance)
     np.testing.assert_array_equal(two["learning_rate"], one["learning_rate"])
     assert json.loads((pairs / name / "training.json").read_text())["processes"] == 2
+
+
+def test_dropout_that_draws_for_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_tasks, "Dropout", lambda name, chance, units: torch.nn.Dropout(chance))
+    with pytest.raises(ValueError, match=r"dropout: is a Dropout of torch; use fmri2img\.decoders\.training\.dropout"):
+        train(toy(dropout=0.3), tmp_path / "out", tmp_path / "work")
 
 
 def test_a_batch_that_the_processes_cannot_divide_is_refused():

@@ -6,11 +6,13 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from fmri2img.decoders.training import distributed, sampler
+from fmri2img.decoders.training.dropout import Dropout, masks
 
 N_ROWS, WIDTH = 40, 6
 
@@ -20,10 +22,10 @@ class Regression(nn.Module):
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(WIDTH, 16), nn.Dropout(dropout), nn.GELU(), nn.Linear(16, 2))
+        self.first, self.dropout, self.last = nn.Linear(WIDTH, 16), Dropout("hidden", dropout, 16), nn.Linear(16, 2)
 
     def forward(self, inputs):
-        out = self.layers(inputs["x"])
+        out = self.last(nn.functional.gelu(self.dropout(self.first(inputs["x"]), inputs["kept"])))
         error = nn.functional.mse_loss(out.float(), inputs["y"])
         return {"mse": error * inputs["weight"], "size": 0.01 * out.float().abs().mean()}
 
@@ -82,7 +84,9 @@ class Toy:
         x = (self.x[rows] + self.settings.get("noise", 0.1) * noise)[here]
         bad = step == self.settings.get("nan_at") and rank == world - 1
         weight = torch.tensor(float("nan") if bad else 1.0)
-        return {"x": x.to(device), "y": x[:, :2].sin().to(device), "z": self.z[rows][here].to(device), "weight": weight}
+        kept = masks(self.module, batch, np.arange(batch)[here], device, self.seed, 1, step)
+        z = self.z[rows][here].to(device)
+        return {"x": x.to(device), "y": x[:, :2].sin().to(device), "z": z, "kept": kept, "weight": weight}
 
     def validate(self, module, device):
         assert not module.training

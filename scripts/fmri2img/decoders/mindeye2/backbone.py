@@ -13,12 +13,22 @@ the input plus one number, and the wide blocks, 134 million parameters at a late
 from torch import Tensor, nn
 
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
+from fmri2img.decoders.training.dropout import Dropout, Masks
 
 
-def _block(width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
-    )
+class Block(nn.Sequential):
+    """Linear(Dropout(GELU(Linear(LayerNorm(x))))) over the last axis; dropout: of all numbers of a trial."""
+
+    def __init__(self, width: int, dropout: Dropout):
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), dropout, nn.Linear(width, width))
+
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
+        norm, widen, gelu, dropout, out = self
+        return out(dropout(gelu(widen(norm(x))), kept))
+
+
+def _wide_blocks(hidden: int, blocks: int, chance: float) -> nn.ModuleList:
+    return nn.ModuleList(Block(hidden, Dropout(f"wide{i}", chance, hidden)) for i in range(blocks))
 
 
 class ReleasedMixer(nn.Module):
@@ -26,15 +36,15 @@ class ReleasedMixer(nn.Module):
 
     def __init__(self, hidden: int, blocks: int, dropout: float):
         super().__init__()
-        self.wide = nn.ModuleList(_block(hidden, dropout) for _ in range(blocks))
-        self.sequence = nn.ModuleList(_block(1, dropout) for _ in range(blocks))
+        self.wide = _wide_blocks(hidden, blocks, dropout)
+        self.sequence = nn.ModuleList(Block(1, Dropout(f"sequence{i}", dropout, hidden)) for i in range(blocks))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
         """(trials, hidden) -> (trials, hidden). The wide blocks run so that their gradient is zero and not absent."""
         wide_stream = sequence_stream = x
         for wide, sequence in zip(self.wide, self.sequence, strict=True):
-            wide_stream = wide(x) + wide_stream
-            sequence_stream = x = sequence(wide_stream.unsqueeze(-1)).squeeze(-1) + sequence_stream
+            wide_stream = wide(x, kept) + wide_stream
+            sequence_stream = x = sequence(wide_stream.unsqueeze(-1), kept).squeeze(-1) + sequence_stream
         return x
 
 
@@ -43,12 +53,12 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, hidden: int, blocks: int, dropout: float):
         super().__init__()
-        self.wide = nn.ModuleList(_block(hidden, dropout) for _ in range(blocks))
+        self.wide = _wide_blocks(hidden, blocks, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
         """(trials, hidden) -> (trials, hidden)."""
         for wide in self.wide:
-            x = x + wide(x)
+            x = x + wide(x, kept)
         return x
 
 
@@ -62,7 +72,10 @@ class Backbone(nn.Module):
         self.blocks = kind(config.hidden, config.blocks, config.dropout)
         self.to_tokens = nn.Linear(config.hidden, config.tokens * config.token_width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (trials, hidden) -> (hidden (trials, hidden), tokens (trials, tokens, token_width))."""
-        hidden = self.blocks(x)
+    def forward(self, x: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """x (trials, hidden) -> (hidden (trials, hidden), tokens (trials, tokens, token_width)).
+
+        kept: masks of dropout (dropout.masks), None in evaluation mode.
+        """
+        hidden = self.blocks(x, kept)
         return hidden, self.to_tokens(hidden).unflatten(-1, self.shape)

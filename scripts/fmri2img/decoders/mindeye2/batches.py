@@ -20,7 +20,7 @@ from fmri2img.decoders.training.sampler import Streams, generator, share
 from fmri2img.errors import UserError
 
 # Uses of the seed, told apart.
-MIXTURE, DIFFUSION, NOISE, VIEWS = 1002, 1003, 1004, 1005
+MIXTURE, DIFFUSION, NOISE, VIEWS, DROPOUT, LOW_LEVEL_DROPOUT = range(1002, 1008)
 
 
 class Share(NamedTuple):

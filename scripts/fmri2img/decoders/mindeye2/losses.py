@@ -107,6 +107,7 @@ class Objective(nn.Module):
         temperature  0-d, of the contrastive loss
         labels       float32 (samples, samples) of the batch that is compared (all processes' samples, or this one's),
                      in the MixCo phase only
+        kept         masks of dropout, name -> bool (trials, units) (dropout.masks)
         t, noise, keep_brain, keep_image    random numbers of the diffusion (diffusion.loss), where there is a prior
         latents, maps, augmented_maps       targets of the low-level head, where there is one
     """
@@ -118,7 +119,7 @@ class Objective(nn.Module):
     def forward(self, batch: dict) -> dict[str, Tensor]:
         prior_rows = slice(None, None, self.config.prior_every)
         low_level_rows = slice(None, None, self.config.low_level_every)
-        encoded = self.model(batch["betas"], low_level_rows)
+        encoded = self.model(batch["betas"], low_level_rows, batch["kept"])
         target = batch["tokens"].float()
         terms = {}
         if self.model.prior is not None:

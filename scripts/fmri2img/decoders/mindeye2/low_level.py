@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fmri2img.decoders.mindeye2.configuration import LowLevelConfig
 from fmri2img.decoders.mindeye2.upsampler import Upsampler
+from fmri2img.decoders.training.dropout import Dropout, Masks
 
 
 class LowLevelHead(nn.Module):
@@ -17,8 +18,9 @@ class LowLevelHead(nn.Module):
         super().__init__()
         self.config = config
         width = config.maps_width
-        self.seed = nn.Linear(hidden, config.seed_channels * config.positions)
-        self.dropout = nn.Dropout(config.dropout)
+        units = config.seed_channels * config.positions
+        self.seed = nn.Linear(hidden, units)
+        self.dropout = Dropout("seed", config.dropout, units)
         self.norm = nn.GroupNorm(1, config.seed_channels)
         self.upsampler = Upsampler(config.seed_channels, config.latent_channels, config.channels, config.layers)
         self.maps = nn.Sequential(
@@ -31,12 +33,13 @@ class LowLevelHead(nn.Module):
             nn.Conv2d(width, width, 1),
         )
 
-    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
         """hidden (trials, hidden) -> (latents (trials, channels, side, side), maps (trials, positions, maps_width)).
 
-        Latents are in the autoencoder's scaled space; positions run along the rows of the seed grid.
+        Latents are in the autoencoder's scaled space; positions run along the rows of the seed grid. kept: masks of
+        dropout (dropout.masks), None in evaluation mode.
         """
         side = self.config.seed_side
-        seed = self.dropout(self.seed(hidden)).unflatten(-1, (self.config.seed_channels, side, side))
+        seed = self.dropout(self.seed(hidden), kept).unflatten(-1, (self.config.seed_channels, side, side))
         seed = self.norm(seed)
         return self.upsampler(seed), self.maps(seed).flatten(2).transpose(1, 2)

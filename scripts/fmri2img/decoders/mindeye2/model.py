@@ -17,6 +17,7 @@ from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.low_level import LowLevelHead
 from fmri2img.decoders.mindeye2.prior import PriorNetwork
 from fmri2img.decoders.mindeye2.projector import Projector
+from fmri2img.decoders.training.dropout import Masks
 from fmri2img.errors import UserError
 
 
@@ -56,13 +57,16 @@ class MindEye2(nn.Module):
         """Subject -> number of voxels."""
         return {subject: adapter.in_features for subject, adapter in self.adapters.items()}
 
-    def forward(self, betas: dict[str, Tensor], low_level_rows: slice = slice(None)) -> Encoded:
+    def forward(
+        self, betas: dict[str, Tensor], low_level_rows: slice = slice(None), kept: Masks | None = None
+    ) -> Encoded:
         """betas: subject -> (trials, voxels); subjects follow each other in the dictionary's order.
 
-        low_level_rows: trials that the low-level head is run on.
+        low_level_rows: trials that the low-level head is run on; kept: masks of dropout (dropout.masks), which training
+        needs, the low-level head's for its trials.
         """
-        hidden, tokens = self.backbone(self.adapters(betas))
-        latents, maps = self.low_level(hidden[low_level_rows]) if self.low_level else (None, None)
+        hidden, tokens = self.backbone(self.adapters(betas), kept)
+        latents, maps = self.low_level(hidden[low_level_rows], kept) if self.low_level else (None, None)
         return Encoded(hidden, tokens, self.projector(tokens), latents, maps)
 
 

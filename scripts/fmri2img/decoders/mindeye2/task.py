@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fmri2img.decoders.mindeye2.batches import Batches
+from fmri2img.decoders.mindeye2.batches import DROPOUT, LOW_LEVEL_DROPOUT, Batches
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.losses import LossConfig, Objective
 from fmri2img.decoders.mindeye2.mixco import flat_unit
@@ -32,6 +32,7 @@ from fmri2img.decoders.mindeye2.targets import Targets
 from fmri2img.decoders.mindeye2.trials import SubjectTrials, open_trials
 from fmri2img.decoders.training import distributed
 from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.decoders.training.dropout import masks
 from fmri2img.errors import UserError
 
 DEFAULTS = {
@@ -87,18 +88,21 @@ class MindEye2Task:
         """This process's share of global batch `step`, as losses.Objective takes it."""
         mixing = epoch < self._losses.mixup_epochs(self._training.epochs)
         share = self._batches.share(step, batch, rank, world, mixing)
+        model, seed = self.module.model, self._training.seed
         inputs: dict[str, Any] = {
             "betas": {subject: torch.from_numpy(values).to(device) for subject, values in share.betas.items()},
             "tokens": self._targets.tokens(share.ids).to(device),
             "temperature": torch.tensor(self._losses.temperature(epoch, self._training.epochs), device=device),
+            "kept": masks(model.backbone, batch, share.places, device, seed, DROPOUT, step),
         }
         if mixing:
             inputs["labels"] = torch.from_numpy(share.labels).to(device)
-        config = self.module.model.config
-        if config.prior:
+        if model.prior is not None:
             shape = self._targets.token_shape
-            inputs |= self._batches.diffusion(step, batch, share.places, config.prior, shape, device)
-        if config.low_level:
+            inputs |= self._batches.diffusion(step, batch, share.places, model.config.prior, shape, device)
+        if model.low_level is not None:
+            places = share.places[:: self._losses.low_level_every]
+            inputs["kept"] |= masks(model.low_level, batch, places, device, seed, LOW_LEVEL_DROPOUT, step)
             views = self._batches.views(step, batch, share.places, self._targets.augmentations)
             inputs["latents"] = self._targets.latents(share.ids).to(device)
             inputs["maps"] = self._targets.maps(share.ids, np.zeros_like(views)).to(device)

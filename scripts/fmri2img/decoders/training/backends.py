@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from fmri2img.decoders.training import checkpoint, distributed, optimisers
 from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.decoders.training.dropout import check_dropout
 
 
 def backend(accelerator: Accelerator, config: TrainingConfig, module: nn.Module, groups: list[dict[str, Any]]):
     """Wrap `module` and its optimiser for the processes that train together."""
     optimisers.check_groups(module, groups)
+    check_dropout(module)
     kind = DeepSpeed if config.deepspeed else Plain
     return kind(accelerator, config, module, optimisers.optimiser(config, groups))
 

@@ -131,9 +131,7 @@ class Run:
         accumulation = self._training.accumulation
         means = None
         for part in range(accumulation):
-            number = self._step * accumulation + part
             inputs = next(batches)
-            seed_all(self._training.seed, number, self._rank)
             with autocast(self._training, self._device):
                 terms = self._backend.wrapped(inputs)
             loss = total_loss(terms)

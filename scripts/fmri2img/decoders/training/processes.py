@@ -84,12 +84,9 @@ def autocast(config: TrainingConfig, device: torch.device) -> contextlib.Abstrac
     return torch.autocast(device.type, AUTOCAST[config.precision])
 
 
-def seed_all(*keys: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (all devices) by `keys`.
-
-    The engine does so at every batch with (seed, batch, rank): dropout needs no saved generator states to be repeated.
-    """
-    seed = seed_of(*keys)
+def seed_all(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (all devices), from which a task draws initial weights."""
+    seed = seed_of(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -28,7 +28,8 @@ class Task(Protocol):
         the loss is their sum. Terms are means over this process's share of the batch, or, where a term compares
         samples with each other, are computed over `distributed.gather`ed rows; the engine averages gradients and
         logged terms over processes. The forward pass runs under autocast of `training.precision`; a term that needs
-        fp32 disables autocast itself.
+        fp32 disables autocast itself. It draws no random numbers: those come with the inputs, dropout's masks too
+        (dropout.py).
     """
 
     module: nn.Module
