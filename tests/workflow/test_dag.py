@@ -39,14 +39,20 @@ PAPER = {
 LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 6}
 
 
-def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
-    """Job counts of a dry-run in an empty working directory (a link to the repository's config and nothing made)."""
+def dry_run_output(*arguments: str, directory: Path) -> str:
+    """What a dry-run in an empty working directory (a link to the repository's config and nothing made) prints."""
     for name in ("config", "slurm", "resources"):
         (directory / name).symlink_to(REPOSITORY / name)
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--directory", str(directory), *arguments]
+    command = [sys.executable, "-m", "snakemake", "-n", "--directory", str(directory), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert result.returncode == 0, result.stdout + result.stderr
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
+    return result.stdout + result.stderr
+
+
+def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
+    """Job counts of such a dry-run."""
+    printed = dry_run_output("--quiet", "rules", *arguments, directory=directory)
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", printed, re.M)}
 
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
@@ -69,6 +75,24 @@ def test_the_light_variant_is_laid_over_the_paper(tmp_path):
 def test_paper_tables_are_a_target_of_their_own(tmp_path):
     counts = dry_run("paper_tables", directory=tmp_path)
     assert counts["paper_tables"] == 1 and counts["evaluate"] == DEMO["evaluate"] and "make_tables" not in counts
+
+
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("processes: 1", "python"),
+        ("processes: 2", "torchrun --standalone --nproc-per-node 2"),
+        (
+            "training: {deepspeed: config/deepspeed/zero2_offload.json}",
+            "torchrun --standalone --nproc-per-node 1",
+        ),
+    ],
+)
+def test_training_is_launched_by_what_it_needs(stage, command, tmp_path):
+    (tmp_path / "stage.yaml").write_text(f"mindeye2: {{finetuning: {{{stage}}}}}")
+    target = "results/demo/decoders/mindeye2_scratch/subj01/1sessions/seed0"
+    printed = dry_run_output(target, "-p", "--configfile", str(tmp_path / "stage.yaml"), directory=tmp_path)
+    assert re.findall(r"&& (\w.*) \S*scripts/train\.py ", printed) == [command]
 
 
 @pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_ridge"), ("mindeye2_unrefined", "finetune")])

@@ -172,9 +172,10 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.envi
 
 
 def launcher(stage):
-    """Command that starts a training stage: plain Python for one process, torchrun for several on one machine."""
-    processes = config["mindeye2"][stage]["processes"]
-    return "python" if processes == 1 else f"torchrun --standalone --nproc-per-node {processes}"
+    """Command that starts a training stage: torchrun for several processes on one machine, or for DeepSpeed."""
+    section = config["mindeye2"][stage]
+    alone = section["processes"] == 1 and not section["training"].get("deepspeed")
+    return "python" if alone else f"torchrun --standalone --nproc-per-node {section['processes']}"
 
 
 def training_targets():
