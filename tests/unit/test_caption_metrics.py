@@ -80,6 +80,26 @@ def test_meteor_without_wordnet_matches_forms_and_stems_only():
     assert found[0] < meteor_score(references[0], words[0], wordnet=wordnet_without([("car", "auto")]))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a dog. a red cat", "a dog . a red cat"),
+        ("A dog runs.  Is it red?\nYes!", "A dog runs . Is it red ? Yes !"),
+        ('"a dog." a cat', "`` a dog . '' a cat"),
+        ("a dog (running.) a cat", "a dog ( running . ) a cat"),
+        ("a dog... and J. Smith at 3.5 m", "a dog ... and J. Smith at 3.5 m"),
+        ("a dog.", "a dog ."),
+    ],
+)
+def test_meteor_splits_texts_into_sentences_and_then_words(text, words):
+    """The words are nltk's word_tokenize's, written down where its data were at hand."""
+    reference = "a red dog . it runs"
+    expected = meteor_score([reference.split()], words.split(), wordnet=wordnet_without([]))
+    assert captions.meteor([[reference]], [text])[0] == pytest.approx(expected, abs=1e-12)
+    expected = meteor_score([words.split()], reference.split(), wordnet=wordnet_without([]))
+    assert captions.meteor([[text]], [reference])[0] == pytest.approx(expected, abs=1e-12)
+
+
 # A WordNet of one synset: car, auto (synset offset 0 of a file of one line).
 VERSION = "  1 WordNet 3.0 Copyright 2006 by Princeton University.\n"
 LINE = "00000000 00 n 02 car 0 auto 0 000 | a vehicle  \n"

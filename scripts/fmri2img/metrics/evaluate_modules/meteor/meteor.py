@@ -8,6 +8,7 @@ import evaluate
 import nltk
 from nltk.corpus.reader import WordNetCorpusReader
 from nltk.tokenize import NLTKWordTokenizer
+from nltk.tokenize.punkt import PunktSentenceTokenizer
 from nltk.translate.meteor_score import meteor_score
 
 
@@ -35,8 +36,10 @@ class Meteor(evaluate.Metric):
 
     wordnet: the directory of WordNet 3.0's files (data.noun, ...). Without it the last stage of the alignment is left
     out, and values are lower than METEOR's: report them under another name. The best of several references counts.
-    Sentences are split into words by the Treebank rules, each being taken as one sentence. nltk looks synonyms up under
-    the stem of a word, so that few are found: kept, as published values come from it.
+    A text is split into sentences by Punkt's rules and these into words by the Treebank rules, as nltk's word_tokenize
+    does, and with it `evaluate`; but without the list of English abbreviations that nltk downloads, so that a full stop
+    after one ("St. Louis") is a word of its own here. nltk looks synonyms up under the stem of a word, so that few are
+    found: kept, as published values come from it.
     Returns {"meteor": list of floats}.
     """
 
@@ -52,7 +55,11 @@ class Meteor(evaluate.Metric):
 
     def _compute(self, predictions: list[str], references: list[list[str]], wordnet: str | None = None) -> dict:
         synonyms = _WordNet(wordnet) if wordnet else _NoSynonyms()
-        words = NLTKWordTokenizer().tokenize
+        sentences, treebank = PunktSentenceTokenizer(), NLTKWordTokenizer()
+
+        def words(text: str) -> list[str]:
+            return [word for sentence in sentences.tokenize(text) for word in treebank.tokenize(sentence)]
+
         return {
             "meteor": [
                 meteor_score([words(text) for text in several], words(one), wordnet=synonyms)
