@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fmri2img.artifacts import atomic
+from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.features import Features, save_features
@@ -102,6 +103,99 @@ def test_full_disk_is_said_in_one_line(tmp_path):
         atomic.atomic_file(tmp_path / "betas"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_write_that_a_full_disk_cuts_short_is_said_in_one_line(tmp_path):
+    # NumPy's error for that has no number.
+    with (
+        pytest.raises(UserError, match=r"session01\.npy: the disk is full"),
+        atomic.atomic_file(tmp_path / "session01.npy") as temporary,
+    ):
+        temporary.symlink_to("/dev/full")
+        np.zeros(2**20, np.int16).tofile(temporary)
+    assert list(tmp_path.iterdir()) == []
+
+
+def new_recording(path):
+    with Recording.writer(path) as writer:
+        writer.betas(100, 2000)
+
+
+def new_stimuli(path):
+    table = pd.DataFrame({"nsd_id": [3], "coco_id": [1], "shared": [True], "captions": [["a"]], "categories": [[]]})
+    save_stimuli(path, np.zeros((1, 425, 425, 3), np.uint8), table, {})
+
+
+def new_embeddings(path):
+    save_embeddings(path, np.array([1, 2]), np.zeros((2, 257, 1664), np.float32), {})
+
+
+@pytest.mark.parametrize("make", [new_recording, new_stimuli, new_embeddings])
+def test_arrays_that_do_not_fit_on_the_disk_are_refused_before_they_are_filled(tmp_path, monkeypatch, make):
+    # Without room of its own a map has holes, and the disk that is full when they are filled kills the process.
+    def no_room(descriptor, offset, size):
+        assert (offset, size) == (0, os.fstat(descriptor).st_size) and size > 500_000
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(UserError, match=r"artifact: the disk is full .*free some space"):
+        make(tmp_path / "artifact")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_array_has_all_its_room(tmp_path):
+    array = new_array(tmp_path / "a.npy", np.float32, (1000, 1000))
+    found = (tmp_path / "a.npy").stat()
+    assert found.st_blocks * 512 >= found.st_size > array.nbytes
+    array[-1] = 1
+    array.flush()
+    opened = read_array(tmp_path / "a.npy")
+    assert opened.dtype == np.float32 and opened[-1].all() and not opened[:-1].any()
+    with pytest.raises(ValueError, match="read-only"):
+        opened[0] = 1
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_cannot_reserve_room_is_written_all_the_same(tmp_path, monkeypatch, error):
+    def unsupported(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    assert write_recording(tmp_path / "r").betas.shape == (4, 2)
+
+
+def damaged(path, kind):
+    content = path.read_bytes()
+    path.unlink()
+    if kind != "missing":
+        path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "binary": b"\xff\xfe\x00"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "binary"])
+@pytest.mark.parametrize(
+    ("artifact", "name"),
+    [
+        ("recording", "betas.npy"),
+        ("recording", "trials.parquet"),
+        ("recording", "metadata.json"),
+        ("stimuli", "images.npy"),
+        ("stimuli", "stimuli.parquet"),
+        ("embeddings", "tokens.npy"),
+        ("embeddings", "ids.npy"),
+    ],
+)
+def test_damaged_files_of_an_artifact_are_named(tmp_path, artifact, name, kind):
+    kinds = {
+        "recording": (write_recording, Recording),
+        "stimuli": (new_stimuli, Stimuli),
+        "embeddings": (new_embeddings, Embeddings),
+    }
+    make, contract = kinds[artifact]
+    make(tmp_path / artifact)
+    damaged(tmp_path / artifact / name, kind)
+    with pytest.raises(UserError, match=r"rerun the step that writes it$") as error:
+        contract.open(tmp_path / artifact)
+    assert str(error.value).startswith(str(tmp_path / artifact / name)) and "\n" not in str(error.value)
 
 
 def test_stimuli_are_found_by_id_not_by_row(tmp_path):

@@ -15,7 +15,9 @@ def _temporary(path: Path) -> Path:
 
 
 def _raise_disk_full(path: Path, error: OSError) -> None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # NumPy tells a write that was cut short by its message only ("1048576 requested and 524224 written").
+    cut_short = error.errno is None and str(error).endswith(" written")
+    if cut_short or error.errno in (errno.ENOSPC, errno.EDQUOT):
         free_mb = shutil.disk_usage(path.parent).free // 2**20
         raise UserError(
             f"{path}: the disk is full ({free_mb} MB free); free some space or put the results elsewhere, then rerun"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
@@ -32,15 +33,12 @@ class Embeddings:
     def open(cls, path: str | Path) -> "Embeddings":
         """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
         path = Path(path)
-        for name in ("tokens.npy", "ids.npy"):
-            if not (path / name).is_file():
-                raise UserError(f"{path / name}: no such file; rerun the step that writes {path}")
-        tokens, ids = np.load(path / "tokens.npy", mmap_mode="r"), np.load(path / "ids.npy")
+        tokens, ids = read_array(path / "tokens.npy"), np.array(read_array(path / "ids.npy"))
         if tokens.ndim != 3 or tokens.dtype != np.float16 or len(tokens) != len(ids) or (np.diff(ids) <= 0).any():
             raise UserError(
                 f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; rerun"
             )
-        pooled = np.load(path / "pooled.npy", mmap_mode="r") if (path / "pooled.npy").exists() else None
+        pooled = read_array(path / "pooled.npy") if (path / "pooled.npy").exists() else None
         return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))
 
     @property
@@ -72,8 +70,7 @@ def save_embeddings(
             if not np.isfinite(stored).all():
                 raise ValueError(f"tokens of nsd_id {ids[row]} and following are not finite in float16")
             if tokens_file is None:
-                shape = (len(ids), *tokens.shape[1:])
-                tokens_file = np.lib.format.open_memmap(directory / "tokens.npy", "w+", np.float16, shape)
+                tokens_file = new_array(directory / "tokens.npy", np.float16, (len(ids), *tokens.shape[1:]))
                 if pooled is not None:
                     pooled_file = np.empty((len(ids), pooled.shape[1]), np.float32)
             tokens_file[row : row + len(tokens)] = stored

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
@@ -41,7 +42,7 @@ class Recording:
         path = Path(path)
         trials = read_table(path / "trials.parquet", TRIAL_COLUMNS)
         voxels = read_table(path / "voxels.parquet", VOXEL_COLUMNS)
-        betas = np.load(path / "betas.npy", mmap_mode="r")
+        betas = read_array(path / "betas.npy")
         if betas.shape != (len(trials), len(voxels)) or betas.dtype != np.float32:
             raise UserError(
                 f"{path / 'betas.npy'}: shape {betas.shape} {betas.dtype} does not match {len(trials)} trials x "
@@ -117,8 +118,8 @@ class RecordingWriter:
         return self._context.__exit__(*exception)
 
     def betas(self, n_trials: int, n_voxels: int) -> np.memmap:
-        """A writable float32 (n_trials, n_voxels) memory map."""
-        return np.lib.format.open_memmap(self._directory / "betas.npy", "w+", np.float32, (n_trials, n_voxels))
+        """A writable float32 (n_trials, n_voxels) memory map. Raises OSError when the disk has no room for it."""
+        return new_array(self._directory / "betas.npy", np.float32, (n_trials, n_voxels))
 
     def finish(self, trials: pd.DataFrame, voxels: pd.DataFrame, metadata: dict) -> None:
         """Write the tables and metadata, and check the whole by opening it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
@@ -32,7 +33,7 @@ class Stimuli:
         path = Path(path)
         columns = {"nsd_id": "iu", "coco_id": "iu", "captions": "O", "categories": "O", "shared": "b"}
         table = read_table(path / "stimuli.parquet", columns)
-        images = np.load(path / "images.npy", mmap_mode="r")
+        images = read_array(path / "images.npy")
         if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
             raise UserError(
                 f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB images; "
@@ -68,8 +69,7 @@ def save_stimuli(path: str | Path, images, table: pd.DataFrame, metadata: dict) 
         target, row = None, 0
         for block in blocks:
             if target is None:
-                shape = (len(table), *block.shape[1:])
-                target = np.lib.format.open_memmap(directory / "images.npy", "w+", np.uint8, shape)
+                target = new_array(directory / "images.npy", np.uint8, (len(table), *block.shape[1:]))
             target[row : row + len(block)] = block
             row += len(block)
         if row != len(table):

@@ -21,18 +21,25 @@ def read_json(path: str | Path) -> dict:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that writes it") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not JSON, or not text
         raise UserError(f"{path}: not valid JSON ({error}); delete it and rerun the step that writes it") from None
 
 
 def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
     """Read a Parquet table and check that it has `columns` (name -> pandas dtype kind(s), e.g. {"nsd_id": "iu"}).
 
-    Raises UserError naming the file and the first column that is missing or of another kind.
+    Raises UserError naming the file when it is missing or damaged, and the first column that is missing or of another
+    kind.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; rerun the step that writes it")
-    table = pd.read_parquet(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:  # of pyarrow or pandas
+        reason = " ".join(str(error).split())  # pyarrow's have several lines
+        raise UserError(
+            f"{path}: not a complete Parquet table ({reason}); delete it and rerun the step that writes it"
+        ) from None
     for name, kinds in columns.items():
         if name not in table:
             raise UserError(f"{path}: column '{name}' is missing; delete the file and rerun the step that writes it")
