@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from nsd_tree import DIMS, PER_SESSION, Tree, save_volume
+from nsd_tree import DIMS, PER_SESSION, Tree, edit_cell, save_volume
 from prepared import responses
 
 from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
@@ -62,6 +62,32 @@ def test_one_voxel_mask_and_contiguous_storage(tree):
 
 def test_trials_are_counted_by_session(tree):
     assert count_trials(tree.root / responses("subj01")) == {1: 24, 2: 24, 3: 24}
+
+
+def test_blank_lines_of_the_responses_do_not_count(tree):
+    path = tree.root / responses("subj01")
+    path.write_text(path.read_text().replace("\n", "\n\n", 2) + "\n\n")
+    assert count_trials(path) == {1: 24, 2: 24, 3: 24}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_text(path.read_text() + "1\n"), "line 74: no session number"),
+        (lambda path: edit_cell(path, 9, "SESSION", "NaN"), "line 11: no session number .*NaN"),
+        (lambda path: edit_cell(path, 9, "SESSION", "inf"), "line 11: no session number .*infinity"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"\xff\xfe\x00\n"), "no session number .*decode"),
+        (lambda path: path.write_bytes(b"\x1f\x8b\x08\x00\xff"), "no session number .*decode"),
+        (lambda path: path.write_text(""), "no column SESSION"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+)
+def test_damaged_responses_are_reported_before_a_session_is_masked(tree, tmp_path, spoil, message):
+    path = tree.root / responses("subj01")
+    spoil(path)
+    with pytest.raises(UserError, match=message) as error:
+        mask_session(tree.betas_file("subj01", 1), tree.roi("subj01"), path, 1, tmp_path / "session01.npy")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
 def rewrite(path, change):

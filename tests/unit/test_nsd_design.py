@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from nsd_tree import MISSED, PER_SESSION, RUN_TRIALS, SESSIONS, Tree, edit_cell
 from prepared import DESIGN, STIMULUS_INFO, responses
+from scipy.io import loadmat, savemat
 
 from fmri2img.datasets.nsd_design import read_design, read_trials
 from fmri2img.errors import UserError
@@ -102,6 +103,7 @@ def without_session_two(path):
         (shuffled_lines, "not in the order"),
         (without_session_two, "some are missing"),
         (lambda path: path.write_text("SUBJECT\tSESSION\n1\t1\n"), "not a responses.tsv"),
+        (lambda path: edit_cell(path, 3, "RT", "quick"), "not a responses.tsv"),
         (lambda path: path.unlink(), "no such file"),
     ],
 )
@@ -118,6 +120,34 @@ def test_damaged_design(tree):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="not a complete MATLAB file"):
         read_design(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("stimpattern", np.ones((40, 12), np.uint8)),
+        ("masterordering", np.zeros((0, 0))),
+        ("subjectim", np.ones((2, 24, 3))),
+        ("sharedix", np.zeros((1, 0))),
+    ],
+)
+def test_design_of_another_shape(tree, name, values):
+    path = tree.root / DESIGN
+    content = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+    savemat(path, content | {name: values})
+    with pytest.raises(UserError, match=r"nsd_expdesign.mat: .*of shapes .*are not NSD's") as error:
+        read_design(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["", "soon"])
+def test_a_cell_of_the_csv_that_is_no_number(tree, value):
+    path = tree.root / STIMULUS_INFO
+    edit_cell(path, 7, "subject1_rep1", value)
+    with pytest.raises(UserError, match=r"not an nsd_stim_info_merged.csv") as error:
+        trials_of(tree, "subj01")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    trials_of(tree, "subj02")
 
 
 def test_more_trials_than_planned(tree):

@@ -123,6 +123,28 @@ def test_masked_session_of_another_shape(tmp_path):
         open_masked_session(path, (24, 99))
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-1], "not a complete NumPy array"),
+        (lambda content: content[:100], "not a complete NumPy array"),
+        (lambda content: b"", "not a complete NumPy array"),
+        (lambda content: content.replace(b"(24, 99)", b"(24, 99 "), "not a complete NumPy array"),
+        (None, "no such file"),
+    ],
+)
+def test_damaged_masked_session(tmp_path, damage, message):
+    path = tmp_path / "session01.npy"
+    np.save(path, np.zeros((24, 99), np.int16))
+    content = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(content))
+    with pytest.raises(UserError, match=message) as error:
+        open_masked_session(path, (24, 99))
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00", None])
 def test_damaged_volume(tree, content):
     path = tree.roi("subj01")

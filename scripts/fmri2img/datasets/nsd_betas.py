@@ -19,18 +19,24 @@ AGAIN = "delete it and rerun, so that it is made or downloaded again"
 def count_trials(responses: str | Path) -> dict[int, int]:
     """Number of trials of each session (1-based) that a subject's responses.tsv lists.
 
-    Raises UserError when the file has no SESSION column.
+    Raises UserError when the file is missing or damaged, or has no SESSION column.
     """
     counts: dict[int, int] = {}
-    with open(responses, newline="", encoding="utf-8") as handle:
-        table = csv.reader(handle, delimiter="\t")
-        header = next(table, [])
-        if "SESSION" not in header:
-            raise UserError(f"{responses}: no column SESSION; {AGAIN}")
-        column = header.index("SESSION")
-        for row in table:
-            session = int(float(row[column]))
-            counts[session] = counts.get(session, 0) + 1
+    try:
+        with open(responses, newline="", encoding="utf-8") as handle:
+            table = csv.reader(handle, delimiter="\t")
+            header = next(table, [])
+            if "SESSION" not in header:
+                raise UserError(f"{responses}: no column SESSION; {AGAIN}")
+            column = header.index("SESSION")
+            for row in table:
+                if row:  # blank lines are left out when the trials are read, too
+                    session = int(float(row[column]))
+                    counts[session] = counts.get(session, 0) + 1
+    except FileNotFoundError:
+        raise UserError(f"{responses}: no such file; rerun the step that downloads or simulates it") from None
+    except (ValueError, IndexError, OverflowError, csv.Error) as error:
+        raise UserError(f"{responses}: line {table.line_num}: no session number ({error}); {AGAIN}") from None
     return counts
 
 
@@ -53,7 +59,7 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
                 masked[:, voxels] = block[:, y[voxels] - y0, x[voxels] - x0]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py's own
         raise UserError(f"{path}: not a complete HDF5 file ({error}); {AGAIN}") from None
     return masked
 
@@ -75,8 +81,16 @@ def _check(path: str | Path, file: h5py.File, mask_shape: tuple[int, ...], n_tri
 
 
 def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """A masked session as stored: read-only map int16 (trials, voxels). UserError when it is of another shape."""
-    block = np.load(path, mmap_mode="r")
+    """A masked session as stored: read-only map int16 (trials, voxels).
+
+    Raises UserError when it is missing, damaged or of another shape.
+    """
+    try:
+        block = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; rerun the step that masks the session") from None
+    except Exception as error:  # numpy raises whatever its parsers stumble over
+        raise UserError(f"{path}: not a complete NumPy array ({error}); {AGAIN}") from None
     if block.shape != shape or block.dtype != np.int16:
         raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16; {AGAIN}")
     return block

@@ -14,6 +14,7 @@ from scipy.io import loadmat
 from fmri2img.errors import UserError
 
 RESPONSE_COLUMNS = ["SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
+BEHAVIOUR = RESPONSE_COLUMNS[5:]  # missing where it was lost
 PRESENTATIONS = 3  # planned for every image
 
 
@@ -33,7 +34,10 @@ class Design:
 
 
 def read_design(path: str | Path) -> Design:
-    """Read nsd_expdesign.mat. Raises UserError when it is damaged, lacks a variable or does not count from 1."""
+    """Read nsd_expdesign.mat.
+
+    Raises UserError when it is damaged, lacks a variable, has one of another shape or does not count from 1.
+    """
     try:
         content = loadmat(path)
         # MATLAB's arrays are at least 2-D, and double or unsigned: cast before anything is subtracted.
@@ -47,6 +51,11 @@ def read_design(path: str | Path) -> Design:
         raise UserError(f"{path}: variable {error} is missing; delete the file and rerun") from None
     except Exception as error:  # loadmat raises whatever its parsers stumble over
         raise UserError(f"{path}: not a complete MATLAB file ({error}); delete it and rerun") from None
+    if images.ndim != 2 or pattern.ndim != 3 or not (order.size and images.size and shared.size):
+        raise UserError(
+            f"{path}: masterordering, subjectim, sharedix and stimpattern of shapes {order.shape}, {images.shape}, "
+            f"{shared.shape} and {pattern.shape} are not NSD's; delete the file and rerun"
+        )
     if min(order.min(), images.min(), shared.min()) < 1 or order.max() > images.shape[1]:
         raise UserError(f"{path}: masterordering, subjectim and sharedix must count from 1; delete the file and rerun")
     return Design(order.ravel() - 1, images - 1, np.sort(shared.ravel() - 1), pattern.sum(axis=(1, 2)))
@@ -84,9 +93,9 @@ def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | 
             "nsd_id": ids,
             "repeat": earlier,
             "shared": np.isin(ids, plan.shared),
-            "is_old": table["ISOLD"].astype(float),
-            "is_correct": table["ISCORRECT"].astype(float),
-            "response_time_ms": table["RT"].astype(float),
+            "is_old": table["ISOLD"],
+            "is_correct": table["ISCORRECT"],
+            "response_time_ms": table["RT"],
         }
     )
 
@@ -94,7 +103,7 @@ def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | 
 def _read_responses(path: str | Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep="\t", usecols=RESPONSE_COLUMNS)
-        table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:5], np.int64))
+        table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:5], np.int64) | dict.fromkeys(BEHAVIOUR, float))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except (ValueError, TypeError) as error:
@@ -111,7 +120,7 @@ def _read_plan(path: str | Path, number: int, n_trials: int) -> tuple[np.ndarray
     """nsd_id and repeat of each of the first `n_trials` trials by the csv, -1 where it plans none."""
     columns = [f"subject{number}_rep{k}" for k in range(PRESENTATIONS)]
     try:
-        table = pd.read_csv(path, usecols=["nsdId", *columns])
+        table = pd.read_csv(path, usecols=["nsdId", *columns]).astype(np.int64)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except ValueError as error:

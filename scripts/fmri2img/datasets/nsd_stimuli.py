@@ -5,6 +5,7 @@ Row r of `imgBrick` is the image with nsd_id r, already cropped to a square: cro
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -29,7 +30,8 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             bricks = file.get("imgBrick")
-            if bricks is None or bricks.ndim != 4 or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
+            known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4
+            if not known or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
                 raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); delete it and rerun")
             if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
                 raise UserError(
@@ -39,7 +41,7 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
                 yield bricks[ids[start : start + BLOCK]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py's own
         raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
 
 
@@ -54,14 +56,16 @@ def describe_images(
     """
     try:
         table = pd.read_csv(stimulus_info, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
-        table = table.loc[ids]
+        if not table.index.is_unique:
+            raise ValueError("an nsdId appears twice")
+        table = table.loc[ids].astype({"cocoId": np.int64})
     except FileNotFoundError:
         raise UserError(f"{stimulus_info}: no such file; rerun the step that downloads or simulates it") from None
     except (ValueError, KeyError) as error:
         raise UserError(f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); rerun") from None
     said: dict[int, list[str]] = {}
     seen: dict[int, list[str]] = {}
-    for split, wanted in table.groupby("cocoSplit")["cocoId"]:
+    for split, wanted in table.groupby("cocoSplit", dropna=False)["cocoId"]:
         if split not in captions:
             raise UserError(f"{stimulus_info}: unknown cocoSplit '{split}'; delete the file and rerun")
         said |= _captions(captions[split], set(wanted))
@@ -69,7 +73,7 @@ def describe_images(
     return pd.DataFrame(
         {
             "nsd_id": np.asarray(ids, np.int64),
-            "coco_id": table["cocoId"].to_numpy(np.int64),
+            "coco_id": table["cocoId"].to_numpy(),
             "captions": [said[image] for image in table["cocoId"]],
             "categories": [seen[image] for image in table["cocoId"]],
         }
@@ -78,32 +82,41 @@ def describe_images(
 
 def _captions(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
     found: dict[int, list[tuple[int, str]]] = {}
-    for entry in _annotations(path)["annotations"]:
-        if entry["image_id"] in wanted:
-            found.setdefault(entry["image_id"], []).append((entry["id"], " ".join(entry["caption"].split())))
-    if wanted - found.keys():
-        raise UserError(f"{path}: no caption for COCO image {min(wanted - found.keys())}; delete the file and rerun")
-    return {image: [caption for _, caption in sorted(entries)] for image, entries in found.items()}
+    with _annotations(path) as content:
+        for entry in content["annotations"]:
+            if entry["image_id"] in wanted:
+                found.setdefault(entry["image_id"], []).append((entry["id"], " ".join(entry["caption"].split())))
+        if wanted - found.keys():
+            raise UserError(
+                f"{path}: no caption for COCO image {min(wanted - found.keys())}; delete the file and rerun"
+            )
+        return {image: [caption for _, caption in sorted(entries)] for image, entries in found.items()}
 
 
 def _categories(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
-    content = _annotations(path)
-    names = {category["id"]: category["name"] for category in content["categories"]}
     found: dict[int, set[str]] = {image: set() for image in wanted}
-    for entry in content["annotations"]:
-        if entry["image_id"] in found:
-            found[entry["image_id"]].add(names[entry["category_id"]])
-    return {image: sorted(categories) for image, categories in found.items()}
+    with _annotations(path) as content:
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        for entry in content["annotations"]:
+            if entry["image_id"] in found:
+                found[entry["image_id"]].add(names[entry["category_id"]])
+        return {image: sorted(categories) for image, categories in found.items()}
 
 
-def _annotations(path: str | Path) -> dict:
+@contextmanager
+def _annotations(path: str | Path) -> Iterator[dict]:
+    """Content of one of COCO's JSON files; what the block stumbles over is a UserError that names the file."""
+
     def only_used(entry: dict) -> dict:
         # Dropped while parsing: the outlines of COCO's 860,000 training objects would fill several gigabytes.
         return {key: value for key, value in entry.items() if key in USED}
 
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=only_used)
+        yield json.loads(Path(path).read_text(encoding="utf-8"), object_hook=only_used)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; download COCO's annotations_trainval2017.zip and unpack it") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a complete COCO annotation file ({error}); delete it and rerun") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # Not JSON, or not with the keys and values of COCO's.
+        raise UserError(
+            f"{path}: not a complete COCO annotation file ({type(error).__name__}: {error}); delete it and rerun"
+        ) from None
