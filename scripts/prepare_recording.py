@@ -5,7 +5,7 @@ import pandas as pd
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
-from fmri2img.datasets import layout
+from fmri2img.datasets import layout, lockfile
 from fmri2img.datasets.checksums import by_key, checksums
 from fmri2img.datasets.normalise import fit_moments, percent_signal_change, zscore
 from fmri2img.datasets.nsd_betas import open_masked_session
@@ -22,8 +22,10 @@ def prepare_recording(
 
     sessions: 1-based numbers; masked: the file of each, int16 (trials, voxels of the mask); files: key of layout.py ->
     path; options: configuration `betas` (version, mask, normalise, statistics). Voxels without data in any of the
-    sessions, or constant over the trials that the statistics come from, are left out.
+    sessions, or constant over the trials that the statistics come from, are left out. Raises UserError when a file is
+    damaged, or is not what was downloaded.
     """
+    lockfile.verify_downloaded(files)
     images = Split.open(split)
     told_by = (layout.responses(subject), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO)
     trials = read_trials(*(files[key] for key in told_by), subject)

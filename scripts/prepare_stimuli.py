@@ -3,7 +3,7 @@
 import numpy as np
 
 from fmri2img.artifacts.stimuli import save_stimuli
-from fmri2img.datasets import layout
+from fmri2img.datasets import layout, lockfile
 from fmri2img.datasets.checksums import checksums
 from fmri2img.datasets.nsd_design import read_design, read_trials
 from fmri2img.datasets.nsd_stimuli import describe_images, image_blocks
@@ -17,8 +17,13 @@ def prepare_stimuli(
     """Write the Stimuli.
 
     responses: subject -> its responses.tsv; sessions: subject -> how many of its sessions count; captions, instances:
-    cocoSplit -> COCO's JSON file.
+    cocoSplit -> COCO's JSON file. Raises UserError when a file is damaged, or is not what was downloaded.
     """
+    small = {layout.EXPERIMENT_DESIGN: design, layout.STIMULUS_INFO: stimulus_info}
+    small |= {layout.responses(subject): path for subject, path in responses.items()}
+    small |= {layout.COCO_CAPTIONS[split]: path for split, path in captions.items()}
+    small |= {layout.COCO_INSTANCES[split]: path for split, path in instances.items()}
+    lockfile.verify_downloaded(small | {layout.STIMULI: images})
     seen = [
         trials.loc[trials["session"] <= sessions[subject], "nsd_id"]
         for subject, path in responses.items()
@@ -27,10 +32,6 @@ def prepare_stimuli(
     ids = np.unique(np.concatenate(seen))
     table = describe_images(stimulus_info, captions, instances, ids)
     table["shared"] = np.isin(ids, read_design(design).shared)
-    small = {layout.EXPERIMENT_DESIGN: design, layout.STIMULUS_INFO: stimulus_info}
-    small |= {layout.responses(subject): path for subject, path in responses.items()}
-    small |= {layout.COCO_CAPTIONS[split]: path for split, path in captions.items()}
-    small |= {layout.COCO_INSTANCES[split]: path for split, path in instances.items()}
     save_stimuli(output, image_blocks(images, ids), table, {"seen_by": sessions, "sources_sha256": checksums(small)})
     print(f"{len(ids)} images seen by {', '.join(responses)}, {table['shared'].sum()} of them shared")
 

@@ -60,8 +60,10 @@ class Fault:
 class FaultyServer:
     """Serves `objects` (URL path -> bytes) by ranges with S3's ETags; GETs meet `faults` in turn, then none.
 
-    claimed: bytes that the object is said to be longer than it is. hold_after: bytes of the object from here on are
-    sent only once `released` is set. requests: method, first and last byte of each.
+    claimed: bytes that the object is said to be longer than it is; hold_after: bytes of the object from here on are
+    sent only once `released` is set; etag: sent instead of the MD5, "" for none; part_status, part_bytes: answer to a
+    request for a part by its number; head_statuses: of the first HEADs; tells_total: whether Content-Range has the
+    object's size. requests: method, first and last byte of each.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class FaultyServer:
     claimed: int = 0
     obeys_if_match: bool = True
     hold_after: int | None = None
+    etag: str | None = None
+    part_status: int | None = None
+    part_bytes: int | None = None
+    head_statuses: list[int] = field(default_factory=list)
+    tells_total: bool = True
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -92,10 +99,14 @@ def faulty_server(**settings) -> Iterator[FaultyServer]:
             self.answer(body=True)
 
         def answer(self, body):
-            name = self.path.partition("?")[0]
+            name, _, query = self.path.partition("?")
             content = state.objects.get(name)
             with lock:
                 fault = state.faults.pop(0) if body and state.faults else Fault()
+                if "partNumber" in query:
+                    fault = Fault(status=state.part_status)
+                elif not body and state.head_statuses:
+                    fault = Fault(status=state.head_statuses.pop(0))
                 if fault.replace is not None:
                     content = state.objects[name] = fault.replace
                 size = 0 if content is None else len(content) + state.claimed
@@ -104,7 +115,8 @@ def faulty_server(**settings) -> Iterator[FaultyServer]:
                     bounds = self.headers["Range"].removeprefix("bytes=").split("-")
                     first, last = int(bounds[0]), min(int(bounds[1]), size - 1)
                 state.requests.append((self.command, first, last))
-            etag = f'"{hashlib.md5(content or b"").hexdigest()}"'
+            etag = hashlib.md5(content or b"").hexdigest() if state.etag is None else state.etag
+            etag = f'"{etag}"' if etag else None
             status = fault.status or (404 if content is None else 206 if "Range" in self.headers else 200)
             if state.obeys_if_match and self.headers.get("If-Match", etag) != etag:
                 status = 412
@@ -114,9 +126,11 @@ def faulty_server(**settings) -> Iterator[FaultyServer]:
                 self.end_headers()
                 return
             if status == 206:
-                self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
-            self.send_header("ETag", etag)
-            self.send_header("Content-Length", str(last - first + 1))
+                self.send_header("Content-Range", f"bytes {first}-{last}/{size if state.tells_total else '*'}")
+            if etag:
+                self.send_header("ETag", etag)
+            length = state.part_bytes if "partNumber" in query else last - first + 1
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             if not body:
                 return

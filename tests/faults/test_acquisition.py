@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import h5py
 import numpy as np
 import pytest
@@ -139,6 +141,9 @@ def test_coco_annotations_come_out_of_their_archive(tmp_path):
             archive.writestr(key, content)
     with faulty_server(objects={"/coco.zip": packed.getvalue()}, faults=[Fault(cut_after=700)]) as server:
         acquire_annotations(tmp_path, source(server.url, coco_url=f"{server.url}/coco.zip"))
+        for key, content in contents.items():
+            record = lockfile.verify(tmp_path, key)
+            assert (record.source, record.sha256) == (f"{server.url}/coco.zip", hashlib.sha256(content).hexdigest())
     assert {key: (tmp_path / key).read_bytes() for key in contents} == contents
     assert sorted(left_behind(tmp_path / "annotations")) == sorted(Path(key).name for key in contents)
 
@@ -169,6 +174,35 @@ def test_a_held_out_session_is_explained_and_not_asked_for_again(tmp_path):
     ):
         acquire(BETAS, tmp_path, source(server.url))
     assert len(server.gets) <= transfer.CONNECTIONS + 1 and BETAS not in left_behind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "profile", "message"),
+    [
+        ({"endpoint": "localhost:9000"}, None, r"Invalid endpoint: localhost:9000; check dataset\.nsd"),
+        ({"region": "us east"}, None, r"us east.*check dataset\.nsd"),
+        ({}, "elsewhere", r"profile \(elsewhere\).*the AWS settings"),
+    ],
+)
+def test_settings_that_mean_no_server_are_named(tmp_path, monkeypatch, settings, profile, message):
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    with pytest.raises(UserError, match=message) as error:
+        acquire(MASK, tmp_path, Source(terms_accepted=True, **settings))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_library_is_not_the_files_fault(tmp_path, monkeypatch):
+    content = hdf5_bytes()
+    with faulty_server(objects={s3_path(BETAS): content}) as server:
+        with monkeypatch.context() as without, pytest.raises(ImportError):
+            without.setitem(sys.modules, "h5py", None)
+            acquire(BETAS, tmp_path, source(server.url))
+        assert (tmp_path / f"{BETAS}.part").read_bytes() == content
+        downloaded = len(server.gets)
+        acquire(BETAS, tmp_path, source(server.url))
+    assert len(server.gets) == downloaded and (tmp_path / BETAS).read_bytes() == content
 
 
 def test_too_little_disk_is_found_before_the_first_byte(tmp_path, monkeypatch):
@@ -302,10 +336,67 @@ def test_a_bit_flipped_on_the_way_is_found_and_the_object_fetched_again(tmp_path
         assert (tmp_path / BETAS).read_bytes() == content
         (tmp_path / BETAS).unlink()
         lockfile.record_path(tmp_path, BETAS).unlink()
-        server.faults = [Fault(flip=60_000)] * 100
+        ranges = -(-len(content) // transfer.RANGE_BYTES)
+        server.faults = [Fault(flip=60_000)] * ranges + [Fault(flip=50_000)] * ranges
         with pytest.raises(UserError, match=r"damaged on the way.*in 2 downloads"):
             acquire(BETAS, tmp_path, source(server.url))
     assert not [name for name in left_behind(tmp_path) if name.startswith("betas")]
+
+
+# Servers that are not Amazon's
+
+
+@pytest.mark.parametrize("status", [400, 403, 416, 500, 501])
+def test_a_server_that_knows_no_part_numbers(tmp_path, status):
+    content = hdf5_bytes()
+    tag = f"{hashlib.md5(content).hexdigest()}-3"
+    with faulty_server(objects={s3_path(BETAS): content}, etag=tag, part_status=status) as server:
+        acquire(BETAS, tmp_path, source(server.url))
+        assert S3Object(BUCKET, BETAS, "us-east-2", server.url).head().md5_part_bytes is None
+    assert (tmp_path / BETAS).read_bytes() == content and lockfile.read(tmp_path, BETAS).etag == tag
+
+
+@pytest.mark.parametrize("answer", [{"etag": ""}, {"tells_total": False}, {"etag": "", "tells_total": False}])
+def test_a_server_that_sends_no_tag_or_no_total(tmp_path, small_ranges, answer):
+    content = hdf5_bytes()
+    with faulty_server(objects={s3_path(BETAS): content}, faults=[Fault(cut_after=30_000)], **answer) as server:
+        acquire(BETAS, tmp_path, source(server.url))
+    assert (tmp_path / BETAS).read_bytes() == content
+    assert lockfile.read(tmp_path, BETAS).etag == answer.get("etag", hashlib.md5(content).hexdigest())
+
+
+def test_an_object_that_changes_while_it_is_asked_for(tmp_path):
+    content = hdf5_bytes()
+    with faulty_server(objects={s3_path(BETAS): content}, head_statuses=[416]) as server:
+        acquire(BETAS, tmp_path, source(server.url))
+        server.head_statuses = [416] * acquisition.WHOLE_ATTEMPTS
+        with pytest.raises(UserError, match="the object changes while it is read, in 2 downloads"):
+            acquire(layout.betas("subj01", "b3", 2), tmp_path, source(server.url))
+    assert (tmp_path / BETAS).read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", ["", "-1"])
+def test_a_tag_that_only_looks_like_an_md5(tmp_path, capsys, suffix):
+    content, tag = hdf5_bytes(), "0123456789abcdef" * 2 + suffix
+    with faulty_server(objects={s3_path(BETAS): content}, etag=tag, part_bytes=len(content)) as server:
+        acquire(BETAS, tmp_path, source(server.url))
+        assert "came twice with the same SHA-256" in capsys.readouterr().out
+        assert len(server.gets) == 2
+        (tmp_path / BETAS).unlink()
+        acquire(BETAS, tmp_path, source(server.url))  # now the lock knows the content
+        assert len(server.gets) == 3
+        (tmp_path / BETAS).unlink()
+        server.faults = [Fault(flip=60_000)] * 2
+        with pytest.raises(UserError, match="damaged on the way: SHA-256 differs"):
+            acquire(BETAS, tmp_path, source(server.url))
+
+
+def test_amazons_tag_is_believed(tmp_path, monkeypatch):
+    with faulty_server(objects={s3_path(BETAS): hdf5_bytes()}, etag="0123456789abcdef" * 2) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        with pytest.raises(UserError, match=r"damaged on the way: ETag .*, not 0123.*in 2 downloads"):
+            acquire(BETAS, tmp_path, Source(terms_accepted=True))
+    assert not (tmp_path / BETAS).exists()
 
 
 def test_a_damaged_archive_yields_no_annotations(tmp_path):
@@ -416,10 +507,44 @@ def test_files_of_the_users_copy_are_linked_and_never_requested(tmp_path):
 def test_a_users_own_betas_in_the_tree_are_refused(tmp_path):
     with faulty_server(objects={s3_path(BETAS): hdf5_bytes()}) as server:
         path = acquire(BETAS, tmp_path, source(server.url))
+    os.utime(path, (10**9, 10**9))  # Snakemake touches every output when its job ends
     check_betas_are_own(tmp_path)
-    os.utime(path, (0, 0))  # another file in the place of the downloaded one
-    with pytest.raises(UserError, match=r"betas_session01\.hdf5: not downloaded by this workflow.*dataset\.nsd\.copy"):
+    refused = r"betas_session01\.hdf5: not downloaded by this workflow.*dataset\.nsd\.copy"
+    shutil.copyfile(path, tmp_path / "users.hdf5")
+    os.replace(tmp_path / "users.hdf5", path)
+    with pytest.raises(UserError, match=refused):
         check_betas_are_own(tmp_path)
+
+
+def test_a_users_copy_in_the_place_of_deleted_betas_is_refused(tmp_path):
+    content = hdf5_bytes()
+    with faulty_server(objects={s3_path(BETAS): content}) as server:
+        path = acquire(BETAS, tmp_path, source(server.url))
+    inode = path.stat().st_ino
+    path.unlink()
+    # File systems give the inode number of a deleted file to a new one before long.
+    for n in range(50):
+        users = path.with_name(f"{n}.hdf5")
+        users.write_bytes(content)
+        if users.stat().st_ino == inode:
+            break
+    os.replace(users, path)
+    with pytest.raises(UserError, match=r"betas_session01\.hdf5: not downloaded by this workflow"):
+        check_betas_are_own(tmp_path)
+
+
+def test_betas_that_another_job_deletes_meanwhile_are_passed_over(tmp_path, monkeypatch):
+    with faulty_server(objects={s3_path(BETAS): hdf5_bytes()}) as server:
+        path = acquire(BETAS, tmp_path, source(server.url))
+    is_own = lockfile.is_own
+
+    def deleted_before(root, key):
+        path.unlink()
+        return is_own(root, key)
+
+    monkeypatch.setattr(lockfile, "is_own", deleted_before)
+    check_betas_are_own(tmp_path)
+    assert not path.exists()
 
 
 def test_bandwidth_is_logged(tmp_path, capsys):

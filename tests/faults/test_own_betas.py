@@ -124,6 +124,40 @@ def test_downloaded_betas_are_used_deleted_and_not_downloaded_again(tmp_path, ns
     assert "Nothing to be done" in again.stderr
 
 
+def test_betas_that_were_not_masked_yet_are_used_by_the_next_run(tmp_path, nsd):
+    url, original = nsd
+    # Snakemake touches a job's outputs when it ends: more than a second after the download here.
+    slow = SNAKEFILE + '\n\nshell.suffix(" && sleep 1.1")\n'
+    failing = slow.replace("cat {input} >", "test -e ready && cat {input} >")
+    run = snakemake(tmp_path, url, snakefile=failing)
+    assert run.returncode != 0 and "not downloaded by this workflow" not in run.stderr
+    betas = [tmp_path / "tree" / key for key in BETAS]
+    downloaded = [path.stat() for path in betas]
+    (tmp_path / "ready").touch()
+    run = snakemake(tmp_path, url, "--notemp", snakefile=failing)
+    assert run.returncode == 0, run.stderr
+    keys = [*BETAS, MASK]
+    assert (tmp_path / "masked.txt").read_bytes() == b"".join((original / key).read_bytes() for key in keys)
+    kept = [path.stat() for path in betas]
+    assert [(s.st_ino, s.st_mtime) for s in kept] == [(s.st_ino, s.st_mtime) for s in downloaded]
+    again = snakemake(tmp_path, url, snakefile=failing)
+    assert "Nothing to be done" in again.stderr, again.stderr
+    # A copy of the user's takes the place of one of them.
+    betas[1].unlink()
+    betas[1].write_bytes((original / BETAS[1]).read_bytes())
+    run = snakemake(tmp_path, url, snakefile=failing)
+    assert run.returncode != 0 and "betas_session02.hdf5: not downloaded by this workflow" in run.stderr
+    assert betas[1].read_bytes() == (original / BETAS[1]).read_bytes()
+
+
+def test_a_refused_download_is_asked_for_once(tmp_path, nsd):
+    url, _ = nsd
+    missing = layout.roi("subj02", "nsdgeneral")
+    run = snakemake(tmp_path, url, f"tree/{missing}")
+    assert run.returncode != 0
+    assert run.stderr.count("404, there is no such object") == 1
+
+
 def test_a_newer_checkout_does_not_download_again(tmp_path, nsd):
     url, original = nsd
     own = tmp_path / "tree" / MASK

@@ -1,9 +1,16 @@
 # The real NSD: one job per file of its public bucket, and one for COCO's annotations.
 #
-# A file that lies in the tree already is not made again, whatever else changes. So the script is called from `shell:`,
-# because Snakemake runs a `script:` rule again, and first deletes its outputs, when the script is newer than they are: a
-# fresh checkout would download everything again. And every parameter is a function with the argument `output`, because
-# Snakemake does not keep track of those: another endpoint is no reason to download again.
+# A file that lies in the tree already is not made again for a fresh checkout, an edited script or another endpoint. So
+# the script is called from `shell:`, because Snakemake runs a `script:` rule again, and first deletes its outputs, when
+# the script is newer than they are. And every parameter is a function with the argument `output`, because Snakemake does
+# not keep track of those.
+#
+# What does make Snakemake download again: an edited `shell:` text below, another deployed software environment (--sdm);
+# and for betas, which are gone once they are masked, whatever makes mask_session run again (its script, the library's
+# modules that it names, betas.mask). Where a change has no effect on the files, `--rerun-triggers mtime` keeps them.
+#
+# No rule has `retries`: the script itself tries for about two minutes whatever may pass, and what is left then (not
+# public, not there, no room on the disk) is no better the next time. The next run goes on where a download stopped.
 
 import json
 import os
@@ -28,7 +35,6 @@ rule acquire:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
-    retries: 3
     conda:
         "../../envs/prepare.yaml"
     threads: 1
@@ -52,7 +58,6 @@ rule acquire_betas:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
-    retries: 3
     conda:
         "../../envs/prepare.yaml"
     threads: 1
@@ -75,7 +80,6 @@ rule acquire_annotations:
         instances=[tree(key) for key in layout.COCO_INSTANCES.values()],
     log:
         "<logs>/acquire/annotations.log",
-    retries: 3
     conda:
         "../../envs/prepare.yaml"
     threads: 1

@@ -1,7 +1,7 @@
 """Fill the tree of the Natural Scenes Dataset, one file at a time, from its public bucket.
 
 A file appears under its name only when it is complete, has the content that the server's tag promises, and opens as
-its format; then its size, ETag and SHA-256 are locked (lockfile.py). Files that the user has already are linked from
+its format; its size, ETag and SHA-256 are locked (lockfile.py). Files that the user has already are linked from
 `Source.copy`. COCO's annotations, which NSD does not host, come from COCO's own archive.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fmri2img.datasets import layout, lockfile, transfer
+from fmri2img.datasets import checksums, layout, lockfile, transfer
 from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.datasets.progress import Progress
 from fmri2img.datasets.remote import Changed, S3Object, WebObject
@@ -72,7 +72,7 @@ def acquire_annotations(root: str | Path, source: Source, terminal: TextIO | Non
                 WebObject(source.coco_url), COCO_ARCHIVE, root, terminal
             )
             for key in missing:
-                _extract(archive, key, root / key)
+                _extract(archive, key, root, source.coco_url)
             archive.unlink()
     return [root / key for key in ANNOTATIONS]
 
@@ -103,7 +103,11 @@ def check_betas_are_own(root: str | Path) -> None:
     """
     root = Path(root)
     for path in sorted(root.glob("nsddata_betas/ppdata/*/func1pt8mm/*/betas_session*.hdf5")):
-        if not path.is_symlink() and not lockfile.is_own(root, path.relative_to(root).as_posix()):
+        try:
+            may_go = path.is_symlink() or lockfile.is_own(root, path.relative_to(root).as_posix())
+        except FileNotFoundError:
+            continue  # another job has masked and deleted it just now
+        if not may_go:
             raise UserError(
                 f"{path}: not downloaded by this workflow, which deletes betas once they are masked; keep your own "
                 "files in another folder, name it in dataset.nsd.copy (it is only linked to) and give dataset.root a "
@@ -129,20 +133,26 @@ def _present(key: str, root: Path) -> Path | None:
 def _download(remote: S3Object | WebObject, key: str, root: Path, terminal: TextIO | None) -> Path:
     target = root / key
     part = target.with_name(f"{target.name}.part")
-    problem = None
+    problem, contents = None, []
     for _ in range(WHOLE_ATTEMPTS):
-        version = transfer.retrying(remote.head)
-        lockfile.check_version(root, key, version)
         try:
+            version = transfer.retrying(remote.head)
+            lockfile.check_version(root, key, version)
             with Progress(Path(key).name, version.size, terminal) as progress:
                 digest = transfer.download(remote, version, part, progress)
-            _check_content(part, key, root, digest)
+            contents.append((version, digest.sha256()))
+            # Amazon's tags keep what they promise; those of other servers may only look like MD5s.
+            excused = remote.endpoint is not None and contents.count(contents[-1]) > 1
+            _check_content(part, key, root, digest, excused)
         except Changed:
             problem = "the object changes while it is read"
         except Unreadable as error:
             problem = str(error)
         else:
-            _publish(part, target, key, root, remote, digest)
+            # The lock comes first: betas without a lock are taken for the user's own (check_betas_are_own).
+            lockfile.write(root, key, part, remote.name, version.etag, digest.sha256())
+            os.replace(part, target)
+            transfer.discard(part)
             print(progress.summary(), flush=True)
             return target
         print(f"{key}: {problem}; starting over", flush=True)
@@ -150,36 +160,26 @@ def _download(remote: S3Object | WebObject, key: str, root: Path, terminal: Text
     raise UserError(f"{remote.name}: {problem}, in {WHOLE_ATTEMPTS} downloads; try another day or another endpoint")
 
 
-def _check_content(part: Path, key: str, root: Path, digest: transfer.Digest) -> None:
-    """Raise Unreadable when the bytes are not what the server's tag or the lock promises, or do not open."""
+def _check_content(part: Path, key: str, root: Path, digest: transfer.Digest, excused: bool) -> None:
+    """Raise Unreadable when the bytes are not what the lock, or else the server's tag, promises, or do not open.
+
+    excused: the same bytes came twice, so that a tag that does not fit them is none of theirs.
+    """
     if part.stat().st_size != digest.version.size:
         raise Unreadable(f"{key} has {part.stat().st_size} bytes, not {digest.version.size}")
-    if not digest.check():
-        raise Unreadable(f"{key} was damaged on the way: ETag {digest.etag()}, not {digest.version.etag}")
     record = lockfile.read(root, key)
-    if record is not None and record.sha256 != digest.sha256():
-        raise Unreadable(f"{key} was damaged on the way: SHA-256 differs from {lockfile.record_path(root, key)}")
+    if record is not None:
+        if record.sha256 != digest.sha256():
+            raise Unreadable(f"{key} was damaged on the way: SHA-256 differs from {lockfile.record_path(root, key)}")
+    elif not digest.check():
+        if not excused:
+            raise Unreadable(f"{key} was damaged on the way: ETag {digest.etag()}, not {digest.version.etag}")
+        print(f"{key}: came twice with the same SHA-256, so the server's ETag is no MD5; accepted", flush=True)
     check_opens(part, key)
 
 
-def _publish(part: Path, target: Path, key: str, root: Path, remote, digest: transfer.Digest) -> None:
-    # The lock comes first: betas without a lock are taken for the user's own (check_betas_are_own).
-    lockfile.write(
-        root,
-        key,
-        lockfile.Record(
-            source=remote.name,
-            size=digest.version.size,
-            etag=digest.version.etag,
-            sha256=digest.sha256(),
-            modified=int(part.stat().st_mtime),
-        ),
-    )
-    os.replace(part, target)
-    transfer.discard(part)
-
-
-def _extract(archive: Path, key: str, target: Path) -> None:
+def _extract(archive: Path, key: str, root: Path, source: str) -> None:
+    target = root / key
     temporary = target.with_name(f".{target.name}.part")
     try:
         # zipfile compares each member's CRC-32 when its last byte is read.
@@ -193,6 +193,8 @@ def _extract(archive: Path, key: str, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         check_opens(temporary, key)
+        # Members have no tag; the archive's lock and their CRC-32 vouch for them.
+        lockfile.write(root, key, temporary, source, "", checksums.sha256(temporary))
         os.replace(temporary, target)
     except (KeyError, zipfile.BadZipFile, Unreadable) as error:
         raise UserError(f"{archive}: {error}; delete the archive, then run again") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def checksums(files: dict[str, str | Path]) -> dict[str, str]:
     """SHA-256 in hex of each file; keyed by layout key in and out, so that no path of a machine appears."""
-    return {key: _sha256(path) for key, path in sorted(files.items())}
+    return {key: sha256(path) for key, path in sorted(files.items())}
 
 
 def by_key(root: str | Path, paths: list[str]) -> dict[str, str]:
@@ -14,6 +14,7 @@ def by_key(root: str | Path, paths: list[str]) -> dict[str, str]:
     return {Path(path).relative_to(root).as_posix(): path for path in paths}
 
 
-def _sha256(path: str | Path) -> str:
+def sha256(path: str | Path) -> str:
+    """SHA-256 in hex of one file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

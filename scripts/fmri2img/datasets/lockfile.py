@@ -1,4 +1,4 @@
-"""What was downloaded, one small JSON per object: size, ETag and SHA-256, recorded first and checked ever after.
+"""What was downloaded, one small JSON per object: size, ETag and SHA-256, compared when a file is used ever after.
 
 The record of `<key>` is `<root>/.lock/<key>.json`. One file per object, so that jobs which run side by side never write
 the same one; it outlives the object, which may be deleted and downloaded again.
@@ -6,27 +6,36 @@ the same one; it outlives the object, which may be deleted and downloaded again.
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fmri2img.datasets.remote import Version
+from fmri2img.datasets import checksums
 from fmri2img.errors import UserError
+
+if TYPE_CHECKING:  # the client of S3 is not needed to compare files
+    from fmri2img.datasets.remote import Version
+
+MARK = "user.fmri2img.downloaded"  # extended attribute
 
 
 @dataclass(frozen=True)
 class Record:
-    """Lock of one object. modified: time of last change of the downloaded file, whole seconds since 1970."""
+    """Lock of one object.
+
+    source: where it came from; etag: the server's tag, "" where there is none; inode: number of the downloaded file,
+    which renaming and touching leave as it is.
+    """
 
     source: str
     size: int
     etag: str
     sha256: str
-    modified: int
+    inode: int
 
 
 def record_path(root: Path, key: str) -> Path:
@@ -44,7 +53,15 @@ def read(root: Path, key: str) -> Record | None:
         raise UserError(f"{path}: not a readable lock ({error}); delete it to record {key} anew") from error
 
 
-def write(root: Path, key: str, record: Record) -> None:
+def write(root: Path, key: str, file: Path, source: str, etag: str, sha256: str) -> None:
+    """Lock `file`, complete and checked, which the caller then renames to `key`."""
+    # Inode numbers of deleted files are given to new ones, by ext4 at once; a copy that the user puts in the place of
+    # deleted betas would have their size too. So the file is also marked, where the file system can: cp and the like
+    # leave the mark behind.
+    with suppress(OSError):
+        os.setxattr(file, MARK, b"1")
+    found = file.stat()
+    record = Record(source, found.st_size, etag, sha256, found.st_ino)
     path = record_path(root, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -52,7 +69,7 @@ def write(root: Path, key: str, record: Record) -> None:
     os.replace(temporary, path)
 
 
-def check_version(root: Path, key: str, version: Version) -> None:
+def check_version(root: Path, key: str, version: "Version") -> None:
     """Raise UserError when the server's object is not the one that was recorded."""
     record = read(root, key)
     if record is not None and (record.etag, record.size) != (version.etag, version.size):
@@ -90,18 +107,38 @@ def verify(root: Path, key: str) -> Record:
         raise UserError(f"{path}: no record of its download in {record_path(root, key)}; nothing to verify it against")
     if not path.is_file():
         raise UserError(f"{path}: recorded in the lock but not there; run the workflow again to download it")
-    if path.stat().st_size != record.size or sha256(path) != record.sha256:
+    if path.stat().st_size != record.size or checksums.sha256(path) != record.sha256:
         raise UserError(f"{path}: differs from what was downloaded (damaged or edited); delete it to download it again")
     return record
 
 
+def verify_downloaded(files: dict[str, str | Path]) -> None:
+    """`verify` those of `files` that have a lock; the others are the user's own, or simulated.
+
+    files: key of layout.py -> path, which ends with the key.
+    """
+    for key, path in files.items():
+        root = Path(path).parents[len(Path(key).parts) - 1]
+        if read(root, key) is not None:
+            verify(root, key)
+
+
 def is_own(root: Path, key: str) -> bool:
-    """Whether the file at `key` is the very one that was downloaded, as told by its size and time of change."""
+    """Whether the file at `key` is the very one that was downloaded, as told by its size, inode and mark.
+
+    Raises FileNotFoundError when it is not there.
+    """
     path, record = Path(root) / key, read(root, key)
     found = path.stat()
-    return record is not None and (found.st_size, int(found.st_mtime)) == (record.size, record.modified)
+    return record is not None and (found.st_size, found.st_ino) == (record.size, record.inode) and _marked(path)
 
 
-def sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _marked(path: Path) -> bool:
+    """Whether `write` marked the file; True on a file system without marks, where nothing can be told from them."""
+    try:
+        os.getxattr(path, MARK)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+        return error.errno == errno.ENOTSUP
+    return True

@@ -23,6 +23,8 @@ def check_opens(path: Path, name: str) -> None:
         if name.endswith(ending):
             try:
                 check(path)
+            except ImportError:
+                raise  # says nothing about the file
             except Exception as error:
                 # Damaged bytes make h5py, scipy and zipfile raise almost anything.
                 raise Unreadable(f"{name} does not open: {type(error).__name__}: {error}") from error

@@ -36,8 +36,8 @@ class Changed(Exception):
 class Version:
     """Which bytes an object holds: its size, the server's tag for them, and how S3 made that tag.
 
-    md5_part_bytes: 0 when the ETag is the MD5 of the whole object, the size of an upload part when it is the MD5 of
-    the parts' MD5s ("<hex>-<parts>"), None when the tag says nothing about the content.
+    etag: "" of a server that sends none; md5_part_bytes: 0 when the ETag is the MD5 of the whole object, the size of an
+    upload part when it is the MD5 of the parts' MD5s ("<hex>-<parts>"), None when the tag says nothing of the content.
     """
 
     size: int
@@ -48,52 +48,55 @@ class Version:
 class S3Object:
     """One object of a public bucket, read without credentials.
 
-    endpoint: URL of an S3 server other than Amazon's, or None.
+    endpoint: URL of an S3 server other than Amazon's, or None. Raises UserError when these settings, or those in the
+    user's AWS configuration, are malformed.
     """
 
     def __init__(self, bucket: str, key: str, region: str, endpoint: str | None, connections: int = 4) -> None:
         self.bucket, self.key, self.endpoint = bucket, key, endpoint
         self.name = f"s3://{bucket}/{key}"
-        self.client = boto3.client(
-            "s3",
-            region_name=region,
-            endpoint_url=endpoint,
-            config=Config(
-                signature_version=UNSIGNED,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                read_timeout=READ_TIMEOUT_S,
-                max_pool_connections=connections,
-                # Retries are ours: botocore's do not cover a body that breaks off.
-                retries={"total_max_attempts": 1},
-                # The checksums that botocore asks for by default are refused by many servers that are not Amazon's.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                s3={"addressing_style": "path" if endpoint else "auto"},
-            ),
+        config = Config(
+            signature_version=UNSIGNED,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            max_pool_connections=connections,
+            # Retries are ours: botocore's do not cover a body that breaks off.
+            retries={"total_max_attempts": 1},
+            # The checksums that botocore asks for by default are refused by many servers that are not Amazon's.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if endpoint else "auto"},
         )
+        with _failures(self):
+            self.client = boto3.client("s3", region_name=region, endpoint_url=endpoint, config=config)
 
     def head(self) -> Version:
-        """Size and tag of the object as it is now. Raises UserError (403, 404) or Transient."""
+        """Size and tag of the object as it is now. Raises UserError (403, 404), Transient or Changed (412, 416)."""
         with _failures(self):
             answer = self.client.head_object(Bucket=self.bucket, Key=self.key)
-            size, etag = answer["ContentLength"], answer["ETag"].strip('"')
+            size, etag = _size(self.name, answer.get("ContentLength")), answer.get("ETag", "").strip('"')
             parts = re.fullmatch(r"[0-9a-f]{32}(?:-(\d+))?", etag)
             if parts is None or answer.get("ServerSideEncryption", "AES256") != "AES256":
                 return Version(size, etag)
             if parts[1] is None:
                 return Version(size, etag, 0)
-            first = self.client.head_object(Bucket=self.bucket, Key=self.key, PartNumber=1)["ContentLength"]
+            try:
+                first = self.client.head_object(Bucket=self.bucket, Key=self.key, PartNumber=1).get("ContentLength")
+            except botocore.exceptions.ClientError:
+                first = None  # many servers that are not Amazon's know no part numbers, and say so with any status
             # Parts of unequal size are allowed; then the tag cannot be recomputed from the first one's.
             return Version(size, etag, first if first and -(-size // first) == int(parts[1]) else None)
 
     def read(self, start: int, stop: int, version: Version) -> Iterator[bytes]:
         """Bytes [start, stop) in blocks. Raises Changed when the object is not `version` any more."""
         with _failures(self):
+            condition = {"IfMatch": f'"{version.etag}"'} if version.etag else {}
             answer = self.client.get_object(
-                Bucket=self.bucket, Key=self.key, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{version.etag}"'
+                Bucket=self.bucket, Key=self.key, Range=f"bytes={start}-{stop - 1}", **condition
             )
             with closing(answer["Body"]) as body:
-                _check_range(self.name, answer.get("ContentRange"), answer["ETag"].strip('"'), start, stop, version)
+                etag = answer.get("ETag", "").strip('"')
+                _check_range(self.name, answer.get("ContentRange"), etag, start, stop, version)
                 yield from body.iter_chunks(BLOCK_BYTES)
 
 
@@ -105,7 +108,7 @@ class WebObject:
 
     def head(self) -> Version:
         with _failures(self), self._open(method="HEAD") as answer:
-            return Version(int(answer.headers["Content-Length"]), self._tag(answer))
+            return Version(_size(self.name, answer.headers["Content-Length"]), self._tag(answer))
 
     def read(self, start: int, stop: int, version: Version) -> Iterator[bytes]:
         """Bytes [start, stop) in blocks. Raises Changed when the file is not `version` any more."""
@@ -126,13 +129,20 @@ class WebObject:
         return (answer.headers["ETag"] or answer.headers["Last-Modified"] or "").strip('"')
 
 
+def _size(name: str, length: str | int | None) -> int:
+    if length is None:
+        raise UserError(f"{name}: the server does not tell the file's size; use another mirror")
+    return int(length)
+
+
 def _check_range(name: str, content_range: str | None, etag: str, start: int, stop: int, version: Version) -> None:
-    # Some servers take no notice of If-Match.
-    if etag != version.etag:
+    # Some servers take no notice of If-Match, others send no tag.
+    if etag and version.etag and etag != version.etag:
         raise Changed(name)
-    if content_range != f"bytes {start}-{stop - 1}/{version.size}":
-        if content_range and content_range.rpartition("/")[2] != str(version.size):
-            raise Changed(name)
+    bounds, _, total = (content_range or "").rpartition("/")
+    if total not in ("", "*", str(version.size)):  # "*": the server does not know the total
+        raise Changed(name)
+    if bounds != f"bytes {start}-{stop - 1}":
         raise UserError(f"{name}: the server does not answer byte ranges; use another mirror")
 
 
