@@ -11,8 +11,7 @@ from fmri2img.study import Study
 SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
 IN_FLIGHT = 8  # sessions that lie in the tree at once, before they are masked and deleted (slurm/config.yaml)
 VOXELS = 18_000  # of a subject's nsdgeneral, at most
-STIMULI, STIMULUS_BYTES = 73_000, 3 * 425**2
-ANNOTATION_BYTES = 1_100_000_000  # COCO's annotation files, and their archive while it is unpacked
+STIMULUS_BYTES = 3 * 425**2
 
 
 def check_space(study: Study) -> None:
@@ -37,7 +36,10 @@ def check_space(study: Study) -> None:
 
 
 def tree_bytes(study: Study) -> int:
-    """Bytes of the dataset's tree at its largest."""
+    """Bytes of the dataset's tree: what is simulated, or betas in flight.
+
+    Files that are downloaded to stay are not counted: each download begins by asking for the room that it needs.
+    """
     if study.simulated:
         simulation = study.config["dataset"]["simulation"]
         trials = 6 * sum(simulation["trials_per_run"])
@@ -46,8 +48,8 @@ def tree_bytes(study: Study) -> int:
         betas = sum(6 * sessions * trials * x * y * z for sessions, x, y, z in volumes)
         return betas + simulation["stimuli"] * 3 * simulation["image_size"] ** 2
     if not study.recorded_brains:
-        return 1000 * STIMULUS_BYTES
-    return STIMULI * STIMULUS_BYTES + ANNOTATION_BYTES + IN_FLIGHT * SESSION_BYTES
+        return 0
+    return IN_FLIGHT * SESSION_BYTES
 
 
 def results_bytes(study: Study) -> int:
