@@ -4,15 +4,21 @@ import numpy as np
 
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.submission import SubmittedPrediction, TestImages
-from fmri2img.artifacts.submission_checks import CheckedSubmission, check_submission
+from fmri2img.artifacts.submission_checks import CheckedSubmission, check_submission, scored_tokens
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 from fmri2img.job import start
+from fmri2img.study import Study
 
 
-def import_submission(prediction: SubmittedPrediction, test: TestImages, output: str) -> None:
-    """Check and write the Prediction. Raises UserError listing every fault of the submission."""
-    checked, problems = check_submission(prediction, test)
+def import_submission(
+    prediction: SubmittedPrediction, test: TestImages, tokens: tuple[int, int] | None, output: str
+) -> None:
+    """Check and write the Prediction. tokens: as in `check_submission`.
+
+    Raises UserError listing every fault of the submission.
+    """
+    checked, problems = check_submission(prediction, test, tokens)
     if problems:
         raise UserError("\n       ".join(problems))
     metadata = {
@@ -55,5 +61,6 @@ if __name__ == "__main__":
     import_submission(
         SubmittedPrediction.of(snakemake.params.record),
         TestImages.open(snakemake.input.test_images),
+        scored_tokens(Study(snakemake.config)),
         snakemake.output[0],
     )

@@ -17,7 +17,7 @@ from snakemake.utils import update_config
 
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.submission import TestImages
-from fmri2img.artifacts.submission_checks import check_submission
+from fmri2img.artifacts.submission_checks import check_submission, scored_tokens
 from fmri2img.errors import UserError
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.suspicions import suspicions
@@ -54,7 +54,7 @@ def problems_of(study: Study, results: Path) -> list[str]:
     problems = []
     for prediction in (p for submission in study.submissions.values() for p in submission):
         test = TestImages.open(results / "test_images" / f"{prediction.subject}.json")
-        _, found = check_submission(prediction, test)
+        _, found = check_submission(prediction, test, scored_tokens(study))
         where = f"{prediction.subject}, {prediction.sessions} sessions, seed {prediction.seed}"
         print(f"{where}: {len(found)} problems" if found else f"{where}: complete, {len(test.ids)} test images")
         problems += found

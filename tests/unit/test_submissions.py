@@ -20,7 +20,7 @@ from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.submission import SubmittedPrediction, TestImages, predictions_of, read_record
-from fmri2img.artifacts.submission_checks import check_submission
+from fmri2img.artifacts.submission_checks import check_submission, scored_tokens
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import Design
@@ -76,7 +76,7 @@ UNIT = np.ascontiguousarray((PICTURES / 255).astype(np.float32).transpose(0, 3, 
 )  # fmt: skip
 def test_every_array_form_gives_the_same_prediction(name, pictures, tmp_path):
     as_array(tmp_path, name, pictures)
-    import_submission(submitted(tmp_path, images=name, ids="ascending"), TEST, tmp_path / "out")
+    import_submission(submitted(tmp_path, images=name, ids="ascending"), TEST, None, tmp_path / "out")
     prediction = Prediction.open(tmp_path / "out")
     np.testing.assert_array_equal(prediction.images, PICTURES)
     np.testing.assert_array_equal(prediction.ids, IDS)
@@ -85,7 +85,7 @@ def test_every_array_form_gives_the_same_prediction(name, pictures, tmp_path):
 
 def test_a_folder_is_read_by_the_names_of_its_files(tmp_path):
     as_folder(tmp_path)
-    import_submission(submitted(tmp_path, images="pictures"), TEST, tmp_path / "out")
+    import_submission(submitted(tmp_path, images="pictures"), TEST, None, tmp_path / "out")
     np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
 
 
@@ -100,7 +100,7 @@ def test_rows_in_any_order_are_joined_by_their_ids(name, tmp_path):
         "mask.npy": lambda p: np.save(p, np.isin(np.arange(100), IDS)),
     }
     writers[name](tmp_path / name)
-    import_submission(submitted(tmp_path, images="pictures.npy", ids=name), TEST, tmp_path / "out")
+    import_submission(submitted(tmp_path, images="pictures.npy", ids=name), TEST, None, tmp_path / "out")
     np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
 
 
@@ -153,12 +153,136 @@ def with_value(value: float) -> np.ndarray:
         (PICTURES // 128, "uint8 values of at most 1, expected 0 to 255"),
         (with_value(np.nan), "row 4 holds NaN or Inf"),
         (with_value(np.inf), "row 4 holds NaN or Inf"),
+        (PICTURES[:0], "0 rows for 6 nsd_id"),
+        (PICTURES[:, :0, :0], "shape (6, 0, 0, 3), expected"),
     ],
 )
 def test_every_fault_of_the_pictures_is_named(pictures, message, tmp_path):
     as_array(tmp_path, "pictures.npy", pictures)
     _, problems = check_submission(submitted(tmp_path, images="pictures.npy", ids="ascending"), TEST)
     assert len(problems) == 1 and message in problems[0]
+
+
+def test_black_pictures_are_a_failure_and_no_fault(tmp_path):
+    as_array(tmp_path, "pictures.npy", np.zeros_like(PICTURES))
+    import_submission(submitted(tmp_path, images="pictures.npy", ids="ascending"), TEST, None, tmp_path / "out")
+    assert not Prediction.open(tmp_path / "out").images.any()
+
+
+def test_grey_pictures_of_16_bits_keep_their_brightness(tmp_path):
+    grey = PICTURES[..., 0]
+    (tmp_path / "pictures").mkdir()
+    for n, picture in zip(IDS, grey, strict=True):
+        Image.fromarray(picture.astype(np.uint16) * 257).save(tmp_path / "pictures" / f"{n}.png")
+    import_submission(submitted(tmp_path, images="pictures"), TEST, None, tmp_path / "out")
+    np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, np.stack([grey] * 3, axis=-1))
+
+
+def test_a_damaged_picture_is_told_in_one_line(tmp_path):
+    as_folder(tmp_path)
+    file = tmp_path / "pictures" / "00020.png"
+    whole = file.read_bytes()
+    for content in (whole[:100], whole[:60] + b"#" * 50 + whole[110:], b"", b"no picture"):
+        file.write_bytes(content)
+        _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
+        assert len(problems) == 1 and "00020.png: not a" in problems[0] and "\n" not in problems[0]
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.from_numpy(UNIT).requires_grad_(), torch.nn.Parameter(torch.from_numpy(UNIT))]
+)
+def test_a_tensor_with_a_gradient_is_its_values(tensor, tmp_path):
+    torch.save(tensor, tmp_path / "pictures.pt")
+    import_submission(submitted(tmp_path, images="pictures.pt", ids="ascending"), TEST, None, tmp_path / "out")
+    np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
+
+
+def archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, pictures=PICTURES)
+
+
+NOT_ARRAYS = {
+    "text.pt": (lambda path: path.write_text("these are words"), "not a complete torch file"),
+    "words.pt": (lambda path: path.write_text("Rows of words\n"), "not a complete torch file"),
+    "bytes.pt": (lambda path: torch.save(b"abc", path), "holds a bytes, not a tensor"),
+    "empty.pt": (lambda path: path.write_bytes(b""), "not a complete torch file (EOFError)"),
+    "sparse.pt": (lambda path: torch.save(torch.from_numpy(UNIT).to_sparse(), path), "save it dense"),
+    "rows.pt": (lambda path: torch.save(torch.ones(6, 4).to_sparse_csr(), path), "save it dense"),
+    "meta.pt": (lambda path: torch.save(torch.from_numpy(UNIT).to("meta"), path), "save it dense"),
+    "archive.npy": (archive, "an archive of arrays (.npz); save one array"),
+    "cut.npy": (lambda path: path.write_bytes(b"PK\x03\x04"), "not a complete NumPy array"),
+    "text.npy": (lambda path: path.write_text("hello"), "not a NumPy array"),
+    "scalar.npy": (lambda path: np.save(path, np.int64(4)), "of shape ()"),
+    "scalar.safetensors": (lambda path: save_file({"a": np.array(4.0)}, path), "of shape ()"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ARRAYS)
+def test_what_is_no_array_is_told_in_one_line(name, tmp_path):
+    write, message = NOT_ARRAYS[name]
+    write(tmp_path / name)
+    _, problems = check_submission(submitted(tmp_path, retrieval=name, ids="ascending"), TEST)
+    assert len(problems) == 1 and message in problems[0] and "\n" not in problems[0], problems
+    for files in ({"images": name, "ids": "ascending"}, {"captions": name, "ids": "ascending"}):
+        _, problems = check_submission(submitted(tmp_path, **files), TEST)
+        assert len(problems) == 1 and f"{name}: " in problems[0] and "\n" not in problems[0], problems
+    if name.endswith(".npy"):
+        (tmp_path / "captions.txt").write_text("a\n" * 6)
+        _, problems = check_submission(submitted(tmp_path, captions="captions.txt", ids=name), TEST)
+        assert len(problems) == 1 and message in problems[0] and "\n" not in problems[0], problems
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_vectors_in_formats_that_numpy_lacks_are_read(dtype, tmp_path):
+    vectors = torch.tensor([[0.5, -2.0]] * 6).to(dtype)
+    torch.save(vectors, tmp_path / "vectors.pt")
+    checked, _ = check_submission(submitted(tmp_path, retrieval="vectors.pt", ids="ascending"), TEST)
+    np.testing.assert_array_equal(checked.retrieval, [[0.5, -2.0]] * 6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((6, 4, 8), True), ((6, 32), True), ((6, 1, 4, 8), True), ((6, 8, 4), False), ((6, 8), False), ((6,), False)],
+)
+def test_vectors_must_have_the_shape_of_the_encoders_tokens(shape, fits, tmp_path):
+    np.save(tmp_path / "vectors.npy", np.ones(shape, np.float32))
+    checked, problems = check_submission(submitted(tmp_path, retrieval="vectors.npy", ids="ascending"), TEST, (4, 8))
+    if fits:
+        assert checked.retrieval.shape == (6, 32)
+    else:
+        assert len(problems) == 1 and "4 tokens of 8: expected (rows, 4, 8) or (rows, 32)" in problems[0]
+
+
+CAPTIONS = [f"picture {n}" for n in IDS]
+
+
+@pytest.mark.parametrize("ids", ["ascending", "ids.npy"])
+def test_captions_that_name_their_images_are_put_in_order(ids, tmp_path):
+    np.save(tmp_path / "ids.npy", IDS[[4, 0, 5, 2, 1, 3]])
+    table = pd.DataFrame({"nsd_id": IDS, "caption": CAPTIONS}).sample(frac=1, random_state=1)
+    table.to_csv(tmp_path / "captions.csv", index=False)
+    import_submission(submitted(tmp_path, captions="captions.csv", ids=ids), TEST, None, tmp_path / "out")
+    assert Prediction.open(tmp_path / "out").captions["caption"].tolist() == CAPTIONS
+    table.drop(columns="nsd_id").to_csv(tmp_path / "captions.csv", index=False)  # then row by row
+    checked, _ = check_submission(submitted(tmp_path, captions="captions.csv", ids=ids), TEST)
+    assert checked.captions == table["caption"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (changed_ids((5, 99)), "1 are missing, 1 are of other images"),
+        (IDS[:5], "1 are missing, 0 are of other images"),
+        (changed_ids((1, 3)), "nsd_id 3 is there more than once"),
+        (IDS + 0.5, "column nsd_id is float64; write whole numbers"),
+    ],
+)
+def test_captions_of_other_images_are_refused(ids, message, tmp_path):
+    as_folder(tmp_path)
+    pd.DataFrame({"nsd_id": ids, "caption": CAPTIONS[: len(ids)]}).to_csv(tmp_path / "captions.csv", index=False)
+    _, problems = check_submission(submitted(tmp_path, images="pictures", captions="captions.csv"), TEST)
+    assert len(problems) == 1 and message in problems[0] and problems[0].startswith(str(tmp_path / "captions.csv"))
 
 
 class Planted:
@@ -281,7 +405,7 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
         assert len(cells) == 8
         first = next(cell for cell in cells if (cell.subject, cell.sessions) == ("subj01", 40))
         first = SubmittedPrediction.of(json.loads(json.dumps(first.record())))
-        import_submission(first, test, tmp_path / name)
+        import_submission(first, test, None, tmp_path / name)
         predictions[name] = Prediction.open(tmp_path / name)
 
     blended = predictions["mindeye2_published"]
@@ -363,6 +487,13 @@ def test_a_bad_entry_stops_the_study_in_one_line(entry, changes, message, tmp_pa
     with pytest.raises(UserError) as error:
         study_with(tmp_path, entry, **changes)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_vectors_are_held_to_the_encoder_of_a_study_that_scores_retrieval(tmp_path):
+    assert scored_tokens(study_with(tmp_path, ENTRY)) is None
+    study = study_with(tmp_path, ENTRY, metrics=["pixcorr", "retrieval_image"])
+    encoder = study.registries["backbones"][study.config["encoder"]]
+    assert scored_tokens(study) == (encoder["tokens"], encoder["token_width"])
 
 
 def test_a_record_that_is_not_there_or_not_yaml_is_named(tmp_path):

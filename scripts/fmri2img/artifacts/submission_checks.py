@@ -23,8 +23,19 @@ class CheckedSubmission:
     captions: list[str] | None
 
 
-def check_submission(prediction: SubmittedPrediction, test: TestImages) -> tuple[CheckedSubmission | None, list[str]]:
-    """Open and check one prediction against the images it must cover.
+def scored_tokens(study) -> tuple[int, int] | None:
+    """Number and width of the tokens that a study (fmri2img.study.Study) compares retrieval vectors with; None where it
+    scores no retrieval."""
+    if all(study.registries["metrics"][name]["needs"] != "retrieval" for name in study.config["metrics"]):
+        return None
+    encoder = study.registries["backbones"][study.config["encoder"]]
+    return encoder["tokens"], encoder["token_width"]
+
+
+def check_submission(
+    prediction: SubmittedPrediction, test: TestImages, tokens: tuple[int, int] | None = None
+) -> tuple[CheckedSubmission | None, list[str]]:
+    """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`.
 
     Returns what it holds, or None, and what is wrong with it, a line each.
     """
@@ -43,12 +54,12 @@ def check_submission(prediction: SubmittedPrediction, test: TestImages) -> tuple
     if prediction.blend:
         blurry = attempt(lambda: open_pictures(prediction.blend["images"]))
     if "retrieval" in files:
-        retrieval = attempt(lambda: read_vectors(files["retrieval"]))
-    if "captions" in files:
-        captions = attempt(lambda: read_captions(files["captions"]))
+        retrieval = attempt(lambda: read_vectors(files["retrieval"], tokens))
     if not {"images", "retrieval", "captions"} & files.keys():
         problems.append(f"submission {prediction.method}: {prediction.subject} has no images, captions or retrieval")
     ids = attempt(lambda: _row_ids(prediction, images, test))
+    if "captions" in files:
+        captions = attempt(lambda: read_captions(files["captions"], ids))
     if ids is not None:
         where = prediction.method if files.get("ids", ASCENDING) == ASCENDING else files["ids"]
         problems += id_problems(ids, test, str(where))
@@ -119,10 +130,20 @@ def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
     return problems
 
 
-def read_vectors(path: Path) -> np.ndarray:
-    """Retrieval vectors: float16 (rows, dimensions), tokens flattened. Raises UserError when they are not finite."""
+def read_vectors(path: Path, tokens: tuple[int, int] | None = None) -> np.ndarray:
+    """Retrieval vectors: float16 (rows, dimensions), tokens flattened.
+
+    tokens: number and width that they must have, None for any. Raises UserError where they have others or are not
+    finite.
+    """
     rows = open_rows(path)
-    if len(rows.shape) < 2 or not rows.dtype.lstrip("b").startswith("float"):
+    if tokens is not None and tuple(n for n in rows.shape[1:] if n > 1) not in (tokens, (tokens[0] * tokens[1],)):
+        number, width = tokens
+        raise UserError(
+            f"{path}: shape {rows.shape}, but the study's encoder has {number} tokens of {width}: expected (rows, "
+            f"{number}, {width}) or (rows, {number * width}); submit vectors of that encoder, or leave them out"
+        )
+    if len(rows.shape) < 2 or 0 in rows.shape[1:] or not rows.dtype.lstrip("b").startswith("float"):
         raise UserError(f"{path}: {rows.dtype} of shape {rows.shape}, expected float (rows, dimensions)")
     vectors = np.empty((rows.shape[0], int(np.prod(rows.shape[1:]))), np.float16)
     start = 0

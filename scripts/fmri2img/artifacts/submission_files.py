@@ -47,15 +47,23 @@ def open_rows(path: Path) -> Rows:
     return opener(path)
 
 
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _open_npy(path: Path) -> Rows:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "Object arrays" in str(error) or "Python objects" in str(error):
             raise UserError(f"{path}: holds pickled Python objects, which are not read; save one plain array") from None
-        raise UserError(f"{path}: not a NumPy array ({error}); save it with numpy.save") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path}: not a complete NumPy array ({error}); save it again") from None
+        raise UserError(f"{path}: not a NumPy array ({_reason(error)}); save it with numpy.save") from None
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a complete NumPy array ({_reason(error)}); save it again") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{path}: an archive of arrays (.npz); save one array with numpy.save")
     return Rows(path, array.shape, str(array.dtype), lambda start, stop: np.array(array[start:stop]))
 
 
@@ -65,12 +73,12 @@ def _open_safetensors(path: Path) -> Rows:
     try:
         file = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file ({error}); save it again") from None
+        raise UserError(f"{path}: not a safetensors file ({_reason(error)}); save it again") from None
     names = list(file.keys())
     if len(names) != 1:
         raise UserError(f"{path}: holds {len(names)} tensors ({', '.join(names[:4])}); save one tensor to a file")
     tensor = file.get_slice(names[0])
-    dtype = str(file.get_tensor(names[0])[:0].dtype).removeprefix("torch.")
+    dtype = str(file.get_tensor(names[0]).dtype).removeprefix("torch.")
     return Rows(path, tuple(tensor.get_shape()), dtype, lambda start, stop: _to_numpy(tensor[start:stop]))
 
 
@@ -83,13 +91,17 @@ def _open_pt(path: Path) -> Rows:
         found = tensors[0] if len(tensors) == len(found) == 1 else found
     if not isinstance(found, torch.Tensor):
         raise UserError(f"{path}: holds a {type(found).__name__}, not a tensor; save the tensor alone")
-    dtype = str(found.dtype).removeprefix("torch.")
-    return Rows(path, tuple(found.shape), dtype, lambda start, stop: _to_numpy(found[start:stop]))
+    if found.layout != torch.strided or found.is_nested or found.is_quantized or found.is_meta:
+        raise UserError(f"{path}: holds a sparse, nested, quantised or meta tensor; save it dense, with its values")
+    tensor = found.detach()  # a parameter, say, which is as good as its values
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return Rows(path, tuple(tensor.shape), dtype, lambda start, stop: _to_numpy(tensor[start:stop]))
 
 
 def _to_numpy(tensor) -> np.ndarray:
-    """bfloat16 is unknown to NumPy, so that it becomes float32."""
-    return tensor.float().numpy() if str(tensor.dtype) == "torch.bfloat16" else tensor.numpy()
+    """bfloat16 and float8 are unknown to NumPy, so that they become float32."""
+    foreign = str(tensor.dtype).startswith(("torch.bfloat16", "torch.float8"))
+    return tensor.float().numpy() if foreign else tensor.numpy()
 
 
 def _load_pt(path: Path):
@@ -104,7 +116,7 @@ def _load_pt(path: Path):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds pickled Python objects, which are not read; save the tensor alone") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch reads any other bytes as a pickle, whose reader fails in any way then
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: not a complete torch file ({reason}); save it again with torch.save") from None
 
@@ -137,8 +149,8 @@ class Pictures:
                 raise UserError(f"{self.path}: values from {low:.3g} to {high:.3g}, expected 0 to 1; {remedy}")
             largest = 255
             yield block.clip(0, 1)
-        if largest <= 1:
-            raise UserError(f"{self.path}: uint8 values of at most {largest}, expected 0 to 255; multiply by 255")
+        if largest == 1:  # 0 alone is black
+            raise UserError(f"{self.path}: uint8 values of at most 1, expected 0 to 255; multiply by 255")
 
 
 def open_pictures(path: Path) -> Pictures:
@@ -146,7 +158,7 @@ def open_pictures(path: Path) -> Pictures:
     if path.is_dir():
         return _open_folder(path)
     rows = open_rows(path)
-    if len(rows.shape) != 4 or 3 not in (rows.shape[1], rows.shape[3]):
+    if len(rows.shape) != 4 or 3 not in (rows.shape[1], rows.shape[3]) or 0 in rows.shape[1:]:
         raise UserError(f"{path}: shape {rows.shape}, expected (pictures, h, w, 3) or (pictures, 3, h, w)")
     if rows.dtype not in ("uint8", "float16", "bfloat16", "float32", "float64"):
         raise UserError(f"{path}: dtype {rows.dtype}, expected uint8 (0 to 255) or float (0 to 1)")
@@ -181,7 +193,7 @@ def _open_folder(path: Path) -> Pictures:
         try:
             with Image.open(file) as picture:
                 sizes.add((picture.height, picture.width))
-        except (UnidentifiedImageError, OSError):
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
             raise UserError(f"{file}: not a picture that can be read; save it again") from None
         if len(sizes) > 1:
             raise UserError(f"{file}: pictures of different sizes {sorted(sizes)}; save all at one size")
@@ -191,9 +203,12 @@ def _open_folder(path: Path) -> Pictures:
     def read(file: Path) -> np.ndarray:
         try:
             with Image.open(file) as picture:
+                if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+                    grey = np.rint(np.asarray(picture, np.float64) / 257).astype(np.uint8)
+                    return np.repeat(grey[:, :, None], 3, axis=2)
                 return np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise UserError(f"{file}: not a complete picture ({error}); save it again") from None
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{file}: not a complete picture ({_reason(error)}); save it again") from None
 
     def blocks() -> Iterator[np.ndarray]:
         for start in range(0, len(files), BLOCK):
@@ -207,7 +222,10 @@ def read_ids(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
     if path.suffix == ".npy":
-        ids = _open_npy(path).read(0, None)
+        rows = _open_npy(path)
+        if len(rows.shape) != 1:
+            raise UserError(f"{path}: {rows.dtype} of shape {rows.shape} is not a list of nsd_id; save one row of them")
+        ids = rows.read(0, None)
         if ids.dtype == bool:
             ids = np.flatnonzero(ids)
     else:
@@ -217,14 +235,18 @@ def read_ids(path: Path) -> np.ndarray:
             table = pd.read_csv(io.StringIO(text), header=0 if named else None)
             ids = table["nsd_id" if named else 0].to_numpy()
         except (ValueError, KeyError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not a list of nsd_id ({error}); write one a line") from None
-    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise UserError(f"{path}: not a list of nsd_id ({_reason(error)}); write one a line") from None
+    if ids.dtype.kind not in "iu":
         raise UserError(f"{path}: {ids.dtype} of shape {ids.shape} is not a list of nsd_id; save whole numbers")
     return ids.astype(np.int64)
 
 
-def read_captions(path: Path) -> list[str]:
-    """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text."""
+def read_captions(path: Path, ids: np.ndarray | None = None) -> list[str]:
+    """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
+
+    ids: nsd_id of the rows, int64 (rows,). A .csv that has the column `nsd_id` too is put in their order, and refused
+    where it is of other images.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
     try:
@@ -234,11 +256,33 @@ def read_captions(path: Path) -> list[str]:
         elif path.suffix == ".json":
             found = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".csv":
-            found = pd.read_csv(path, keep_default_na=False)["caption"].tolist()
+            table = pd.read_csv(path, keep_default_na=False)
+            if ids is not None and "nsd_id" in table:
+                table = _ordered(table, ids, path)
+            found = table["caption"].tolist()
         else:
             found = path.read_text(encoding="utf-8").splitlines()
     except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a list of captions ({error}); write one a line") from None
+        raise UserError(f"{path}: not a list of captions ({_reason(error)}); write one a line") from None
     if not isinstance(found, (list, tuple)) or not all(isinstance(caption, str) for caption in found):
         raise UserError(f"{path}: not a list of captions; write one a line")
     return list(found)
+
+
+def _ordered(table: pd.DataFrame, ids: np.ndarray, path: Path) -> pd.DataFrame:
+    """The rows of a table with a column `nsd_id` in the order of `ids`, of which it must have each once."""
+    own = table["nsd_id"].to_numpy()
+    if own.dtype.kind not in "iu":
+        raise UserError(f"{path}: column nsd_id is {own.dtype}; write whole numbers")
+    unique, counts = np.unique(own, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(
+            f"{path}: nsd_id {unique[counts > 1][0]} is there more than once; keep one caption of each image"
+        )
+    missing, others = np.setdiff1d(ids, own), np.setdiff1d(own, ids)
+    if len(missing) or len(others):
+        raise UserError(
+            f"{path}: its nsd_id are not those of the prediction: {len(missing)} are missing, {len(others)} are of "
+            "other images; write one caption for each"
+        )
+    return table.set_index("nsd_id").loc[ids]
