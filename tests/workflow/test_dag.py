@@ -51,7 +51,7 @@ def dry_run_output(*arguments: str, directory: Path) -> str:
 
 def dry_run(*arguments: str, directory: Path) -> dict[str, int]:
     """Job counts of such a dry-run."""
-    printed = dry_run_output("--quiet", "rules", *arguments, directory=directory)
+    printed = dry_run_output(*arguments, "--quiet", "rules", directory=directory)
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", printed, re.M)}
 
 
