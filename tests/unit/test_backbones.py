@@ -9,17 +9,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import save_file
 from sgm_unet import sgm_shapes
+from sgm_vae import sgm_autoencoder
 from tiny_backbones import EULER, tiny_generator, tiny_vae, unet_config
 
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.acquisition import acquire
-from fmri2img.backbones.autoencoders import Autoencoder
+from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder, read_sgm, vae_from_sgm
 from fmri2img.backbones.captioners import Captioner
 from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
-from fmri2img.backbones.generators import load_generator, read_sgm, unet_from_sgm
+from fmri2img.backbones.generators import SGM_PREFIX, load_generator, unet_from_sgm
 from fmri2img.backbones.pixels import Preprocessing, resize, to_uint8, to_unit
 from fmri2img.backbones.registry import MODELS, REPOSITORY, Backbone, load_registry
 from fmri2img.errors import UserError
@@ -79,6 +81,19 @@ def test_schema_names_the_key_of_a_bad_entry(registry):
     record = {key: value for key, value in registry["sdxl_unclip"].record.items() if key != "unet"}
     with pytest.raises(UserError, match=r"sdxl_unclip\.unet"):
         check_schema({"sdxl_unclip": record}, "backbones", "registry")
+    record = {key: value for key, value in registry["sdxl_unclip_vae"].record.items() if key != "vae"}
+    with pytest.raises(UserError, match=r"sdxl_unclip_vae\.vae"):
+        check_schema({"sdxl_unclip_vae": record}, "backbones", "registry")
+
+
+def test_entries_of_the_same_files_are_fetched_once(registry):
+    sharing = {name: entry for name, entry in registry.items() if "shares" in entry.record}
+    assert set(sharing) == {"openclip_bigg_symmetric", "sdxl_unclip_vae"}
+    for entry in sharing.values():
+        fetched = registry[entry.record["shares"]]
+        assert entry.inputs() == fetched.inputs() == [(MODELS / fetched.name).as_posix()]
+        assert entry.record["source"] == fetched.record["source"] and entry.revision == fetched.revision
+        assert set(entry.record["files"]) <= set(fetched.record["files"])
 
 
 def test_inputs_are_files_of_the_repository_or_the_fetched_folder(registry, monkeypatch):
@@ -279,6 +294,69 @@ def test_latents_are_scaled_means_and_decoding_undoes_the_scale():
     torch.testing.assert_close(autoencoder.decode(latents, 0.8, 0.2), (output * 0.8 + 0.2).clamp(0, 1))
 
 
+VAE = {
+    "down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3,
+    "block_out_channels": [8, 16, 16], "layers_per_block": 2, "latent_channels": 4, "norm_num_groups": 4,
+    "scaling_factor": 0.13025,
+}  # fmt: skip
+
+
+def test_the_autoencoder_inside_an_sgm_checkpoint_comes_back_exactly(tmp_path, registry):
+    torch.manual_seed(0)
+    original = AutoencoderKL(**VAE).eval()
+    others = {"model.diffusion_model.out.2.bias": torch.zeros(4), "conditioner.x": torch.zeros(2)}
+    torch.save({"state_dict": sgm_autoencoder(original) | others}, tmp_path / "model.ckpt")
+    entry = changed(
+        registry["sdxl_unclip_vae"], source={"folder": str(tmp_path)}, files={"model.ckpt": None},
+        checkpoint="model.ckpt", vae=VAE,
+    )  # fmt: skip
+    autoencoder = load_autoencoder(entry, "cpu")
+    loaded = autoencoder.vae.state_dict()
+    assert loaded.keys() == original.state_dict().keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in original.state_dict().items())
+    wanted = Autoencoder(original)
+    assert (autoencoder.scaling_factor, autoencoder.reduction) == (0.13025, 4)
+    assert torch.equal(autoencoder.encode(IMAGES), wanted.encode(IMAGES))
+    assert torch.equal(autoencoder.decode(wanted.encode(IMAGES)), wanted.decode(wanted.encode(IMAGES)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", r"missing tensor decoder\.up_blocks\.0\.resnets\.1\.conv1\.bias"),
+        ("unexpected", r"unexpected tensor encoder\.mid\.attn_2\.to_q\.weight"),
+        ("stray", r"unexpected tensor first_stage_model\.loss\.logvar"),
+        ("level", r"unexpected tensor first_stage_model\.encoder\.down\.3\.block\.0"),
+        ("shape", r"tensor post_quant_conv\.weight of shape \(4, 6, 1, 1\), expected \(4, 4, 1, 1\)"),
+    ],
+)
+def test_an_sgm_autoencoder_that_does_not_fit_names_the_tensor(fault, message):
+    layout = VAE | {"block_out_channels": [8, 16, 16, 16]} if fault == "level" else VAE
+    layout = layout | {key: layout[key][:1] * len(layout["block_out_channels"]) for key in VAE if "types" in key}
+    with torch.device("meta"):
+        tensors = sgm_autoencoder(AutoencoderKL(**layout))
+    strays = {"unexpected": "encoder.mid.attn_2.q.weight", "stray": "loss.logvar"}
+    if fault in strays:
+        tensors[f"first_stage_model.{strays[fault]}"] = torch.empty(1, device="meta")
+    if fault == "missing":
+        del tensors["first_stage_model.decoder.up.2.block.1.conv1.bias"]
+    if fault == "shape":
+        tensors["first_stage_model.post_quant_conv.weight"] = torch.empty(4, 6, 1, 1, device="meta")
+    with pytest.raises(UserError, match=f"backbone x: .*{message}.*correct `vae` in config/backbones"):
+        vae_from_sgm(tensors, VAE, "backbone x")
+
+
+def test_the_full_sdxl_autoencoder_has_the_released_shapes(registry):
+    """Those of Stable Diffusion's autoencoder."""
+    layout = registry["sdxl_unclip_vae"].record["vae"]
+    with torch.device("meta"):
+        tensors = sgm_autoencoder(AutoencoderKL(**layout))
+    vae = vae_from_sgm(tensors, layout, "sdxl_unclip_vae")
+    assert sum(p.numel() for p in vae.parameters()) == 83_653_863
+    assert tensors["first_stage_model.decoder.up.1.block.0.nin_shortcut.weight"].shape == (256, 512, 1, 1)
+    assert tensors["first_stage_model.encoder.mid.attn_1.q.weight"].shape == (512, 512, 1, 1)
+
+
 # ---- generators
 
 SGM = {
@@ -330,10 +408,10 @@ def test_a_damaged_or_unsafe_checkpoint_is_refused(tmp_path):
     whole = (tmp_path / "model.ckpt").read_bytes()
     (tmp_path / "model.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"model\.ckpt: not a readable checkpoint of tensors"):
-        read_sgm(tmp_path / "model.ckpt")
+        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX)
     torch.save({"state_dict": {}, "callback": Backbone("any", {})}, tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=r"model\.ckpt: not a readable checkpoint of tensors"):
-        read_sgm(tmp_path / "model.ckpt")
+        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX)
 
 
 @pytest.mark.parametrize(

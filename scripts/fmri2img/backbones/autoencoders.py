@@ -1,11 +1,23 @@
-"""Image autoencoders (diffusers AutoencoderKL): pictures to the latents a diffusion model works on, and back."""
+"""Image autoencoders (diffusers AutoencoderKL): pictures to the latents a diffusion model works on, and back.
+
+Also what generators.py loads with: a checkpoint of Stability's generative-models code ("sgm", a .ckpt or a
+.safetensors) holds a UNet and an autoencoder, which diffusers' own converters rename.
+"""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from fmri2img.backbones.pixels import placement, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+
+SGM_PREFIX = "first_stage_model."
 
 
 class Autoencoder:
@@ -45,12 +57,17 @@ class Autoencoder:
 def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
     """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout (`vae`).
 
-    Raises UserError for a missing or altered file, and for weights of another layout.
+    The checkpoint has diffusers' names, or with `format: sgm` those of generative-models. Raises UserError for a
+    missing or altered file, and for weights of another layout.
     """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     expect_kind(backbone, "diffusers_vae")
     device, dtype = placement(backbone, device)
+    if backbone.record.get("format") == "sgm":
+        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX)
+        vae = vae_from_sgm(tensors, backbone.record["vae"], f"backbone {backbone.name}")
+        return Autoencoder(vae.to(dtype), device)
     if "vae" in backbone.record:
         vae = AutoencoderKL(**backbone.record["vae"])
         tensors = torch.load(backbone.file(backbone.record["checkpoint"]), map_location="cpu", weights_only=True)
@@ -62,3 +79,68 @@ def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
         return Autoencoder(vae.to(dtype), device)
     folder = backbone.checked_folder() / backbone.record.get("subfolder", "")
     return Autoencoder(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype), device)
+
+
+def vae_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> torch.nn.Module:
+    """Build an AutoencoderKL from sgm tensors (names begin with `first_stage_model.`).
+
+    config: the constructor's arguments. Raises UserError as `from_sgm`.
+    """
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    with torch.device("meta"):
+        vae = AutoencoderKL(**config)
+    # The attention's linear maps are stored as 1 x 1 convolutions.
+    flat = {name: tensor.flatten(1) if ".attn_1." in name and tensor.ndim > 2 else tensor
+            for name, tensor in tensors.items()}  # fmt: skip
+    return from_sgm(vae, convert_ldm_vae_checkpoint, flat, what, "vae")
+
+
+def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Tensors of an sgm checkpoint whose names begin with `prefix`, by full name, memory-mapped.
+
+    The file is of safetensors, or a pickle of nothing but tensors. Raises UserError when it is damaged or wants to
+    unpickle anything else.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            checkpoint = load_file(path)
+        else:
+            checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
+    tensors = checkpoint.get("state_dict", checkpoint)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def from_sgm(
+    module: torch.nn.Module, convert: Callable[..., dict], tensors: dict[str, torch.Tensor], what: str, key: str
+) -> torch.nn.Module:
+    """Give `module`, a diffusers network on the meta device, sgm's `tensors`, renamed by diffusers' `convert`.
+
+    Raises UserError naming `what`, a tensor that is missing, unexpected or of the wrong shape, and the registry's `key`
+    of the layout.
+    """
+    try:
+        converted = convert(tensors, module.config)
+    except KeyError as error:
+        raise UserError(f"{what}: the checkpoint lacks tensor {error.args[0]}; fetch it anew") from None
+    used = {id(tensor) for tensor in converted.values()}
+    expected = module.state_dict()
+    problems = [f"unexpected tensor {name}" for name, tensor in tensors.items() if id(tensor) not in used]
+    problems += [f"missing tensor {name}" for name in expected if converted.get(name) is None]
+    problems += [f"unexpected tensor {name}" for name in converted if name not in expected]
+    problems += [
+        f"tensor {name} of shape {tuple(converted[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if converted.get(name) is not None and converted[name].shape != tensor.shape
+    ]
+    if problems:
+        raise UserError(
+            f"{what}: the checkpoint does not fit the registered layout: {problems[0]} ({len(problems)} in all); "
+            f"correct `{key}` in config/backbones.yaml or fetch the checkpoint anew"
+        )
+    module.load_state_dict(converted, strict=True, assign=True)
+    return module

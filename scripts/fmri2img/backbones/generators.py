@@ -1,22 +1,18 @@
 """Denoising networks (diffusers UNet2DConditionModel) with the sampler they were trained for.
 
-Two formats: a diffusers folder, and a single checkpoint of Stability's generative-models code ("sgm", a .ckpt or a
-.safetensors), whose UNet is renamed by diffusers' own converter.
+Two formats: a diffusers folder, and a single checkpoint of Stability's generative-models code ("sgm", see
+autoencoders.py), whose UNet is renamed by diffusers' own converter.
 """
 
 import json
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from fmri2img.backbones.autoencoders import from_sgm, read_sgm
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
-from fmri2img.errors import UserError
 
 SGM_PREFIX = "model.diffusion_model."
 
@@ -99,8 +95,8 @@ def load_generator(backbone: Backbone, device=None) -> Generator:
     device, dtype = placement(backbone, device)
     folder = backbone.checked_folder()
     if record.get("format") == "sgm":
-        unet = unet_from_sgm(read_sgm(folder / record["checkpoint"]), record["unet"], f"backbone {backbone.name}")
-        unet = unet.to(dtype)
+        tensors = read_sgm(folder / record["checkpoint"], SGM_PREFIX)
+        unet = unet_from_sgm(tensors, record["unet"], f"backbone {backbone.name}").to(dtype)
     else:
         unet = UNet2DConditionModel.from_pretrained(folder / record.get("subfolder", ""), torch_dtype=dtype)
     unet = unet.to(device).eval().requires_grad_(False)
@@ -130,52 +126,14 @@ def scheduler_from_config(config: dict):
     return getattr(diffusers, config["_class_name"]).from_config(config)
 
 
-def read_sgm(path) -> dict[str, torch.Tensor]:
-    """UNet tensors of an sgm checkpoint by full name, memory-mapped: safetensors, or a pickle of nothing but tensors.
-
-    Raises UserError when the file is damaged or wants to unpickle anything else.
-    """
-    try:
-        if Path(path).suffix == ".safetensors":
-            checkpoint = load_file(path)
-        else:
-            checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
-    tensors = checkpoint.get("state_dict", checkpoint)
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(SGM_PREFIX)}
-
-
 def unet_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> torch.nn.Module:
     """Build a UNet2DConditionModel from sgm tensors (names begin with `model.diffusion_model.`).
 
-    config: the constructor's arguments. Raises UserError naming `what` and a tensor that is missing, unexpected or of
-    the wrong shape.
+    config: the constructor's arguments. Raises UserError as `from_sgm`.
     """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
-    try:
-        converted = convert_ldm_unet_checkpoint(tensors, unet.config)
-    except KeyError as error:
-        raise UserError(f"{what}: the checkpoint lacks tensor {error.args[0]}; fetch it anew") from None
-    used = {id(tensor) for tensor in converted.values()}
-    expected = unet.state_dict()
-    problems = [f"unexpected tensor {name}" for name, tensor in tensors.items() if id(tensor) not in used]
-    problems += [f"missing tensor {name}" for name in expected if converted.get(name) is None]
-    problems += [f"unexpected tensor {name}" for name in converted if name not in expected]
-    problems += [
-        f"tensor {name} of shape {tuple(converted[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if converted.get(name) is not None and converted[name].shape != tensor.shape
-    ]
-    if problems:
-        raise UserError(
-            f"{what}: the checkpoint does not fit the registered UNet: {problems[0]} ({len(problems)} in all); "
-            "correct `unet` in config/backbones.yaml or fetch the checkpoint anew"
-        )
-    unet.load_state_dict(converted, strict=True, assign=True)
-    return unet
+    return from_sgm(unet, convert_ldm_unet_checkpoint, tensors, what, "unet")

@@ -57,7 +57,7 @@ class Backbone:
                     f"backbone {self.name}: Python package {module} is not installed; install envs/requirements.lock"
                 )
             return Path(spec.submodule_search_locations[0])
-        return MODELS / self.name
+        return MODELS / self.record.get("shares", self.name)
 
     def inputs(self) -> list[str]:
         """What a rule that loads this backbone takes as input: its files, or the directory that is fetched."""
