@@ -207,6 +207,60 @@ def test_layout_that_finds_no_row_or_two_is_refused(published):
         published_cells(both, published)
 
 
+def with_stand_in(own=True):
+    """A design with the published network in the registry's words, and with MindEye2 itself or without it."""
+    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    stand_ins = {name: registry[name] for name in ("mindeye2_released", "mindeye2_released_unrefined")}
+    return replace(design_of(), methods=METHODS | stand_ins if own else stand_ins)
+
+
+def scores_with_stand_in(design):
+    """`scores_of`, but what stands in for a method is worse by 0.02."""
+    scores = scores_of(design)
+    return scores.assign(value=scores["value"] - 0.02 * scores["method"].str.contains("released"))
+
+
+def test_published_networks_answer_for_the_method_where_a_study_lacks_it(published, figures):
+    alone, both = with_stand_in(own=False), with_stand_in()
+    layout, cells = table(published, alone, scores_with_stand_in(alone))
+    first = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
+    assert first["our_method"] == "mindeye2_released" and first["ours"] == pytest.approx(0.302)
+    second = cells[(cells["entry"] == 1) & (cells["metric"] == "pixcorr")].iloc[0]
+    assert second["our_method"] == "mindeye2_released_unrefined" and second["verdict"] == DEVIATES
+    note = lay_out_paper(layout, cells, alone, REGISTRY).note
+    assert "In the place of MindEye2 (unrefined) stands MindEye2, published network (unrefined)." in note
+
+    layout, cells = table(published, both, scores_with_stand_in(both))
+    first = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
+    assert first["our_method"] == "mindeye2" and first["ours"] == pytest.approx(0.322)
+    assert "In the place of" not in lay_out_paper(layout, cells, both, REGISTRY).note
+
+    for design, expected in ((alone, [0.175, 0.302]), (both, [0.195, 0.322])):
+        points = curve_points(figures, figures["figures"]["figure06"], published, scores_with_stand_in(design), design)
+        assert points.loc[points["side"] == "ours", "mean"].tolist() == pytest.approx(expected)
+
+
+def test_no_method_is_answered_by_none(published):
+    design = design_of()
+    assert design.answering(None) is None
+    layout = read_paper_layout(LAYOUTS[0])
+    nobodys = [entry | {"ours": None} for entry in layout["entries"]]
+    cells = compare(published_cells(layout | {"entries": nobodys}, published), scores_of(design), design)
+    assert set(cells["verdict"]) == {NOT_RUN} and cells["ours"].isna().all()
+    one = [nobodys[0], *layout["entries"][1:]]  # beside entries that are answered
+    cells = compare(published_cells(layout | {"entries": one}, published), scores_of(design), design)
+    assert verdict(cells, 0, "pixcorr") == NOT_RUN and verdict(cells, 6, "pixcorr") == REPRODUCED
+
+
+def test_what_stands_for_a_method_is_the_same_step_and_makes_the_same():
+    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    stand_ins = {name: entry["stands_for"] for name, entry in registry.items() if "stands_for" in entry}
+    assert set(stand_ins.values()) == {f"mindeye2{step}" for step in ("", "_refined", "_unrefined", "_lowlevel")}
+    for name, method in stand_ins.items():
+        for key in ("kind", "stage", "outputs"):
+            assert registry[name].get(key) == registry[method].get(key), (name, key)
+
+
 @pytest.fixture
 def figures():
     return read_paper_figures(CONFIG / "paper_tables" / "figures.yaml")

@@ -78,8 +78,11 @@ class Design:
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}
         return replace(self, metrics=metrics)
 
-    def answering(self, method: str) -> str:
-        """The method itself where the study has it, else the submission that stands for it, if there is one."""
+    def answering(self, method: str | None) -> str | None:
+        """The method itself where the study has it, else the first method or submission that stands for it, if there is
+        one. No method is answered by none."""
+        if method is None:
+            return None
         stand_ins = [name for name, entry in self.methods.items() if entry.get("stands_for") == method]
         return method if method in self.methods or not stand_ins else stand_ins[0]
 

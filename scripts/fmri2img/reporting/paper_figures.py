@@ -45,7 +45,8 @@ def curve_points(layout: dict, figure: dict, published: pd.DataFrame, scores: pd
         if found.empty:
             raise UserError(f"paper figure '{figure['title']}': no published rows of method {curve['method']}")
         parts.append(found.rename(columns={"value": "mean"}).assign(side="published", curve=number))
-        parts.append(own[own["method"] == curve["ours"]].assign(side="ours", curve=number))
+        answer = design.answering(curve["ours"])
+        parts.append(own[own["method"] == answer].assign(side="ours", curve=number))
     points = pd.concat(parts, ignore_index=True).reindex(columns=columns)
     return points.dropna(subset="mean").sort_values(["side", "curve", "metric", "sessions"], ignore_index=True)
 

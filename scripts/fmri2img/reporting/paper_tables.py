@@ -87,7 +87,7 @@ def compare(cells: pd.DataFrame, scores: pd.DataFrame, design: Design) -> pd.Dat
     judged: a metric of the whole set, which has no interval.
     """
     cells = cells.rename(columns={"value": "published"}).reset_index(drop=True)
-    cells["our_method"] = cells["our_method"].map(design.answering)
+    cells["our_method"] = [None if pd.isna(name) else design.answering(name) for name in cells["our_method"]]
     places = [_our_cell(row, design) for row in cells.itertuples()]
     cells["our_subjects"] = ["+".join(subjects) for subjects, _ in places]
     cells["our_sessions"] = ["+".join(f"{s:g}" for s in dict.fromkeys(sessions)) for _, sessions in places]
@@ -197,6 +197,16 @@ def _signed(value: float, metric: dict) -> str:
     return text if not text.strip("0.") else ("+" if value > 0 else "−") + text
 
 
+def _stand_ins(layout: dict, cells: pd.DataFrame, design: Design) -> dict[str, str]:
+    """Titles: of entries that another method answers than the one named there, that method's."""
+    answers = dict(zip(cells["entry"], cells["our_method"], strict=True))
+    return {
+        entry["title"]: design.methods[answers[number_of]]["title"]
+        for number_of, entry in enumerate(layout["entries"])
+        if answers[number_of] in design.methods and answers[number_of] != entry["ours"]
+    }
+
+
 def _note(layout: dict, cells: pd.DataFrame, design: Design) -> str:
     counts = cells["verdict"].value_counts()
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
@@ -205,6 +215,8 @@ def _note(layout: dict, cells: pd.DataFrame, design: Design) -> str:
         f"within our {100 * design.confidence:g} % bootstrap interval over test images. Published split "
         f"{layout['split']}; study {design.study}, split {design.split}, {design.data}."
     )
+    for asked, answer in _stand_ins(layout, cells, design).items():
+        text += f" In the place of {asked} stands {answer}."
     if design.simulated:
         text += " Simulated subjects answer no published number; the table shows the shape only."
     return f"{text} {layout['note']}" if "note" in layout else text
