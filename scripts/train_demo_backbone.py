@@ -11,6 +11,7 @@ from its last checkpoint in the work folder when started again.
 import argparse
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,9 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{options.name}: {len(bank.images)} scenes, {device}, {options.threads} threads", flush=True)
     network = importlib.import_module(f"fmri2img.backbones.training.{options.name}")
     siblings = options.output.parent
+    fit_recipe = partial(fit, recipe=recipe | {"bank": bank_recipe})
     with atomic_directory(options.output) as folder:
         result = network.train(
-            recipe, bank, options.work / options.name, folder, device, fit, schedule, siblings=siblings
+            recipe, bank, options.work / options.name, folder, device, fit_recipe, schedule, siblings=siblings
         )
         development, final = (
             network.measure(folder, siblings, stream, device) for stream in (DEVELOPMENT_STREAM, FINAL_STREAM)

@@ -13,6 +13,7 @@ from fmri2img.backbones.training import captioner, clip, fidelity, unet, vae
 from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
 from fmri2img.backbones.training.fitting import Schedule, fit
 from fmri2img.backbones.training.vocabulary import PAD, UNK, build_tokenizer, encode
+from fmri2img.errors import UserError
 
 CPU = torch.device("cpu")
 DEMO = Path(__file__).parents[2] / "resources" / "demo_backbones"
@@ -53,7 +54,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
             x = torch.from_numpy(rng.standard_normal((schedule.batch, 3)).astype(np.float32))
             return {"l2": (module(x) - x.sum(1, keepdim=True) + 0.1 * torch.randn(len(x), 1)).square().mean()}
 
-        return fit(nn.Linear(3, 1), loss_of, schedule, work, CPU, log=lambda line: None).module
+        return fit(nn.Linear(3, 1), loss_of, schedule, work, CPU, log=lambda line: None, recipe={}).module
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -61,6 +62,30 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     resumed = run(tmp_path / "cut")
     torch.testing.assert_close(resumed.weight, whole.weight, rtol=0, atol=0)
     assert (whole.weight - 1).abs().max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "recipe", "changed"),
+    [
+        ({}, {"noise": 0.5}, "noise"),
+        ({}, {}, "noise"),
+        ({"learning_rate": 0.2, "seed": 8}, {"noise": 0.1}, "schedule.learning_rate, schedule.seed"),
+        ({"accumulation": 2}, {"noise": 0.1}, "schedule.accumulation x processes"),
+    ],
+)
+def test_a_checkpoint_of_another_recipe_is_refused_by_key(tmp_path, schedule, recipe, changed):
+    def run(changes, recipe):
+        def loss_of(module, rng):
+            return {"l2": module(torch.from_numpy(rng.standard_normal((2, 3)).astype(np.float32))).square().mean()}
+
+        settings = {"steps": 4, "batch": 2, "learning_rate": 0.1, "seed": 7, "checkpoint_seconds": 0.0}
+        return fit(nn.Linear(3, 1), loss_of, Schedule(**settings | changes), tmp_path, CPU, recipe=recipe)
+
+    kept = {"noise": 0.1, "later_schedule": {"steps": 1}}
+    run({}, kept)
+    with pytest.raises(UserError, match=rf"checkpoint\.safetensors: .*another recipe \({changed} changed\)"):
+        run(schedule, recipe)
+    run({"checkpoint_seconds": 9.0}, kept | {"later_schedule": {"steps": 2}})  # free to change
 
 
 def test_every_caption_word_is_in_the_vocabulary_and_comes_back(unseen):

@@ -6,6 +6,7 @@ batches are numbered through: two processes see the batches that one process see
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -84,12 +85,16 @@ def fit(
     work: Path,
     device: torch.device,
     log: Callable[[str], None] = print,
+    *,
+    recipe: dict,
 ) -> Fitted:
     """Train `module` on the sum of the losses that `loss_of` returns for one batch.
 
     `loss_of` draws its batch from the NumPy generator it is given; torch's global generator is seeded for it as well.
     With several processes the module is wrapped (DistributedDataParallel), so `loss_of` may only call it. Checkpoints
-    lie in `work`; a finished run leaves its last one, so calling again returns at once.
+    lie in `work`; a finished run leaves its last one, so calling again returns at once. recipe: what decides the result
+    beside the schedule, JSON-ready; schedules in it are passed over. Raises UserError when `work` holds a checkpoint of
+    another recipe or schedule.
     """
     group = processes(device)
     module.to(group.device).train()
@@ -103,7 +108,8 @@ def fit(
         fused=group.device.type == "cuda",
     )
     checkpoint = work / "checkpoint.safetensors"
-    start, seconds = restore(checkpoint, module, averaged, optimiser)
+    settings = deciding(recipe, schedule, group.num_processes)
+    start, seconds = restore(checkpoint, module, averaged, optimiser, settings)
     wrapped = group.prepare_model(module)
     began = saved = time.monotonic()
     running: dict[str, float] = {}
@@ -135,15 +141,29 @@ def fit(
                 log(f"step {step + 1}/{schedule.steps}  {shown}  {seconds + now - began:.0f} s")
             running = {}
         if group.is_main_process and (now - saved > schedule.checkpoint_seconds or step + 1 == schedule.steps):
-            keep(checkpoint, module, averaged, optimiser, step + 1, seconds + now - began)
+            progress = {"step": step + 1, "seconds": seconds + now - began, "settings": settings}
+            keep(checkpoint, module, averaged, optimiser, progress)
             saved = now
     group.wait_for_everyone()
     final = averaged.module if averaged is not None else module
     return Fitted(final.eval().requires_grad_(False), seconds + time.monotonic() - began)
 
 
-def keep(checkpoint, module, averaged, optimiser, step, seconds):
-    """Write weights, averaged weights and AdamW's moments; whole or not at all."""
+def deciding(recipe: dict, schedule: Schedule, processes: int) -> dict:
+    """{key: value} of what decides the weights that a training ends with.
+
+    A step learns from accumulation * processes batches, in whichever way they are divided.
+    """
+    settings = {key: value for key, value in recipe.items() if not key.endswith("schedule")}
+    for key, value in dataclasses.asdict(schedule).items():
+        if key not in ("accumulation", "checkpoint_seconds"):
+            settings[f"schedule.{key}"] = value
+    settings["schedule.accumulation x processes"] = schedule.accumulation * processes
+    return json.loads(json.dumps(settings))
+
+
+def keep(checkpoint, module, averaged, optimiser, progress):
+    """Write weights, averaged weights and AdamW's moments with `progress` (JSON-ready); whole or not at all."""
     tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
     if averaged is not None:
         tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
@@ -152,16 +172,26 @@ def keep(checkpoint, module, averaged, optimiser, step, seconds):
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
     part = checkpoint.with_suffix(".part")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, part, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
+    save_file(tensors, part, metadata={"progress": json.dumps(progress)})
     os.replace(part, checkpoint)
 
 
-def restore(checkpoint, module, averaged, optimiser) -> tuple[int, float]:
-    """Step and seconds that `checkpoint` had reached; (0, 0.0) if there is none."""
+def restore(checkpoint, module, averaged, optimiser, settings) -> tuple[int, float]:
+    """Step and seconds that `checkpoint` had reached; (0, 0.0) if there is none.
+
+    Raises UserError naming what differs where it was written with other settings (`deciding`).
+    """
     if not checkpoint.exists():
         return 0, 0.0
     with safe_open(checkpoint, "pt") as stored:
         progress = json.loads(stored.metadata()["progress"])
+        before = progress.get("settings", {})
+        changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+        if changed:
+            raise UserError(
+                f"{checkpoint}: is a checkpoint of another recipe ({', '.join(changed)} changed); restore the recipe "
+                "to go on with it, or delete the file to start afresh"
+            )
         tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
 
     def under(prefix):

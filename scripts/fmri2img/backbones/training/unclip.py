@@ -5,7 +5,7 @@ paper's, on photographs). They differ in the pictures (pictures.py), in the netw
 """
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -103,7 +103,10 @@ def mixed_with_others(tokens: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def train(recipe: Recipe, pictures, unet: UNet2DConditionModel, work: Path, log=print) -> Fitted:
-    """Train `unet` on `pictures`; checkpoints lie in `work`. A killed run goes on where it was."""
+    """Train `unet` on `pictures`; checkpoints lie in `work`. A killed run goes on where it was.
+
+    Raises UserError when `work` holds a checkpoint of another recipe.
+    """
     noise_levels = DDPMScheduler.from_config(scheduler_from_config(recipe.scheduler).config)
     if recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
@@ -116,7 +119,7 @@ def train(recipe: Recipe, pictures, unet: UNet2DConditionModel, work: Path, log=
             module, noise_levels, latents, tokens, time_ids, recipe.token_dropout, recipe.offset_noise, recipe.timesteps
         )
 
-    return fit(unet, loss_of, recipe.schedule, work, pictures.device, log)
+    return fit(unet, loss_of, recipe.schedule, work, pictures.device, log, recipe=asdict(recipe))
 
 
 def save(folder: Path, unet: UNet2DConditionModel, recipe: Recipe) -> None:
