@@ -111,7 +111,7 @@ def test_the_output_holds_weights_record_log_and_events(undisturbed):
     assert log["loss"].iloc[-5:].mean() < log["loss"].iloc[:5].mean()
 
 
-@pytest.mark.parametrize("where", ["save_model", "save_file", "rename", "rmtree_after"])
+@pytest.mark.parametrize("where", ["save_model", "save_file", "rename", "_remove"])
 def test_a_crash_inside_a_checkpoint_loses_nothing(where, undisturbed, tmp_path, monkeypatch):
     """The third checkpoint is cut short at each of its stages; the resumed run ends with the same weights."""
 
@@ -130,8 +130,6 @@ def test_a_crash_inside_a_checkpoint_loses_nothing(where, undisturbed, tmp_path,
     with monkeypatch.context() as patch:
         if where == "rename":
             patch.setattr(checkpoint.os, "rename", crash_at(checkpoint.os.rename, 3))
-        elif where == "rmtree_after":  # each checkpoint empties two names, and from the second on removes one
-            patch.setattr(checkpoint.shutil, "rmtree", crash_at(checkpoint.shutil.rmtree, 8))
         else:
             patch.setattr(checkpoint, where, crash_at(getattr(checkpoint, where), 3))
         with pytest.raises(KeyboardInterrupt):
@@ -142,6 +140,35 @@ def test_a_crash_inside_a_checkpoint_loses_nothing(where, undisturbed, tmp_path,
     log = table(tmp_path / "out")
     assert list(log["step"]) == list(range(20))
     np.testing.assert_array_equal(log["loss"], table(undisturbed / "out")["loss"])
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["at_the_end", "of_an_older_checkpoint"])
+def test_a_kill_inside_the_removal_of_a_checkpoint_leaves_none_that_looks_complete(
+    left, undisturbed, tmp_path, monkeypatch
+):
+    """Removal stops after the first file; what remains is not gone on from."""
+    config, work = toy(dropout=0.3, checkpoint_steps=9), tmp_path / "work"
+
+    def killed(path, ignore_errors=False):
+        path = checkpoint.Path(path)
+        whole = (path / "state.json").exists()
+        if whole and len(list(work.glob("step-*"))) == 1 + left:
+            (path / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+        rmtree(path, ignore_errors=ignore_errors)
+
+    rmtree = checkpoint.shutil.rmtree
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "out", work)
+    gutted = [path for path in work.glob("step-*") if not (path / "model.safetensors").exists()]
+    assert len(gutted) == 1
+    found = checkpoint.newest(work)
+    assert found is None if not left else found.name == "step-00000018"
+    rmtree(tmp_path / "out", ignore_errors=True)
+    train(config, tmp_path / "out", work)
+    assert weights(tmp_path / "out") == weights(undisturbed / "out") and not work.exists()
 
 
 def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(undisturbed, tmp_path):

@@ -1,6 +1,7 @@
 """Checkpoints that a kill at any moment cannot damage.
 
-    <work>/step-00001200/     the newest complete checkpoint (only a complete one has this name)
+    <work>/step-00001200/     the newest complete checkpoint (only a complete one has this name: it is written under
+                              another, and loses it before it is removed)
         state.json            step, training configuration, number of processes, scalars of the optimiser
         model.safetensors     weights and buffers, fp32
         optimiser.safetensors moments
@@ -37,8 +38,7 @@ def path_of(work: Path, step: int) -> Path:
 
 def newest(work: Path) -> Path | None:
     """The newest complete checkpoint in `work`."""
-    found = [path for path in work.glob(f"{PREFIX}*") if path.suffix != ".part"]
-    return max(found, default=None)
+    return max((path for path in work.glob(f"{PREFIX}*") if not path.suffix), default=None)
 
 
 def partial(work: Path, step: int) -> Path:
@@ -56,13 +56,29 @@ def publish(work: Path, step: int) -> Path:
     with disk_errors(temporary):
         for file in [*temporary.rglob("*"), temporary]:
             _to_disk(file)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         os.rename(temporary, path)
         _to_disk(work)
     for other in work.glob(f"{PREFIX}*"):
         if other != path:
-            shutil.rmtree(other, ignore_errors=True)
+            _remove(other)
     return path
+
+
+def discard(work: Path) -> None:
+    """Remove `work` and the checkpoints in it."""
+    for path in work.glob(f"{PREFIX}*"):
+        _remove(path)
+    shutil.rmtree(work)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, complete or partial; a kill in the midst leaves none that looks complete."""
+    if path.exists() and not path.suffix:
+        gone = path.with_suffix(".gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        path = path.rename(gone)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def save_tensors(folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

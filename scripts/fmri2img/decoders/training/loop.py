@@ -214,7 +214,7 @@ class Run:
                 save_record(folder / "training.json", record)
                 self._log.save(folder / "log.parquet")
                 shutil.copytree(self._log.close(), folder / "tensorboard")
-            shutil.rmtree(self._work)
+            checkpoint.discard(self._work)
         distributed.barrier()
 
     def close(self) -> None:
