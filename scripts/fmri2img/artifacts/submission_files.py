@@ -179,8 +179,9 @@ def _check_square(path: Path, size: tuple[int, int]) -> None:
 
 
 def _open_folder(path: Path) -> Pictures:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    damaged = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # all that Pillow raises
     files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
         raise UserError(f"{path}: holds no {', '.join(PICTURE_SUFFIXES)} files; name each picture by its nsd_id")
@@ -193,7 +194,7 @@ def _open_folder(path: Path) -> Pictures:
         try:
             with Image.open(file) as picture:
                 sizes.add((picture.height, picture.width))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        except damaged:
             raise UserError(f"{file}: not a picture that can be read; save it again") from None
         if len(sizes) > 1:
             raise UserError(f"{file}: pictures of different sizes {sorted(sizes)}; save all at one size")
@@ -207,7 +208,7 @@ def _open_folder(path: Path) -> Pictures:
                     grey = np.rint(np.asarray(picture, np.float64) / 257).astype(np.uint8)
                     return np.repeat(grey[:, :, None], 3, axis=2)
                 return np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except damaged as error:
             raise UserError(f"{file}: not a complete picture ({_reason(error)}); save it again") from None
 
     def blocks() -> Iterator[np.ndarray]:
