@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -182,7 +183,11 @@ def test_a_damaged_picture_is_told_in_one_line(tmp_path):
     as_folder(tmp_path)
     file = tmp_path / "pictures" / "00020.png"
     whole = file.read_bytes()
-    for content in (whole[:100], whole[:60] + b"#" * 50 + whole[110:], b"", b"no picture"):
+    huge = whole[12:16] + (100_000).to_bytes(4, "big") * 2 + whole[24:29]  # a header of 10,000 megapixels
+    damaged = [whole[:100], whole[:60] + b"#" * 50 + whole[110:], b"", b"no picture"]
+    damaged += [whole[:8] + bytes(3) + b"\5" + whole[12:], whole[:33] + bytes(3) + b"\24" + whole[37:]]  # false lengths
+    damaged += [whole[:12] + huge + crc32(huge).to_bytes(4, "big") + whole[33:]]
+    for content in damaged:
         file.write_bytes(content)
         _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
         assert len(problems) == 1 and "00020.png: not a" in problems[0] and "\n" not in problems[0]
