@@ -36,6 +36,11 @@ class Share(NamedTuple):
     labels: np.ndarray | None
 
 
+def chosen(places: np.ndarray, every: int) -> np.ndarray:
+    """Which of `places` in a global batch belong to a loss that is taken on every so-manieth: int64 positions."""
+    return np.flatnonzero(places % every == 0)
+
+
 class Batches:
     """Shares of global batches of `trials`."""
 
@@ -62,7 +67,7 @@ class Batches:
         each = self.of_each(batch, world)
         own = share(each, rank, world)
         gathered = self._losses.negatives == "gathered"
-        betas, ids, places, mixtures = {}, [], [], []
+        betas, ids, mixtures = {}, [], []
         for number, trials in enumerate(self._trials):
             rows = trials.rows[self._streams.rows(number, step * each, each)]
             values = trials.betas(rows[own])
@@ -74,9 +79,25 @@ class Batches:
                 values = mixed_betas(values, trials.betas(among[partner]), kept)
             betas[trials.subject] = values
             ids.append(trials.ids(rows[own]))
-            places.append(number * each + np.arange(each)[own])
         labels = self._labels(mixtures, world if gathered else 1) if mixing else None
-        return Share(betas, np.concatenate(ids), np.concatenate(places), labels)
+        return Share(betas, np.concatenate(ids), self._places(each, rank, world), labels)
+
+    def _places(self, each: int, rank: int, world: int) -> np.ndarray:
+        """Places int64 of process `rank`'s trials in a global batch of `each` trials of each subject."""
+        return np.arange(each * len(self._trials)).reshape(-1, each)[:, share(each, rank, world)].ravel()
+
+    def check_every(self, key: str, batch: int, world: int) -> None:
+        """Raise UserError where the loss of `key` is taken on more trials of a batch in one process than in another.
+
+        Their means would then not average to the mean of all.
+        """
+        each, every = self.of_each(batch, world), getattr(self._losses, key)
+        counts = [len(chosen(self._places(each, rank, world), every)) for rank in range(world)]
+        if len(set(counts)) > 1:
+            raise UserError(
+                f"settings.losses.{key} = {every} chooses {min(counts)} to {max(counts)} trials of a batch in each of "
+                f"{world} processes; choose a divisor of {each // world}, so that they are as many in all"
+            )
 
     def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:
         rng = np.random.default_rng([self._seed, MIXTURE, step, subject, group])
@@ -85,10 +106,8 @@ class Batches:
     def _labels(self, mixtures: list[Mixture], world: int) -> np.ndarray:
         """Labels in the order in which samples of `world` processes are gathered: by process, then by subject."""
         labels = mixture_labels(mixtures, self._losses.permutation_offsets, self._losses.fixed_points)
-        subjects, each = len(mixtures), len(mixtures[0].share)
-        order = np.concatenate(
-            [number * each + np.arange(each)[share(each, r, world)] for r in range(world) for number in range(subjects)]
-        )
+        each = len(mixtures[0].share)
+        order = np.concatenate([self._places(each, rank, world) for rank in range(world)])
         return labels[np.ix_(order, order)]
 
     def views(self, step: int, batch: int, places: np.ndarray, augmentations: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from fmri2img.decoders.mindeye2.soft_clip import soft_clip_loss, soft_temperatur
 from fmri2img.decoders.training import distributed
 from fmri2img.errors import UserError
 
+ALL = slice(None)
 MAY_BE_ZERO = ("prior", "contrast", "low_level", "local_contrast", "mixup_share", "mixup_chance")
 CHOICES = {"negatives": ("gathered", "local"), "fixed_points": ("summed", "overwritten")}
 
@@ -37,8 +38,8 @@ class LossConfig:
     soft_temperature_start, soft_temperature_end: of SoftCLIP; local_temperature: of the local contrast.
     negatives: gathered: samples are compared, and mixed, with those of all processes; local: within each process's
         share, as in the released code, so that results depend on the number of processes.
-    prior_every, low_level_every: these losses are taken on every so-manieth trial of a process's share of the batch, to
-        save time; 1, all of them, as published.
+    prior_every, low_level_every: these losses are taken on every so-manieth trial of a global batch, to save time; 1,
+        all of them, as published.
     permutation_offsets, fixed_points: see mixco.mixture_labels; the released code has false and "overwritten".
     """
 
@@ -110,6 +111,8 @@ class Objective(nn.Module):
         kept         masks of dropout, name -> bool (trials, units) (dropout.masks)
         t, noise, keep_brain, keep_image    random numbers of the diffusion (diffusion.loss), where there is a prior
         latents, maps, augmented_maps       targets of the low-level head, where there is one
+        prior_rows, low_level_rows          int64, the trials that these losses, and the entries for them, are of;
+                     absent where they are of all
     """
 
     def __init__(self, model: MindEye2, config: LossConfig) -> None:
@@ -117,22 +120,21 @@ class Objective(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
-        prior_rows = slice(None, None, self.config.prior_every)
-        low_level_rows = slice(None, None, self.config.low_level_every)
-        encoded = self.model(batch["betas"], low_level_rows, batch["kept"])
+        encoded = self.model(batch["betas"], batch.get("low_level_rows", ALL), batch["kept"])
         target = batch["tokens"].float()
         terms = {}
         if self.model.prior is not None:
+            rows = batch.get("prior_rows", ALL)
             noise = (batch["t"], batch["noise"], batch["keep_brain"], batch["keep_image"])
-            rows = (values[prior_rows] for values in (target, encoded.tokens, *noise))
-            terms["prior"] = self.config.prior * diffusion.loss(self.model.prior, *rows)[0]
+            loss, _ = diffusion.loss(self.model.prior, target[rows], encoded.tokens[rows], *noise)
+            terms["prior"] = self.config.prior * loss
         with torch.autocast(target.device.type, enabled=False):
             terms["contrast"] = self.config.contrast * self._contrast(encoded.projected, target, batch)
             if self.model.low_level is not None:
                 weight = self.config.low_level
-                terms["latents"] = weight * latent_loss(encoded.latents, batch["latents"][low_level_rows])
-                teachers = (batch[name][low_level_rows] for name in ("maps", "augmented_maps"))
-                terms["local"] = weight * self.config.local_contrast * self._local_contrast(encoded.maps, *teachers)
+                terms["latents"] = weight * latent_loss(encoded.latents, batch["latents"])
+                local = self._local_contrast(encoded.maps, batch["maps"], batch["augmented_maps"])
+                terms["local"] = weight * self.config.local_contrast * local
         return terms
 
     @property

@@ -58,7 +58,7 @@ class MindEye2(nn.Module):
         return {subject: adapter.in_features for subject, adapter in self.adapters.items()}
 
     def forward(
-        self, betas: dict[str, Tensor], low_level_rows: slice = slice(None), kept: Masks | None = None
+        self, betas: dict[str, Tensor], low_level_rows: Tensor | slice = slice(None), kept: Masks | None = None
     ) -> Encoded:
         """betas: subject -> (trials, voxels); subjects follow each other in the dictionary's order.
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fmri2img.decoders.mindeye2.batches import DROPOUT, LOW_LEVEL_DROPOUT, Batches
+from fmri2img.decoders.mindeye2.batches import DROPOUT, LOW_LEVEL_DROPOUT, Batches, chosen
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.losses import LossConfig, Objective
 from fmri2img.decoders.mindeye2.mixco import flat_unit
@@ -69,6 +69,9 @@ class MindEye2Task:
         if model.prior is not None:
             model.prior.checkpointing = training.activation_checkpointing
         self.module = Objective(model, self._losses)
+        for key, part in (("prior_every", model.prior), ("low_level_every", model.low_level)):
+            if part is not None:
+                self._batches.check_every(key, batch, distributed.world())
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """All of the adapters decays, biases with it; of the rest, what has no "bias" in its name, norms included."""
@@ -98,15 +101,21 @@ class MindEye2Task:
         if mixing:
             inputs["labels"] = torch.from_numpy(share.labels).to(device)
         if model.prior is not None:
-            shape = self._targets.token_shape
-            inputs |= self._batches.diffusion(step, batch, share.places, model.config.prior, shape, device)
+            rows = chosen(share.places, self._losses.prior_every)
+            if self._losses.prior_every > 1:
+                inputs["prior_rows"] = torch.from_numpy(rows).to(device)
+            places, shape = share.places[rows], self._targets.token_shape
+            inputs |= self._batches.diffusion(step, batch, places, model.config.prior, shape, device)
         if model.low_level is not None:
-            places = share.places[:: self._losses.low_level_every]
+            rows = chosen(share.places, self._losses.low_level_every)
+            if self._losses.low_level_every > 1:
+                inputs["low_level_rows"] = torch.from_numpy(rows).to(device)
+            places, ids = share.places[rows], share.ids[rows]
             inputs["kept"] |= masks(model.low_level, batch, places, device, seed, LOW_LEVEL_DROPOUT, step)
-            views = self._batches.views(step, batch, share.places, self._targets.augmentations)
-            inputs["latents"] = self._targets.latents(share.ids).to(device)
-            inputs["maps"] = self._targets.maps(share.ids, np.zeros_like(views)).to(device)
-            inputs["augmented_maps"] = self._targets.maps(share.ids, views).to(device)
+            views = self._batches.views(step, batch, places, self._targets.augmentations)
+            inputs["latents"] = self._targets.latents(ids).to(device)
+            inputs["maps"] = self._targets.maps(ids, np.zeros_like(views)).to(device)
+            inputs["augmented_maps"] = self._targets.maps(ids, views).to(device)
         return inputs
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
