@@ -26,7 +26,7 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
         raise UserError(
             f"{folder / files['ids']}: {len(ids)} ids for {pictures.n} pictures; they must be ascending, one a picture"
         )
-    captions = read_captions(folder / files["captions"]) if files["captions"] else []
+    captions = read_captions(folder / files["captions"], ids) if files["captions"] else []
     if captions and len(captions) != len(ids):
         raise UserError(f"{folder / files['captions']}: {len(captions)} captions for {len(ids)} pictures")
     table = pd.DataFrame(

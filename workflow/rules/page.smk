@@ -47,7 +47,7 @@ rule make_page:
         benchmarks=in_results("<results>/benchmarks"),
         published=lambda w, input: dirname(input.published[0]),
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=digest("artifacts", "stats", "reporting"),
+        code=digest("artifacts", "metrics/similarity", "stats", "reporting"),
     script:
         "../../scripts/make_page.py"
 

@@ -17,7 +17,7 @@ rule measure_similarity:
         mem_mb=4000,
         runtime=30,
     params:
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=digest("decoders/controls", "decoders/ridge", "artifacts", "metrics/similarity"),
     script:
         "../../scripts/measure_similarity.py"
 
@@ -60,6 +60,6 @@ rule make_similarity:
     params:
         confidence=config["statistics"]["confidence"],
         resamples=config["statistics"]["resamples"],
-        code=digest("artifacts", "stats", "reporting"),
+        code=digest("artifacts", "metrics/similarity", "stats", "reporting"),
     script:
         "../../scripts/make_similarity.py"

@@ -49,6 +49,7 @@ rule import_submission:
         runtime=60,
     params:
         record=lambda w: submitted(w).record(),
+        tokens=[study.registries["backbones"][config["encoder"]][size] for size in ("tokens", "token_width")],
         code=digest("artifacts", "backbones/pixels"),
     script:
         "../../scripts/import_submission.py"
