@@ -15,7 +15,7 @@ import yaml
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.submission import SubmittedPrediction, predictions_of, read_record
 from fmri2img.datasets import layout
-from fmri2img.decoders.mindeye2.configuration import LowLevelConfig, ModelConfig
+from fmri2img.decoders.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.errors import UserError
 
@@ -384,6 +384,7 @@ class Study:
         if section["low_level"]:
             # The side follows from the autoencoder, which is not open yet; this one can be halved as often as need be.
             LowLevelConfig.from_dict({"latent_side": 1024} | section["low_level"]["head"], f"{where}.low_level.head")
+        LossConfig.from_dict(section["losses"], f"{where}.losses")
         for stage in ("pretraining", "finetuning"):
             try:
                 TrainingConfig.from_dict(section[stage]["training"]).check_processes(section[stage]["processes"])

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmri2img.decoders.mindeye2.configuration import ModelConfig
-from fmri2img.decoders.mindeye2.losses import LossConfig, Objective
+from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.decoders.mindeye2.losses import Objective
 from fmri2img.decoders.mindeye2.model import MindEye2
 from fmri2img.decoders.training.backends import backend
 from fmri2img.decoders.training.configuration import TrainingConfig

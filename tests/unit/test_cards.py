@@ -9,8 +9,7 @@ import torch
 import yaml
 from test_study import merged
 
-from fmri2img.decoders.mindeye2.configuration import ModelConfig
-from fmri2img.decoders.mindeye2.losses import LossConfig
+from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.decoders.mindeye2.model import MindEye2, save_model
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.decoders.training.record import save_record, training_record

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fmri2img.decoders.mindeye2.losses import LossConfig
+from fmri2img.decoders.mindeye2.configuration import LossConfig, soft_temperature
 from fmri2img.decoders.mindeye2.low_level_loss import latent_loss, local_contrast_loss
 from fmri2img.decoders.mindeye2.mixco import (
     Mixture,
@@ -18,7 +18,7 @@ from fmri2img.decoders.mindeye2.mixco import (
     mixed_betas,
     mixture_labels,
 )
-from fmri2img.decoders.mindeye2.soft_clip import soft_clip_loss, soft_temperature
+from fmri2img.decoders.mindeye2.soft_clip import soft_clip_loss
 from fmri2img.errors import UserError
 
 

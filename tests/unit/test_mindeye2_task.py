@@ -1,8 +1,10 @@
 """MindEye2 as a task of the training engine: its data, its batches on any number of processes, its starting points."""
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,8 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.decoders.mindeye2 import losses as losses_module
 from fmri2img.decoders.mindeye2 import task as task_module
 from fmri2img.decoders.mindeye2.batches import Batches
+from fmri2img.decoders.mindeye2.configuration import LossConfig
 from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
-from fmri2img.decoders.mindeye2.losses import LossConfig
 from fmri2img.decoders.mindeye2.model import load_model
 from fmri2img.decoders.mindeye2.task import MindEye2Task
 from fmri2img.decoders.mindeye2.trials import held_out_images, open_trials
@@ -380,6 +382,36 @@ def test_dropout_is_the_same_compiled_and_with_recomputed_activations(study):
 
 
 # ---- starting points, groups, validation, saving
+
+
+def test_sources_tell_what_was_made_anew_at_the_same_path(study, tmp_path):
+    """Of a recording, tokens, a view and the initial network, each replaced by another one with equal metadata."""
+    task(single(study, "subj02"), seed=1).save(tmp_path / "initial", {"seconds": 1})
+    for name in ("subj01", "tokens", "view1"):
+        shutil.copytree(Path(study["recordings"]["subj01"]).parent / name, tmp_path / name)
+    views = [study["local_features"][0], str(tmp_path / "view1"), study["local_features"][2]]
+    settings = single(study, initial=str(tmp_path / "initial"), embeddings=str(tmp_path / "tokens")) | {
+        "recordings": {"subj01": str(tmp_path / "subj01")}, "local_features": views,
+    }  # fmt: skip
+    before = task(settings).sources()
+    assert set(before) == {
+        "recordings.subj01", "embeddings", "latents", "local_features.0", "local_features.1", "local_features.2",
+        "initial",
+    }  # fmt: skip
+    assert task(settings).sources() == before
+    for path in ("subj01/betas.npy", "tokens/tokens.npy", "view1/tokens.npy"):
+        array = np.load(tmp_path / path)
+        np.save(tmp_path / path, array + array.dtype.type(0.01))
+    (tmp_path / "initial/config.json").write_text(
+        (tmp_path / "initial/config.json").read_text().replace('"seconds": 1', '"seconds": 2')
+    )
+    after = task(settings).sources()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"recordings.subj01", "embeddings", "local_features.1", "initial"}
+    trials = pd.read_parquet(tmp_path / "subj01/trials.parquet")
+    trials.loc[trials.index[trials["split"] == "train"][0], "nsd_id"] += 2
+    trials.to_parquet(tmp_path / "subj01/trials.parquet")
+    assert task(settings).sources()["recordings.subj01"] != after["recordings.subj01"]
 
 
 def test_fine_tuning_starts_from_everything_but_the_adapters(study, tmp_path):

@@ -5,9 +5,8 @@ from dataclasses import asdict
 import pandas as pd
 
 from fmri2img.backbones.registry import Backbone
-from fmri2img.decoders.mindeye2.configuration import ModelConfig
+from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
-from fmri2img.decoders.mindeye2.losses import LossConfig
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part

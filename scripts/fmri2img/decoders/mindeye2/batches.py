@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmri2img.decoders.mindeye2.configuration import PriorConfig
-from fmri2img.decoders.mindeye2.losses import LossConfig
+from fmri2img.decoders.mindeye2.configuration import LossConfig, PriorConfig
 from fmri2img.decoders.mindeye2.mixco import Mixture, draw_mixture, mixed_betas, mixture_labels
 from fmri2img.decoders.mindeye2.trials import SubjectTrials
 from fmri2img.decoders.training.sampler import Streams, generator, share

@@ -1,10 +1,12 @@
-"""The sizes of a MindEye2 model, checked when they are read.
+"""The sizes of a MindEye2 model and the settings of its losses, checked when they are read. Torch is not needed for it.
 
-Defaults are those of the published models. The configurations are plain frozen dataclasses; `ModelConfig.from_dict` and
+Defaults are those of the published models. The configurations are plain frozen dataclasses; `from_dict` and
 `to_dict` translate from and to the YAML and JSON records that studies and saved models hold.
 """
 
 import dataclasses
+import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from fmri2img.errors import UserError
 
 BACKBONES = ("as_released", "residual_mlp")
+MAY_BE_ZERO = ("prior", "contrast", "low_level", "local_contrast", "mixup_share", "mixup_chance")
+CHOICES = {"negatives": ("gathered", "local"), "fixed_points": ("summed", "overwritten")}
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,82 @@ class ModelConfig:
             raise UserError(f"{where}.backbone: {self.backbone!r} is not one of {', '.join(BACKBONES)}")
         if self.prior and self.token_width % 2:
             raise UserError(f"{where}.token_width: {self.token_width} must be even for the prior's time embedding")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and temperatures; the defaults are the published ones, with known defects of the released code put right.
+
+    prior, contrast, low_level: weights; local_contrast: weight of that loss within the low-level loss.
+    mixup_share: share of the epochs with MixCo; mixup_concentration: of its Beta distribution; mixup_chance: that a
+        trial is mixed; mixco_temperature: of its loss.
+    soft_temperature_start, soft_temperature_end: of SoftCLIP; local_temperature: of the local contrast.
+    negatives: gathered: samples are compared, and mixed, with those of all processes; local: within each process's
+        share, as in the released code, so that results depend on the number of processes.
+    prior_every, low_level_every: these losses are taken on every so-manieth trial of a global batch, to save time; 1,
+        all of them, as published.
+    permutation_offsets, fixed_points: see mixco.mixture_labels; the released code has false and "overwritten".
+    """
+
+    prior: float = 30.0
+    contrast: float = 1.0
+    low_level: float = 0.5
+    local_contrast: float = 0.1
+    mixup_share: float = 0.33
+    mixup_concentration: float = 0.15
+    mixup_chance: float = 0.5
+    mixco_temperature: float = 0.006
+    soft_temperature_start: float = 0.004
+    soft_temperature_end: float = 0.0075
+    local_temperature: float = 0.2
+    prior_every: int = 1
+    low_level_every: int = 1
+    negatives: str = "gathered"
+    permutation_offsets: bool = True
+    fixed_points: str = "summed"
+
+    @classmethod
+    def from_dict(cls, record: dict, where: str = "losses") -> "LossConfig":
+        """Read a record; raises UserError naming the key (below `where`) that is unknown or has a bad value."""
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        for key, value in record.items():
+            if key not in defaults:
+                near = difflib.get_close_matches(key, defaults, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"the keys are {', '.join(defaults)}"
+                raise UserError(f"{where}.{key}: unknown key; {hint}")
+            if key in CHOICES and value not in CHOICES[key]:
+                raise UserError(f"{where}.{key}: {value!r} is not one of {', '.join(CHOICES[key])}")
+            if isinstance(defaults[key], bool) != isinstance(value, bool):
+                raise UserError(f"{where}.{key}: {value!r} is not of the same kind as its default {defaults[key]!r}")
+            if type(defaults[key]) is int and (type(value) is not int or value < 1):
+                raise UserError(f"{where}.{key}: {value!r} is not a positive whole number")
+            if isinstance(defaults[key], float):
+                if not isinstance(value, int | float) or value < 0 or (value == 0 and key not in MAY_BE_ZERO):
+                    raise UserError(f"{where}.{key}: {value!r} is not a positive number")
+                if key in ("mixup_share", "mixup_chance") and value > 1:
+                    raise UserError(f"{where}.{key}: {value!r} is a share; it must be at most 1")
+        return cls(**record)
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    def mixup_epochs(self, epochs: int) -> int:
+        """Number of epochs, from the first, with MixCo: 49 of 150."""
+        return int(self.mixup_share * epochs)
+
+    def temperature(self, epoch: int, epochs: int) -> float:
+        """Temperature of the contrastive loss in an epoch (0-based): constant for MixCo, then a half cosine."""
+        mixup = self.mixup_epochs(epochs)
+        if epoch < mixup:
+            return self.mixco_temperature
+        return soft_temperature(epoch - mixup, epochs - mixup, self.soft_temperature_start, self.soft_temperature_end)
+
+
+def soft_temperature(epoch: int, epochs: int, start: float, end: float) -> float:
+    """Temperature of SoftCLIP's epoch number `epoch` (0-based) of `epochs`: half a cosine from `start` to `end`."""
+    if epochs < 2:
+        return start
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * epoch / (epochs - 1)))
 
 
 def _read(cls: type, record: dict, where: str):

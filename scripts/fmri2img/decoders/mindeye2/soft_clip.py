@@ -6,8 +6,6 @@
 Both directions use the same labels, normalised along rows, as in the released code.
 """
 
-import math
-
 from torch import Tensor
 
 
@@ -22,10 +20,3 @@ def soft_clip_loss(similarities: Tensor, image_similarities: Tensor, temperature
     to_images = -(logits.log_softmax(1) * labels).sum(1).mean()
     to_brains = -(logits.T.log_softmax(1) * labels).sum(1).mean()
     return (to_images + to_brains) / 2
-
-
-def soft_temperature(epoch: int, epochs: int, start: float, end: float) -> float:
-    """Temperature of SoftCLIP's epoch number `epoch` (0-based) of `epochs`: half a cosine from `start` to `end`."""
-    if epochs < 2:
-        return start
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * epoch / (epochs - 1)))
