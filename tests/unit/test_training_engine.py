@@ -16,6 +16,7 @@ from fmri2img.decoders.training import checkpoint, sampler
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.decoders.training.loop import Interrupted, train
 from fmri2img.decoders.training.schedules import schedule
+from fmri2img.decoders.training.sources import fingerprint
 from fmri2img.decoders.training.task import task_class
 from fmri2img.errors import UserError
 
@@ -224,6 +225,27 @@ def test_a_checkpoint_of_another_configuration_is_refused_by_key(tmp_path):
         train(toy(nan_at=7, learning_rate=1e-3), tmp_path / "out", tmp_path / "work")
     with pytest.raises(UserError, match="step 7"):  # how often to save or print is free to change
         train(toy(nan_at=7, checkpoint_steps=5, log_every=1), tmp_path / "out", tmp_path / "work")
+
+
+def test_a_checkpoint_made_from_other_artifacts_is_refused_by_name(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="nan"):
+        train(toy(nan_at=7, checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+    with monkeypatch.context() as patch:
+        patch.setattr(training_tasks.Toy, "sources", lambda task: {"rows": "another"})
+        with pytest.raises(UserError, match=r"another configuration \(sources.rows changed\); .*delete the folder"):
+            train(toy(nan_at=7, checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+    with pytest.raises(UserError, match=r"step 7: .*step-00000006"):
+        train(toy(nan_at=7, checkpoint_steps=3), tmp_path / "out", tmp_path / "work")
+
+
+def test_fingerprints_tell_metadata_shapes_and_rows_apart():
+    rng, metadata = np.random.default_rng(0), {"split": "a", "made": 1}
+    array = rng.normal(size=(1000, 5)).astype(np.float32)
+    others = [array + 1e-6, array[:-1], array.astype(np.float64), array[::-1]]
+    found = [fingerprint(metadata, array), fingerprint({}, array), fingerprint(metadata, array, array[:1])]
+    found += [fingerprint(metadata, other) for other in others]
+    assert len(set(found)) == len(found)
+    assert fingerprint({"made": 1, "split": "a"}, array.copy()) == found[0]
 
 
 def test_gradient_norm_is_that_before_clipping_and_clipping_bounds_the_step(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.decoders.training.sources import fingerprint
 from fmri2img.errors import UserError
 
 
@@ -35,6 +36,14 @@ class Targets:
         self._views = [Embeddings.open(path) for path in views]
         if self._latents is not None and self.latent_shape[1] ** 2 != self._latents.tokens.shape[1]:
             raise UserError(f"{latents}: {self._latents.tokens.shape[1]} places are not a square; rerun encode_latents")
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Setting that names each artifact -> what tells it from another one."""
+        named = {"embeddings": self._tokens}
+        if self._latents is not None:
+            named |= {"latents": self._latents} | {f"local_features.{i}": view for i, view in enumerate(self._views)}
+        return {name: fingerprint(made.metadata, made.ids[None], made.tokens) for name, made in named.items()}
 
     @property
     def encoder(self) -> str:

@@ -24,8 +24,8 @@ import torch
 from torch import nn
 
 from fmri2img.decoders.mindeye2.batches import DROPOUT, LOW_LEVEL_DROPOUT, Batches, chosen
-from fmri2img.decoders.mindeye2.configuration import ModelConfig
-from fmri2img.decoders.mindeye2.losses import LossConfig, Objective
+from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.decoders.mindeye2.losses import Objective
 from fmri2img.decoders.mindeye2.mixco import flat_unit
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model, save_model
 from fmri2img.decoders.mindeye2.targets import Targets
@@ -33,6 +33,7 @@ from fmri2img.decoders.mindeye2.trials import SubjectTrials, open_trials
 from fmri2img.decoders.training import distributed
 from fmri2img.decoders.training.configuration import TrainingConfig
 from fmri2img.decoders.training.dropout import masks
+from fmri2img.decoders.training.sources import fingerprint
 from fmri2img.errors import UserError
 
 DEFAULTS = {
@@ -72,6 +73,12 @@ class MindEye2Task:
         for key, part in (("prior_every", model.prior), ("low_level_every", model.low_level)):
             if part is not None:
                 self._batches.check_every(key, batch, distributed.world())
+
+    def sources(self) -> dict[str, str]:
+        """Fingerprints of recordings (and their trials), targets and the initial model's metadata."""
+        found = {f"recordings.{trials.subject}": trials.fingerprint for trials in self._trials}
+        initial = {} if self._initial is None else {"initial": fingerprint(self._initial)}
+        return found | self._targets.fingerprints | initial
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """All of the adapters decays, biases with it; of the rest, what has no "bias" in its name, norms included."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.artifacts.recording import Recording
+from fmri2img.decoders.training.sources import fingerprint
 from fmri2img.errors import UserError
 
 HELD_OUT = 1001  # tells this use of the seed from others
@@ -31,6 +32,13 @@ class SubjectTrials:
     def betas(self, rows: np.ndarray) -> np.ndarray:
         """Betas float32 (trials, voxels) of recording rows, in any order and with repeats."""
         return self.recording.betas[rows]
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the recording, and the choice of trials, from others."""
+        chosen = np.concatenate([self.rows, self.held_out])
+        whole = np.stack([chosen, self.ids(chosen)])  # 2 rows, so that all of it counts
+        return fingerprint(self.recording.metadata, self.recording.betas, whole)
 
     @property
     def epoch_trials(self) -> int:

@@ -116,9 +116,9 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, Any]:
-    """Read state.json. Raises UserError when the checkpoint is of another configuration.
+    """Read state.json. Raises UserError when the checkpoint is of another configuration, or made from other artifacts.
 
-    config: the whole configuration of this run (task, settings, training).
+    config: the whole configuration of this run (task, settings, training), and its sources.
     """
     state = json.loads((folder / "state.json").read_text())
     before, now = _fixed(state["config"]), _fixed(config)
@@ -126,7 +126,7 @@ def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, An
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         raise UserError(
             f"{folder.parent}: holds a checkpoint of another configuration ({', '.join(changed)} changed); "
-            "restore the configuration to go on with it, or delete the folder to start afresh"
+            "restore what it was to go on with it, or delete the folder to start afresh"
         )
     if state["processes"] != world and config["training"].get("deepspeed"):
         raise UserError(
@@ -139,7 +139,8 @@ def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, An
 def _fixed(config: dict[str, Any]) -> dict[str, Any]:
     """{dotted key: value} of what decides the result."""
     flat = {f"training.{key}": value for key, value in config["training"].items() if key not in FREE_KEYS}
-    flat |= {f"settings.{key}": value for key, value in config["settings"].items()}
+    for part in ("settings", "sources"):
+        flat |= {f"{part}.{key}": value for key, value in config.get(part, {}).items()}
     return json.loads(json.dumps(flat | {"task": config["task"]}))
 
 

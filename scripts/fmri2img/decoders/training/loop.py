@@ -44,6 +44,7 @@ def train(config: dict[str, Any], output: Path, work: Path) -> None:
     training.check_processes(accelerator.num_processes)
     seed_all(training.seed)
     task = task_class(config["task"])(config["settings"], training)
+    config["sources"] = task.sources()
     run = Run(accelerator, task, config, training, work)
     run.resume()
     try:

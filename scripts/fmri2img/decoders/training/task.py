@@ -42,6 +42,13 @@ class Task(Protocol):
         """
         ...
 
+    def sources(self) -> dict[str, str]:
+        """Name of each artifact that the training is made from -> what tells it from another one (sources.fingerprint).
+
+        A checkpoint is not gone on from where one of them has changed.
+        """
+        ...
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser, every trained parameter in exactly one: {"params": [...], ...}."""
         ...
