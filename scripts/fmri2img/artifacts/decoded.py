@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.prediction import IDENTITY
 from fmri2img.artifacts.tables import read_json, write_json
@@ -44,14 +45,14 @@ class Decoded:
         for key in (*IDENTITY, "disclosure"):
             if key not in metadata:
                 raise UserError(f"{path / 'metadata.json'}: key '{key}' is missing; rerun the decoding")
-        ids = np.load(path / "ids.npy")
+        ids = np.array(read_array(path / "ids.npy"))
         if ids.ndim != 1 or (np.diff(ids) <= 0).any():
             raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique; rerun the decoding")
 
         def array(name: str, ndim: int) -> np.ndarray | None:
             if not (path / name).exists():
                 return None
-            values = np.load(path / name, mmap_mode="r")
+            values = read_array(path / name)
             if len(values) != len(ids) or values.dtype != np.float16 or values.ndim != ndim:
                 raise UserError(f"{path / name}: {values.shape} {values.dtype} does not match {len(ids)} ids; rerun")
             return values

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
@@ -31,11 +32,8 @@ class Features:
         """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
         path = Path(path)
         metadata = read_json(path / "metadata.json")
-        try:
-            ids = np.load(path / "ids.npy")
-            layers = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in metadata["layers"]}
-        except FileNotFoundError as error:
-            raise UserError(f"{error.filename}: no such file; rerun the step that writes {path}") from None
+        ids = np.array(read_array(path / "ids.npy"))
+        layers = {name: read_array(path / f"{name}.npy") for name in metadata["layers"]}
         for name, values in layers.items():
             if values.ndim != 2 or len(values) != len(ids):
                 raise UserError(f"{path / name}.npy: {values.shape} does not match {len(ids)} ids; rerun")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
@@ -56,14 +57,14 @@ class Prediction:
             raise UserError(f"{path / 'ids.npy'}: no such file; a prediction needs the nsd_id of each row")
         metadata = read_json(path / "metadata.json")
         check_prediction_metadata(metadata, path / "metadata.json")
-        ids = np.load(path / "ids.npy")
+        ids = np.array(read_array(path / "ids.npy"))
         if ids.ndim != 1 or (np.diff(ids) <= 0).any():
             raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique")
 
         def array(name: str, dtype, ndim: int) -> np.ndarray | None:
             if not (path / name).exists():
                 return None
-            values = np.load(path / name, mmap_mode="r")
+            values = read_array(path / name)
             if len(values) != len(ids) or values.dtype != dtype or values.ndim != ndim:
                 raise UserError(f"{path / name}: {values.shape} {values.dtype} does not match {len(ids)} ids")
             return values

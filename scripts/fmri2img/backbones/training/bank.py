@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import new_array
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.backbones.training.vocabulary import build_tokenizer, encode
 from fmri2img.datasets.scenes import Scene, captions, draw, sample_scene
@@ -47,7 +48,7 @@ def training_bank(work: Path, scenes: int, cropped: int, context: int) -> Bank:
     folder = work / f"bank-{scenes}-{cropped}-{context}"
     if not (folder / "bank.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (scenes, SIDE, SIDE, 3))
+        images = new_array(folder / "images.npy", np.uint8, (scenes, SIDE, SIDE, 3))
         time_ids = np.tile(np.array([SIDE, SIDE, 0, 0], np.int16), (scenes, 1))
         sentences = []
         for index in range(scenes):
@@ -93,7 +94,7 @@ def precomputed(work: Path, name: str, key: str, images: np.ndarray, shape: tupl
     if not path.exists():
         # Two recipes may want the same array at once: each writes its own, the last to finish stays.
         part = path.with_suffix(f".{os.getpid()}.part")
-        out = np.lib.format.open_memmap(part, "w+", np.float16, (len(images), *shape))
+        out = new_array(part, np.float16, (len(images), *shape))
         for start in range(0, len(images), 1024):
             out[start : start + 1024] = compute(images[start : start + 1024])
         out.flush()
