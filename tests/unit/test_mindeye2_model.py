@@ -1,9 +1,12 @@
 """MindEye2's network: the published sizes to the unit, what the released backbone does, storage."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fmri2img.backbones.registry import load_registry
 from fmri2img.decoders.mindeye2.configuration import ModelConfig
 from fmri2img.decoders.mindeye2.model import MindEye2, load_model, save_model
 from fmri2img.decoders.mindeye2.upsampler import Upsampler
@@ -64,6 +67,20 @@ def test_totals_of_the_published_models(subject, fine_tuned, pretrained_without)
     assert parameters(published({subject: VOXELS[subject]})) == fine_tuned
     others = {name: n for name, n in VOXELS.items() if name != subject}
     assert parameters(published(others)) == pretrained_without
+
+
+def test_registered_checkpoints_are_as_large_as_their_models():
+    """Weights in float32, and up to 100 kB of names and tables."""
+    known = 0
+    for name, backbone in load_registry().items():
+        (check,) = backbone.record["files"].values() if backbone.kind == "mindeye2" else (None,)
+        if check is None:
+            continue
+        subject, pretrained = re.search(r"subj\d\d", name)[0], "_without_" in name
+        voxels = {s: n for s, n in VOXELS.items() if (s == subject) != pretrained}
+        assert 0 < check["size"] - 4 * parameters(published(voxels)) < 100_000, name
+        known += 1
+    assert known == 9
 
 
 def test_parts_of_the_published_model():
