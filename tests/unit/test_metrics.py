@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -323,6 +326,18 @@ def test_small_test_set_is_one_pool(rng):
     cosine = similarity.cosines(decoded, truth)
     np.testing.assert_array_equal(retrieval_image(truth, decoded, 300, 30), cosine.argmax(axis=1) == np.arange(30))
     np.testing.assert_array_equal(retrieval_brain(truth, decoded, 300, 30), cosine.argmax(axis=0) == np.arange(30))
+
+
+@pytest.mark.parametrize("retrieval", [retrieval_image, retrieval_brain])
+def test_retrieval_in_closed_form_is_the_mean_over_all_pools(rng, retrieval):
+    truth = rng.normal(size=(7, 4))
+    decoded = truth + rng.normal(size=(7, 4))
+    decoded[5], decoded[6] = np.nan, decoded[0]  # undefined; and a tie of two brains
+    hits = np.zeros(7)
+    for pool in map(list, itertools.combinations(range(7), 3)):
+        hits[pool] += retrieval(truth[pool], decoded[pool], 3, 1)
+    np.testing.assert_allclose(retrieval(truth, decoded, 300, 30, ways=3), hits / math.comb(6, 2), atol=1e-12)
+    assert np.isnan(retrieval(truth, decoded, 300, 30, ways=8)).all()
 
 
 def test_retrieval_direction_with_a_hub():

@@ -6,7 +6,7 @@ Nothing here knows which network it was. Features are float (n, d), already flat
 import numpy as np
 from scipy.stats import hypergeom
 
-from fmri2img.metrics.similarity import TIE, correlations, paired_correlations
+from fmri2img.metrics.similarity import TIE, chance_of_best, correlations, paired_correlations
 
 
 def identification(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -38,9 +38,7 @@ def n_way_identification(truth: np.ndarray, images: np.ndarray, ways: int | None
     if n < max(ways, 2):
         return np.full(n, np.nan)
     r = correlations(truth, images)
-    beaten = (r < np.diag(r) - TIE).sum(axis=0)
-    drawn = np.arange(ways - 1)
-    return np.prod(np.clip(beaten[:, None] - drawn, 0, None) / (n - 1 - drawn), axis=1)
+    return chance_of_best((r < np.diag(r) - TIE).sum(axis=0), n - 1, ways)
 
 
 def n_way_top_k(truth: np.ndarray, images: np.ndarray, ways: int, k: int) -> np.ndarray:

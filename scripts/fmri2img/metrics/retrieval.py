@@ -11,33 +11,42 @@ under Brain, so a published "Image" number is to be compared with retrieval_brai
 
 import numpy as np
 
-from fmri2img.metrics.similarity import TIE, cosines
+from fmri2img.metrics.similarity import TIE, chance_of_best, cosines
 
 POOL_SEED = 42  # the same pools for every method, budget and seed, so that their difference is not the pools'
 
 
-def retrieval_image(truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+def retrieval_image(
+    truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int, ways: int | None = None
+) -> np.ndarray:
     """Given each decoded vector, is its image the most similar of the pool?
 
     truth, decoded: float (n, d), row i of both belongs to one image. A pool of `pool` images is drawn without
     replacement `resamples` times (once, and all n, where there are no more than that). Returns float64 (n,): the share
     of an image's pools in which it was a hit; NaN for an image that no pool drew, and for a single image. A tie for
     first place is a miss, and so is a vector with a NaN or of length zero, which is never picked either.
+
+    ways: in place of drawn pools, the mean over all pools of so many images, in closed form from an image's rank; NaN
+    where there are fewer. It tells more than a hit or a miss among few images.
     """
-    return _hits(cosines(decoded, truth), pool, resamples)
+    return _hits(cosines(decoded, truth), pool, resamples, ways)
 
 
-def retrieval_brain(truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+def retrieval_brain(
+    truth: np.ndarray, decoded: np.ndarray, pool: int, resamples: int, ways: int | None = None
+) -> np.ndarray:
     """Given each image, is its decoded vector the most similar of the pool? Otherwise as `retrieval_image`."""
-    return _hits(cosines(truth, decoded), pool, resamples)
+    return _hits(cosines(truth, decoded), pool, resamples, ways)
 
 
-def _hits(similarity: np.ndarray, pool: int, resamples: int) -> np.ndarray:
+def _hits(similarity: np.ndarray, pool: int, resamples: int, ways: int | None) -> np.ndarray:
     """similarity: (queries, candidates), the diagonal being right."""
     n = len(similarity)
-    if n < 2:
+    if n < max(ways or 2, 2):
         return np.full(n, np.nan)
     similarity = np.nan_to_num(similarity, nan=-np.inf)
+    if ways is not None:
+        return chance_of_best((np.diag(similarity)[:, None] > similarity + TIE).sum(axis=1), n - 1, ways)
     rng = np.random.default_rng(POOL_SEED)
     pools = [np.arange(n)] if n <= pool else [rng.permutation(n)[:pool] for _ in range(resamples)]
     drawn, hit = np.zeros(n), np.zeros(n)

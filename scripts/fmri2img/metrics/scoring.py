@@ -167,9 +167,10 @@ def _on_retrieval(
 
 
 def _retrieval(metric: dict, truth: np.ndarray, decoded: np.ndarray, pools: dict) -> np.ndarray:
-    whole = metric.get("parameters", {}).get("pool") == "all"
+    parameters = metric.get("parameters", {})
+    whole = parameters.get("pool") == "all"
     pool, resamples = (len(truth), 1) if whole else (pools["pool"], pools["resamples"])
-    return ON_RETRIEVAL[metric["function"]](truth, decoded, pool, resamples)
+    return ON_RETRIEVAL[metric["function"]](truth, decoded, pool, resamples, parameters.get("ways"))
 
 
 def _on_captions(

@@ -47,6 +47,15 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _between(a, b, centre=False)
 
 
+def chance_of_best(beaten: np.ndarray, others: int, ways: int) -> np.ndarray:
+    """Probability that `ways` - 1 of `others`, drawn without replacement, are all among the `beaten`: float64 (n,).
+
+    C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are.
+    """
+    drawn = np.arange(ways - 1)
+    return np.prod(np.clip(beaten[:, None] - drawn, 0, None) / (others - drawn), axis=1)
+
+
 def paired_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson correlation of row i of a (n, d) with row i of b (n, d): float64 (n,)."""
     return np.array([_between(x[None], y[None], centre=True)[0, 0] for x, y in zip(a, b, strict=True)])
