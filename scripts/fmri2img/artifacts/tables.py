@@ -35,7 +35,7 @@ def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; rerun the step that writes it")
     try:
         table = pd.read_parquet(path)
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:  # of pyarrow or pandas
+    except Exception as error:  # pyarrow raises whatever its parsers stumble over
         reason = " ".join(str(error).split())  # pyarrow's have several lines
         raise UserError(
             f"{path}: not a complete Parquet table ({reason}); delete it and rerun the step that writes it"

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.style import MUTED, PAGE_WIDTH, legend_columns, look, method_styles
-from fmri2img.reporting.tables import Cell, Column, Row, Table
+from fmri2img.reporting.tables import Cell, Column, Row, Table, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
@@ -52,10 +52,6 @@ def bottleneck_effects(labelled: pd.DataFrame, methods: list[str], design: Desig
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _shown(effects: pd.DataFrame, design: Design) -> list[str]:
-    return [name for name in design.metrics if (effects["metric"] == name).any()]
-
-
 def _dimensions(effects: pd.DataFrame) -> list[int]:
     """Ascending, with all voxels last."""
     return sorted(effects["dimensions"].unique(), key=lambda k: (k == ALL, k))
@@ -64,7 +60,7 @@ def _dimensions(effects: pd.DataFrame) -> list[int]:
 def bottleneck_table(effects: pd.DataFrame, design: Design) -> Table:
     """Methods and dimensions down, metrics across: the score and its share of the way from floor to all voxels."""
     lookup, rows = effects.set_index(["metric", "method", "dimensions"]), []
-    shown = _shown(effects, design)
+    shown = design.metrics_in(effects)
     for method in dict.fromkeys(effects["method"]):
         for place, dimensions in enumerate(_dimensions(effects)):
             title = "" if place else design.methods[method]["title"]
@@ -85,13 +81,12 @@ def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
     if key not in lookup.index:
         return Cell(GAP)
     row = lookup.loc[key]
-    share = "" if pd.isna(row["share"]) else f" {100 * row['share']:.0f} %".replace("-", "−")
-    return Cell(number(row["mean"], metric), f"[{number(row['low'], metric)}, {number(row['high'], metric)}]{share}")
+    return share_cell(row, row["share"], metric)
 
 
 def bottleneck_curves(effects: pd.DataFrame, design: Design):
     """Each metric against dimensions (log axis), all voxels at the right end; dashed: the floor."""
-    shown, dimensions = _shown(effects, design), _dimensions(effects)
+    shown, dimensions = design.metrics_in(effects), _dimensions(effects)
     x = {k: 4 * max(dimensions) if k == ALL else k for k in dimensions}
     curves = {name: style for name, style in method_styles(design).items() if name in set(effects["method"])}
     across = min(PANELS_ACROSS, len(shown))

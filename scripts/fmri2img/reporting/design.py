@@ -78,6 +78,10 @@ class Design:
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}
         return replace(self, metrics=metrics)
 
+    def metrics_in(self, effects) -> list[str]:
+        """Metrics of the design that a table with a column `metric` has any row of."""
+        return [name for name in self.metrics if (effects["metric"] == name).any()]
+
     def answering(self, method: str | None) -> str | None:
         """The method itself where the study has it, else the first method or submission that stands for it, if there is
         one. No method is answered by none."""

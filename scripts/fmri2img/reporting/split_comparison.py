@@ -15,7 +15,7 @@ from fmri2img.reporting.design import GAP, Design, is_proportion
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
-from fmri2img.reporting.tables import Cell, Row, Table, column, score_cell
+from fmri2img.reporting.tables import Cell, Row, Table, column, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
@@ -125,7 +125,7 @@ def split_table(effects: pd.DataFrame, design: Design) -> Table:
     """`split_effects` of this design: methods down, each with both splits and their difference; metrics across, the
     normalised score behind the raw one."""
     lookup, rows = effects.set_index(["metric", "method", "split"]), []
-    splits, shown = effects["split"].unique(), _shown(effects, design)
+    splits, shown = effects["split"].unique(), design.metrics_in(effects)
     for method in dict.fromkeys(effects["method"]):
         for place, split in enumerate(splits):
             cells = [_cell(lookup, (name, method, split), design.metrics[name]) for name in shown]
@@ -148,18 +148,12 @@ def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
     if key not in lookup.index:
         return Cell(GAP)
     row = lookup.loc[key]
-    cell = score_cell(row["mean"], row["low"], row["high"], metric)
-    share = "" if pd.isna(row["normalised"]) else f" {100 * row['normalised']:.0f} %".replace("-", "−")
-    return Cell(cell.mean, f"{cell.interval}{share}")
-
-
-def _shown(effects: pd.DataFrame, design: Design) -> list[str]:
-    return [name for name in design.metrics if (effects["metric"] == name).any()]
+    return share_cell(row, row["normalised"], metric)
 
 
 def split_figure(effects: pd.DataFrame, design: Design):
     """A panel for each metric, a line for each method: its score on the other split (open) and on this one (filled)."""
-    shown, (other, own, _) = _shown(effects, design), effects["split"].unique()
+    shown, (other, own, _) = design.metrics_in(effects), effects["split"].unique()
     methods = list(dict.fromkeys(effects["method"]))[::-1]
     across = min(PANELS_ACROSS, len(shown))
     down = -(-len(shown) // across)

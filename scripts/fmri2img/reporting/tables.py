@@ -117,6 +117,13 @@ def score_cell(mean: float, low: float, high: float, metric: dict) -> Cell:
     return Cell(number(mean, metric), interval)
 
 
+def share_cell(row: pd.Series, share: float, metric: dict) -> Cell:
+    """A score (mean, low, high of `row`) with its interval and then, in percent, a share, which may be NaN."""
+    cell = score_cell(row["mean"], row["low"], row["high"], metric)
+    text = "" if pd.isna(share) else f" {100 * share:.0f} %".replace("-", "−")
+    return Cell(cell.mean, f"{cell.interval}{text}")
+
+
 def note(cells: pd.DataFrame, design: Design) -> str:
     """Where numbers come from: split, images, subjects, seeds, intervals, real or simulated data; and what is to be
     known of metrics of the whole set, and of those with a warning."""
