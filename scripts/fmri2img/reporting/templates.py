@@ -89,7 +89,8 @@ p + table { margin-top: 2.5rem; }
 {% for row in table.rows %}
 <tr{% if row.rule_above %} class="rule"{% endif %}>
 {% for head in row.heads %}
-<th scope="row">{{ head }}</th>
+{% if head %}<th scope="row">{{ head }}</th>{% else %}<td></td>{% endif %}
+
 {% endfor %}
 {% for cell in row.cells %}
 <td>{{ cell.mean }}{% if cell.interval %} <small>{{ cell.interval }}</small>{% endif %}</td>
