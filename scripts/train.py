@@ -7,10 +7,13 @@ ends with status 143; a bad configuration or a loss that is not finite ends with
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
 from pathlib import Path
+
+from fmri2img.job import leave
 
 
 def main() -> int:
@@ -20,9 +23,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
     arguments = parser.parse_args()
 
-    from fmri2img.decoders.training.distributed import leave
+    gc.disable()
+    from fmri2img.decoders.training.distributed import part
     from fmri2img.decoders.training.loop import Interrupted, train
     from fmri2img.errors import UserError
+
+    gc.freeze()  # torch's million objects stay, and need not be walked again and again
+    gc.enable()
 
     try:
         try:
@@ -32,7 +39,7 @@ def main() -> int:
         except json.JSONDecodeError as error:
             raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
         train(config, arguments.output, arguments.work)
-        leave()
+        part()
     except (UserError, Interrupted) as error:
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f" (process {rank})"
@@ -42,4 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

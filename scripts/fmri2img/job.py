@@ -1,8 +1,12 @@
 """What every script of a rule does first: send its output to the rule's log, and report bad input in one line."""
 
+import atexit
 import gc
+import logging
+import os
 import sys
 import traceback
+from typing import NoReturn
 
 from fmri2img.errors import UserError
 
@@ -17,8 +21,11 @@ def start(snakemake) -> None:
     terminal = sys.stderr
     log = open(snakemake.log[0], "w", buffering=1, encoding="utf-8")  # noqa: SIM115  (lives as long as the job)
     sys.stdout = sys.stderr = log
+    status = 0
 
     def report(kind, error, trace) -> None:
+        nonlocal status
+        status = 1
         if issubclass(kind, UserError):
             print(f"Error: {error}", file=log)
             print(f"Error: {error}", file=terminal)
@@ -27,3 +34,15 @@ def start(snakemake) -> None:
             print(f"Error in rule {snakemake.rule}: {kind.__name__}: {error} (see {snakemake.log[0]})", file=terminal)
 
     sys.excepthook = report
+    atexit.register(lambda: leave(status))
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once, its files being closed.
+
+    Taking apart an interpreter that holds diffusers and transformers takes it up to three seconds.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -75,15 +75,22 @@ def _open_clip(backbone: Backbone, layers, device, dtype):
     return lambda pixels: {"pooled": visual(pixels)[0]}
 
 
-def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
+def efficientnet_lite(backbone: Backbone, tensors: dict[str, torch.Tensor], device, dtype):
+    """An EfficientNet-Lite with these weights, frozen."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    (file,) = backbone.record["files"]
     # Its "same" padding is computed for a given input size, so the network must be built for the registered one.
     size = backbone.record["preprocessing"]["image_size"]
     network = EfficientNet.from_name(backbone.record["network"], image_size=size)
-    network.load_state_dict(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
-    network = network.to(device, dtype).eval().requires_grad_(False)
+    network.load_state_dict(tensors)
+    # Depthwise convolutions are faster with the channels last: 13 instead of 18 ms an image on one core.
+    return network.to(device, dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
+    (file,) = backbone.record["files"]
+    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    network = efficientnet_lite(backbone, tensors, device, dtype)
     whole = "features" in layers or "logits" in layers
     last = max((int(layer.removeprefix("block_")) for layer in layers if layer.startswith("block_")), default=-1)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fmri2img.backbones.features import efficientnet_lite
 from fmri2img.backbones.pixels import Preprocessing, placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
@@ -91,16 +92,11 @@ def load_local_features(backbone: Backbone, device=None) -> LocalFeatures:
 
 
 def _efficientnet_lite_map(backbone: Backbone, tensors: dict[str, Tensor], device, dtype) -> Callable[[Tensor], Tensor]:
-    from efficientnet_lite_pytorch import EfficientNet
-
-    size, block = backbone.record["preprocessing"]["image_size"], backbone.record["block"]
-    network = EfficientNet.from_name(backbone.record["network"], image_size=size)
-    network.load_state_dict(tensors)
-    network = network.to(device, dtype).eval().requires_grad_(False)
+    network, last = efficientnet_lite(backbone, tensors, device, dtype), backbone.record["block"]
 
     def maps(pixels: Tensor) -> Tensor:
         x = network._swish(network._bn0(network._conv_stem(pixels)))
-        for layer in network._blocks[: block + 1]:
+        for layer in network._blocks[: last + 1]:
             x = layer(x)
         return x.flatten(2).transpose(1, 2)
 
