@@ -49,20 +49,30 @@ def ssim(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
     truth, images: float32 (n, height, width, 3) in 0..1, at least 11 pixels wide and high. Returns float64 (n,). Equals
     scikit-image's structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0)
     of rgb2gray images, with four smoothings in place of five: the two variances only enter as their sum. They are taken
-    of deviations from the mean of a tile, because in single precision a mean of squares less the square of a mean is
-    off by as much as C2 lets through where a picture is bright and flat.
+    of deviations from about the mean of a tile, because in single precision a mean of squares less the square of a mean
+    is off by as much as C2 lets through where a picture is bright and flat.
     """
-    values, width = np.zeros(len(truth)), truth.shape[2] - 2 * BORDER
-    for i, pair in enumerate(zip(truth @ LUMA, images @ LUMA, strict=True)):
-        for tiles in _bands(np.stack(pair)):
-            centres = tiles.mean(axis=(2, 3), keepdims=True)
-            x, y = tiles - centres
-            down = FILTER[: x.shape[1] - 2 * BORDER, : x.shape[1]]
-            local_x, local_y, squares, product = down @ np.stack([x, y, x * x + y * y, x * y]) @ ACROSS
-            covariance = product - local_x * local_y
-            variances = squares - (local_x * local_x + local_y * local_y)
-            mean_x, mean_y = local_x + centres[0], local_y + centres[1]
-            similarity = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
-            similarity /= (mean_x * mean_x + mean_y * mean_y + C1) * (variances + C2)
-            values[i] += np.hstack(similarity)[:, :width].sum(dtype=np.float64)
-    return np.nan_to_num(values / (truth.shape[1] - 2 * BORDER) / width, nan=0.0)
+    values = np.array([_ssim(pair) for pair in zip(truth @ LUMA, images @ LUMA, strict=True)])
+    return np.nan_to_num(values, nan=0.0)
+
+
+def _ssim(pair: tuple[np.ndarray, np.ndarray]) -> float:
+    """Of two grey pictures, float32 (height, width)."""
+    total, (height, width) = 0.0, (side - 2 * BORDER for side in pair[0].shape)
+    for tiles in _bands(np.stack(pair)):
+        centres = tiles[:, :, ::8, ::8].mean(axis=(2, 3), keepdims=True)
+        maps = np.empty((4, *tiles.shape[1:]), np.float32)
+        x, y, squares, product = maps
+        np.subtract(tiles, centres, out=maps[:2])
+        np.multiply(x, y, out=product)
+        np.multiply(x, x, out=squares)
+        squares += y * y
+        down = FILTER[: x.shape[1] - 2 * BORDER, : x.shape[1]]
+        local_x, local_y, squares, product = down @ maps @ ACROSS
+        covariance = product - local_x * local_y
+        variances = squares - (local_x * local_x + local_y * local_y)
+        mean_x, mean_y = local_x + centres[0], local_y + centres[1]
+        similarity = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+        similarity /= (mean_x * mean_x + mean_y * mean_y + C1) * (variances + C2)
+        total += np.hstack(similarity)[:, :width].sum(dtype=np.float64)
+    return total / height / width

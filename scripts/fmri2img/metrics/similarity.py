@@ -58,4 +58,15 @@ def chance_of_best(beaten: np.ndarray, others: int, ways: int) -> np.ndarray:
 
 def paired_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson correlation of row i of a (n, d) with row i of b (n, d): float64 (n,)."""
-    return np.array([_between(x[None], y[None], centre=True)[0, 0] for x, y in zip(a, b, strict=True)])
+    with np.errstate(invalid="ignore"):
+        return np.array([_centred_unit(x) @ _centred_unit(y) for x, y in zip(a, b, strict=True)])
+
+
+def _centred_unit(row: np.ndarray) -> np.ndarray:
+    """The row's deviations from its mean, of norm 1, float64 (d,); NaN where it has no direction."""
+    row = row.astype(np.float64)
+    squares = row @ row
+    row -= row.mean()
+    about = row @ row
+    row /= np.sqrt(about) if about > CONSTANT**2 * squares else np.nan
+    return row
