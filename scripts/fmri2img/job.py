@@ -1,4 +1,4 @@
-"""What every script of a rule does first: send its output to the rule's log, and report bad input in one line."""
+"""What every script of a rule does first and last: output into the log, bad input told in one line, a quick end."""
 
 import atexit
 import gc
@@ -14,7 +14,8 @@ from fmri2img.errors import UserError
 def start(snakemake) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
-    After this a UserError ends the job with its one line in the log and on the terminal, without a traceback.
+    After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
+    process ends by `leave`.
     """
     # Importing diffusers makes millions of objects that stay; by default the collector walks them again and again.
     gc.set_threshold(100_000)
