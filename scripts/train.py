@@ -24,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     gc.disable()
-    from fmri2img.decoders.training.distributed import part
+    from fmri2img.decoders.training.distributed import leave_group
     from fmri2img.decoders.training.loop import Interrupted, train
     from fmri2img.errors import UserError
 
@@ -39,7 +39,7 @@ def main() -> int:
         except json.JSONDecodeError as error:
             raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
         train(config, arguments.output, arguments.work)
-        part()
+        leave_group()
     except (UserError, Interrupted) as error:
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f" (process {rank})"

@@ -49,7 +49,7 @@ def barrier() -> None:
         torch.distributed.barrier()
 
 
-def part() -> None:
+def leave_group() -> None:
     """Part from the other processes at the end of the work."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
