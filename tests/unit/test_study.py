@@ -168,6 +168,7 @@ def free_bytes(monkeypatch, number: int) -> None:
 def test_a_disk_too_small_is_noticed_before_the_first_job(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     study = Study(DEMO)
+    free_bytes(monkeypatch, 10**11)
     disk.check_space(study)
     free_bytes(monkeypatch, 10**6)
     with pytest.raises(UserError, match=r"disk: study demo needs about .* GB more for .*results/demo, 0 GB are free"):

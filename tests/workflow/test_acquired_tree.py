@@ -19,15 +19,17 @@ from servers import BUCKET, s3_server, serve_tree  # noqa: E402  (local servers 
 SUBJECTS = {"subj01": 3, "subj02": 2}
 TARGETS = ["results/{study}/recordings/subj01", "results/{study}/recordings/subj02", "results/{study}/stimuli"]
 
-# The whole workflow, for an NSD of two short participations.
+# The whole workflow, for an NSD of two short participations in small volumes, which asks for little room on the disk.
 SNAKEFILE = f"""
 import sys
 
 sys.path.insert(0, "{REPOSITORY / "scripts"}")
+from fmri2img import disk
 from fmri2img.datasets import layout
 
 layout.SESSIONS.clear()
 layout.SESSIONS.update({SUBJECTS})
+disk.SESSION_BYTES = disk.STIMULUS_BYTES = disk.VOXELS = 1000
 
 
 include: "{REPOSITORY / "workflow/Snakefile"}"
