@@ -4,6 +4,7 @@ import numpy as np
 
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.submission import TestImages
+from fmri2img.datasets import layout, lockfile
 from fmri2img.datasets.nsd_design import read_trials
 from fmri2img.job import start
 
@@ -11,7 +12,16 @@ from fmri2img.job import start
 def list_test_images(
     subject: str, sessions: int, split: str, responses: str, design: str, stimulus_info: str
 ) -> TestImages:
-    """The same images as `Recording.test_ids`, without betas. sessions: how many of the subject's count."""
+    """The same images as `Recording.test_ids`, without betas. sessions: how many of the subject's count.
+
+    Raises UserError when a file is damaged, or is not what was downloaded.
+    """
+    files = {
+        layout.responses(subject): responses,
+        layout.EXPERIMENT_DESIGN: design,
+        layout.STIMULUS_INFO: stimulus_info,
+    }
+    lockfile.verify_downloaded(files)
     images = Split.open(split)
     trials = read_trials(responses, design, stimulus_info, subject)
     trials = trials[trials["session"] <= sessions]

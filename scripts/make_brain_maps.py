@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img import job
+from fmri2img.datasets import layout, lockfile
 from fmri2img.datasets.nsd_volumes import read_volume
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
@@ -20,6 +21,9 @@ def main(snakemake) -> None:
     job.start(snakemake)
     given, made = snakemake.input, snakemake.output
     design = Design.of(Study(snakemake.config))
+    brains = {layout.func(s, "brainmask.nii.gz"): path for s, path in zip(design.subjects, given.brains, strict=True)}
+    transforms = {layout.to_mni(s): path for s, path in zip(design.subjects, given.transforms, strict=False)}
+    lockfile.verify_downloaded(brains | transforms)
     trained = design.budget_title(design.longest_budget)
     stimuli, *methods = [Path(given.accuracy[0]).parent, *map(Path, given.methods)]
     regions = []

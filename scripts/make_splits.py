@@ -3,6 +3,7 @@
 import numpy as np
 
 from fmri2img.artifacts.splits import Split
+from fmri2img.datasets import layout, lockfile
 from fmri2img.datasets.nsd_design import Design, read_design
 from fmri2img.job import start
 
@@ -28,13 +29,15 @@ def shared982(design: Design, sessions: int) -> Split:
     )
 
 
+def make_splits(design: str, sessions: int) -> list[Split]:
+    """Both splits of an experiment's design file. Raises UserError when it is damaged, or not what was downloaded."""
+    lockfile.verify_downloaded({layout.EXPERIMENT_DESIGN: design})
+    read = read_design(design)
+    return [shared1000(read), shared982(read, sessions)]
+
+
 if __name__ == "__main__":
     start(snakemake)
-    design = read_design(snakemake.input.design)
-    splits = {
-        snakemake.output.shared1000: shared1000(design),
-        snakemake.output.shared982: shared982(design, snakemake.params.shared982_sessions),
-    }
-    for path, split in splits.items():
-        split.save(path)
+    for split in make_splits(snakemake.input.design, snakemake.params.shared982_sessions):
+        split.save(snakemake.output[split.name])
         print(f"{split.name}: {len(split.test_ids)} test images, {len(split.unused_ids)} unused, {split.sha256}")

@@ -1,4 +1,4 @@
-"""Files that were downloaded are compared with their locks when a recording or the stimuli are made of them."""
+"""Files that were downloaded are compared with their locks when something is made of them."""
 
 import io
 import sys
@@ -19,6 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 from nsd_tree import Tree, save_volume
 from prepared import record, stimuli
+
+from list_test_images import list_test_images
+from make_splits import make_splits
 
 CHANGED = r"differs from what was downloaded \(damaged or edited\); delete it to download it again"
 
@@ -103,3 +106,22 @@ def test_stimuli_are_not_made_of_a_file_that_changed(tree, tmp_path, key, damage
     assert not (tmp_path / "results/stimuli").exists()
     lockfile.record_path(tree.root, key).unlink()  # a file of the user's own
     stimuli(tree, tmp_path / "results")
+
+
+def test_splits_are_not_made_of_a_design_that_changed(tree):
+    design = tree.root / layout.EXPERIMENT_DESIGN
+    assert [split.name for split in make_splits(design, 2)] == ["shared1000", "shared982"]
+    design.write_bytes(design.read_bytes() + bytes(8))  # MATLAB's reader takes no notice
+    with pytest.raises(UserError, match=CHANGED):
+        make_splits(design, 2)
+
+
+def test_test_images_are_not_listed_from_trials_that_changed(tree, tmp_path):
+    keys = layout.responses("subj01"), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO
+    files = [tree.root / key for key in keys]
+    shared, _ = make_splits(files[1], 2)
+    shared.save(tmp_path / "split.json")
+    assert len(list_test_images("subj01", 2, tmp_path / "split.json", *files).ids)
+    flip(files[0], b"\t700.")
+    with pytest.raises(UserError, match=CHANGED):
+        list_test_images("subj01", 2, tmp_path / "split.json", *files)
