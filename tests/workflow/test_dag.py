@@ -19,9 +19,10 @@ DEMO = {
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
     "decode": 24, "fit_ridge": 6, "reconstruct": 12, "retrieve": 18, "caption": 6, "mindeye2_lowlevel": 6,
-    "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 6,
-    "reconstruct_true_tokens": 1, "true_tokens": 6, "embed_test_images": 2, "evaluate": 10, "make_tables": 1,
-    "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
+    "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 12,
+    "reconstruct_true_tokens": 1, "true_tokens": 6, "caption_images": 1, "caption_ceiling": 6, "repeat_ceiling": 6,
+    "embed_test_images": 2, "evaluate": 13, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
+    "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 PAPER = {
