@@ -356,12 +356,32 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     summary.print_summary(tmp_path, design, seconds=901, peak_mb=1000, console=console)
     text = text.getvalue()
     assert "\x1b" not in text
-    assert "90.0 [" in text and GAP in text and "chance 50.0" in text
+    assert "90.0 [" in text and GAP in text and "chance 50.0" in text and "interval over images" in text
     assert "yes  rises (2 of 2)" in text and "NO  beats (4 of 6)" in text and "(not met)" in text
     assert "15 min 01 s, OVER the budget of 15 min" in text and "1.05 GB, within" in text
     assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)
+
+
+def test_summary_cuts_no_number_off(scores, design, tmp_path):
+    """Methods without a score of a metric have no row there; a narrow terminal shows means alone."""
+    cells = estimates(scores[(scores["method"] != "recall") | (scores["metric"] == "distance_net")], design)
+    for metric, heading, rows in (
+        ("identification_net", "Identification (net) in % ↑, chance 50.0", ["Ridge", "Shuffled"]),
+        ("distance_net", "Distance ↓", ["Ridge", "Recall", "Shuffled"]),
+    ):
+        for with_intervals in (True, False):
+            text = io.StringIO()
+            width = summary.full_width(design) if with_intervals else 60
+            tables_shown = dict(summary.score_tables(cells, design, with_intervals))
+            Console(file=text, width=width).print(tables_shown[heading])
+            lines = [line.split() for line in text.getvalue().splitlines()]
+            assert [line[0] for line in lines] == rows and "…" not in text.getvalue()
+            means = cells[(cells["metric"] == metric) & (cells["method"] == "ridge")].set_index("budget")["mean"]
+            scale = 100 if metric == "identification_net" else 1
+            shown = [float(part) for part in lines[0][1 :: 3 if with_intervals else 1]]
+            assert shown == pytest.approx([scale * means[budget] for budget in design.budgets], abs=0.05)
 
 
 def test_images_are_ranked_by_the_stated_rule(scores, design):

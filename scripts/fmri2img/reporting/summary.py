@@ -11,7 +11,7 @@ from fmri2img.errors import UserError
 from fmri2img.reporting.claims import verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 
-PLAIN_WIDTH = 100  # columns, where the output is not a terminal
+CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cores
 
 
@@ -22,16 +22,25 @@ def read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"budget": str, "sessions": str}, keep_default_na=True)
 
 
-def score_tables(cells: pd.DataFrame, design: Design) -> list[tuple[str, Table]]:
-    """Heading and table of each metric: methods down, budgets across; cells are mean [interval]."""
+def label_width(design: Design) -> int:
+    """Columns that the names of the methods take."""
+    return max(len(entry["title"]) for entry in design.methods.values()) + 4
+
+
+def full_width(design: Design) -> int:
+    """Columns that a table of scores with their intervals takes."""
+    return label_width(design) + CELL_WIDTH * len(design.budgets)
+
+
+def score_tables(cells: pd.DataFrame, design: Design, with_intervals: bool) -> list[tuple[str, Table]]:
+    """Heading and table of each metric: its methods down, budgets across; cells are mean [interval] or mean."""
     lookup = cells.set_index(["metric", "method", "budget"])
-    widest = max(len(entry["title"]) for entry in design.methods.values())
 
     def empty_table() -> Table:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(width=widest + 2)
+        table = Table(box=None, padding=0, show_header=False)
+        table.add_column(width=label_width(design), no_wrap=True)
         for _ in design.budgets:
-            table.add_column(width=22, no_wrap=True)
+            table.add_column(width=CELL_WIDTH if with_intervals else 16, no_wrap=True)
         return table
 
     header = empty_table()
@@ -40,20 +49,20 @@ def score_tables(cells: pd.DataFrame, design: Design) -> list[tuple[str, Table]]
     for name, metric in design.metrics.items():
         table = empty_table()
         for method, entry in design.methods.items():
-            style = "dim" if entry["kind"] == "control" else ""
-            texts = [_cell_text(lookup, (name, method, budget), metric) for budget in design.budgets]
-            table.add_row(Text(f"  {entry['title']}", style=style), *texts)
+            texts = [_cell_text(lookup, (name, method, budget), metric, with_intervals) for budget in design.budgets]
+            if any(text.plain != GAP for text in texts):
+                table.add_row(Text(f"  {entry['title']}", style="dim" if entry["kind"] == "control" else ""), *texts)
         unit = " in %" if is_proportion(metric) else ""
         chance = "" if metric["chance"] is None else f", chance {number(metric['chance'], metric)}"
         tables.append((f"{metric['title']}{unit} {arrow(metric)}{chance}", table))
     return tables
 
 
-def _cell_text(lookup: pd.DataFrame, key: tuple, metric: dict) -> Text:
+def _cell_text(lookup: pd.DataFrame, key: tuple, metric: dict, with_interval: bool) -> Text:
     if key not in lookup.index or pd.isna(lookup.loc[key, "mean"]):
         return Text(GAP)
     mean, low, high = (number(lookup.loc[key, part], metric) for part in ("mean", "low", "high"))
-    return Text.assemble(mean, (f" [{low}, {high}]", "dim"))
+    return Text.assemble(mean, (f" [{low}, {high}]" if with_interval else "", "dim"))
 
 
 def claim_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
@@ -95,7 +104,7 @@ def print_summary(
     if console is None:
         console = Console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=PLAIN_WIDTH)
+            console = Console(highlight=False, width=full_width(design))
     cells = pd.concat([read_csv(results / "tables" / f"main_{budget}.csv") for budget in design.budgets])
     chances = cells.dropna(subset=["chance"]).drop_duplicates("metric").set_index("metric")["chance"]
     design = design.with_chances(chances.to_dict())
@@ -103,13 +112,19 @@ def print_summary(
     present = cells.dropna(subset=["mean"])
     console.print()
     console.print(Text(f"Study {design.study} ({design.data}), split {design.split}", style="bold"))
+    seeds = "1 seed" if len(design.seeds) == 1 else f"{len(design.seeds)} seeds"
+    with_intervals = console.width >= full_width(design)
+    interval = (
+        f"[{100 * design.confidence:g} % interval over images]"
+        if with_intervals
+        else f"(a terminal of {full_width(design)} columns shows their intervals too)"
+    )
     console.print(
-        f"Mean over {len(design.subjects)} subjects, {len(design.seeds)} seeds and "
-        f"{present['n_images'].max() if len(present) else 0} test images "
-        f"[{100 * design.confidence:g} % interval over images]",
+        f"Mean over {len(design.subjects)} subjects, {seeds} and "
+        f"{present['n_images'].max() if len(present) else 0} test images {interval}",
         markup=False,
     )
-    for heading, table in score_tables(cells, design):
+    for heading, table in score_tables(cells, design, with_intervals):
         console.print(Text(heading, style="bold"))
         console.print(table)
     console.print()
