@@ -79,15 +79,18 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(inner, width, bias=False)
         self.out_norm = GainNorm(width)
 
-    def forward(self, x: Tensor, bias: Tensor, angles: Tensor) -> Tensor:
-        """x (batch, length, width); bias (heads, length, length + 1); angles (length, pairs)."""
+    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, asked: int) -> Tensor:
+        """What the last `asked` positions hear of all. x (batch, length, width) -> (batch, asked, width).
+
+        bias (heads, length, length + 1); angles (length, pairs).
+        """
         x = self.norm(x)
-        query = self.to_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query = self.to_query(x[:, -asked:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = self.to_key_value(x).chunk(2, dim=-1)
         null_key, null_value = self.null_key_value.to(key.dtype)[:, None, None].expand(-1, len(x), 1, -1)
         key = torch.cat((null_key, rotate(key, angles)), dim=1)
         value = torch.cat((null_value, value), dim=1)
-        query = F.normalize(rotate(query, angles).float(), dim=-1).to(value.dtype)
+        query = F.normalize(rotate(query, angles[-asked:]).float(), dim=-1).to(value.dtype)
         key = F.normalize(key.float(), dim=-1).to(value.dtype)
 
         # Fused kernels take heads of multiples of 8 entries; zeros change no product.
@@ -98,7 +101,7 @@ class Attention(nn.Module):
             query,
             key[:, None].expand(shared),
             value[:, None].expand(shared),
-            attn_mask=bias.to(value.dtype),
+            attn_mask=bias[:, -asked:].to(value.dtype),
             scale=LOGIT_SCALE,
         )
         mixed = mixed[..., : self.head_width].transpose(1, 2).flatten(2)
@@ -128,8 +131,9 @@ class Layer(nn.Module):
         self.attention = Attention(config, width)
         self.feedforward = FeedForward(config, width)
 
-    def forward(self, x: Tensor, bias: Tensor, angles: Tensor) -> Tensor:
-        x = self.attention(x, bias, angles) + x
+    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, asked: int) -> Tensor:
+        """The last `asked` positions of x (batch, length, width), (batch, asked, width); see Attention."""
+        x = self.attention(x, bias, angles, asked) + x[:, -asked:]
         return self.feedforward(x) + x
 
 
@@ -202,9 +206,11 @@ class PriorNetwork(nn.Module):
         length = x.shape[1]
         angles = torch.arange(length, device=x.device, dtype=torch.float32)[:, None] * self.rotary_frequencies.float()
         bias = self.relative_position_bias(relative_buckets(length, x.device)).permute(2, 0, 1)
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers, 1):
+            # Of the last layer only the image tokens are read.
+            asked = length if number < len(self.layers) else self.tokens
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, bias, angles, use_reentrant=False)
+                x = checkpoint(layer, x, bias, angles, asked, use_reentrant=False)
             else:
-                x = layer(x, bias, angles)
-        return self.to_out(self.norm(x[:, -self.tokens :]))
+                x = layer(x, bias, angles, asked)
+        return self.to_out(self.norm(x))
