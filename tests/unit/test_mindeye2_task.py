@@ -281,7 +281,7 @@ class Processes:
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_the_loss_of_a_global_batch_does_not_depend_on_the_number_of_processes(study, monkeypatch, epoch, every):
-    it = task(study | {"losses": {"prior_every": every, "low_level_every": every}})
+    it = task(study | {"losses": {"low_level_every": every}})
     one = it.module(it.inputs(2, epoch, 16, 0, 1, CPU))
     processes = Processes(4)
     monkeypatch.setattr(losses_module, "distributed", processes)
@@ -303,28 +303,29 @@ def test_with_local_negatives_it_does(study, monkeypatch, epoch):
 
 def test_losses_on_every_third_trial_are_on_every_third_of_the_global_batch(study):
     """5 trials of each of 2 subjects: 0, 3, 6 and 9 of the batch."""
-    sparse = task(study | {"losses": {"prior_every": 3, "low_level_every": 3}})
+    sparse = task(study | {"losses": {"low_level_every": 3}})
     whole, some = (it.inputs(2, 3, 10, 0, 1, CPU) for it in (task(study), sparse))
     rows = torch.tensor([0, 3, 6, 9])
-    assert torch.equal(some["prior_rows"], rows) and torch.equal(some["low_level_rows"], rows)
-    assert "prior_rows" not in whole and "low_level_rows" not in whole
-    for name in ("t", "noise", "keep_brain", "keep_image", "latents", "maps", "augmented_maps"):
+    assert torch.equal(some["low_level_rows"], rows) and "low_level_rows" not in whole
+    for name in ("latents", "maps", "augmented_maps"):
         assert torch.equal(some[name], whole[name][rows])
     assert torch.equal(some["kept"]["seed"], whole["kept"]["seed"][rows])
-    assert len(some["tokens"]) == len(some["kept"]["sequence0"]) == 10
+    assert len(some["tokens"]) == len(some["noise"]) == len(some["kept"]["sequence0"]) == 10
 
 
 def test_a_loss_on_more_trials_in_one_process_than_in_another_is_refused(study, monkeypatch):
     trials = open_trials(study["recordings"], study["sessions"], 0, 0)
-    batches = Batches(trials, LossConfig(prior_every=4, low_level_every=2), 0)
-    for key, batch, world in (("prior_every", 16, 1), ("prior_every", 16, 2), ("low_level_every", 16, 4)):
-        batches.check_every(key, batch, world)
-    message = r"losses\.prior_every = 4 chooses 0 to 2 trials of a batch in each of 4 processes; choose a divisor of 2,"
+    batches = Batches(trials, LossConfig(low_level_every=4), 0)
+    for batch, world in ((16, 1), (16, 2), (32, 4)):
+        batches.check_every(batch, world)
+    message = (
+        r"losses\.low_level_every = 4 chooses 0 to 2 trials of a batch in each of 4 processes; choose a divisor of 2,"
+    )
     with pytest.raises(UserError, match=message):
-        batches.check_every("prior_every", 16, 4)
+        batches.check_every(16, 4)
     monkeypatch.setattr(task_module.distributed, "world", lambda: 4)
     with pytest.raises(UserError, match=message):
-        task(study | {"losses": {"prior_every": 4}}, batch=16)
+        task(study | {"losses": {"low_level_every": 4}}, batch=16)
     task(study | {"losses": {"low_level_every": 4}, "model": MODEL | {"low_level": None}}, batch=16)
 
 

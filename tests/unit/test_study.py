@@ -93,7 +93,7 @@ def test_every_shipped_configuration_is_valid(name):
         ({"mindeye2__model__prior__heads": 0}, "mindeye2.model.prior.heads: expected a positive whole number, found 0"),
         ({"mindeye2__low_level__head__channels": [20]}, "mindeye2.low_level.head.channels: 20 is not a multiple of 32"),
         ({"mindeye2__losses__priors": 3}, "configuration: mindeye2.losses.priors: unknown key; did you mean 'prior'?"),
-        ({"mindeye2__losses__prior_every": 0}, "mindeye2.losses.prior_every: 0 is not a positive whole number"),
+        ({"mindeye2__losses__low_level_every": 0}, "mindeye2.losses.low_level_every: 0 is not a positive whole number"),
         ({"mindeye2__pretraining__training__epoks": 3}, "mindeye2.pretraining: training configuration: unknown key"),
         (
             {"mindeye2__finetuning__training__epochs": "three"},

@@ -85,17 +85,18 @@ class Batches:
         """Places int64 of process `rank`'s trials in a global batch of `each` trials of each subject."""
         return np.arange(each * len(self._trials)).reshape(-1, each)[:, share(each, rank, world)].ravel()
 
-    def check_every(self, key: str, batch: int, world: int) -> None:
-        """Raise UserError where the loss of `key` is taken on more trials of a batch in one process than in another.
+    def check_every(self, batch: int, world: int) -> None:
+        """Raise UserError where low-level losses are taken on more trials of a batch in one process than in another.
 
         Their means would then not average to the mean of all.
         """
-        each, every = self.of_each(batch, world), getattr(self._losses, key)
+        each, every = self.of_each(batch, world), self._losses.low_level_every
         counts = [len(chosen(self._places(each, rank, world), every)) for rank in range(world)]
         if len(set(counts)) > 1:
             raise UserError(
-                f"settings.losses.{key} = {every} chooses {min(counts)} to {max(counts)} trials of a batch in each of "
-                f"{world} processes; choose a divisor of {each // world}, so that they are as many in all"
+                f"settings.losses.low_level_every = {every} chooses {min(counts)} to {max(counts)} trials of a "
+                f"batch in each of {world} processes; choose a divisor of {each // world}, so that they "
+                "are as many in all"
             )
 
     def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:

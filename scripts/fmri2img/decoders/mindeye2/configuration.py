@@ -137,8 +137,8 @@ class LossConfig:
     soft_temperature_start, soft_temperature_end: of SoftCLIP; local_temperature: of the local contrast.
     negatives: gathered: samples are compared, and mixed, with those of all processes; local: within each process's
         share, as in the released code, so that results depend on the number of processes.
-    prior_every, low_level_every: these losses are taken on every so-manieth trial of a global batch, to save time; 1,
-        all of them, as published.
+    low_level_every: the low-level losses are taken on every so-manieth trial of a global batch, to save time; 1, all
+        of them, as published.
     permutation_offsets, fixed_points: see mixco.mixture_labels; the released code has false and "overwritten".
     """
 
@@ -153,7 +153,6 @@ class LossConfig:
     soft_temperature_start: float = 0.004
     soft_temperature_end: float = 0.0075
     local_temperature: float = 0.2
-    prior_every: int = 1
     low_level_every: int = 1
     negatives: str = "gathered"
     permutation_offsets: bool = True

@@ -19,8 +19,6 @@ from fmri2img.decoders.mindeye2.model import MindEye2
 from fmri2img.decoders.mindeye2.soft_clip import soft_clip_loss
 from fmri2img.decoders.training import distributed
 
-ALL = slice(None)
-
 
 class Objective(nn.Module):
     """The network with its losses: what the training engine wraps and calls.
@@ -36,8 +34,7 @@ class Objective(nn.Module):
         kept         masks of dropout, name -> bool (trials, units) (dropout.masks)
         t, noise, keep_brain, keep_image    random numbers of the diffusion (diffusion.loss), where there is a prior
         latents, maps, augmented_maps       targets of the low-level head, where there is one
-        prior_rows, low_level_rows          int64, the trials that these losses, and the entries for them, are of;
-                     absent where they are of all
+        low_level_rows                      int64, the trials that these are of; absent where they are of all
     """
 
     def __init__(self, model: MindEye2, config: LossConfig) -> None:
@@ -45,13 +42,12 @@ class Objective(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, batch: dict) -> dict[str, Tensor]:
-        encoded = self.model(batch["betas"], batch.get("low_level_rows", ALL), batch["kept"])
+        encoded = self.model(batch["betas"], batch.get("low_level_rows", slice(None)), batch["kept"])
         target = batch["tokens"].float()
         terms = {}
         if self.model.prior is not None:
-            rows = batch.get("prior_rows", ALL)
             noise = (batch["t"], batch["noise"], batch["keep_brain"], batch["keep_image"])
-            loss, _ = diffusion.loss(self.model.prior, target[rows], encoded.tokens[rows], *noise)
+            loss, _ = diffusion.loss(self.model.prior, target, encoded.tokens, *noise)
             terms["prior"] = self.config.prior * loss
         with torch.autocast(target.device.type, enabled=False):
             terms["contrast"] = self.config.contrast * self._contrast(encoded.projected, target, batch)

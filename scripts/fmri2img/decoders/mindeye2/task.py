@@ -70,9 +70,8 @@ class MindEye2Task:
         if model.prior is not None:
             model.prior.checkpointing = training.activation_checkpointing
         self.module = Objective(model, self._losses)
-        for key, part in (("prior_every", model.prior), ("low_level_every", model.low_level)):
-            if part is not None:
-                self._batches.check_every(key, batch, distributed.world())
+        if model.low_level is not None:
+            self._batches.check_every(batch, distributed.world())
 
     def sources(self) -> dict[str, str]:
         """Fingerprints of recordings (and their trials), targets and the initial model's metadata."""
@@ -108,11 +107,8 @@ class MindEye2Task:
         if mixing:
             inputs["labels"] = torch.from_numpy(share.labels).to(device)
         if model.prior is not None:
-            rows = chosen(share.places, self._losses.prior_every)
-            if self._losses.prior_every > 1:
-                inputs["prior_rows"] = torch.from_numpy(rows).to(device)
-            places, shape = share.places[rows], self._targets.token_shape
-            inputs |= self._batches.diffusion(step, batch, places, model.config.prior, shape, device)
+            shape = self._targets.token_shape
+            inputs |= self._batches.diffusion(step, batch, share.places, model.config.prior, shape, device)
         if model.low_level is not None:
             rows = chosen(share.places, self._losses.low_level_every)
             if self._losses.low_level_every > 1:
