@@ -27,8 +27,8 @@ from fmri2img.decoders.training.processes import accelerator_for, autocast
 from fmri2img.decoders.training.task import total_loss
 
 PUBLISHED = {"backbone": "as_released", "tokens": 256, "token_width": 1664, "prior": {}}
-DEMO_PRIOR = {"depth": 2, "heads": 4, "head_width": 24, "rotary_width": 16}
-DEMO_LOW_LEVEL = {"latent_channels": 8, "latent_side": 16, "maps_width": 96}
+DEMO_PRIOR = {"depth": 1, "heads": 2, "head_width": 32, "feedforward": 1, "rotary_width": 16}
+DEMO_LOW_LEVEL = {"latent_channels": 8, "latent_side": 16, "maps_width": 96, "seed_channels": 32, "channels": [32] * 3}
 PRESETS = {
     "demo": (600, {"hidden": 192, "backbone": "residual_mlp", "tokens": 64, "token_width": 96,
                    "prior": DEMO_PRIOR, "low_level": DEMO_LOW_LEVEL}),
