@@ -77,6 +77,17 @@ def code_digest(*rooms: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
+    """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.
+
+    methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself goes
+    before one of the decoder it is a stage of, and that before any other.
+    """
+    nearest = {methods[method].get("of"): 1} | {method: 0}
+    ends = [name for name, entry in methods.items() if needs in entry.get("scale", {}).get(end, [])]
+    return min(ends, key=lambda name: nearest.get(methods[name].get("of", ""), 2), default="")
+
+
 class Study:
     """A checked configuration with its registries.
 
@@ -172,6 +183,14 @@ class Study:
         """Methods that the study draws and has a curve of: their score against dimensions of the brain."""
         drawn = [name for name in self.methods if name not in self.config["retrieval_only"]]
         return [name for name in self.config["bottleneck"]["methods"] if name in drawn]
+
+    @property
+    def bottleneck_floors(self) -> list[str]:
+        """Controls from whose scores the curves of these methods are measured."""
+        listed = {name: entry for name, entry in self.registries["methods"].items() if name in self.methods}
+        needed = [(method, needs) for method in self.bottlenecked for needs in ("images", "retrieval")]
+        floors = dict.fromkeys(fixing_control(listed, method, "floor", needs) for method, needs in needed)
+        return [name for name in floors if name]
 
     def stage_of(self, decoder: str, stage: str) -> str:
         """The registered stage of that kind on what a decoder made."""

@@ -130,7 +130,7 @@ rule bottleneck:
     input:
         scores=collect(
             "<results>/scores/{method}.parquet",
-            method=[*study.bottlenecked, *(name for name in study.having("scale", "floor") if name in study.methods)],
+            method=[*study.bottlenecked, *study.bottleneck_floors],
         ),
         restricted=collect(
             "<results>/bottleneck/{dimensions}/scores/{method}.parquet",

@@ -22,6 +22,7 @@ from fmri2img.stats import (
     normalised_score,
     tie_groups,
 )
+from fmri2img.study import fixing_control
 
 FLIPS = 10_000
 COLUMNS = [
@@ -33,14 +34,8 @@ COMPARISONS = ["budget", "metric", "method", "other", "difference", "n_images", 
 
 
 def scale_end(design: Design, method: str, end: str, metric: str) -> str:
-    """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if the study has none.
-
-    A control of the method itself goes before one of the decoder it is a stage of, and that before any other.
-    """
-    nearest = {design.methods[method].get("of"): 1} | {method: 0}
-    needs = design.metrics[metric]["needs"]
-    ends = [name for name, entry in design.methods.items() if needs in entry.get("scale", {}).get(end, [])]
-    return min(ends, key=lambda name: nearest.get(design.methods[name].get("of", ""), 2), default="")
+    """The control that fixes one end ("floor" or "ceiling") of a method's score by a metric; "" if there is none."""
+    return fixing_control(design.methods, method, end, design.metrics[metric]["needs"])
 
 
 def flips_needed(n_methods: int, alpha: float) -> int:
