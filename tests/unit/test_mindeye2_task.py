@@ -317,12 +317,12 @@ def test_a_loss_on_more_trials_in_one_process_than_in_another_is_refused(study, 
     trials = open_trials(study["recordings"], study["sessions"], 0, 0)
     batches = Batches(trials, LossConfig(low_level_every=4), 0)
     for batch, world in ((16, 1), (16, 2), (32, 4)):
-        batches.check_every(batch, world)
+        batches.check_low_level_every(batch, world)
     message = (
         r"losses\.low_level_every = 4 chooses 0 to 2 trials of a batch in each of 4 processes; choose a divisor of 2,"
     )
     with pytest.raises(UserError, match=message):
-        batches.check_every(16, 4)
+        batches.check_low_level_every(16, 4)
     monkeypatch.setattr(task_module.distributed, "world", lambda: 4)
     with pytest.raises(UserError, match=message):
         task(study | {"losses": {"low_level_every": 4}}, batch=16)

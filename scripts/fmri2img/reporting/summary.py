@@ -12,6 +12,7 @@ from fmri2img.reporting.claims import verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
+MEAN_WIDTH = 16  # of a score alone, under the title of its budget
 SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cores
 
 
@@ -37,10 +38,11 @@ def score_tables(cells: pd.DataFrame, design: Design, with_intervals: bool) -> l
     lookup = cells.set_index(["metric", "method", "budget"])
 
     def empty_table() -> Table:
-        table = Table(box=None, padding=0, show_header=False)
-        table.add_column(width=label_width(design), no_wrap=True)
+        # The gap is rich's padding, which stays where a narrow terminal squeezes the columns.
+        table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
+        table.add_column(width=label_width(design) - 1)
         for _ in design.budgets:
-            table.add_column(width=CELL_WIDTH if with_intervals else 16, no_wrap=True)
+            table.add_column(width=(CELL_WIDTH if with_intervals else MEAN_WIDTH) - 1)
         return table
 
     header = empty_table()

@@ -85,7 +85,7 @@ class Batches:
         """Places int64 of process `rank`'s trials in a global batch of `each` trials of each subject."""
         return np.arange(each * len(self._trials)).reshape(-1, each)[:, share(each, rank, world)].ravel()
 
-    def check_every(self, batch: int, world: int) -> None:
+    def check_low_level_every(self, batch: int, world: int) -> None:
         """Raise UserError where low-level losses are taken on more trials of a batch in one process than in another.
 
         Their means would then not average to the mean of all.
@@ -95,8 +95,8 @@ class Batches:
         if len(set(counts)) > 1:
             raise UserError(
                 f"settings.losses.low_level_every = {every} chooses {min(counts)} to {max(counts)} trials of a "
-                f"batch in each of {world} processes; choose a divisor of {each // world}, so that they "
-                "are as many in all"
+                f"batch in each of {world} processes; choose a divisor of {each // world}, so that they are as many "
+                "in all"
             )
 
     def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:

@@ -71,7 +71,7 @@ class MindEye2Task:
             model.prior.checkpointing = training.activation_checkpointing
         self.module = Objective(model, self._losses)
         if model.low_level is not None:
-            self._batches.check_every(batch, distributed.world())
+            self._batches.check_low_level_every(batch, distributed.world())
 
     def sources(self) -> dict[str, str]:
         """Fingerprints of recordings (and their trials), targets and the initial model's metadata."""
