@@ -13,7 +13,7 @@ import sys
 from types import SimpleNamespace
 
 from fmri2img import job
-from fmri2img.datasets.acquisition import Source, acquire, acquire_annotations
+from fmri2img.datasets.nsd.acquisition import Source, acquire, acquire_annotations
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from fmri2img.job import start
 
 
 def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | None, output: str) -> None:
-    """Write a table of nsd_id and caption, one row for each decoded image.
+    """Write a table of image_id and caption, one row for each decoded image.
 
     converter: a registered one, the directory of one that was trained here, or None to caption the tokens themselves.
     """
@@ -23,10 +23,10 @@ def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | 
         network = load_released_converter(converter) if released else load_converter(converter)[0]
         tokens = network.to("cuda" if torch.cuda.is_available() else "cpu").convert(tokens)
     captions = load_captioner(captioner).caption(tokens, captioner.record["max_length"])
-    for nsd_id, text in list(zip(decoded.ids, captions, strict=True))[:5]:
-        print(f"nsd_id {nsd_id}: {text}")
+    for image_id, text in list(zip(decoded.ids, captions, strict=True))[:5]:
+        print(f"image_id {image_id}: {text}")
     with atomic_file(output) as temporary:
-        pd.DataFrame({"nsd_id": decoded.ids, "caption": captions}).to_parquet(temporary, index=False)
+        pd.DataFrame({"image_id": decoded.ids, "caption": captions}).to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

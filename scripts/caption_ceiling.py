@@ -6,14 +6,14 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_table
-from fmri2img.decoders.controls import control_metadata
+from fmri2img.methods.controls.functions import control_metadata
 
 
 def main(snakemake) -> None:
     job.start(snakemake)
     given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     captions, recording = (
-        read_table(given.captions, {"nsd_id": "iu", "caption": "OUT"}),
+        read_table(given.captions, {"image_id": "iu", "caption": "OUT"}),
         Recording.open(given.recording),
     )
     ids, sessions = recording.test_ids(), parse_sessions(wildcards.sessions)
@@ -21,7 +21,7 @@ def main(snakemake) -> None:
         recording, "caption_ceiling", sessions, int(wildcards.seed), params.captioner, "none", params.origin
     )
     metadata["disclosure"]["test_averaging"] = "none: the true image"
-    rows = rows_of(ids, captions["nsd_id"].to_numpy(), given.captions)
+    rows = rows_of(ids, captions["image_id"].to_numpy(), given.captions)
     save_prediction(snakemake.output[0], ids, metadata, captions=captions["caption"].iloc[rows].tolist())
 
 

@@ -17,7 +17,7 @@ BLOCK = 64  # images held as tokens at a time
 def caption_images(
     stimuli_path: str, split_path: str, captioner: Backbone, encoder: Backbone | None, output: str
 ) -> None:
-    """Write a table of nsd_id and caption, one row for every test image of the split that is in the Stimuli.
+    """Write a table of image_id and caption, one row for every test image of the split that is in the Stimuli.
 
     encoder: whose tokens the captioner takes; None where it has an image encoder of its own.
     """
@@ -30,7 +30,7 @@ def caption_images(
         captions += wording.caption(seeing.encode_images(images)[0], captioner.record["max_length"])
         print(f"{len(captions)} of {len(ids)} images", flush=True)
     with atomic_file(output) as temporary:
-        pd.DataFrame({"nsd_id": ids, "caption": captions}).to_parquet(temporary, index=False)
+        pd.DataFrame({"image_id": ids, "caption": captions}).to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

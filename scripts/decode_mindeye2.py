@@ -14,9 +14,9 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.mindeye2.diffusion import sample, sampling_times, without_brain
-from fmri2img.decoders.mindeye2.model import MindEye2, load_model
 from fmri2img.generation.noise import PRIOR, batch_noise
+from fmri2img.methods.mindeye2.diffusion import sample, sampling_times, without_brain
+from fmri2img.methods.mindeye2.model import MindEye2, load_model
 
 
 def autocast(device: torch.device):
@@ -33,7 +33,7 @@ def outputs(model: MindEye2, recording: Recording, rows: np.ndarray, batch: int,
     image with fewer than three repeats counts each of its trials once.
     """
     subject = recording.metadata["subject"]
-    ids, image = np.unique(recording.trials["nsd_id"].to_numpy()[rows], return_inverse=True)
+    ids, image = np.unique(recording.trials["image_id"].to_numpy()[rows], return_inverse=True)
     order = np.argsort(image, kind="stable")
     sums: dict[str, torch.Tensor] = {}
     for start in range(0, len(order), batch):

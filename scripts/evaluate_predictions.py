@@ -14,7 +14,7 @@ from fmri2img.artifacts.scores import save_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
 from fmri2img.backbones.loading import RegisteredNetworks
-from fmri2img.decoders.encoding.opening import open_encoding
+from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.suspicions import suspicions
@@ -31,7 +31,7 @@ def scores(predictions: list[Prediction], given, params, brain_tables: Path | No
     networks, parts = RegisteredNetworks(params.networks), []
     stimuli = Stimuli.open(given.stimuli)
     embeddings = Embeddings.open(given.embeddings) if given.get("embeddings") else None
-    captioned = read_table(given.captioned, {"nsd_id": "iu", "caption": "OUT"}) if given.get("captioned") else None
+    captioned = read_table(given.captioned, {"image_id": "iu", "caption": "OUT"}) if given.get("captioned") else None
     true_features = {features.metadata["network"]: features for features in map(Features.open, given.features)}
     encodings = {Path(path).name: path for path in given.get("encodings", [])}
     recordings = {Path(path).name: path for path in given.get("recordings", [])}

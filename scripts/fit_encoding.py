@@ -5,8 +5,8 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.backbones.registry import Backbone
-from fmri2img.decoders.encoding.features import BandFeatures
-from fmri2img.decoders.encoding.model import fit
+from fmri2img.encoding.features import BandFeatures
+from fmri2img.encoding.model import fit
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
 

@@ -7,7 +7,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.ridge.decoder import RidgeDecoder, fit
+from fmri2img.linear.decoder import RidgeDecoder, fit
 
 
 def main(snakemake) -> None:
@@ -16,13 +16,13 @@ def main(snakemake) -> None:
     recording, embeddings = Recording.open(snakemake.input.recording), Embeddings.open(snakemake.input.embeddings)
     sessions, seed = parse_sessions(wildcards.sessions), int(wildcards.seed)
     rows = recording.training_rows(sessions)
-    nsd_ids = recording.trials["nsd_id"].to_numpy()[rows]
+    image_ids = recording.trials["image_id"].to_numpy()[rows]
 
     test_rows = recording.test_rows()
-    presentations = np.unique(recording.trials["nsd_id"].to_numpy()[test_rows], return_counts=True)[1]
+    presentations = np.unique(recording.trials["image_id"].to_numpy()[test_rows], return_counts=True)[1]
     test_repeats = float(1 / np.mean(1 / presentations))
 
-    decoder = fit(recording.betas[rows], nsd_ids, embeddings, params.alphas, params.folds, seed, test_repeats)
+    decoder = fit(recording.betas[rows], image_ids, embeddings, params.alphas, params.folds, seed, test_repeats)
     found = decoder.metadata
     print(f"{len(rows)} trials of {len(decoder.ids)} images, {recording.betas.shape[1]} voxels")
     for alpha, r2 in zip(found["alphas"], found["cv_r2"], strict=True):
@@ -43,7 +43,7 @@ def main(snakemake) -> None:
         "split_sha256": recording.metadata["split_sha256"],
         "disclosure": {
             "training_trials": len(rows),
-            "training_images": len(np.unique(nsd_ids)),
+            "training_images": len(np.unique(image_ids)),
             "training_subjects": [wildcards.subject],
             "trial_averaging": "single",
             "test_averaging": "mean of repeats",

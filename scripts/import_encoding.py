@@ -6,7 +6,7 @@ from fmri2img import job
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.registry import Backbone, expect_kind
-from fmri2img.decoders.encoding.gnet import import_gnet
+from fmri2img.encoding.gnet import import_gnet
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
 

@@ -1,4 +1,4 @@
-"""Fetched test images, the list of their nsd_id and their captions -> Stimuli and the split shared1000."""
+"""Fetched test images, the list of their image_id and their captions -> Stimuli and the split shared1000."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import pandas as pd
 
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import save_stimuli
-from fmri2img.artifacts.submission_files import open_pictures, read_captions, read_ids
 from fmri2img.backbones.pixels import to_uint8, to_unit
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.job import start
+from fmri2img.submissions.files import open_pictures, read_captions, read_ids
 
 
 def import_images(folder: Path, files: dict[str, str | None], source: str, stimuli: str, split: str) -> None:
@@ -31,7 +31,7 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
         raise UserError(f"{folder / files['captions']}: {len(captions)} captions for {len(ids)} pictures")
     table = pd.DataFrame(
         {
-            "nsd_id": ids,
+            "image_id": ids,
             "coco_id": np.full(len(ids), -1, np.int64),
             "captions": [[caption] for caption in captions] or [[] for _ in ids],
             "categories": [[] for _ in ids],

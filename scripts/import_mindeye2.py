@@ -16,9 +16,9 @@ from pathlib import Path
 
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.mindeye2.model import MindEye2, save_model
-from fmri2img.decoders.mindeye2.released import import_checkpoint
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.model import MindEye2, save_model
+from fmri2img.methods.mindeye2.released import import_checkpoint
 
 
 def trained_on(model: MindEye2, recording: Recording, sessions: int | float, others: list[str]) -> dict:

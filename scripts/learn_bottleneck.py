@@ -8,8 +8,8 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.ridge.bottleneck import bottleneck_directions
-from fmri2img.decoders.ridge.decoder import RidgeDecoder
+from fmri2img.linear.bottleneck import bottleneck_directions
+from fmri2img.linear.decoder import RidgeDecoder
 
 
 def main(snakemake) -> None:
@@ -18,8 +18,10 @@ def main(snakemake) -> None:
     recording, embeddings = Recording.open(given.recording), Embeddings.open(given.embeddings)
     decoder = RidgeDecoder.open(given.decoder)
     rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
-    nsd_ids = recording.trials["nsd_id"].to_numpy()[rows]
-    directions = bottleneck_directions(decoder, recording.betas[rows], nsd_ids, embeddings, snakemake.params.dimensions)
+    image_ids = recording.trials["image_id"].to_numpy()[rows]
+    directions = bottleneck_directions(
+        decoder, recording.betas[rows], image_ids, embeddings, snakemake.params.dimensions
+    )
     print(f"{directions.shape[1]} directions of {directions.shape[0]} voxels from {len(rows)} trials")
     arrays = {"directions": np.ascontiguousarray(directions), "centre": decoder.voxel_mean}
     with atomic_file(snakemake.output[0]) as temporary:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fmri2img.artifacts.splits import Split
-from fmri2img.artifacts.submission import TestImages
 from fmri2img.job import start
+from fmri2img.submissions.record import TestImages
 
 if __name__ == "__main__":
     start(snakemake)

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fmri2img.artifacts.splits import Split
-from fmri2img.artifacts.submission import TestImages
-from fmri2img.datasets import layout, lockfile
-from fmri2img.datasets.nsd_design import read_trials
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.design import read_trials
 from fmri2img.job import start
+from fmri2img.submissions.record import TestImages
 
 
 def list_test_images(
@@ -25,8 +26,8 @@ def list_test_images(
     images = Split.open(split)
     trials = read_trials(responses, design, stimulus_info, subject)
     trials = trials[trials["session"] <= sessions]
-    labels = images.assign(trials["nsd_id"].to_numpy(), trials["session"].to_numpy())
-    ids = np.unique(trials["nsd_id"].to_numpy(np.int64)[labels == "test"])
+    labels = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
+    ids = np.unique(trials["image_id"].to_numpy(np.int64)[labels == "test"])
     return TestImages(subject, images.name, images.sha256, ids)
 
 

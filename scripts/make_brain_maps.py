@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fmri2img import job
-from fmri2img.datasets import layout, lockfile
-from fmri2img.datasets.nsd_volumes import read_volume
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.glass_brain import glass_brain

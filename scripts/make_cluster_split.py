@@ -12,7 +12,7 @@ from fmri2img.job import start
 def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: int) -> Split:
     """Split whose test images are cluster `held_out` of a k-means of the pooled image embeddings.
 
-    Clusters are numbered by falling size (then by their smallest nsd_id). Raises UserError when the encoder has no
+    Clusters are numbered by falling size (then by their smallest image_id). Raises UserError when the encoder has no
     pooled vector, or there is no such cluster.
     """
     if embeddings.pooled is None:

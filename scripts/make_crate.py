@@ -9,8 +9,9 @@ from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import write_json
+from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.crate import run_crate
-from fmri2img.study import REPOSITORY, Study
+from fmri2img.study import Study
 
 MAIN = Path("Snakefile")
 

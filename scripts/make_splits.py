@@ -3,8 +3,9 @@
 import numpy as np
 
 from fmri2img.artifacts.splits import Split
-from fmri2img.datasets import layout, lockfile
-from fmri2img.datasets.nsd_design import Design, read_design
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.design import Design, read_design
 from fmri2img.job import start
 
 

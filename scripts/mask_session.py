@@ -3,8 +3,8 @@
 import numpy as np
 
 from fmri2img.artifacts.atomic import atomic_file
-from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
-from fmri2img.datasets.nsd_volumes import read_mask
+from fmri2img.datasets.nsd.betas import count_trials, read_masked_session
+from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.errors import UserError
 from fmri2img.job import start
 

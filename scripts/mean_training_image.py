@@ -8,7 +8,7 @@ from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import control_metadata, mean_image, mean_tokens
+from fmri2img.methods.controls.functions import control_metadata, mean_image, mean_tokens
 
 
 def main(snakemake) -> None:

@@ -6,25 +6,25 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.controls import nearest_with_cosine
 from fmri2img.job import start
+from fmri2img.methods.controls.functions import nearest_with_cosine
 from fmri2img.metrics.similarity import COPY
 
 
 def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: int | float, output: str) -> None:
-    """Write the table nsd_id (test images, ascending), nearest (nsd_id of a training image), cosine (float64), subject,
+    """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64), subject,
     sessions; and print how near they are, with a warning that names the test images that were trained on as a copy."""
     ids = recording.test_ids()
     tokens = embeddings.tokens[embeddings.rows(ids)]
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))
-    table = pd.DataFrame({"nsd_id": ids, "nearest": nearest, "cosine": cosine})
+    table = pd.DataFrame({"image_id": ids, "nearest": nearest, "cosine": cosine})
     print(table["cosine"].describe().to_string())
     copied = table[table["cosine"] >= COPY]
     if len(copied):
-        pairs = ", ".join(f"{row.nsd_id} (as {row.nearest})" for row in copied.itertuples())
+        pairs = ", ".join(f"{row.image_id} (as {row.nearest})" for row in copied.itertuples())
         print(
             f"Warning: {len(copied)} of {len(table)} test images have a copy among the training images of another "
-            f"nsd_id (cosine of {COPY} or more), so that their scores may be recall: {pairs}"
+            f"image_id (cosine of {COPY} or more), so that their scores may be recall: {pairs}"
         )
     with atomic_file(output) as temporary:
         table.assign(subject=recording.metadata["subject"], sessions=sessions).to_parquet(temporary, index=False)

@@ -20,13 +20,13 @@ def mindeye2_refine(
 ) -> None:
     """Write the Prediction `method`: refined pictures, the captions they were refined under, retrieval vectors.
 
-    unrefined_path: a Prediction with images; captions_path: table of nsd_id and caption in the order of its rows.
+    unrefined_path: a Prediction with images; captions_path: table of image_id and caption in the order of its rows.
     backbones: generator, autoencoder and prompts; refinement: the configuration's section of that name.
     """
     unrefined = Prediction.open(unrefined_path)
-    table = read_table(captions_path, {"nsd_id": "iu", "caption": "OUT"})
-    if unrefined.images is None or not np.array_equal(table["nsd_id"], unrefined.ids):
-        raise UserError(f"{captions_path}: its nsd_id are not those of the pictures of {unrefined_path}; rerun both")
+    table = read_table(captions_path, {"image_id": "iu", "caption": "OUT"})
+    if unrefined.images is None or not np.array_equal(table["image_id"], unrefined.ids):
+        raise UserError(f"{captions_path}: its image_id are not those of the pictures of {unrefined_path}; rerun both")
     captions = table["caption"].tolist()
     generator = load_generator(backbones["generator"])
     prompt, negative = prompts_of(captions, refinement["negative_prompt"], backbones["prompts"], generator)

@@ -9,7 +9,7 @@ from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.prediction import IDENTITY
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import nearest_training_images, save_training_images
+from fmri2img.methods.controls.functions import nearest_training_images, save_training_images
 
 
 def main(snakemake) -> None:
@@ -17,7 +17,7 @@ def main(snakemake) -> None:
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     decoded, embeddings = Decoded.open(snakemake.input.decoded), Embeddings.open(snakemake.input.embeddings)
     rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
-    training_ids = np.unique(recording.trials["nsd_id"].to_numpy()[rows])
+    training_ids = np.unique(recording.trials["image_id"].to_numpy()[rows])
 
     nearest = nearest_training_images(decoded.tokens, embeddings, training_ids)
     print(f"{len(np.unique(nearest))} of {len(training_ids)} training images serve {len(nearest)} test images")

@@ -7,7 +7,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.decoders.controls import control_metadata, nearest_training_images, save_training_images
+from fmri2img.methods.controls.functions import control_metadata, nearest_training_images, save_training_images
 
 
 def main(snakemake) -> None:

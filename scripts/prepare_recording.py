@@ -5,12 +5,13 @@ import pandas as pd
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
-from fmri2img.datasets import layout, lockfile
+from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import by_key, checksums
 from fmri2img.datasets.normalise import fit_moments, percent_signal_change, zscore
-from fmri2img.datasets.nsd_betas import open_masked_session
-from fmri2img.datasets.nsd_design import read_trials
-from fmri2img.datasets.nsd_volumes import read_mask, read_valid, voxel_columns
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.betas import open_masked_session
+from fmri2img.datasets.nsd.design import read_trials
+from fmri2img.datasets.nsd.volumes import read_mask, read_valid, voxel_columns
 from fmri2img.errors import UserError
 from fmri2img.job import start
 
@@ -30,7 +31,7 @@ def prepare_recording(
     told_by = (layout.responses(subject), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO)
     trials = read_trials(*(files[key] for key in told_by), subject)
     trials = trials[trials["session"].isin(sessions)].reset_index(drop=True)
-    trials["split"] = images.assign(trials["nsd_id"].to_numpy(), trials["session"].to_numpy())
+    trials["split"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     rows = {session: np.flatnonzero(trials["session"] == session) for session in sessions}
     mask = read_mask(files[layout.roi(subject, options["mask"])])
     n_voxels = int(mask.sum())

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fmri2img.artifacts.stimuli import save_stimuli
-from fmri2img.datasets import layout, lockfile
+from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import checksums
-from fmri2img.datasets.nsd_design import read_design, read_trials
-from fmri2img.datasets.nsd_stimuli import describe_images, image_blocks
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.design import read_design, read_trials
+from fmri2img.datasets.nsd.stimuli import describe_images, image_blocks
 from fmri2img.job import start
 
 
@@ -25,7 +26,7 @@ def prepare_stimuli(
     small |= {layout.COCO_INSTANCES[split]: path for split, path in instances.items()}
     lockfile.verify_downloaded(small | {layout.STIMULI: images})
     seen = [
-        trials.loc[trials["session"] <= sessions[subject], "nsd_id"]
+        trials.loc[trials["session"] <= sessions[subject], "image_id"]
         for subject, path in responses.items()
         for trials in [read_trials(path, design, stimulus_info, subject)]
     ]

@@ -10,8 +10,8 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.registry import Backbone
-from fmri2img.decoders.controls import control_metadata, mean_tokens
 from fmri2img.generation.unclip import UnclipGenerator
+from fmri2img.methods.controls.functions import control_metadata, mean_tokens
 
 
 def main(snakemake) -> None:

@@ -6,7 +6,7 @@ from fmri2img import job
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.controls import control_metadata, repeat_responses
+from fmri2img.methods.controls.functions import control_metadata, repeat_responses
 
 
 def main(snakemake) -> None:

@@ -5,7 +5,7 @@ from safetensors.numpy import load_file
 
 from fmri2img import job
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.ridge.bottleneck import restrict
+from fmri2img.linear.bottleneck import restrict
 
 
 def main(snakemake) -> None:

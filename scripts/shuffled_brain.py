@@ -2,7 +2,7 @@
 
 from fmri2img import job
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.decoders.controls import shuffle_brains
+from fmri2img.methods.controls.functions import shuffle_brains
 
 
 def main(snakemake) -> None:

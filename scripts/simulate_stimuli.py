@@ -1,7 +1,7 @@
 """Write everything of the simulated NSD that belongs to no single subject."""
 
-from fmri2img.datasets import layout
-from fmri2img.datasets.simulator import Simulation, simulate_stimuli
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.simulator import Simulation, simulate_stimuli
 from fmri2img.job import start
 
 start(snakemake)

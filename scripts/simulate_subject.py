@@ -1,7 +1,7 @@
 """Write everything of one subject of the simulated NSD: anatomy, behaviour and the betas of all sessions."""
 
-from fmri2img.datasets import layout
-from fmri2img.datasets.simulator import Simulation, simulate_subject
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.simulator import Simulation, simulate_subject
 from fmri2img.job import start
 
 start(snakemake)

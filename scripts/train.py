@@ -1,7 +1,7 @@
 """Train a decoder: `torchrun --nproc_per_node 4 scripts/train.py --config config.json --output DIR --work DIR`.
 
 Plain `python scripts/train.py ...` trains in one process. The configuration names the task and holds its settings
-(fmri2img.decoders.training.task). --output is written at the end in one stroke; --work holds checkpoints and logs:
+(fmri2img.training.task). --output is written at the end in one stroke; --work holds checkpoints and logs:
 start the same command again after any interruption and it goes on where it stopped. SIGTERM writes a checkpoint and
 ends with status 143; a bad configuration or a loss that is not finite ends with status 1 and one line.
 """
@@ -24,9 +24,9 @@ def main() -> int:
     arguments = parser.parse_args()
 
     gc.disable()
-    from fmri2img.decoders.training.distributed import leave_group
-    from fmri2img.decoders.training.loop import Interrupted, train
     from fmri2img.errors import UserError
+    from fmri2img.training.distributed import leave_group
+    from fmri2img.training.loop import Interrupted, train
 
     gc.freeze()  # torch's million objects stay, and need not be walked again and again
     gc.enable()

@@ -4,23 +4,20 @@ Every problem is one line that names the configuration key and the remedy.
 """
 
 import difflib
-import hashlib
 import re
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import yaml
 
 from fmri2img.artifacts.budgets import parse_sessions
-from fmri2img.artifacts.submission import SubmittedPrediction, predictions_of, read_record
-from fmri2img.datasets import layout
-from fmri2img.decoders.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
-from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
+from fmri2img.paths import REPOSITORY
+from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
+from fmri2img.training.configuration import TrainingConfig
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-LIBRARY = Path(__file__).resolve().parent
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
 
 # Keys that name a frozen network, and the kinds of it that can stand there.
@@ -63,18 +60,6 @@ def check_schema(value: dict, schema_name: str, what: str) -> None:
     wanted = error.schema.get("description")
     problem = f"{error.instance!r} is not {wanted}" if wanted else error.message
     raise UserError(f"{what}: key '{key}': {problem}; see config/README.md")
-
-
-@cache
-def code_digest(*rooms: str) -> str:
-    """SHA-256 over the Python sources of the named rooms (and modules) of the library, first 16 hex digits."""
-    digest = hashlib.sha256()
-    for room in rooms:
-        folder = LIBRARY / room
-        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [LIBRARY / f"{room}.py"]
-        for file in files:
-            digest.update(str(file.relative_to(LIBRARY)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
@@ -280,7 +265,7 @@ class Study:
             "title": record["title"],
             "kind": "submission",
             "stands_for": stands_for,
-            "module": "fmri2img.artifacts.submission",
+            "module": "fmri2img.submissions.record",
             "configured_by": [f"submissions.{name}"],
             "outputs": outputs,
             "origin": "submission",

@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 
 from fmri2img.datasets import lockfile, transfer
-from fmri2img.datasets.acquisition import Source, acquire
-from fmri2img.datasets.layout import betas
+from fmri2img.datasets.nsd.acquisition import Source, acquire
+from fmri2img.datasets.nsd.layout import betas
 
 KEY = betas("subj01", "b3", 1)
 BUCKET = "natural-scenes-dataset"

@@ -26,7 +26,7 @@ def planted_scores() -> pd.DataFrame:
         "subject": np.array([f"subj{s:02d}" for s in range(SUBJECTS)])[codes[2]],
     }
     value = np.random.default_rng(0).random(len(codes[0])) + 0.01 * codes[0]
-    return pd.DataFrame(columns | {"seed": codes[3], "nsd_id": codes[4], "value": value})
+    return pd.DataFrame(columns | {"seed": codes[3], "image_id": codes[4], "value": value})
 
 
 def loop_bootstrap(values: np.ndarray, draws: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ import h5py
 import nibabel
 import numpy as np
 
-from fmri2img.datasets.nsd_betas import read_masked_session
+from fmri2img.datasets.nsd.betas import read_masked_session
 
 
 def brain_and_mask(dims: tuple[int, int, int], voxels: int) -> tuple[np.ndarray, np.ndarray]:

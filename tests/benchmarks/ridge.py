@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
-from fmri2img.decoders.ridge.decoder import fit
+from fmri2img.linear.decoder import fit
 
 ALPHAS = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
 SIZES = {"demo": (1728, 400, 900, 64, 96), "large": (12000, 4000, 4000, 257, 768)}

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.decoders.mindeye2.losses import Objective
-from fmri2img.decoders.mindeye2.model import MindEye2
-from fmri2img.decoders.training.backends import backend
-from fmri2img.decoders.training.configuration import TrainingConfig
-from fmri2img.decoders.training.dropout import masks
-from fmri2img.decoders.training.processes import accelerator_for, autocast
-from fmri2img.decoders.training.task import total_loss
+from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.methods.mindeye2.losses import Objective
+from fmri2img.methods.mindeye2.model import MindEye2
+from fmri2img.training.backends import backend
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.dropout import masks
+from fmri2img.training.processes import accelerator_for, autocast
+from fmri2img.training.task import total_loss
 
 PUBLISHED = {"backbone": "as_released", "tokens": 256, "token_width": 1664, "prior": {}}
 DEMO_PRIOR = {"depth": 1, "heads": 2, "head_width": 32, "feedforward": 1, "rotary_width": 16}

@@ -22,8 +22,9 @@ import pytest
 import scipy.io
 from servers import BUCKET, Fault, faulty_server, s3_server, serve_tree
 
-from fmri2img.datasets import acquisition, layout, lockfile, transfer
-from fmri2img.datasets.acquisition import Source, acquire, acquire_annotations, check_betas_are_own
+from fmri2img.datasets import lockfile, transfer
+from fmri2img.datasets.nsd import acquisition, layout
+from fmri2img.datasets.nsd.acquisition import Source, acquire, acquire_annotations, check_betas_are_own
 from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.datasets.progress import Progress
 from fmri2img.datasets.remote import S3Object

@@ -10,8 +10,9 @@ import nibabel
 import pytest
 from servers import BUCKET, faulty_server
 
-from fmri2img.datasets import layout, lockfile
-from fmri2img.datasets.acquisition import ANNOTATIONS, Source, acquire, acquire_annotations
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.acquisition import ANNOTATIONS, Source, acquire, acquire_annotations
 from fmri2img.errors import UserError
 
 # A small tree and its preparation, of the unit tests.

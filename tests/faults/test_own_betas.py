@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from servers import s3_server, serve_tree
 
-from fmri2img.datasets import layout, lockfile
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BETAS = [layout.betas("subj01", "b3", session) for session in (1, 2)]

@@ -13,9 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from training_launch import TORCHRUN, run_pairs, start, table, toy, weights
 
-from fmri2img.decoders.training import checkpoint
-from fmri2img.decoders.training.loop import train
 from fmri2img.errors import UserError
+from fmri2img.training import checkpoint
+from fmri2img.training.loop import train
 
 OFFLOAD = {"deepspeed": "config/deepspeed/zero2_offload.json"}
 

@@ -58,7 +58,7 @@ class Tree:
         return self.path(f"nsddata_betas/ppdata/{subject}/func1pt8mm/{folder}/betas_session{session:02d}.hdf5")
 
     def ids(self, subject: str) -> np.ndarray:
-        """0-based nsd_id of each trial that the subject did."""
+        """0-based image_id of each trial that the subject did."""
         return self.images[int(subject[-1]) - 1, self.order[: SESSIONS[subject] * PER_SESSION]]
 
     def _design(self) -> None:

@@ -81,7 +81,7 @@ def planted_scores(design: Design) -> pd.DataFrame:
             key = {"method": method, "subject": subject, "sessions": of_subject[subject], "seed": 0}
             parts.append(
                 pd.DataFrame(
-                    key | {"split": "shared1000", "metric": metric, "nsd_id": of_images, "value": numbers},
+                    key | {"split": "shared1000", "metric": metric, "image_id": of_images, "value": numbers},
                 )
             )
     return pd.concat(parts, ignore_index=True)
@@ -91,7 +91,7 @@ def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
     """Stimuli of one grey level each (their id), and predictions of `first` and `floor` that are brighter by 100."""
     ids = np.arange(N_IMAGES) * 10
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (N_IMAGES, SIDE, SIDE, 3))
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
     table["captions"], table["categories"] = [[f'a "{i}" <i>'] for i in ids], [["a"]] * N_IMAGES
     save_stimuli(folder / "stimuli", np.ascontiguousarray(images), table, {})
     paths = {}
@@ -124,7 +124,7 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
             for subject, sessions in of_subject.items()
             for k, i in enumerate(np.arange(N_IMAGES) * 10)
         ],
-        columns=["subject", "sessions", "nsd_id", "nearest", "cosine"],
+        columns=["subject", "sessions", "image_id", "nearest", "cosine"],
     )
     of_images = design.of_images()
     labelled = with_similarity(scores, near, of_images)

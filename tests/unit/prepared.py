@@ -7,7 +7,7 @@ from nsd_tree import BETA_FOLDER, SESSIONS, Tree
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.datasets.checksums import by_key
-from fmri2img.datasets.nsd_design import read_design
+from fmri2img.datasets.nsd.design import read_design
 from make_splits import shared1000
 from mask_session import mask_session
 from prepare_recording import prepare_recording

@@ -15,7 +15,7 @@ def small_recording(path: Path, subject: str, voxels: int) -> Path:
             "trial": np.arange(9),
             "session": np.repeat([1, 2, 3], 3),
             "run": 1,
-            "nsd_id": [0, 90, 1, 0, 91, 2, 3, 92, 4],
+            "image_id": [0, 90, 1, 0, 91, 2, 3, 92, 4],
             "repeat": [0, 0, 0, 1, 0, 0, 0, 0, 0],
             "shared": [False, True, False] * 3,
             "split": ["train", "test", "train"] * 3,

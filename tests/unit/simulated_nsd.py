@@ -1,6 +1,6 @@
 """A tiny simulated NSD for tests: three subjects of 4, 3 and 4 sessions, written in about two seconds."""
 
-from fmri2img.datasets.simulator import Simulation, simulate_stimuli, simulate_subject
+from fmri2img.datasets.nsd.simulator import Simulation, simulate_stimuli, simulate_subject
 
 CONFIGURATION = {
     "seed": 5,

@@ -31,24 +31,24 @@ METADATA = {
 }  # fmt: skip
 
 
-def write_recording(path, nsd_ids=(5, 9, 5, 2), split=("test", "train", "test", "train"), sessions=(1, 1, 2, 2)):
-    trials = pd.DataFrame({"trial": range(len(nsd_ids)), "session": sessions, "run": 1, "nsd_id": nsd_ids})
-    trials["repeat"] = trials.groupby("nsd_id").cumcount()
+def write_recording(path, image_ids=(5, 9, 5, 2), split=("test", "train", "test", "train"), sessions=(1, 1, 2, 2)):
+    trials = pd.DataFrame({"trial": range(len(image_ids)), "session": sessions, "run": 1, "image_id": image_ids})
+    trials["repeat"] = trials.groupby("image_id").cumcount()
     trials["shared"] = np.array(split) == "test"
     trials["split"] = split
     voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 2], "ncsnr": [0.5, 0.7]})
     with Recording.writer(path) as writer:
-        betas = writer.betas(len(nsd_ids), 2)
-        betas[:] = np.arange(2 * len(nsd_ids)).reshape(-1, 2)
+        betas = writer.betas(len(image_ids), 2)
+        betas[:] = np.arange(2 * len(image_ids)).reshape(-1, 2)
         writer.finish(trials, voxels, {"subject": "subj01"})
     return Recording.open(path)
 
 
 def test_repeats_are_averaged_per_image_and_sorted_by_id(tmp_path):
-    recording = write_recording(tmp_path / "r", nsd_ids=(9, 2, 9, 2, 7), split=("test",) * 5, sessions=(1,) * 5)
+    recording = write_recording(tmp_path / "r", image_ids=(9, 2, 9, 2, 7), split=("test",) * 5, sessions=(1,) * 5)
     ids, betas = recording.averaged(np.array([4, 2, 1, 0]))
     assert ids.tolist() == [2, 7, 9]
-    np.testing.assert_array_equal(betas, [[2, 3], [8, 9], [2, 3]])  # nsd_id 9: mean of rows 0 and 2
+    np.testing.assert_array_equal(betas, [[2, 3], [8, 9], [2, 3]])  # image_id 9: mean of rows 0 and 2
 
 
 def test_training_rows_stay_within_budget_and_split(tmp_path):
@@ -69,13 +69,13 @@ def test_a_recording_whose_parts_disagree_is_refused(tmp_path):
 
 def test_a_recording_that_trains_on_a_test_image_is_refused(tmp_path):
     write_recording(tmp_path / "unused", split=("test", "train", "unused", "train"))
-    with pytest.raises(UserError, match=r"trials\.parquet: nsd_id 5 has train and test trials \(1 images have\)"):
+    with pytest.raises(UserError, match=r"trials\.parquet: image_id 5 has train and test trials \(1 images have\)"):
         write_recording(tmp_path / "leaked", split=("test", "train", "train", "train"))
     assert not (tmp_path / "leaked").exists()
     write_recording(tmp_path / "r")
     trials = pd.read_parquet(tmp_path / "r" / "trials.parquet")
-    trials.assign(nsd_id=5).to_parquet(tmp_path / "r" / "trials.parquet")
-    with pytest.raises(UserError, match="nsd_id 5 has train and test trials"):
+    trials.assign(image_id=5).to_parquet(tmp_path / "r" / "trials.parquet")
+    with pytest.raises(UserError, match="image_id 5 has train and test trials"):
         Recording.open(tmp_path / "r")
 
 
@@ -122,7 +122,7 @@ def new_recording(path):
 
 
 def new_stimuli(path):
-    table = pd.DataFrame({"nsd_id": [3], "coco_id": [1], "shared": [True], "captions": [["a"]], "categories": [[]]})
+    table = pd.DataFrame({"image_id": [3], "coco_id": [1], "shared": [True], "captions": [["a"]], "categories": [[]]})
     save_stimuli(path, np.zeros((1, 425, 425, 3), np.uint8), table, {})
 
 
@@ -199,16 +199,16 @@ def test_damaged_files_of_an_artifact_are_named(tmp_path, artifact, name, kind):
 
 
 def test_stimuli_are_found_by_id_not_by_row(tmp_path):
-    table = pd.DataFrame({"nsd_id": [3, 8, 20], "coco_id": [1, 2, 3], "shared": [True, False, False]})
+    table = pd.DataFrame({"image_id": [3, 8, 20], "coco_id": [1, 2, 3], "shared": [True, False, False]})
     table["captions"] = [["a"], ["b", "c"], []]
     table["categories"] = [["cat"], [], ["dog"]]
     images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     save_stimuli(tmp_path / "s", iter([images[:2], images[2:]]), table, {})
     stimuli = Stimuli.open(tmp_path / "s")
     assert stimuli.images[stimuli.rows([20, 3, 20])][:, 0, 0, 0].tolist() == [2, 0, 2]
-    with pytest.raises(UserError, match="lacks nsd_id 4"):
+    with pytest.raises(UserError, match="lacks image_id 4"):
         stimuli.rows([3, 4])
-    with pytest.raises(UserError, match="lacks nsd_id 99"):
+    with pytest.raises(UserError, match="lacks image_id 99"):
         stimuli.rows([99])
 
 
@@ -217,7 +217,7 @@ def test_features_are_found_by_layer_and_id(tmp_path):
     save_features(tmp_path / "f", ids, {"features.4": pooled, "avgpool": -pooled}, {"network": "n"})
     features = Features.open(tmp_path / "f")
     np.testing.assert_array_equal(features.of("features.4", np.array([9, 2])), [[4, 5], [0, 1]])
-    with pytest.raises(UserError, match="f: lacks nsd_id 3"):
+    with pytest.raises(UserError, match="f: lacks image_id 3"):
         features.of("avgpool", np.array([2, 3]))
     with pytest.raises(UserError, match="f: lacks layer 'logits'"):
         features.of("logits", ids)
@@ -230,7 +230,7 @@ def test_features_are_found_by_layer_and_id(tmp_path):
 
 
 def test_embeddings_refuse_what_float16_cannot_hold(tmp_path):
-    with pytest.raises(ValueError, match="nsd_id 1"):
+    with pytest.raises(ValueError, match="image_id 1"):
         save_embeddings(tmp_path / "e", np.array([1, 2]), np.full((2, 3, 4), 1e6, np.float32), {})
     assert not (tmp_path / "e").exists()
     blocks = ((np.full((1, 3, 4), i), np.full((1, 5), i)) for i in range(2))
@@ -268,7 +268,7 @@ def test_scores_hold_one_value_per_key(tmp_path):
     with pytest.raises(ValueError, match="two values"):
         save_scores(tmp_path / "a.parquet", pd.DataFrame([row, row]))
     save_scores(tmp_path / "a.parquet", pd.DataFrame([row]))
-    save_scores(tmp_path / "b.parquet", pd.DataFrame([row | {"nsd_id": 8}]))
+    save_scores(tmp_path / "b.parquet", pd.DataFrame([row | {"image_id": 8}]))
     assert len(read_scores([tmp_path / "a.parquet", tmp_path / "b.parquet"])) == 2
     with pytest.raises(UserError, match="two values"):
         read_scores([tmp_path / "a.parquet", tmp_path / "a.parquet"])
@@ -292,7 +292,7 @@ def test_split_assigns_by_image_and_session():
 
 def test_a_share_of_a_session_is_its_first_trials(tmp_path):
     trials = pd.DataFrame({
-        "trial": np.arange(12), "session": np.repeat([1, 2], 6), "run": 1, "nsd_id": np.arange(12), "repeat": 0,
+        "trial": np.arange(12), "session": np.repeat([1, 2], 6), "run": 1, "image_id": np.arange(12), "repeat": 0,
         "shared": False, "split": ["train", "test", *["train"] * 10],
     })  # fmt: skip
     voxels = pd.DataFrame({"x": [0], "y": [0], "z": [0], "ncsnr": [0.5]})

@@ -11,9 +11,9 @@ from recordings import small_recording
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.ridge.bottleneck import bottleneck_directions, restrict
-from fmri2img.decoders.ridge.decoder import fit
 from fmri2img.errors import UserError
+from fmri2img.linear.bottleneck import bottleneck_directions, restrict
+from fmri2img.linear.decoder import fit
 from fmri2img.reporting.bottleneck import ALL, bottleneck_curves, bottleneck_effects, bottleneck_table, with_dimensions
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.style import save_figure
@@ -38,21 +38,21 @@ def brain(tmp_path):
     return betas.astype(np.float32), ids[image], Embeddings.open(tmp_path / "e")
 
 
-def directions(betas, nsd_ids, embeddings, dimensions):
-    decoder = fit(betas, nsd_ids, embeddings, [ALPHA], folds=3, seed=0, test_repeats=2)
-    return bottleneck_directions(decoder, betas, nsd_ids, embeddings, dimensions)
+def directions(betas, image_ids, embeddings, dimensions):
+    decoder = fit(betas, image_ids, embeddings, [ALPHA], folds=3, seed=0, test_repeats=2)
+    return bottleneck_directions(decoder, betas, image_ids, embeddings, dimensions)
 
 
 @pytest.mark.parametrize("trials", [400, 40])  # more trials than voxels, and fewer
 def test_directions_are_those_of_reduced_rank_ridge_regression(brain, trials):
     """By brute force: weights of all targets, and the singular vectors of what they predict of the augmented data."""
-    betas, nsd_ids, embeddings = brain[0][:trials], brain[1][:trials], brain[2]
+    betas, image_ids, embeddings = brain[0][:trials], brain[1][:trials], brain[2]
     x = (betas - betas.mean(axis=0)).astype(np.float64)
-    y = np.asarray(embeddings.tokens, np.float64).reshape(200, -1)[embeddings.rows(nsd_ids)]
+    y = np.asarray(embeddings.tokens, np.float64).reshape(200, -1)[embeddings.rows(image_ids)]
     weights = np.linalg.solve(x.T @ x + ALPHA * np.eye(VOXELS), x.T @ (y - y.mean(axis=0)))
     predicted = np.concatenate([x, np.sqrt(ALPHA) * np.eye(VOXELS)]) @ weights
     right = np.linalg.svd(predicted, full_matrices=False)[2]
-    found = directions(betas, nsd_ids, embeddings, 3)
+    found = directions(betas, image_ids, embeddings, 3)
     for k in (1, 2, 3):
         expected = np.linalg.qr(weights @ right[:k].T)[0]
         angles = np.linalg.svd(expected.T @ found[:, :k], compute_uv=False)
@@ -65,9 +65,9 @@ def test_fewer_dimensions_are_the_first_of_more(brain):
     np.testing.assert_allclose(np.abs((few * many[:, :1]).sum(axis=0)), 1, atol=1e-5)
 
 
-def held_out_error(betas, nsd_ids, embeddings, basis):
+def held_out_error(betas, image_ids, embeddings, basis):
     """Relative squared error on the last hundred trials of least squares from what `basis` lets through."""
-    y = np.asarray(embeddings.tokens, np.float64).reshape(200, -1)[embeddings.rows(nsd_ids)]
+    y = np.asarray(embeddings.tokens, np.float64).reshape(200, -1)[embeddings.rows(image_ids)]
     y = y - y.mean(axis=0)
     x = betas @ basis
     weights = np.linalg.lstsq(x[:-100], y[:-100], rcond=None)[0]
@@ -140,7 +140,7 @@ def scores(design, method, level):
         value = level + noise - noise.mean() - 0.2 * (sessions[subject] == 1)
         key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed}
         for metric, values in {"id": value, "distance": 1.5 - value}.items():
-            parts.append(pd.DataFrame(key | {"metric": metric, "nsd_id": np.arange(N_IMAGES), "value": values}))
+            parts.append(pd.DataFrame(key | {"metric": metric, "image_id": np.arange(N_IMAGES), "value": values}))
     return pd.concat(parts, ignore_index=True)
 
 

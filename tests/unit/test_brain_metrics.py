@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri2img.decoders.encoding.features import BandFeatures
-from fmri2img.decoders.encoding.model import EncodingModel, fit, mixtures
+from fmri2img.encoding.features import BandFeatures
+from fmri2img.encoding.model import EncodingModel, fit, mixtures
 from fmri2img.errors import UserError
 from fmri2img.metrics import brain
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, regions, voxel_correlation, voxel_table
@@ -176,5 +176,5 @@ def test_images_are_joined_by_id(measured):
     here, _ = measured
     part = here.on(np.array([10, 4]))
     np.testing.assert_array_equal(part.betas, here.betas[[5, 2]])
-    with pytest.raises(UserError, match="nsd_id 5 is not among its test images"):
+    with pytest.raises(UserError, match="image_id 5 is not among its test images"):
         here.on(np.array([4, 5]))

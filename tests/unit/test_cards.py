@@ -9,17 +9,17 @@ import torch
 import yaml
 from test_study import merged
 
-from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.decoders.mindeye2.model import MindEye2, save_model
-from fmri2img.decoders.training.configuration import TrainingConfig
-from fmri2img.decoders.training.record import save_record, training_record
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.methods.mindeye2.model import MindEye2, save_model
 from fmri2img.reporting.cards import card, known_defects, runs_table
 from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_tables
 from fmri2img.reporting.training_curves import thinned, training_curves
 from fmri2img.study import Study
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.record import save_record, training_record
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 VOXELS = {"subj01": 11, "subj02": 7}

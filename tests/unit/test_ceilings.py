@@ -14,11 +14,11 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.backbones.registry import load_registry
-from fmri2img.decoders.controls import control_metadata, repeat_responses
-from fmri2img.decoders.mindeye2.configuration import PriorConfig
-from fmri2img.decoders.mindeye2.diffusion import sample, sampling_times, without_brain
-from fmri2img.decoders.mindeye2.prior import PriorNetwork
 from fmri2img.errors import UserError
+from fmri2img.methods.controls.functions import control_metadata, repeat_responses
+from fmri2img.methods.mindeye2.configuration import PriorConfig
+from fmri2img.methods.mindeye2.diffusion import sample, sampling_times, without_brain
+from fmri2img.methods.mindeye2.prior import PriorNetwork
 from fmri2img.metrics.brain import MeasuredBrain
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import is_scored
@@ -33,7 +33,7 @@ SHOWN_ONCE = 4  # of the images
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """Responses are the image's own pattern plus noise of 1.5 times its spread. Images come three times (the last four
-    once), in random order, image i as nsd_id 5 i; every tenth trial is a training image's."""
+    once), in random order, image i as image_id 5 i; every tenth trial is a training image's."""
     rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("repeats") / "recording"
     patterns = rng.standard_normal((N_IMAGES, VOXELS)).astype(np.float32)
     image = np.concatenate([np.repeat(np.arange(N_IMAGES - SHOWN_ONCE), 3), np.arange(N_IMAGES - SHOWN_ONCE, N_IMAGES)])
@@ -41,7 +41,7 @@ def planted(tmp_path_factory):
     image = np.insert(image, np.arange(0, len(image), 10), -1)
     n = len(image)
     trials = pd.DataFrame(
-        {"trial": np.arange(n), "session": 1, "run": 1, "nsd_id": np.where(image < 0, 999, image * 5), "repeat": 0}
+        {"trial": np.arange(n), "session": 1, "run": 1, "image_id": np.where(image < 0, 999, image * 5), "repeat": 0}
     ).assign(shared=image >= 0, split=np.where(image < 0, "train", "test"))
     areas = {name: np.arange(VOXELS) % 5 == k for k, name in enumerate(("V1", "V2", "V3", "hV4"))}
     voxels = pd.DataFrame({"x": np.arange(VOXELS), "y": 0, "z": 0, "ncsnr": 1 / NOISE} | areas)
@@ -54,11 +54,11 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def halves(planted):
-    """By hand: nsd_id -> (first response, mean of the others or None)."""
+    """By hand: image_id -> (first response, mean of the others or None)."""
     found = {}
-    for row, (nsd_id, split) in enumerate(zip(planted.trials["nsd_id"], planted.trials["split"], strict=True)):
+    for row, (image_id, split) in enumerate(zip(planted.trials["image_id"], planted.trials["split"], strict=True)):
         if split == "test":
-            found.setdefault(nsd_id, []).append(planted.betas[row].astype(float))
+            found.setdefault(image_id, []).append(planted.betas[row].astype(float))
     return {i: (r[0], np.mean(r[1:], axis=0) if len(r) > 1 else None) for i, r in sorted(found.items())}
 
 
@@ -69,7 +69,7 @@ def scored(planted, tmp_path, *metrics, **measured):
     chosen = {name: REGISTRY[name] for name in metrics}
     brain = MeasuredBrain.of(planted, lambda images: None)
     pools = {"pool": 300, "resamples": 3}
-    return score([Prediction.open(tmp_path / "p")], None, None, chosen, None, {}, pools, brain).set_index("nsd_id")
+    return score([Prediction.open(tmp_path / "p")], None, None, chosen, None, {}, pools, brain).set_index("image_id")
 
 
 def test_the_first_response_and_the_mean_of_the_others(planted, halves):
@@ -147,18 +147,18 @@ def test_captions_against_people_and_against_the_captioner(planted, tmp_path):
     """The captioner's words about the true images, joined by id, as the reference: repeating them is perfect."""
     ids = np.array([4, 9, 20])
     table = pd.DataFrame(
-        {"nsd_id": ids, "coco_id": ids, "captions": [["a red bus", "x"]] * 3, "categories": [["b"]] * 3}
+        {"image_id": ids, "coco_id": ids, "captions": [["a red bus", "x"]] * 3, "categories": [["b"]] * 3}
     )
     stimuli = Stimuli(tmp_path, np.zeros((3, 4, 4, 3), np.uint8), table.assign(shared=True), {})
-    captioned = pd.DataFrame({"nsd_id": [2, 4, 9, 20], "caption": ["no", "a dog runs", "two cats", "a red bus"]})
+    captioned = pd.DataFrame({"image_id": [2, 4, 9, 20], "caption": ["no", "a dog runs", "two cats", "a red bus"]})
     metadata = control_metadata(planted, "m", 1, 0, "none", "none", "control")
     save_prediction(tmp_path / "p", ids, metadata, captions=["a dog runs", "two cats", "a red bus"])
     metrics = {name: REGISTRY[name] for name in ("caption_rougeL", "caption_rougeL_git")}
     found = score([Prediction.open(tmp_path / "p")], stimuli, None, metrics, None, {}, {}, captioned=captioned)
-    values = found.pivot(index="nsd_id", columns="metric", values="value")
+    values = found.pivot(index="image_id", columns="metric", values="value")
     assert values["caption_rougeL_git"].tolist() == [1, 1, 1]
     assert values["caption_rougeL"].tolist() == pytest.approx([1 / 3, 0, 1])
-    with pytest.raises(UserError, match="captions of the true images: lacks nsd_id 9"):
+    with pytest.raises(UserError, match="captions of the true images: lacks image_id 9"):
         score([Prediction.open(tmp_path / "p")], stimuli, None, metrics, None, {}, {}, captioned=captioned[:2])
 
 
@@ -175,7 +175,7 @@ def test_the_captioner_sees_the_test_images_alone(tmp_path):
     from caption_images import caption_images
 
     ids, rng = np.array([1, 5, 6, 30]), np.random.default_rng(0)
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "captions": [["a"]] * 4, "categories": [["b"]] * 4})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [["a"]] * 4, "categories": [["b"]] * 4})
     images = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
     save_stimuli(tmp_path / "stimuli", images, table.assign(shared=True), {})
     Split("shared1000", "planted", [5, 30, 77]).save(tmp_path / "split.json")
@@ -183,7 +183,7 @@ def test_the_captioner_sees_the_test_images_alone(tmp_path):
     pair = registry["demo_captioner"], registry["demo_clip"]
     caption_images(tmp_path / "stimuli", tmp_path / "split.json", *pair, tmp_path / "captions.parquet")
     found = pd.read_parquet(tmp_path / "captions.parquet")
-    assert found["nsd_id"].tolist() == [5, 30] and found["caption"].str.len().gt(0).all()
+    assert found["image_id"].tolist() == [5, 30] and found["caption"].str.len().gt(0).all()
     with pytest.raises(UserError, match="embed with demo_clip"):
         caption_images(tmp_path / "stimuli", tmp_path / "split.json", pair[0], None, tmp_path / "again.parquet")
 

@@ -28,7 +28,7 @@ def table(values, method, metric="m"):
     """Scores of values (subjects, seeds, images)."""
     subject, seed, image = np.indices(values.shape).reshape(3, -1)
     key = {"method": method, "metric": metric, "subject": [f"subj{s + 1:02d}" for s in subject], "seed": seed}
-    return pd.DataFrame(key | {"nsd_id": image * 7, "value": values.ravel()})
+    return pd.DataFrame(key | {"image_id": image * 7, "value": values.ravel()})
 
 
 def scipy_p(differences, n_resamples):

@@ -7,7 +7,8 @@ import yaml
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.decoders.controls import (
+from fmri2img.errors import UserError
+from fmri2img.methods.controls.functions import (
     derangement,
     drawn_training_images,
     mean_image,
@@ -16,7 +17,6 @@ from fmri2img.decoders.controls import (
     nearest_with_cosine,
     shuffle_brains,
 )
-from fmri2img.errors import UserError
 from fmri2img.study import REPOSITORY
 
 DISCLOSURE = {
@@ -112,7 +112,7 @@ def test_mean_image_is_of_the_chosen_rows():
 
 
 def test_mean_tokens_in_blocks(embeddings, monkeypatch):
-    monkeypatch.setattr("fmri2img.decoders.ridge.decoder.BLOCK_VALUES", 60 * 6 * 2)
+    monkeypatch.setattr("fmri2img.linear.decoder.BLOCK_VALUES", 60 * 6 * 2)
     training = embeddings.ids[10:70]
     expected = np.asarray(embeddings.tokens[10:70], np.float64).mean(axis=0)
     np.testing.assert_allclose(mean_tokens(embeddings, training), expected, rtol=1e-6)
@@ -128,7 +128,7 @@ def test_oracle_is_the_best_recall_and_never_the_test_image(embeddings):
 
 
 def test_controls_start_without_torch():
-    code = "import sys, fmri2img.decoders.controls; sys.exit('torch' in sys.modules)"
+    code = "import sys, fmri2img.methods.controls.functions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "scripts"}).returncode == 0
 
 

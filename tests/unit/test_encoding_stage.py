@@ -15,7 +15,7 @@ from fmri2img import job
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.loading import RegisteredNetworks
-from fmri2img.decoders.encoding.opening import open_encoding
+from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, region_table, save_brain_tables, voxel_correlation
 from fmri2img.reporting.brain_maps import brain_map, map_rows, projection, region_tables
 from fmri2img.reporting.design import Design
@@ -41,12 +41,12 @@ def data(tmp_path):
     rng = np.random.default_rng(0)
     images = np.repeat(rng.integers(0, 256, (TRAIN + TEST, 1, 1, 3), np.uint8), 256, axis=1).reshape(-1, 16, 16, 3)
     ids = np.arange(TRAIN + TEST) * 3
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "captions": [[]] * len(ids), "categories": [[]] * len(ids)})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [[]] * len(ids), "categories": [[]] * len(ids)})
     save_stimuli(tmp_path / "stimuli", images, table.assign(shared=False), {})
     trial_ids = np.repeat(ids, 2)
     trials = pd.DataFrame(
         {
-            "trial": np.arange(len(trial_ids)), "session": 1, "run": 1, "nsd_id": trial_ids,
+            "trial": np.arange(len(trial_ids)), "session": 1, "run": 1, "image_id": trial_ids,
             "repeat": np.tile([0, 1], len(ids)), "shared": trial_ids >= 3 * TRAIN,
             "split": np.where(trial_ids >= 3 * TRAIN, "test", "train"),
         }

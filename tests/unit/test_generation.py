@@ -65,7 +65,7 @@ def test_half_precision_stays_close_to_single(unclip, tokens):
 
 
 def test_noise_differs_between_images_seeds_and_uses():
-    draws = [image_noise(seed, nsd_id, (500,), (500,)) for seed in (0, 1) for nsd_id in (0, 1, 72999)]
+    draws = [image_noise(seed, image_id, (500,), (500,)) for seed in (0, 1) for image_id in (0, 1, 72999)]
     flat = torch.stack([part for pair in draws for part in pair])
     correlation = torch.corrcoef(flat) - torch.eye(len(flat))
     assert correlation.abs().max() < 0.25
@@ -80,8 +80,8 @@ def test_parity_with_a_plain_sampling_loop(tokens, unconditional):
     got = UnclipGenerator(generator, autoencoder).generate(tokens, IDS, 0, steps, guidance)
     alphas = generator.scheduler.alphas_cumprod.double()
     added = {"text_embeds": torch.zeros(1, 0), "time_ids": torch.tensor([[8.0, 8.0, 1.0, 2.0]])}
-    for row, nsd_id in enumerate(IDS):
-        x, free = (part[None] for part in image_noise(0, nsd_id, (4, 4, 4), (TOKENS, WIDTH)))
+    for row, image_id in enumerate(IDS):
+        x, free = (part[None] for part in image_noise(0, image_id, (4, 4, 4), (TOKENS, WIDTH)))
         free = free if unconditional == "noise" else torch.zeros_like(free)
         own = torch.from_numpy(tokens[row : row + 1].astype(np.float32))
         for t in (999, 749, 499, 249):
@@ -128,8 +128,8 @@ def test_parity_with_mindeye2s_sampling_written_out(tokens, steps, tolerance):
     np.testing.assert_allclose(generator.scheduler.sigmas, sigmas, rtol=1e-5)
     added = {"text_embeds": torch.zeros(1, 0), "time_ids": torch.tensor([[8.0, 8.0, 0.0, 0.0]])}
     pictures = unclip.generate(tokens, IDS, 3, steps, guidance)
-    for row, nsd_id in enumerate(IDS[:2]):
-        noise, free, extra, shift = image_noise(3, nsd_id, (4, 4, 4), (TOKENS, WIDTH), (4, 4, 4), (1,))
+    for row, image_id in enumerate(IDS[:2]):
+        noise, free, extra, shift = image_noise(3, image_id, (4, 4, 4), (TOKENS, WIDTH), (4, 4, 4), (1,))
         start = extra + sigmas[0] * (noise + 0.04 * float(shift))
         own = torch.from_numpy(tokens[row : row + 1].astype(np.float32))
         wanted = edm_euler(unet, start[None].double().numpy(), times, sigmas, (free[None], own), added, guidance)

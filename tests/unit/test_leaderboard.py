@@ -61,7 +61,7 @@ def scores(design):
         value = LEVELS[method] + 0.02 * seed + noise - noise.mean()
         for metric, values in {"identification": value, "distance": 1.5 - value}.items():
             key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed}
-            key |= {"split": "shared1000", "metric": metric, "nsd_id": np.arange(N_IMAGES) * 10, "value": values}
+            key |= {"split": "shared1000", "metric": metric, "image_id": np.arange(N_IMAGES) * 10, "value": values}
             parts.append(pd.DataFrame(key))
     return pd.concat(parts, ignore_index=True)
 
@@ -107,7 +107,7 @@ def test_comparisons_are_corrected_within_budget_and_metric(scores, design):
 
 
 def test_incomplete_cells_are_neither_ranked_nor_compared(scores, design):
-    lacking = (scores["method"] == "twin") & (scores["nsd_id"] == 0) & (scores["seed"] == 1)
+    lacking = (scores["method"] == "twin") & (scores["image_id"] == 0) & (scores["seed"] == 1)
     scores = scores[~lacking]
     board, compared = rank_methods(scores, estimates(scores, design), design)
     found = of(board, "identification")

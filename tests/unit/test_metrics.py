@@ -412,7 +412,7 @@ def case(tmp_path, rng):
     """100 stimuli with ids 0, 3, 6, ...; a perfect prediction of every second one, saved in scrambled order."""
     ids = np.arange(100) * 3
     images = rng.integers(0, 256, (100, 16, 16, 3), np.uint8)
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "captions": [["a"]] * 100, "categories": [["b"]] * 100})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [["a"]] * 100, "categories": [["b"]] * 100})
     stimuli = Stimuli(tmp_path, images, table.assign(shared=True), {})
     save_embeddings(tmp_path / "e", ids, rng.standard_normal((100, 2, 5)), {})
     embeddings = Embeddings.open(tmp_path / "e")
@@ -445,7 +445,7 @@ def test_perfect_prediction_joined_by_id_scores_one(case):
     stimuli, embeddings, perfect, _ = case
     table, _ = run(stimuli, embeddings, [perfect])
     assert sorted(table["metric"].unique()) == sorted(METRICS)
-    assert table.groupby("metric")["nsd_id"].apply(lambda c: sorted(c) == list(range(0, 300, 6))).all()
+    assert table.groupby("metric")["image_id"].apply(lambda c: sorted(c) == list(range(0, 300, 6))).all()
     np.testing.assert_allclose(table["value"], 1, atol=1e-6)
 
 
@@ -490,7 +490,7 @@ def test_set_pair_caption_and_whole_pool_metrics_are_stored_where_they_belong(ca
     told = predict("told", np.arange(50) * 2, captions=captions)
     table, _ = run(stimuli, embeddings, [perfect, told], metrics, pool=10)
     rows = table[table["metric"] == "fid"]
-    assert rows["nsd_id"].tolist() == [-1] and rows["value"].iloc[0] == pytest.approx(0, abs=1e-6)
+    assert rows["image_id"].tolist() == [-1] and rows["value"].iloc[0] == pytest.approx(0, abs=1e-6)
     means = table.groupby(["method", "metric"])["value"].agg(["mean", "size", "count"])
     assert means.loc[("perfect", "lpips"), "mean"] == 0
     assert means.loc[("perfect", "retrieval_image_all"), "count"] == 50  # where a pool of 10 leaves some out
@@ -507,7 +507,7 @@ def test_what_cannot_be_scored_is_named(case):
     with pytest.raises(UserError, match=r"none of pixcorr.*told"):
         run(stimuli, embeddings, [told])
     stimuli.table["captions"] = [["a dog"]] * 50 + [[]] * 50
-    with pytest.raises(UserError, match=r"nsd_id 150 has no caption \(25 images lack one\)"):
+    with pytest.raises(UserError, match=r"image_id 150 has no caption \(25 images lack one\)"):
         run(stimuli, embeddings, [told], {"caption_rouge1": REGISTRY["caption_rouge1"]})
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fmri2img.decoders.mindeye2.configuration import LossConfig, soft_temperature
-from fmri2img.decoders.mindeye2.low_level_loss import latent_loss, local_contrast_loss
-from fmri2img.decoders.mindeye2.mixco import (
+from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import LossConfig, soft_temperature
+from fmri2img.methods.mindeye2.low_level_loss import latent_loss, local_contrast_loss
+from fmri2img.methods.mindeye2.mixco import (
     Mixture,
     bimixco_loss,
     draw_mixture,
@@ -18,8 +19,7 @@ from fmri2img.decoders.mindeye2.mixco import (
     mixed_betas,
     mixture_labels,
 )
-from fmri2img.decoders.mindeye2.soft_clip import soft_clip_loss
-from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.soft_clip import soft_clip_loss
 
 
 @pytest.fixture(scope="module")

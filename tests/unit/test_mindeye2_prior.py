@@ -6,10 +6,10 @@ from diffusers import DDPMScheduler
 from torch import nn
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from fmri2img.decoders.mindeye2 import diffusion
-from fmri2img.decoders.mindeye2.configuration import PriorConfig
-from fmri2img.decoders.mindeye2.prior import GainNorm, PriorNetwork, relative_buckets, rotate
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2 import diffusion
+from fmri2img.methods.mindeye2.configuration import PriorConfig
+from fmri2img.methods.mindeye2.prior import GainNorm, PriorNetwork, relative_buckets, rotate
 
 CONFIG = PriorConfig(depth=2, heads=3, head_width=10, feedforward=2, rotary_width=4)
 BATCH, TOKENS, WIDTH = 3, 5, 8

@@ -16,11 +16,11 @@ import torch
 from recordings import small_recording
 from safetensors import safe_open
 
-from fmri2img.decoders.mindeye2 import diffusion
-from fmri2img.decoders.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
-from fmri2img.decoders.mindeye2.model import MindEye2, load_model
-from fmri2img.decoders.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2 import diffusion
+from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
+from fmri2img.methods.mindeye2.model import MindEye2, load_model
+from fmri2img.methods.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
 from import_mindeye2 import main as import_mindeye2
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -286,7 +286,7 @@ def stages(tmp_path, networks) -> dict[str, str]:
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
     reconstruct(paths["decoded"], networks["generator"], networks["autoencoder"], generation, 7, paths["unrefined"])
     texts = ["a red boat", "two dogs", "a house by the sea", ""]
-    pd.DataFrame({"nsd_id": IDS, "caption": texts}).to_parquet(paths["captions"], index=False)
+    pd.DataFrame({"image_id": IDS, "caption": texts}).to_parquet(paths["captions"], index=False)
     return paths
 
 
@@ -348,8 +348,8 @@ def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_pa
     write_json(tmp_path / "blurry" / "metadata.json", record | {"sessions": 2})
     with pytest.raises(UserError, match="is not of the same images, subject, budget and seed"):
         mindeye2_blend(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
-    pd.DataFrame({"nsd_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
-    with pytest.raises(UserError, match="its nsd_id are not those of the pictures"):
+    pd.DataFrame({"image_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
+    with pytest.raises(UserError, match="its image_id are not those of the pictures"):
         refine(stages, networks, "other")
     save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, np.zeros((4, 2, 3)))
     with pytest.raises(UserError, match=r"holds no latents\.npy.*mindeye2_lowlevel"):
@@ -378,7 +378,7 @@ def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(
     assert np.abs(drawn.images.astype(int) - Prediction.open(tmp_path / "same").images).max() <= 1
 
     trials = pd.DataFrame({
-        "trial": range(5), "session": [1, 1, 1, 2, 2], "run": 1, "nsd_id": [40, 1, 3, 40, 50],
+        "trial": range(5), "session": [1, 1, 1, 2, 2], "run": 1, "image_id": [40, 1, 3, 40, 50],
         "repeat": [0, 0, 0, 1, 0],
         "shared": [True, False, True, True, False], "split": ["test", "train", "test", "test", "train"],
     })  # fmt: skip

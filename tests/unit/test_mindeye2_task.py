@@ -14,17 +14,17 @@ from training_launch import run_pairs, table
 
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.decoders.mindeye2 import losses as losses_module
-from fmri2img.decoders.mindeye2 import task as task_module
-from fmri2img.decoders.mindeye2.batches import Batches
-from fmri2img.decoders.mindeye2.configuration import LossConfig
-from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
-from fmri2img.decoders.mindeye2.model import load_model
-from fmri2img.decoders.mindeye2.task import MindEye2Task
-from fmri2img.decoders.mindeye2.trials import held_out_images, open_trials
-from fmri2img.decoders.training.configuration import TrainingConfig
-from fmri2img.decoders.training.loop import train
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2 import losses as losses_module
+from fmri2img.methods.mindeye2 import task as task_module
+from fmri2img.methods.mindeye2.batches import Batches
+from fmri2img.methods.mindeye2.configuration import LossConfig
+from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
+from fmri2img.methods.mindeye2.model import load_model
+from fmri2img.methods.mindeye2.task import MindEye2Task
+from fmri2img.methods.mindeye2.trials import held_out_images, open_trials
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.loop import train
 
 CPU = torch.device("cpu")
 SESSIONS = {"subj01": 3, "subj02": 2}
@@ -56,15 +56,15 @@ def study(tmp_path_factory) -> dict:
         save_embeddings(views[-1], ids, maps, metadata)
     for number, (subject, sessions) in enumerate(SESSIONS.items()):
         n = sessions * TRIALS
-        nsd_id = rng.choice(ids, n)
+        image_id = rng.choice(ids, n)
         with Recording.writer(folder / subject) as writer:
             betas = writer.betas(n, VOXELS[subject])
             weights = np.random.default_rng(number).normal(size=(24, VOXELS[subject]))
-            betas[:] = tokens[nsd_id // 2].reshape(n, -1).astype(float) @ weights / 5
+            betas[:] = tokens[image_id // 2].reshape(n, -1).astype(float) @ weights / 5
             betas[:, 0] = np.arange(n) / 1000  # marks the trial
             trials = pd.DataFrame({"trial": np.arange(n), "session": np.arange(n) // TRIALS + 1, "run": 1})
-            trials = trials.assign(nsd_id=nsd_id, repeat=0, shared=nsd_id < 20)
-            trials["split"] = np.where(nsd_id < 20, "test", "train")
+            trials = trials.assign(image_id=image_id, repeat=0, shared=image_id < 20)
+            trials["split"] = np.where(image_id < 20, "test", "train")
             voxels = pd.DataFrame({"x": range(VOXELS[subject]), "y": 0, "z": 0, "ncsnr": 0.5})
             writer.finish(trials, voxels, {"subject": subject, "split": "shared1000", "split_sha256": "ab"})
     return {
@@ -133,7 +133,7 @@ def test_a_batch_has_as_many_trials_of_each_subject_with_their_own_images(study)
     assert {subject: len(values) for subject, values in inputs["betas"].items()} == {"subj01": 4, "subj02": 4}
     trials = {subject: Recording.open(path).trials for subject, path in study["recordings"].items()}
     ids = np.concatenate(
-        [trials[subject]["nsd_id"].to_numpy()[marked(values)] for subject, values in inputs["betas"].items()]
+        [trials[subject]["image_id"].to_numpy()[marked(values)] for subject, values in inputs["betas"].items()]
     )
     tokens = np.load(f"{study['embeddings']}/tokens.npy")
     np.testing.assert_array_equal(inputs["tokens"], tokens[ids // 2])
@@ -353,7 +353,7 @@ def test_two_processes_train_as_one(study, tmp_path):
     def config(backbone):
         settings = single(study, sessions={"subj01": 1}, model=MODEL | {"backbone": backbone, "dropout": 0.5})
         return {
-            "task": "fmri2img.decoders.mindeye2.task:MindEye2Task",
+            "task": "fmri2img.methods.mindeye2.task:MindEye2Task",
             "settings": settings | {"losses": {"mixup_share": 0.5}},
             "training": {"epochs": 2, "batch": 8, "learning_rate": 1e-3, "precision": "fp32", "log_every": 5},
         }
@@ -410,7 +410,7 @@ def test_sources_tell_what_was_made_anew_at_the_same_path(study, tmp_path):
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"recordings.subj01", "embeddings", "local_features.1", "initial"}
     trials = pd.read_parquet(tmp_path / "subj01/trials.parquet")
-    trials.loc[trials.index[trials["split"] == "train"][0], "nsd_id"] += 2
+    trials.loc[trials.index[trials["split"] == "train"][0], "image_id"] += 2
     trials.to_parquet(tmp_path / "subj01/trials.parquet")
     assert task(settings).sources()["recordings.subj01"] != after["recordings.subj01"]
 
@@ -471,8 +471,8 @@ def test_validation_is_perfect_for_a_network_that_returns_the_tokens(study):
     class Oracle(torch.nn.Module):
         def model(self, betas):
             ((subject, values),) = betas.items()
-            nsd_id = Recording.open(study["recordings"][subject]).trials["nsd_id"].to_numpy()
-            rows = nsd_id[marked(values)] // 2
+            image_id = Recording.open(study["recordings"][subject]).trials["image_id"].to_numpy()
+            rows = image_id[marked(values)] // 2
             return type("Encoded", (), {"projected": tokens[rows]})
 
     found = it.validate(Oracle(), CPU)
@@ -484,7 +484,7 @@ def test_validation_is_perfect_for_a_network_that_returns_the_tokens(study):
 
 def test_training_learns_to_retrieve_held_out_images(study, tmp_path):
     config = {
-        "task": "fmri2img.decoders.mindeye2.task:MindEye2Task",
+        "task": "fmri2img.methods.mindeye2.task:MindEye2Task",
         "settings": study
         | {"model": MODEL | {"hidden": 32, "low_level": None}, "latents": None, "local_features": None},
         "training": {"epochs": 40, "batch": 20, "learning_rate": 3e-3, "precision": "fp32", "log_every": 100},
@@ -523,7 +523,7 @@ def test_bad_settings_are_named(study, change, message):
 def test_images_without_targets_are_named(study, tmp_path):
     tokens = np.load(f"{study['embeddings']}/tokens.npy")
     save_embeddings(tmp_path / "few", np.arange(IMAGES - 1) * 2, tokens[:-1], {"encoder": "tiny", "revision": "r1"})
-    with pytest.raises(UserError, match=rf"few: lacks nsd_id {2 * (IMAGES - 1)}"):
+    with pytest.raises(UserError, match=rf"few: lacks image_id {2 * (IMAGES - 1)}"):
         task(study | {"embeddings": str(tmp_path / "few")})
 
 

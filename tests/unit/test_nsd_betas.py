@@ -9,8 +9,8 @@ import pytest
 from nsd_tree import DIMS, PER_SESSION, Tree, edit_cell, save_volume
 from prepared import responses
 
-from fmri2img.datasets.nsd_betas import count_trials, read_masked_session
-from fmri2img.datasets.nsd_volumes import read_mask
+from fmri2img.datasets.nsd.betas import count_trials, read_masked_session
+from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.errors import UserError
 from mask_session import mask_session
 

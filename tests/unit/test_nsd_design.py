@@ -6,7 +6,7 @@ from nsd_tree import MISSED, PER_SESSION, RUN_TRIALS, SESSIONS, Tree, edit_cell
 from prepared import DESIGN, STIMULUS_INFO, responses
 from scipy.io import loadmat, savemat
 
-from fmri2img.datasets.nsd_design import read_design, read_trials
+from fmri2img.datasets.nsd.design import read_design, read_trials
 from fmri2img.errors import UserError
 
 
@@ -24,11 +24,11 @@ def trials_of(tree, subject):
 def test_each_trial_has_its_image_session_run_and_repeat(tree, subject):
     trials, ids = trials_of(tree, subject), tree.ids(subject)
     np.testing.assert_array_equal(trials["trial"], np.arange(SESSIONS[subject] * PER_SESSION))
-    np.testing.assert_array_equal(trials["nsd_id"], ids)
+    np.testing.assert_array_equal(trials["image_id"], ids)
     np.testing.assert_array_equal(trials["session"], np.repeat(np.arange(SESSIONS[subject]) + 1, PER_SESSION))
     np.testing.assert_array_equal(trials["run"][:PER_SESSION], np.repeat(np.arange(12) + 1, RUN_TRIALS))
     assert trials["repeat"].tolist() == [(ids[:t] == ids[t]).sum() for t in range(len(ids))]
-    assert set(trials.loc[trials["shared"], "nsd_id"]) == set(tree.shared) & set(ids)
+    assert set(trials.loc[trials["shared"], "image_id"]) == set(tree.shared) & set(ids)
 
 
 def test_behaviour_of_a_lost_run_is_missing_and_the_rest_is_kept(tree):
@@ -62,7 +62,7 @@ def test_one_wrong_cell_of_the_responses_is_found(tree, column):
 def test_one_wrong_cell_of_the_csv_is_found(tree):
     image = int(tree.ids("subj02")[0])
     edit_cell(tree.root / STIMULUS_INFO, image, "subject2_rep0", 0)
-    with pytest.raises(UserError, match=rf"trial 1 has nsd_id {image}, but .*merged.csv says -1"):
+    with pytest.raises(UserError, match=rf"trial 1 has image_id {image}, but .*merged.csv says -1"):
         trials_of(tree, "subj02")
     trials_of(tree, "subj01")
 

@@ -8,7 +8,7 @@ import pytest
 from nsd_tree import IMAGES, Tree, edit_cell
 from prepared import STIMULUS_INFO, stimuli
 
-from fmri2img.datasets.nsd_stimuli import describe_images, image_blocks
+from fmri2img.datasets.nsd.stimuli import describe_images, image_blocks
 from fmri2img.errors import UserError
 
 
@@ -32,9 +32,9 @@ def test_images_that_the_subjects_saw_and_no_other(tree, subjects, tmp_path):
 
 def test_captions_and_categories_belong_to_the_image(tree, tmp_path):
     for row in stimuli(tree, tmp_path).table.itertuples():
-        assert row.coco_id == 1000 + 7 * row.nsd_id
-        assert list(row.captions) == tree.captions[row.nsd_id]
-        assert list(row.categories) == tree.categories[row.nsd_id]
+        assert row.coco_id == 1000 + 7 * row.image_id
+        assert list(row.captions) == tree.captions[row.image_id]
+        assert list(row.categories) == tree.categories[row.image_id]
 
 
 def test_blocks_follow_each_other(tmp_path):

@@ -68,7 +68,7 @@ def scores_of(design, shift=0.0, spread=0.01):
         noise = rng.normal(0, spread, N_IMAGES)
         value = TRUE[1 if budget == "1" else 40][metric] + shift + noise - noise.mean()
         key = {"method": method, "subject": subject, "sessions": design.budgets[budget][subject], "seed": 0}
-        key |= {"split": design.split, "metric": metric, "nsd_id": np.arange(N_IMAGES), "value": value}
+        key |= {"split": design.split, "metric": metric, "image_id": np.arange(N_IMAGES), "value": value}
         parts.append(pd.DataFrame(key))
     return pd.concat(parts, ignore_index=True)
 
@@ -122,7 +122,7 @@ def test_a_mean_over_subjects_needs_all_of_them_at_all_their_images(published):
     assert verdict(cells, 0, "pixcorr") in (REPRODUCED, DEVIATES) and verdict(cells, 3, "pixcorr") == NOT_RUN
     design = design_of()
     scores = scores_of(design)
-    hole = (scores["subject"] == "subj07") & (scores["nsd_id"] == 3) & (scores["method"] == "mindeye2")
+    hole = (scores["subject"] == "subj07") & (scores["image_id"] == 3) & (scores["method"] == "mindeye2")
     assert verdict(table(published, design, scores[~hole])[1], 0, "pixcorr") == NOT_RUN
     # extra subjects of the study do not enter
     more = design_of(subjects=[*SUBJECTS, "subj08"])

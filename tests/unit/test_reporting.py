@@ -77,7 +77,7 @@ def scores(design):
         value = LEVELS[method][step] + noise - noise.mean()
         for metric, values in {"identification_net": value, "distance_net": 1.5 - value}.items():
             key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed}
-            key |= {"split": "shared1000", "metric": metric, "nsd_id": np.arange(N_IMAGES) * 10, "value": values}
+            key |= {"split": "shared1000", "metric": metric, "image_id": np.arange(N_IMAGES) * 10, "value": values}
             parts.append(pd.DataFrame(key))
     return pd.concat(parts, ignore_index=True)
 
@@ -135,7 +135,7 @@ def test_table_shows_direction_chance_unit_and_where_its_numbers_come_from(score
     [
         {"method": "recall", "subject": "subj02", "sessions": 2},
         {"method": "recall", "subject": "subj02", "sessions": 2, "seed": 1},
-        {"method": "recall", "sessions": 2, "nsd_id": 30},
+        {"method": "recall", "sessions": 2, "image_id": 30},
         {"method": "recall", "sessions": 2},
     ],
 )
@@ -151,7 +151,7 @@ def test_an_incomplete_cell_is_a_gap_and_never_a_mean_of_what_is_there(scores, d
 
 
 def test_undefined_values_are_left_out_and_counted(scores, design):
-    hit = (scores["method"] == "ridge") & (scores["sessions"] == 1) & (scores["nsd_id"] == 30)
+    hit = (scores["method"] == "ridge") & (scores["sessions"] == 1) & (scores["image_id"] == 30)
     cells = estimates(scores.assign(value=scores["value"].mask(hit)), design)
     cell = at(cells, method="ridge", budget="1", metric="identification_net")
     assert cell["mean"] == cell["mean"] and (cell["n_images"], cell["n_excluded"]) == (N_IMAGES - 1, 4)
@@ -209,7 +209,7 @@ def test_layout_with_an_unknown_key_or_row_is_refused(tmp_path):
 def test_chance_of_a_pool_follows_the_number_of_test_images(scores, design):
     registry = {"identification_net": {"chance": "1/pool"}, "distance_net": {"chance": None}}
     assert pool_chances(scores, registry, pool=10) == {"identification_net": 0.1}
-    fewer = scores[(scores["subject"] != "subj02") | (scores["nsd_id"] < 40)]
+    fewer = scores[(scores["subject"] != "subj02") | (scores["image_id"] < 40)]
     chances = pool_chances(fewer, registry, pool=300)
     assert chances["identification_net"] == pytest.approx((1 / 20 + 1 / 4) / 2)
 
@@ -387,7 +387,7 @@ def test_summary_cuts_no_number_off(scores, design, tmp_path):
 def test_images_are_ranked_by_the_stated_rule(scores, design):
     ranked_by_hand = (
         scores.query("method == 'ridge' and subject == 'subj02' and sessions == 6 and metric == 'identification_net'")
-        .groupby("nsd_id")["value"]
+        .groupby("image_id")["value"]
         .mean()
     )
     ranked = grids.ranking(scores, design, "subj02", ["identification_*"])
@@ -408,7 +408,7 @@ def pictures(design, tmp_path):
     """Stimuli 0, 1, 2, ... of one grey level each; every Prediction holds its own ids, some shades brighter."""
     ids = np.arange(0, N_IMAGES * 10, 5)
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (len(ids), 8, 8, 3))
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
     table["captions"] = table["categories"] = [["a"]] * len(ids)
     save_stimuli(tmp_path / "stimuli", np.ascontiguousarray(images), table, {})
     test_ids = np.arange(N_IMAGES) * 10
@@ -424,7 +424,7 @@ def pictures(design, tmp_path):
     return Stimuli.open(tmp_path / "stimuli"), paths, split
 
 
-def test_strips_join_on_nsd_id_and_leave_out_methods_without_images(design, pictures):
+def test_strips_join_on_image_id_and_leave_out_methods_without_images(design, pictures):
     stimuli, paths, _ = pictures
     assert grids.index_predictions([*paths.values()]) == paths
     found = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))

@@ -3,14 +3,14 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
-from fmri2img.decoders.ridge import decoder as decoder_module
-from fmri2img.decoders.ridge.decoder import RidgeDecoder
-from fmri2img.decoders.ridge.solver import RidgeSystem
 from fmri2img.errors import UserError
+from fmri2img.linear import decoder as decoder_module
+from fmri2img.linear.decoder import RidgeDecoder
+from fmri2img.linear.solver import RidgeSystem
 
 
-def fit(betas, nsd_ids, embeddings, alphas, folds, seed, test_repeats=2):
-    return decoder_module.fit(betas, nsd_ids, embeddings, alphas, folds, seed, test_repeats)
+def fit(betas, image_ids, embeddings, alphas, folds, seed, test_repeats=2):
+    return decoder_module.fit(betas, image_ids, embeddings, alphas, folds, seed, test_repeats)
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("n_trials", [300, 30])  # primal, dual
 def test_weights_and_readout_equal_sklearn(data, n_trials):
-    betas, nsd_ids, embeddings = data
+    betas, image_ids, embeddings = data
     betas, held_out = betas[:n_trials], betas[-7:]
-    image = embeddings.rows(nsd_ids)[:n_trials]
+    image = embeddings.rows(image_ids)[:n_trials]
     tokens = np.asarray(embeddings.tokens, np.float64).reshape(len(embeddings.ids), -1)
     expected = Ridge(alpha=37.0).fit(betas.astype(np.float64), tokens[image]).predict(held_out)
 
@@ -42,8 +42,8 @@ def test_weights_and_readout_equal_sklearn(data, n_trials):
 
 
 def test_primal_and_dual_agree_where_they_meet(data):
-    betas, nsd_ids, embeddings = data
-    image = embeddings.rows(nsd_ids)
+    betas, image_ids, embeddings = data
+    image = embeddings.rows(image_ids)
     square = RidgeSystem(betas[:40], image[:40], 150)
     wide = RidgeSystem(np.pad(betas[:40], ((0, 0), (0, 1))), image[:40], 150)  # a silent voxel makes it dual
     assert (square.dual, wide.dual) == (False, True)
@@ -53,19 +53,19 @@ def test_primal_and_dual_agree_where_they_meet(data):
 
 
 def test_penalty_curve_equals_a_loop_over_folds_with_sklearn(data):
-    betas, nsd_ids, embeddings = data
+    betas, image_ids, embeddings = data
     alphas = [1.0, 100.0, 10000.0]
-    fitted = fit(betas, nsd_ids, embeddings, alphas, folds=4, seed=3)
+    fitted = fit(betas, image_ids, embeddings, alphas, folds=4, seed=3)
 
-    ids = np.unique(nsd_ids)
+    ids = np.unique(image_ids)
     fold = np.random.default_rng(3).permutation(len(ids)) % 4
     tokens = np.asarray(embeddings.tokens, np.float64).reshape(len(ids), -1)
-    means = np.stack([betas[nsd_ids == i].mean(axis=0) for i in ids])
+    means = np.stack([betas[image_ids == i].mean(axis=0) for i in ids])
     errors, baseline = np.zeros(3), 0.0
     held_out = np.zeros((3, *tokens.shape))
     for k in range(4):
-        training = np.isin(nsd_ids, ids[fold != k])
-        targets = tokens[np.searchsorted(ids, nsd_ids[training])]
+        training = np.isin(image_ids, ids[fold != k])
+        targets = tokens[np.searchsorted(ids, image_ids[training])]
         for a, alpha in enumerate(alphas):
             held_out[a, fold == k] = Ridge(alpha=alpha).fit(betas[training], targets).predict(means[fold == k])
             errors[a] += ((held_out[a, fold == k] - tokens[fold == k]) ** 2).sum()
@@ -101,12 +101,12 @@ def test_decoded_spread_is_the_true_one_whatever_the_repeats(tmp_path, test_repe
 
 def test_no_image_is_in_two_folds(data):
     """Every image has its own random target: only a trial of the same image in training could predict it."""
-    betas, nsd_ids, embeddings = data
+    betas, image_ids, embeddings = data
     rng = np.random.default_rng(1)
-    signature = rng.standard_normal((1000, betas.shape[1])).astype(np.float32)[nsd_ids] * 3
+    signature = rng.standard_normal((1000, betas.shape[1])).astype(np.float32)[image_ids] * 3
     noise_tokens = rng.standard_normal(embeddings.tokens.shape).astype(np.float32)
     save_embeddings(embeddings.path.parent / "noise", embeddings.ids, noise_tokens, {})
-    fitted = fit(betas + signature, nsd_ids, Embeddings.open(embeddings.path.parent / "noise"), [100.0], 5, 0)
+    fitted = fit(betas + signature, image_ids, Embeddings.open(embeddings.path.parent / "noise"), [100.0], 5, 0)
     assert fitted.metadata["cv_r2"][0] < 0
 
 
@@ -120,8 +120,8 @@ def test_tokens_in_many_blocks_give_the_same_decoder(data, monkeypatch):
 
 
 def test_saved_decoder_decodes_as_readout_times_tokens(data, tmp_path):
-    betas, nsd_ids, embeddings = data
-    fit(betas, nsd_ids, embeddings, [10.0, 1000.0], 5, 0).save(tmp_path / "decoder")
+    betas, image_ids, embeddings = data
+    fit(betas, image_ids, embeddings, [10.0, 1000.0], 5, 0).save(tmp_path / "decoder")
     opened = RidgeDecoder.open(tmp_path / "decoder")
     tokens = np.asarray(embeddings.tokens, np.float32).reshape(150, -1)
     weights = opened.readout @ tokens[embeddings.rows(opened.ids)]
@@ -139,19 +139,19 @@ def test_same_seed_same_decoder(data):
 
 
 def test_target_that_never_varies_is_decoded_as_its_mean(data):
-    betas, nsd_ids, embeddings = data
+    betas, image_ids, embeddings = data
     tokens = np.array(embeddings.tokens)
     tokens[:, 0, 0] = 7
     save_embeddings(embeddings.path.parent / "flat", embeddings.ids, tokens, {})
     flat = Embeddings.open(embeddings.path.parent / "flat")
-    decoded = fit(betas, nsd_ids, flat, [10.0], 5, 0).decode(betas[:4], flat)
+    decoded = fit(betas, image_ids, flat, [10.0], 5, 0).decode(betas[:4], flat)
     np.testing.assert_array_equal(decoded[:, 0, 0], 7)
 
 
 def test_fewer_images_than_folds_and_missing_tokens(data):
-    betas, nsd_ids, embeddings = data
-    few = np.isin(nsd_ids, np.unique(nsd_ids)[:3])
+    betas, image_ids, embeddings = data
+    few = np.isin(image_ids, np.unique(image_ids)[:3])
     with pytest.raises(UserError, match=r"ridge\.folds"):
-        fit(betas[few], nsd_ids[few], embeddings, [1.0], 5, 0)
-    with pytest.raises(UserError, match="lacks nsd_id 1001"):
-        fit(betas, np.where(nsd_ids == nsd_ids[0], 1001, nsd_ids), embeddings, [1.0], 5, 0)
+        fit(betas[few], image_ids[few], embeddings, [1.0], 5, 0)
+    with pytest.raises(UserError, match="lacks image_id 1001"):
+        fit(betas, np.where(image_ids == image_ids[0], 1001, image_ids), embeddings, [1.0], 5, 0)

@@ -38,7 +38,7 @@ def planted(design):
     """One method's score rises with similarity, the other's has nothing to do with it."""
     rng, known, scores = np.random.default_rng(0), [], []
     for subject, budget in product(design.subjects, design.budgets.values()):
-        key = {"subject": subject, "sessions": budget[subject], "nsd_id": np.arange(N_IMAGES)}
+        key = {"subject": subject, "sessions": budget[subject], "image_id": np.arange(N_IMAGES)}
         cosine = rng.random(N_IMAGES)
         known.append(pd.DataFrame(key | {"nearest": 7, "cosine": cosine}))
         for method, seed in product(("recalls", "knows"), design.seeds):
@@ -79,8 +79,10 @@ def test_copies_are_counted_in_the_table_and_its_note(design, planted):
     scores, known = planted
     effects = similarity_effects(with_similarity(scores, known, design), design)
     assert "No test image has a copy" in similarity_table(effects, design, "all").note
-    known.loc[known["nsd_id"].isin([4, 5]) & (known["subject"] == "subj02") & (known["sessions"] == 6), "cosine"] = 1.0
-    known.loc[known["nsd_id"].isin([5, 6]) & (known["subject"] == "subj01") & (known["sessions"] == 8), "cosine"] = (
+    known.loc[known["image_id"].isin([4, 5]) & (known["subject"] == "subj02") & (known["sessions"] == 6), "cosine"] = (
+        1.0
+    )
+    known.loc[known["image_id"].isin([5, 6]) & (known["subject"] == "subj01") & (known["sessions"] == 8), "cosine"] = (
         0.999
     )
     effects = similarity_effects(with_similarity(scores, known, design), design)

@@ -10,12 +10,12 @@ import pytest
 from simulated_nsd import CONFIGURATION, write_tree
 from sklearn.linear_model import RidgeCV
 
-from fmri2img.datasets import layout
-from fmri2img.datasets.nsd_volumes import read_mask
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.simulator import Simulation, simulate_stimuli, stimuli
+from fmri2img.datasets.nsd.simulator.brain import session_turn
+from fmri2img.datasets.nsd.simulator.design import plan, trial_order
+from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.datasets.scenes import CATEGORIES
-from fmri2img.datasets.simulator import Simulation, simulate_stimuli, stimuli
-from fmri2img.datasets.simulator.brain import session_turn
-from fmri2img.datasets.simulator.design import plan, trial_order
 from fmri2img.errors import UserError
 
 

@@ -35,7 +35,7 @@ def side(config: dict, ridge: float, n_images: int, seed: int) -> Side:
             for sessions in study.budgets(subject)
             for image, noise in enumerate(rng.normal(0, 0.02, n_images))
         ],
-        columns=["method", "subject", "sessions", "seed", "split", "metric", "nsd_id", "value"],
+        columns=["method", "subject", "sessions", "seed", "split", "metric", "image_id", "value"],
     )
     return Side(table, Design.of(study))
 

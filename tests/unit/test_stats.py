@@ -12,7 +12,7 @@ def table(values, metric="m", method="a", first_id=0):
     return pd.DataFrame(
         {
             "method": method, "metric": metric, "subject": [f"subj{s + 1:02d}" for s in subject], "seed": seed,
-            "nsd_id": (image + first_id) * 7, "value": values.ravel(),
+            "image_id": (image + first_id) * 7, "value": values.ravel(),
         }
     )  # fmt: skip
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from fmri2img import disk
-from fmri2img.datasets import layout
-from fmri2img.datasets.simulator.volumes import LABELS
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.simulator.volumes import LABELS
 from fmri2img.errors import UserError
-from fmri2img.study import REPOSITORY, Study, code_digest
+from fmri2img.study import REPOSITORY, Study
 
 DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
 
@@ -198,29 +198,27 @@ def test_a_studys_disk_is_counted_by_what_is_large_in_it():
     assert disk.tree_bytes(paper) == pytest.approx(8 * 1.3e9)
 
 
-def test_digest_follows_content_and_names(tmp_path, monkeypatch):
-    monkeypatch.setattr("fmri2img.study.LIBRARY", tmp_path)
-    room = tmp_path / "metrics"
-    room.mkdir()
-    (room / "a.py").write_text("x = 1\n")
-    digests = [code_digest.__wrapped__("metrics")]
-    (room / "a.py").write_text("x = 2\n")
-    digests.append(code_digest.__wrapped__("metrics"))
-    (room / "a.py").rename(room / "b.py")
-    digests.append(code_digest.__wrapped__("metrics"))
-    assert len(set(digests)) == 3
-    (room / "notes.txt").write_text("not code")
-    assert code_digest.__wrapped__("metrics") == digests[-1]
-
-
-def test_rooms_import_only_rooms_before_them():
+def test_packages_import_only_packages_before_them():
     import ast
 
-    order = ["datasets", "artifacts", "backbones", "decoders", "generation", "metrics", "stats", "reporting"]
+    order = [
+        "artifacts",
+        "datasets",
+        "backbones",
+        "stats",
+        "linear",
+        "generation",
+        "encoding",
+        "training",
+        "metrics",
+        "methods",
+        "submissions",
+        "reporting",
+    ]
     library = Path(REPOSITORY) / "scripts" / "fmri2img"
     wrong = []
-    for rank, room in enumerate(order):
-        for file in (library / room).rglob("*.py"):
+    for rank, package in enumerate(order):
+        for file in (library / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
                 modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

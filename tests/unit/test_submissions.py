@@ -20,13 +20,13 @@ from safetensors.numpy import save_file
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.artifacts.submission import SubmittedPrediction, TestImages, predictions_of, read_record
-from fmri2img.artifacts.submission_checks import check_submission, scored_tokens
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
 from fmri2img.study import REPOSITORY, Study, check_schema
+from fmri2img.submissions.checks import check_submission, scored_tokens
+from fmri2img.submissions.record import SubmittedPrediction, TestImages, predictions_of, read_record
 from import_images import import_images
 from import_submission import import_submission
 from list_test_images import list_test_images
@@ -95,7 +95,7 @@ def test_rows_in_any_order_are_joined_by_their_ids(name, tmp_path):
     order = np.arange(6) if name == "mask.npy" else np.array([4, 0, 5, 2, 1, 3])
     as_array(tmp_path, "pictures.npy", PICTURES[order])
     writers = {
-        "ids.csv": lambda p: pd.DataFrame({"row": range(6), "nsd_id": IDS[order]}).to_csv(p, index=False),
+        "ids.csv": lambda p: pd.DataFrame({"row": range(6), "image_id": IDS[order]}).to_csv(p, index=False),
         "ids.txt": lambda p: p.write_text("\n".join(map(str, IDS[order]))),
         "ids.npy": lambda p: np.save(p, IDS[order]),
         "mask.npy": lambda p: np.save(p, np.isin(np.arange(100), IDS)),
@@ -115,16 +115,16 @@ def changed_ids(*changes) -> np.ndarray:
 @pytest.mark.parametrize(
     ("ids", "rows", "messages"),
     [
-        (IDS[:5], 5, ["nsd_id 77 is missing; 5 of 6 test images of subj01 are there"]),
-        (changed_ids((1, 3)), 6, ["nsd_id 3 is there more than once", "nsd_id 8 is missing"]),
+        (IDS[:5], 5, ["image_id 77 is missing; 5 of 6 test images of subj01 are there"]),
+        (changed_ids((1, 3)), 6, ["image_id 3 is there more than once", "image_id 8 is missing"]),
         (
             changed_ids((5, 99)),
             6,
-            ["nsd_id 99 is not a test image of subj01 in split shared1000", "nsd_id 77 is missing"],
+            ["image_id 99 is not a test image of subj01 in split shared1000", "image_id 77 is missing"],
         ),
         (IDS + 1, 6, ["counted from 1; subtract 1"]),
-        (IDS, 5, ["5 rows for 6 nsd_id; subj01 has 6 to test"]),
-        (IDS.astype(float), 6, ["is not a list of nsd_id; save whole numbers"]),
+        (IDS, 5, ["5 rows for 6 image_id; subj01 has 6 to test"]),
+        (IDS.astype(float), 6, ["is not a list of image_id; save whole numbers"]),
     ],
 )
 def test_every_fault_of_the_ids_is_named(ids, rows, messages, tmp_path):
@@ -154,7 +154,7 @@ def with_value(value: float) -> np.ndarray:
         (PICTURES // 128, "uint8 values of at most 1, expected 0 to 255"),
         (with_value(np.nan), "row 4 holds NaN or Inf"),
         (with_value(np.inf), "row 4 holds NaN or Inf"),
-        (PICTURES[:0], "0 rows for 6 nsd_id"),
+        (PICTURES[:0], "0 rows for 6 image_id"),
         (PICTURES[:, :0, :0], "shape (6, 0, 0, 3), expected"),
     ],
 )
@@ -265,11 +265,11 @@ CAPTIONS = [f"picture {n}" for n in IDS]
 @pytest.mark.parametrize("ids", ["ascending", "ids.npy"])
 def test_captions_that_name_their_images_are_put_in_order(ids, tmp_path):
     np.save(tmp_path / "ids.npy", IDS[[4, 0, 5, 2, 1, 3]])
-    table = pd.DataFrame({"nsd_id": IDS, "caption": CAPTIONS}).sample(frac=1, random_state=1)
+    table = pd.DataFrame({"image_id": IDS, "caption": CAPTIONS}).sample(frac=1, random_state=1)
     table.to_csv(tmp_path / "captions.csv", index=False)
     import_submission(submitted(tmp_path, captions="captions.csv", ids=ids), TEST, None, tmp_path / "out")
     assert Prediction.open(tmp_path / "out").captions["caption"].tolist() == CAPTIONS
-    table.drop(columns="nsd_id").to_csv(tmp_path / "captions.csv", index=False)  # then row by row
+    table.drop(columns="image_id").to_csv(tmp_path / "captions.csv", index=False)  # then row by row
     checked, _ = check_submission(submitted(tmp_path, captions="captions.csv", ids=ids), TEST)
     assert checked.captions == table["caption"].tolist()
 
@@ -279,13 +279,13 @@ def test_captions_that_name_their_images_are_put_in_order(ids, tmp_path):
     [
         (changed_ids((5, 99)), "1 are missing, 1 are of other images"),
         (IDS[:5], "1 are missing, 0 are of other images"),
-        (changed_ids((1, 3)), "nsd_id 3 is there more than once"),
-        (IDS + 0.5, "column nsd_id is float64; write whole numbers"),
+        (changed_ids((1, 3)), "image_id 3 is there more than once"),
+        (IDS + 0.5, "column image_id is float64; write whole numbers"),
     ],
 )
 def test_captions_of_other_images_are_refused(ids, message, tmp_path):
     as_folder(tmp_path)
-    pd.DataFrame({"nsd_id": ids, "caption": CAPTIONS[: len(ids)]}).to_csv(tmp_path / "captions.csv", index=False)
+    pd.DataFrame({"image_id": ids, "caption": CAPTIONS[: len(ids)]}).to_csv(tmp_path / "captions.csv", index=False)
     _, problems = check_submission(submitted(tmp_path, images="pictures", captions="captions.csv"), TEST)
     assert len(problems) == 1 and message in problems[0] and problems[0].startswith(str(tmp_path / "captions.csv"))
 
@@ -349,7 +349,7 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     assert "pictures of different sizes" in problems[0]
     (tmp_path / "pictures" / "00003.png").rename(tmp_path / "pictures" / "best.png")
     _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
-    assert "'best.png' is not named by an nsd_id" in problems[0]
+    assert "'best.png' is not named by an image_id" in problems[0]
 
 
 @pytest.mark.parametrize("sessions", [None, 2])
@@ -464,7 +464,7 @@ def test_what_a_submission_lacks_is_a_gap_in_the_report(tmp_path):
         for sessions, seed in study.cells(method, subject)
         for n in IDS
     ]
-    columns = ["method", "subject", "sessions", "seed", "split", "metric", "nsd_id", "value"]
+    columns = ["method", "subject", "sessions", "seed", "split", "metric", "image_id", "value"]
     scores = pd.DataFrame(rows, columns=columns)
     cells = estimates(scores, design, by_subject=True).set_index(["method", "subject", "budget", "metric"])["mean"]
     assert cells["mine", "subj01", "1", "pixcorr"] == cells["ridge", "subj01", "1", "pixcorr"] == 0.5
@@ -528,12 +528,12 @@ def test_what_is_scored_is_made_by_a_rule_and_suspicions_are_printed(tmp_path, m
     }
     study, asked = study_with(tmp_path, entry), []
     keys = {"method": "mine", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "metric": "pixcorr"}
-    scores = pd.DataFrame(keys | {"nsd_id": IDS, "value": [0.1, 0.2, 1.0, 0.3, 0.1, 0.0]})
+    scores = pd.DataFrame(keys | {"image_id": IDS, "value": [0.1, 0.2, 1.0, 0.3, 0.1, 0.0]})
     monkeypatch.setattr("validate_submission.make", lambda study, configfiles, targets: asked.extend(targets))
     monkeypatch.setattr("validate_submission.read_scores", lambda path: scores)
     score_submission(study, [], Path("results/demo"))
     said = capsys.readouterr().out
-    assert "Warning: subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "nsd_id 20" in said
+    assert "Warning: subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "image_id 20" in said
 
     for name in ("config", "resources"):
         (tmp_path / name).symlink_to(REPOSITORY / name)

@@ -44,7 +44,7 @@ def scores_of(metrics, permuted=(), method="mine"):
             level = 0.1 if chance is None else chance if cell in permuted else chance + 0.4
             value = rng.random(N) < level if metric.startswith("retrieval") else level + rng.normal(0, 0.1, N)
             key = dict(zip(("subject", "sessions", "seed"), cell, strict=True)) | {"method": method, "metric": metric}
-            parts.append(pd.DataFrame(key | {"nsd_id": np.arange(N), "value": np.asarray(value, float)}))
+            parts.append(pd.DataFrame(key | {"image_id": np.arange(N), "value": np.asarray(value, float)}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -52,7 +52,7 @@ def scores_of(metrics, permuted=(), method="mine"):
 def test_one_permuted_cell_is_found_among_good_ones_by_any_metric_with_chance(metrics):
     assert suspicions(scores_of(metrics), METRICS, 300, ["mine"]) == []
     scores = scores_of(metrics, permuted=[("subj02", 8, 1)])
-    scores.loc[scores["nsd_id"] == 7, "value"] = np.nan  # an image that no pool drew
+    scores.loc[scores["image_id"] == 7, "value"] = np.nan  # an image that no pool drew
     ((method, text),) = suspicions(scores, METRICS, 300, ["mine"])
     assert method == "mine" and text.startswith("subj02, 8 sessions, seed 1: no score is clearly above chance")
     assert suspicions(scores, METRICS, 300, []) == []  # a decoder of the study may be as bad as chance
@@ -70,15 +70,15 @@ def test_pictures_that_equal_their_stimulus_are_named_of_any_method():
     scores = scores_of(METRICS, method="ridge")
     cell = scores["subject"].eq("subj01") & scores["sessions"].eq(1) & scores["seed"].eq(0)
     here = cell & scores["metric"].eq("pixcorr")
-    scores.loc[here & scores["nsd_id"].eq(5), "value"] = 1 - 1e-5
+    scores.loc[here & scores["image_id"].eq(5), "value"] = 1 - 1e-5
     scores.loc[cell & scores["metric"].eq("identification_clip"), "value"] = 1.0  # a perfect score is no leak
     assert suspicions(scores, METRICS, 300, []) == []
-    scores.loc[here & scores["nsd_id"].isin([3, 9]), "value"] = [1.0, 1 - 1e-7]
+    scores.loc[here & scores["image_id"].isin([3, 9]), "value"] = [1.0, 1 - 1e-7]
     ((method, text),) = suspicions(scores, METRICS, 300, [])
     assert method == "ridge" and text.startswith("subj01, 1 sessions, seed 0: 2 pictures equal their stimulus")
-    assert text.endswith("nsd_id 3, 9")
+    assert text.endswith("image_id 3, 9")
     scores.loc[here, "value"] = 1.0
-    assert suspicions(scores, METRICS, 300, [])[0][1].endswith("nsd_id 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
+    assert suspicions(scores, METRICS, 300, [])[0][1].endswith("image_id 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
 
 
 def test_suspicions_stand_beside_what_a_method_discloses():
@@ -101,7 +101,7 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
 ):
     rng, ids = np.random.default_rng(0), np.arange(N)
     truth = rng.integers(0, 256, (N, 16, 16, 3), np.uint8)
-    table = pd.DataFrame({"nsd_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
     table["captions"], table["categories"] = [["a"]] * N, [["b"]] * N
     save_stimuli(tmp_path / "stimuli", truth, table, {})
     metadata = {"method": "mine", "subject": "subj01", "sessions": 1, "seed": 0, "split": "s", "split_sha256": "0"}
@@ -117,5 +117,5 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
     monkeypatch.setattr("fmri2img.job.start", lambda job: None)  # it would take over this process's output
     runpy.run_path(str(REPOSITORY / "scripts/evaluate_predictions.py"), init_globals={"snakemake": job})
     said = capsys.readouterr().out
-    assert "Warning: mine, subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "nsd_id 4" in said
+    assert "Warning: mine, subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "image_id 4" in said
     assert ("no score is clearly above chance" in said) == suspected

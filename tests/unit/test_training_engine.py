@@ -12,13 +12,13 @@ import training_tasks
 from safetensors import SafetensorError
 from training_launch import run_pairs, table, toy, weights
 
-from fmri2img.decoders.training import checkpoint, sampler
-from fmri2img.decoders.training.configuration import TrainingConfig
-from fmri2img.decoders.training.loop import Interrupted, train
-from fmri2img.decoders.training.schedules import schedule
-from fmri2img.decoders.training.sources import fingerprint
-from fmri2img.decoders.training.task import task_class
 from fmri2img.errors import UserError
+from fmri2img.training import checkpoint, sampler
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.loop import Interrupted, train
+from fmri2img.training.schedules import schedule
+from fmri2img.training.sources import fingerprint
+from fmri2img.training.task import task_class
 
 
 def torch_one_cycle(epochs, per_epoch, pace=1):

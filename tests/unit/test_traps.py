@@ -13,12 +13,12 @@ from prepared import DESIGN, STIMULUS_INFO, record, responses, stimuli
 from scipy.io import loadmat, savemat
 
 from fmri2img.artifacts.splits import Split
-from fmri2img.datasets import layout
 from fmri2img.datasets.normalise import Moments, percent_signal_change
-from fmri2img.datasets.nsd_betas import read_masked_session
-from fmri2img.datasets.nsd_design import read_design, read_trials
-from fmri2img.datasets.nsd_stimuli import image_blocks
-from fmri2img.datasets.nsd_volumes import read_mask, voxel_columns
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.betas import read_masked_session
+from fmri2img.datasets.nsd.design import read_design, read_trials
+from fmri2img.datasets.nsd.stimuli import image_blocks
+from fmri2img.datasets.nsd.volumes import read_mask, voxel_columns
 from fmri2img.errors import UserError
 from make_splits import shared982, shared1000
 
@@ -45,11 +45,11 @@ def rewrite_trials(tree, chosen, change):
 
 def test_T01_ids_count_from_one_outside_and_from_zero_inside(tree, tmp_path):
     recording, pictures = record(tree, tmp_path), stimuli(tree, tmp_path)
-    np.testing.assert_array_equal(recording.trials["nsd_id"], tree.ids("subj01"))
+    np.testing.assert_array_equal(recording.trials["image_id"], tree.ids("subj01"))
     assert recording.trials["session"].min() == 1 and recording.trials["run"].min() == 1
     assert recording.trials["trial"].min() == 0
     # The picture of a trial, reached through every join, is the one that was shown.
-    shown = pictures.images[pictures.rows(recording.trials["nsd_id"].to_numpy())]
+    shown = pictures.images[pictures.rows(recording.trials["image_id"].to_numpy())]
     np.testing.assert_array_equal(shown, tree.pixels[tree.ids("subj01")])
 
 
@@ -64,18 +64,18 @@ def test_T01_a_source_that_counts_from_the_wrong_end_is_refused(tree, source):
     else:
         for image in range(50):
             edit_cell(tree.root / STIMULUS_INFO, image, "nsdId", image + 1)
-    with pytest.raises(UserError, match="trial 1 has nsd_id"):
+    with pytest.raises(UserError, match="trial 1 has image_id"):
         trials_of(tree, "subj01")
 
 
 def test_T02_10KID_is_no_image_id(tree):
     # Beyond the shared images one 10KID is a different image for each subject.
-    first, second = (trials_of(tree, subject)["nsd_id"].to_numpy()[:48] for subject in SESSIONS)
+    first, second = (trials_of(tree, subject)["image_id"].to_numpy()[:48] for subject in SESSIONS)
     private = tree.order[:48] >= len(tree.shared)
     assert (first[private] != second[private]).all() and (first[~private] == second[~private]).all()
     for row, place in enumerate(tree.order):
         edit_cell(tree.root / responses("subj01"), row, "73KID", place + 1)
-    with pytest.raises(UserError, match="nsd_id"):
+    with pytest.raises(UserError, match="image_id"):
         trials_of(tree, "subj01")
 
 
@@ -83,8 +83,8 @@ def test_T03_planned_trials_that_never_ran_leave_no_trace(tree, tmp_path):
     never = tree.images[1, -1]  # planned for subj02 in its third session, which does not exist
     recording, pictures = record(tree, tmp_path, "subj02"), stimuli(tree, tmp_path, ("subj02",))
     assert len(recording.trials) == 2 * PER_SESSION
-    assert never not in set(recording.trials["nsd_id"]) and never not in set(pictures.ids)
-    counts = recording.trials.groupby("nsd_id").size()
+    assert never not in set(recording.trials["image_id"]) and never not in set(pictures.ids)
+    counts = recording.trials.groupby("image_id").size()
     ids, times = np.unique(tree.ids("subj02"), return_counts=True)
     assert counts.loc[ids].tolist() == times.tolist() and {1, 2, 3} == set(times)
 
@@ -164,12 +164,12 @@ def test_T08_all_repeats_of_an_image_are_on_one_side(tree, subject, tmp_path):
     recording = record(tree, tmp_path, subject)
     for rows in (recording.training_rows(recording.n_sessions), recording.test_rows()):
         rest = np.delete(np.arange(len(recording.trials)), rows)
-        ids = recording.trials["nsd_id"].to_numpy()
+        ids = recording.trials["image_id"].to_numpy()
         assert len(rows) and not set(ids[rows]) & set(ids[rest])
     held_out = Split("some", "", sorted(tree.images[0, [3, 10, 20]].tolist()))
     split = record(tree, tmp_path, split=held_out).trials
-    assert set(split.loc[split["split"] == "test", "nsd_id"]) == set(held_out.test_ids)
-    assert split.groupby("nsd_id")["split"].nunique().max() == 1
+    assert set(split.loc[split["split"] == "test", "image_id"]) == set(held_out.test_ids)
+    assert split.groupby("image_id")["split"].nunique().max() == 1
 
 
 @pytest.mark.parametrize("normalise", ["session", "pooled"])
@@ -206,7 +206,7 @@ def test_T09_sessions_after_the_budget_have_no_part_in_earlier_ones(tree, tmp_pa
 def test_T10_unequal_repeats_are_averaged_without_padding(tree, tmp_path):
     recording = record(tree, tmp_path, "subj02")
     ids, means = recording.averaged(np.arange(len(recording.trials)))
-    shown = recording.trials["nsd_id"].to_numpy()
+    shown = recording.trials["image_id"].to_numpy()
     assert {1, 2, 3} <= set(np.unique(shown, return_counts=True)[1])
     for image, mean in zip(ids, means, strict=True):
         np.testing.assert_allclose(mean, recording.betas[shown == image].astype(float).mean(0), atol=1e-6)
@@ -271,7 +271,7 @@ def test_T16_lost_behaviour_is_missing_not_a_number(tree, tmp_path):
     lost = (trials["session"] == MISSED[1]) & (trials["run"] == MISSED[2])
     assert lost.any() and trials["is_correct"][lost].isna().all() and trials["is_correct"][~lost].notna().all()
     assert trials["response_time_ms"].dtype == np.float64 and trials["response_time_ms"][1] == 701.25
-    assert trials["nsd_id"].dtype == np.int64 and (trials.loc[lost, "split"] != "unused").all()
+    assert trials["image_id"].dtype == np.int64 and (trials.loc[lost, "split"] != "unused").all()
 
 
 def test_T17_images_out_of_order_are_refused_not_scrambled(tmp_path):

@@ -359,7 +359,7 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     table = pd.DataFrame(
         {
-            "nsd_id": [2, 3, 5, 7, 11],
+            "image_id": [2, 3, 5, 7, 11],
             "coco_id": [1, 901, 902, 2, 903],
             "captions": [["a"]] * 5,
             "categories": [["b"]] * 5,
@@ -372,7 +372,7 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
 
     Split("some", "test", [3, 7], [11]).save(tmp_path / "split.json")
     known = np.arange(5, dtype=np.float16)[:, None, None] * np.ones((1, 4, 3), np.float16)
-    save_embeddings(tmp_path / "embeddings", table["nsd_id"].to_numpy(), known, {})
+    save_embeddings(tmp_path / "embeddings", table["image_id"].to_numpy(), known, {})
     monkeypatch.setattr(sources, "load_encoder", lambda backbone, device: Encoder())
     monkeypatch.setattr(sources, "load_autoencoder", lambda backbone, device: autoencoder)
     record = {"stimuli": tmp_path / "stimuli", "split": tmp_path / "split.json", "max_pixels": 64 * 64,

@@ -62,10 +62,10 @@ def scores(design):
         key = {"method": method, "subject": subject, "sessions": sessions[subject], "seed": seed, "split": "shared1000"}
         values = 0.8 - FID[method] / 40 + rng.normal(0, 0.02, N_IMAGES)
         parts.append(
-            pd.DataFrame(key | {"metric": "identification", "nsd_id": np.arange(N_IMAGES) * 7, "value": values})
+            pd.DataFrame(key | {"metric": "identification", "image_id": np.arange(N_IMAGES) * 7, "value": values})
         )
         value = FID[method] + 2 * s + seed
-        parts.append(pd.DataFrame(key | {"metric": "fid_inception", "nsd_id": [WHOLE_SET], "value": [value]}))
+        parts.append(pd.DataFrame(key | {"metric": "fid_inception", "image_id": [WHOLE_SET], "value": [value]}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -103,7 +103,7 @@ def test_two_values_for_one_prediction_are_refused(scores):
 
 
 def test_a_missing_prediction_is_a_gap(scores, design):
-    hole = (scores["method"] == "bad") & (scores["subject"] == "subj02") & (scores["nsd_id"] == WHOLE_SET)
+    hole = (scores["method"] == "bad") & (scores["subject"] == "subj02") & (scores["image_id"] == WHOLE_SET)
     cells = of(estimates(scores[~(hole & (scores["seed"] == 1))], design), "fid_inception")
     assert np.isnan(cells.loc["bad", "mean"]) and cells["mean"].notna().sum() == 3
 
@@ -150,7 +150,7 @@ def test_never_beside_single_images(scores, design):
     with pytest.raises(UserError, match="rank_by"):
         grids.ranking(scores.assign(metric="set"), shares, "subj01", ["*"])
 
-    key = scores.loc[scores["nsd_id"] != WHOLE_SET, ["subject", "sessions", "nsd_id"]].drop_duplicates()
+    key = scores.loc[scores["image_id"] != WHOLE_SET, ["subject", "sessions", "image_id"]].drop_duplicates()
     near = key.assign(nearest=1, cosine=np.random.default_rng(0).random(len(key)))
     of_images = design.of_images()
     effects = similarity.similarity_effects(similarity.with_similarity(scores, near, of_images), of_images)

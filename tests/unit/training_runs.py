@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate.state import AcceleratorState
 
-from fmri2img.decoders.training.loop import Interrupted, train
+from fmri2img.training.loop import Interrupted, train
 
 for config, output, work in json.loads(Path(sys.argv[1]).read_text()):
     AcceleratorState._reset_state()  # Accelerate allows one DeepSpeed configuration in the life of a process

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fmri2img.decoders.training import distributed, sampler
-from fmri2img.decoders.training.dropout import Dropout, masks
-from fmri2img.decoders.training.sources import fingerprint
+from fmri2img.training import distributed, sampler
+from fmri2img.training.dropout import Dropout, masks
+from fmri2img.training.sources import fingerprint
 
 N_ROWS, WIDTH = 40, 6
 

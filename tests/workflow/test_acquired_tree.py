@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fmri2img.datasets import layout, lockfile
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "faults"))
@@ -25,7 +26,7 @@ import sys
 
 sys.path.insert(0, "{REPOSITORY / "scripts"}")
 from fmri2img import disk
-from fmri2img.datasets import layout
+from fmri2img.datasets.nsd import layout
 
 layout.SESSIONS.clear()
 layout.SESSIONS.update({SUBJECTS})

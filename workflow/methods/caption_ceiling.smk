@@ -26,7 +26,7 @@ rule caption_images:
             if caption_encoder != config["captioner"]
             else None
         ),
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "captioners", "encoders"))),
+        code=code_of("caption_images"),
     script:
         "../../scripts/caption_images.py"
 
@@ -49,6 +49,6 @@ rule caption_ceiling:
     params:
         captioner=config["captioner"],
         origin=study.registries["methods"]["caption_ceiling"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("caption_ceiling"),
     script:
         "../../scripts/caption_ceiling.py"

@@ -34,11 +34,7 @@ rule draw_captions:
         },
         refinement={key: config["refinement"][key] for key in ("steps", "guidance", "batch", "negative_prompt")},
         origin=study.registries["methods"]["caption_only"]["origin"],
-        code=digest(
-            "artifacts",
-            "generation",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "encoders", "generators", "prompts")),
-        ),
+        code=code_of("draw_captions"),
     script:
         "../../scripts/draw_captions.py"
 
@@ -59,6 +55,6 @@ rule caption_only:
         mem_mb=1000,
         runtime=30,
     params:
-        code=digest("artifacts"),
+        code=code_of("subject_images"),
     script:
         "../../scripts/subject_images.py"

@@ -18,6 +18,6 @@ rule mean_training_image:
         runtime=30,
     params:
         origin=study.registries["methods"]["mean_training_image"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("mean_training_image"),
     script:
         "../../scripts/mean_training_image.py"

@@ -41,11 +41,7 @@ rule mindeye2_refine:
         },
         refinement={key: value for key, value in refinement.items() if key != "refined_weight"},
         method=lambda w: w.method,
-        code=digest(
-            "artifacts",
-            "generation",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "encoders", "generators", "prompts")),
-        ),
+        code=code_of("mindeye2_refine"),
     script:
         "../../scripts/mindeye2_refine.py"
 
@@ -79,7 +75,7 @@ if config["mindeye2"]["low_level"]:
                 study.registries["backbones"][config["mindeye2"]["low_level"]["autoencoder"]],
             ),
             method=lambda w: w.method,
-            code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders"))),
+            code=code_of("mindeye2_lowlevel"),
         script:
             "../../scripts/mindeye2_lowlevel.py"
 
@@ -106,6 +102,6 @@ if config["mindeye2"]["low_level"]:
         params:
             refined_weight=refinement["refined_weight"],
             method=lambda w: w.method,
-            code=digest("artifacts", "generation", "backbones/pixels"),
+            code=code_of("mindeye2_blend"),
         script:
             "../../scripts/mindeye2_blend.py"

@@ -21,6 +21,6 @@ rule nearest_neighbour:
         runtime=30,
     params:
         origin=study.registries["methods"]["nearest_neighbour"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("nearest_neighbour"),
     script:
         "../../scripts/nearest_neighbour.py"

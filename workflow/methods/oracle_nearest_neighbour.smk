@@ -18,6 +18,6 @@ rule oracle_nearest_neighbour:
         runtime=30,
     params:
         origin=study.registries["methods"]["oracle_nearest_neighbour"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("oracle_nearest_neighbour"),
     script:
         "../../scripts/oracle_nearest_neighbour.py"

@@ -23,12 +23,6 @@ rule prior_only:
         autoencoder=(config["autoencoder"], study.registries["backbones"][config["autoencoder"]]),
         generation=config["generation"],
         origin=study.registries["methods"]["prior_only"]["origin"],
-        code=digest(
-            "artifacts",
-            "generation",
-            "decoders/controls",
-            "decoders/ridge",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "generators")),
-        ),
+        code=code_of("prior_only"),
     script:
         "../../scripts/prior_only.py"

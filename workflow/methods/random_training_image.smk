@@ -18,6 +18,6 @@ rule random_training_image:
         runtime=30,
     params:
         origin=study.registries["methods"]["random_training_image"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("random_training_image"),
     script:
         "../../scripts/random_training_image.py"

@@ -17,6 +17,6 @@ rule repeat_ceiling:
         runtime=30,
     params:
         origin=study.registries["methods"]["repeat_ceiling"]["origin"],
-        code=digest("decoders/controls", "decoders/ridge", "artifacts"),
+        code=code_of("repeat_ceiling"),
     script:
         "../../scripts/repeat_ceiling.py"

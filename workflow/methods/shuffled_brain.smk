@@ -18,6 +18,6 @@ rule shuffled_brain:
         runtime=30,
     params:
         origin=lambda w: study.registries["methods"][w.method]["origin"],
-        code=digest("decoders/controls", "artifacts"),
+        code=code_of("shuffled_brain"),
     script:
         "../../scripts/shuffled_brain.py"

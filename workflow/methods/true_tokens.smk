@@ -25,11 +25,7 @@ rule reconstruct_true_tokens:
         generation=config["generation"],
         method="true_tokens",
         origin=study.registries["methods"]["true_tokens"]["origin"],
-        code=digest(
-            "artifacts",
-            "generation",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "generators")),
-        ),
+        code=code_of("reconstruct_true_tokens"),
     script:
         "../../scripts/reconstruct_true_tokens.py"
 
@@ -50,6 +46,6 @@ rule true_tokens:
         mem_mb=1000,
         runtime=30,
     params:
-        code=digest("artifacts"),
+        code=code_of("subject_images"),
     script:
         "../../scripts/subject_images.py"

@@ -15,8 +15,8 @@
 import json
 import os
 
-from fmri2img.datasets import layout
-from fmri2img.datasets.acquisition import check_betas_are_own
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.acquisition import check_betas_are_own
 
 # Snakemake deletes temp() files after use even when it did not make them (tests/faults/test_own_betas.py).
 try:

@@ -22,7 +22,7 @@ rule learn_bottleneck:
         runtime=60,
     params:
         dimensions=max(config["bottleneck"]["dimensions"]),
-        code=digest("decoders/ridge", "artifacts"),
+        code=code_of("learn_bottleneck"),
     script:
         "../../scripts/learn_bottleneck.py"
 
@@ -43,7 +43,7 @@ rule restrict_recording:
         mem_mb=1000,
         runtime=30,
     params:
-        code=digest("decoders/ridge", "artifacts"),
+        code=code_of("restrict_recording"),
     script:
         "../../scripts/restrict_recording.py"
 
@@ -164,6 +164,6 @@ rule bottleneck:
     params:
         confidence=config["statistics"]["confidence"],
         resamples=config["statistics"]["resamples"],
-        code=digest("artifacts", "stats", "reporting"),
+        code=code_of("make_bottleneck"),
     script:
         "../../scripts/make_bottleneck.py"

@@ -27,7 +27,7 @@ rule train_caption_converter:
     params:
         names={"encoder": config["encoder"], "captioner": config["captioner"]},
         sweeps=6,
-        code=digest("artifacts", "backbones/converters", "backbones/training/converter"),
+        code=code_of("train_caption_converter"),
     script:
         "../../scripts/train_caption_converter.py"
 
@@ -54,6 +54,6 @@ rule caption:
     params:
         captioner=(config["captioner"], captioner),
         converter=(converter, study.registries["backbones"][converter]) if converter not in (None, "trained") else None,
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "captioners", "converters"))),
+        code=code_of("caption"),
     script:
         "../../scripts/caption.py"

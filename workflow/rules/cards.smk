@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from os.path import relpath
 
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 
 rule make_cards:
@@ -47,6 +47,6 @@ rule make_cards:
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=digest("artifacts", "reporting", "decoders/mindeye2", "decoders/training/configuration"),
+        code=code_of("make_cards"),
     script:
         "../../scripts/make_cards.py"

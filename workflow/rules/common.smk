@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(workflow.current_basedir).resolve().parents[1] / "sc
 
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.backbones.registry import Backbone
+from fmri2img.code_identity import code_of
 from fmri2img.disk import check_space
 from fmri2img.errors import UserError
-from fmri2img.study import Study, code_digest
+from fmri2img.study import Study
 
 try:
     study = Study(config)
@@ -50,11 +51,6 @@ def check_ready():
         check_space(study)
     except UserError as error:
         raise WorkflowError(str(error))
-
-
-def digest(*rooms):
-    """Content digest of library rooms, for the params of what uses them, so that editing a room reruns it."""
-    return code_digest(*rooms)
 
 
 def tree(key):
@@ -267,7 +263,7 @@ def training_settings(stage, method, sessions, seed, initial=None):
         settings["latents"] = in_results(f"<results>/latents/{low_level['autoencoder']}")
         settings["local_features"] = [in_results(path) for path in local_feature_views(low_level)]
     training = section[stage]["training"] | {"seed": seed}
-    task = "fmri2img.decoders.mindeye2.task:MindEye2Task"
+    task = "fmri2img.methods.mindeye2.task:MindEye2Task"
     return json.dumps({"task": task, "settings": settings, "training": training}, indent=1, sort_keys=True)
 
 

@@ -40,7 +40,7 @@ rule embed_stimuli:
         runtime=240,
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "captioners"))),
+        code=code_of("embed_stimuli"),
     script:
         "../../scripts/embed_stimuli.py"
 
@@ -65,7 +65,7 @@ rule encode_latents:
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         image_size=lookup(dpath="mindeye2/low_level/image_size", within=config, default=None),
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders"))),
+        code=code_of("encode_latents"),
     script:
         "../../scripts/encode_latents.py"
 
@@ -91,6 +91,6 @@ rule embed_local_features:
         runtime=480,
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
-        code=digest("artifacts", *(f"backbones/{m}" for m in ("registry", "pixels", "local_features"))),
+        code=code_of("embed_local_features"),
     script:
         "../../scripts/embed_local_features.py"

@@ -1,6 +1,6 @@
 # Pictures -> betas: the encoding model of each subject, and maps of what it makes of reconstructions.
 
-from fmri2img.datasets import layout
+from fmri2img.datasets.nsd import layout
 
 if config["encoding"]["model"] == "banded_ridge":
 
@@ -28,12 +28,7 @@ if config["encoding"]["model"] == "banded_ridge":
             networks={name: study.registries["backbones"][name] for name in encoding_networks()},
             size=config["evaluation"]["size"],
             seed=0,
-            code=digest(
-                "decoders/encoding",
-                "metrics/brain",
-                "artifacts",
-                *(f"backbones/{m}" for m in ("pixels", "features", "encoders")),
-            ),
+            code=code_of("fit_encoding"),
         script:
             "../../scripts/fit_encoding.py"
 
@@ -60,7 +55,7 @@ else:
             name=config["encoding"]["model"],
             record=study.registries["backbones"][config["encoding"]["model"]],
             size=config["evaluation"]["size"],
-            code=digest("decoders/encoding", "metrics/brain", "artifacts"),
+            code=code_of("import_encoding"),
         script:
             "../../scripts/import_encoding.py"
 
@@ -111,6 +106,6 @@ rule make_brain_maps:
         mem_mb=1500,
         runtime=30,
     params:
-        code=digest("reporting"),
+        code=code_of("make_brain_maps"),
     script:
         "../../scripts/make_brain_maps.py"

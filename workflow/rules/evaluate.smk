@@ -36,9 +36,7 @@ rule embed_test_images:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         layers=lambda w: sorted(layers[w.entry]),
         size=config["evaluation"]["size"],
-        code=digest(
-            "artifacts", "metrics/scoring", *(f"backbones/{m}" for m in ("registry", "pixels", "encoders", "features"))
-        ),
+        code=code_of("embed_test_images"),
     script:
         "../../scripts/embed_test_images.py"
 
@@ -72,14 +70,6 @@ rule evaluate:
         networks={name: study.registries["backbones"][name] for name in networks},
         evaluation=config["evaluation"],
         retrieval=config["retrieval"],
-        code=digest(
-            "metrics",
-            "artifacts",
-            "decoders/encoding",
-            *(
-                f"backbones/{m}"
-                for m in ("registry", "pixels", "encoders", "features", "perceptual", "texts", "loading")
-            ),
-        ),
+        code=code_of("evaluate_predictions", "fmri2img.metrics.evaluate_modules"),
     script:
         "../../scripts/evaluate_predictions.py"

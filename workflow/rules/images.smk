@@ -2,7 +2,7 @@
 
 
 rule import_images:
-    """Published test images with the list of their nsd_id."""
+    """Published test images with the list of their image_id."""
     input:
         model_path(config["dataset"]["images"]["fetched"]),
     output:
@@ -18,7 +18,7 @@ rule import_images:
         runtime=30,
     params:
         images=config["dataset"]["images"],
-        code=digest("artifacts", "backbones/pixels", "backbones/registry"),
+        code=code_of("import_images"),
         backbone=study.registries["backbones"][config["dataset"]["images"]["fetched"]],
     script:
         "../../scripts/import_images.py"
@@ -39,6 +39,6 @@ rule list_all_images:
         mem_mb=600,
         runtime=10,
     params:
-        code=digest("artifacts"),
+        code=code_of("list_all_images"),
     script:
         "../../scripts/list_all_images.py"

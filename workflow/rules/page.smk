@@ -5,7 +5,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from os.path import dirname, relpath
 
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 
 rule make_page:
@@ -47,7 +47,7 @@ rule make_page:
         benchmarks=in_results("<results>/benchmarks"),
         published=lambda w, input: dirname(input.published[0]),
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=digest("artifacts", "metrics/similarity", "stats", "reporting"),
+        code=code_of("make_page"),
     script:
         "../../scripts/make_page.py"
 
@@ -85,6 +85,6 @@ rule make_crate:
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
         snakemake=version("snakemake"),
-        code=digest("artifacts", "reporting/crate"),
+        code=code_of("make_crate"),
     script:
         "../../scripts/make_crate.py"

@@ -3,7 +3,7 @@
 
 from os.path import dirname, relpath
 
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 PAPER_LAYOUTS = sorted((REPOSITORY / "config" / "paper_tables").glob("table*.yaml"))
 
@@ -63,6 +63,6 @@ rule paper_tables:
         runtime=30,
     params:
         published=lambda w, input: dirname(input.published[0]),
-        code=digest("artifacts", "stats", "reporting"),
+        code=code_of("paper_tables"),
     script:
         "../../scripts/paper_tables.py"

@@ -1,6 +1,6 @@
 # Raw files in NSD's layout -> Recording of each subject, Stimuli, splits.
 
-from fmri2img.datasets import layout
+from fmri2img.datasets.nsd import layout
 
 
 rule mask_session:
@@ -20,7 +20,7 @@ rule mask_session:
         mem_mb=600,
         runtime=10,
     params:
-        code=digest("datasets/nsd_betas", "datasets/nsd_volumes"),
+        code=code_of("fmri2img.datasets.nsd.betas"),
     script:
         "../../scripts/mask_session.py"
 
@@ -49,15 +49,7 @@ rule prepare_recording:
     params:
         sessions=lambda w: all_sessions(w.subject),
         betas=config["betas"],
-        code=digest(
-            "artifacts",
-            "datasets/checksums",
-            "datasets/layout",
-            "datasets/normalise",
-            "datasets/nsd_betas",
-            "datasets/nsd_design",
-            "datasets/nsd_volumes",
-        ),
+        code=code_of("prepare_recording"),
     script:
         "../../scripts/prepare_recording.py"
 
@@ -85,7 +77,7 @@ rule prepare_stimuli:
         runtime=120,
     params:
         sessions={subject: len(all_sessions(subject)) for subject in study.recorded},
-        code=digest("artifacts", "datasets/checksums", "datasets/layout", "datasets/nsd_design", "datasets/nsd_stimuli"),
+        code=code_of("prepare_stimuli"),
     script:
         "../../scripts/prepare_stimuli.py"
 
@@ -107,7 +99,7 @@ rule make_splits:
         runtime=10,
     params:
         shared982_sessions=config["splits"]["shared982_sessions"],
-        code=digest("datasets/nsd_design", "artifacts"),
+        code=code_of("make_splits"),
     script:
         "../../scripts/make_splits.py"
 
@@ -129,6 +121,6 @@ rule make_cluster_split:
     params:
         clusters=config["splits"]["clusters"],
         seed=config["splits"]["cluster_seed"],
-        code=digest("artifacts"),
+        code=code_of("make_cluster_split"),
     script:
         "../../scripts/make_cluster_split.py"

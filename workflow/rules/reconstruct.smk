@@ -28,11 +28,7 @@ rule reconstruct:
         generator=(config["generator"], study.registries["backbones"][config["generator"]]),
         autoencoder=(config["autoencoder"], study.registries["backbones"][config["autoencoder"]]),
         generation=config["generation"],
-        code=digest(
-            "artifacts",
-            "generation",
-            *(f"backbones/{m}" for m in ("registry", "pixels", "autoencoders", "generators")),
-        ),
+        code=code_of("reconstruct"),
     script:
         "../../scripts/reconstruct.py"
 
@@ -56,6 +52,6 @@ if config["retrieval_only"]:
             mem_mb=1000,
             runtime=30,
         params:
-            code=digest("artifacts"),
+            code=code_of("retrieve"),
         script:
             "../../scripts/retrieve.py"

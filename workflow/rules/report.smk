@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from os.path import relpath
 
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 
 rule make_tables:
@@ -90,7 +90,7 @@ rule make_tables:
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=digest("artifacts", "stats", "reporting"),
+        code=code_of("make_tables"),
     script:
         "../../scripts/make_tables.py"
 
@@ -141,6 +141,6 @@ rule make_figures:
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=digest("artifacts", "stats", "reporting"),
+        code=code_of("make_figures"),
     script:
         "../../scripts/make_figures.py"

@@ -17,7 +17,7 @@ rule measure_similarity:
         mem_mb=4000,
         runtime=30,
     params:
-        code=digest("decoders/controls", "decoders/ridge", "artifacts", "metrics/similarity"),
+        code=code_of("measure_similarity"),
     script:
         "../../scripts/measure_similarity.py"
 
@@ -60,6 +60,6 @@ rule make_similarity:
     params:
         confidence=config["statistics"]["confidence"],
         resamples=config["statistics"]["resamples"],
-        code=digest("artifacts", "metrics/similarity", "stats", "reporting"),
+        code=code_of("make_similarity"),
     script:
         "../../scripts/make_similarity.py"

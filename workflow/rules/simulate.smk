@@ -1,15 +1,7 @@
 # The simulated NSD: the files that the preparation reads, in NSD's own layout. Only included when dataset.kind is
 # simulated. The other files of the layout (betas as NIfTI, the other beta version, further maps) are written beside.
 
-from fmri2img.datasets import layout
-
-SIMULATOR = digest(
-    "datasets/simulator",
-    "datasets/scenes",
-    "datasets/scene_backgrounds",
-    "datasets/scene_glyphs",
-    "datasets/layout",
-)
+from fmri2img.datasets.nsd import layout
 
 
 rule simulate_stimuli:
@@ -32,7 +24,7 @@ rule simulate_stimuli:
         runtime=30,
     params:
         simulation=config["dataset"]["simulation"],
-        code=SIMULATOR,
+        code=code_of("simulate_stimuli"),
     script:
         "../../scripts/simulate_stimuli.py"
 
@@ -70,6 +62,6 @@ for subject in study.available_sessions:
         params:
             simulation=config["dataset"]["simulation"],
             subject=subject,
-            code=SIMULATOR,
+            code=code_of("simulate_subject"),
         script:
             "../../scripts/simulate_subject.py"

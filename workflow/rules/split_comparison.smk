@@ -34,6 +34,6 @@ rule compare_splits:
     params:
         confidence=config["statistics"]["confidence"],
         resamples=config["statistics"]["resamples"],
-        code=digest("artifacts", "stats", "reporting"),
+        code=code_of("compare_splits"),
     script:
         "../../scripts/compare_splits.py"

@@ -1,6 +1,6 @@
 # Reconstructions made elsewhere -> Predictions, scored like everybody's.
 
-from fmri2img.datasets import layout
+from fmri2img.datasets.nsd import layout
 
 if study.recorded_brains:
 
@@ -23,7 +23,7 @@ if study.recorded_brains:
             runtime=10,
         params:
             sessions=lambda w: study.available_sessions[w.subject],
-            code=digest("datasets/nsd_design", "artifacts"),
+            code=code_of("list_test_images"),
         script:
             "../../scripts/list_test_images.py"
 
@@ -50,6 +50,6 @@ rule import_submission:
     params:
         record=lambda w: submitted(w).record(),
         tokens=[study.registries["backbones"][config["encoder"]][size] for size in ("tokens", "token_width")],
-        code=digest("artifacts", "backbones/pixels"),
+        code=code_of("import_submission"),
     script:
         "../../scripts/import_submission.py"

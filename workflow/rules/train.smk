@@ -24,7 +24,7 @@ rule fit_ridge:
         alphas=config["ridge"]["alphas"],
         folds=config["ridge"]["folds"],
         origin=study.registries["methods"]["ridge"]["origin"],
-        code=digest("decoders/ridge", "artifacts"),
+        code=code_of("fit_ridge"),
     script:
         "../../scripts/fit_ridge.py"
 
@@ -54,7 +54,7 @@ rule pretrain:
         script=lambda wildcards, output: TRAINER,
         launch=launcher("pretraining"),
         work=in_results("<results>/training/{method}/without_{subject}"),
-        code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
+        code=code_of("train", "fmri2img.methods.mindeye2.task"),
     shell:
         TRAIN
 
@@ -85,7 +85,7 @@ rule finetune:
         script=lambda wildcards, output: TRAINER,
         launch=launcher("finetuning"),
         work=in_results("<results>/training/{method}/{subject}/{sessions}sessions/seed{seed}"),
-        code=digest("decoders/training", "decoders/mindeye2", "artifacts"),
+        code=code_of("train", "fmri2img.methods.mindeye2.task"),
     shell:
         TRAIN
 
@@ -113,7 +113,7 @@ rule import_mindeye2:
         script=lambda wildcards, output: IMPORTER,
         file=lambda w: next(iter(released_network(w).record["files"])),
         others=lambda w: [subject for subject in study.available_sessions if subject != w.subject],
-        code=digest("decoders/mindeye2", "artifacts"),
+        code=code_of("import_mindeye2"),
     shell:
         "python {params.script:q} {input.checkpoint:q}/{params.file:q} --subjects {wildcards.subject} "
         "--pretrained-on {params.others} --recording {input.recording:q} --sessions {wildcards.sessions} "
@@ -146,6 +146,6 @@ rule decode:
         method=lambda w: w.method,
         brain=True,
         origin=lambda w: study.registries["methods"][w.method]["origin"],
-        code=digest("decoders/mindeye2", "artifacts", "generation/noise"),
+        code=code_of("decode_mindeye2"),
     script:
         "../../scripts/decode_mindeye2.py"

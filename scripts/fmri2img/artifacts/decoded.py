@@ -7,7 +7,7 @@ Row i of each array belongs to ids[i]; every test id of the subject exactly once
                    absent, the tokens themselves are compared
     latents.npy    float16 (images, channels, side, side): scaled autoencoder latents of a blurry picture; only where
                    the method decodes one
-    ids.npy        int64 (images,) nsd_id
+    ids.npy        int64 (images,) image_id
     metadata.json  method, subject, sessions, seed, split, encoder and the decoder's part of the disclosure record
 """
 

@@ -2,7 +2,7 @@
 
 tokens.npy     float16 (images, tokens, width)
 pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; only where it has one
-ids.npy        int64 (images,) nsd_id, ascending
+ids.npy        int64 (images,) image_id, ascending
 metadata.json  encoder, revision, preprocessing, library versions
 """
 
@@ -68,7 +68,7 @@ def save_embeddings(
             with np.errstate(over="ignore"):
                 stored = tokens.astype(np.float16)
             if not np.isfinite(stored).all():
-                raise ValueError(f"tokens of nsd_id {ids[row]} and following are not finite in float16")
+                raise ValueError(f"tokens of image_id {ids[row]} and following are not finite in float16")
             if tokens_file is None:
                 tokens_file = new_array(directory / "tokens.npy", np.float16, (len(ids), *tokens.shape[1:]))
                 if pooled is not None:

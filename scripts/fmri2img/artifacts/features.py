@@ -1,7 +1,7 @@
 """Features: what a frozen network makes of the true test images, for metrics that compare reconstructions with them.
 
 <layer>.npy    float32 (images, dimensions), one file a layer
-ids.npy        int64 (images,) nsd_id, ascending
+ids.npy        int64 (images,) image_id, ascending
 metadata.json  network, revision, size the images were first resized to
 """
 

@@ -3,11 +3,11 @@
 Any of these, row i of each belonging to ids[i]; every test id of the subject exactly once, ascending:
 
     images.npy        uint8 (images, height, width, 3) reconstructions
-    captions.parquet  nsd_id, caption
+    captions.parquet  image_id, caption
     retrieval.npy     float16 (images, dimensions): vectors compared by cosine with the flattened true tokens
     responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of its others;
                       NaN for an image shown once. Only of the control that tells images by the brain's own repeats
-    ids.npy           int64 (images,) nsd_id
+    ids.npy           int64 (images,) image_id
     metadata.json     method, subject, sessions, seed, split, encoder and the disclosure record (see DISCLOSURE)
 """
 
@@ -54,7 +54,7 @@ class Prediction:
         """Open and validate. Raises UserError naming the file or key that is missing or does not fit."""
         path = Path(path)
         if not (path / "ids.npy").is_file():
-            raise UserError(f"{path / 'ids.npy'}: no such file; a prediction needs the nsd_id of each row")
+            raise UserError(f"{path / 'ids.npy'}: no such file; a prediction needs the image_id of each row")
         metadata = read_json(path / "metadata.json")
         check_prediction_metadata(metadata, path / "metadata.json")
         ids = np.array(read_array(path / "ids.npy"))
@@ -71,9 +71,9 @@ class Prediction:
 
         captions = None
         if (path / "captions.parquet").exists():
-            captions = read_table(path / "captions.parquet", {"nsd_id": "iu", "caption": "OUT"})
-            if not np.array_equal(captions["nsd_id"], ids):
-                raise UserError(f"{path / 'captions.parquet'}: its nsd_id differ from those of ids.npy")
+            captions = read_table(path / "captions.parquet", {"image_id": "iu", "caption": "OUT"})
+            if not np.array_equal(captions["image_id"], ids):
+                raise UserError(f"{path / 'captions.parquet'}: its image_id differ from those of ids.npy")
         images, retrieval = array("images.npy", np.uint8, 4), array("retrieval.npy", np.float16, 2)
         responses = array("responses.npy", np.float16, 3)
         if images is None and captions is None and retrieval is None and responses is None:
@@ -111,7 +111,7 @@ def save_prediction(
             if vectors is not None:
                 np.save(directory / f"{name}.npy", np.asarray(vectors, np.float16)[order])
         if captions is not None:
-            table = pd.DataFrame({"nsd_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
+            table = pd.DataFrame({"image_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
             table.to_parquet(directory / "captions.parquet", index=False)
         write_json(directory / "metadata.json", metadata)
         Prediction.open(directory)

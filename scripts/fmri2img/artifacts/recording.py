@@ -1,7 +1,7 @@
 """Recording: one subject's z-scored single-trial betas inside a mask, with its trials and voxels.
 
 betas.npy       float32 (trials, voxels), z-scored
-trials.parquet  trial (0-based position in the experiment), session and run (1-based), nsd_id (0-based), repeat
+trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based), repeat
                 (0, 1, 2: earlier presentations of that image to this subject), shared, split (train|test|unused)
 voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z) as in every published NSD array), ncsnr, one boolean
                 column per region of interest
@@ -20,7 +20,7 @@ from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
 
 TRIAL_COLUMNS = {
-    "trial": "iu", "session": "iu", "run": "iu", "nsd_id": "iu", "repeat": "iu", "shared": "b", "split": "OUT",
+    "trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "shared": "b", "split": "OUT",
 }  # fmt: skip
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}
 
@@ -48,11 +48,11 @@ class Recording:
                 f"{path / 'betas.npy'}: shape {betas.shape} {betas.dtype} does not match {len(trials)} trials x "
                 f"{len(voxels)} voxels float32; delete {path} and rerun the preparation"
             )
-        shown = {part: trials.loc[trials["split"] == part, "nsd_id"] for part in ("train", "test")}
+        shown = {part: trials.loc[trials["split"] == part, "image_id"] for part in ("train", "test")}
         leaked = np.intersect1d(shown["train"], shown["test"])
         if len(leaked):
             raise UserError(
-                f"{path / 'trials.parquet'}: nsd_id {leaked[0]} has train and test trials ({len(leaked)} images have); "
+                f"{path / 'trials.parquet'}: image_id {leaked[0]} has train and test trials ({len(leaked)} images have); "
                 f"delete {path} and rerun the preparation"
             )
         return cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
@@ -77,12 +77,12 @@ class Recording:
         return np.flatnonzero((self.trials["split"] == "train").to_numpy() & used)
 
     def training_ids(self, sessions: int | float) -> np.ndarray:
-        """nsd_id of the images of those trials: int64, unique, ascending."""
-        return np.unique(self.trials["nsd_id"].to_numpy(np.int64)[self.training_rows(sessions)])
+        """image_id of the images of those trials: int64, unique, ascending."""
+        return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.training_rows(sessions)])
 
     def test_ids(self) -> np.ndarray:
-        """nsd_id of the test images: int64, unique, ascending."""
-        return np.unique(self.trials["nsd_id"].to_numpy(np.int64)[self.test_rows()])
+        """image_id of the test images: int64, unique, ascending."""
+        return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.test_rows()])
 
     def test_rows(self) -> np.ndarray:
         """Row numbers of all test trials (every session, whatever the training budget)."""
@@ -93,7 +93,7 @@ class Recording:
 
         Returns (ids, betas): ids int64 (images,) ascending, betas float32 (images, voxels).
         """
-        ids, group = np.unique(self.trials["nsd_id"].to_numpy()[rows], return_inverse=True)
+        ids, group = np.unique(self.trials["image_id"].to_numpy()[rows], return_inverse=True)
         sums = np.zeros((len(ids), self.betas.shape[1]), np.float64)
         np.add.at(sums, group, self.betas[rows])
         return ids.astype(np.int64), (sums / np.bincount(group)[:, None]).astype(np.float32)

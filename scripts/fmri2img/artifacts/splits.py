@@ -24,7 +24,7 @@ def hash_ids(ids: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """A split of the images of a dataset; ids are 0-based nsd_id, ascending."""
+    """A split of the images of a dataset; ids are 0-based image_id, ascending."""
 
     name: str
     description: str
@@ -52,11 +52,11 @@ class Split:
             raise UserError(f"{path}: its test_ids do not match its sha256; restore the file or rerun the splits")
         return split
 
-    def assign(self, nsd_ids: np.ndarray, sessions: np.ndarray) -> np.ndarray:
-        """Label each trial 'train', 'test' or 'unused'. nsd_ids and sessions (1-based), and the labels: (trials,)."""
-        labels = np.full(len(nsd_ids), "train", dtype=object)
-        labels[np.isin(nsd_ids, self.unused_ids)] = "unused"
-        labels[np.isin(nsd_ids, self.test_ids)] = "test"
+    def assign(self, image_ids: np.ndarray, sessions: np.ndarray) -> np.ndarray:
+        """Label each trial 'train', 'test' or 'unused'. image_ids and sessions (1-based), and the labels: (trials,)."""
+        labels = np.full(len(image_ids), "train", dtype=object)
+        labels[np.isin(image_ids, self.unused_ids)] = "unused"
+        labels[np.isin(image_ids, self.test_ids)] = "test"
         if self.max_sessions is not None:
             labels[np.asarray(sessions) > self.max_sessions] = "unused"
         return labels

@@ -1,7 +1,7 @@
 """Stimuli: the images of a dataset, with captions and categories.
 
 images.npy       uint8 (images, height, width, 3) RGB
-stimuli.parquet  nsd_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
+stimuli.parquet  image_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
                  shared (bool)
 metadata.json    dataset, image size, source checksums
 """
@@ -31,7 +31,7 @@ class Stimuli:
     def open(cls, path: str | Path) -> "Stimuli":
         """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
         path = Path(path)
-        columns = {"nsd_id": "iu", "coco_id": "iu", "captions": "O", "categories": "O", "shared": "b"}
+        columns = {"image_id": "iu", "coco_id": "iu", "captions": "O", "categories": "O", "shared": "b"}
         table = read_table(path / "stimuli.parquet", columns)
         images = read_array(path / "images.npy")
         if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
@@ -39,13 +39,13 @@ class Stimuli:
                 f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB images; "
                 f"delete {path} and rerun the preparation"
             )
-        if not table["nsd_id"].is_monotonic_increasing or not table["nsd_id"].is_unique:
-            raise UserError(f"{path / 'stimuli.parquet'}: nsd_id must be ascending and unique; rerun the preparation")
+        if not table["image_id"].is_monotonic_increasing or not table["image_id"].is_unique:
+            raise UserError(f"{path / 'stimuli.parquet'}: image_id must be ascending and unique; rerun the preparation")
         return cls(path, images, table, read_json(path / "metadata.json"))
 
     @property
     def ids(self) -> np.ndarray:
-        return self.table["nsd_id"].to_numpy(np.int64)
+        return self.table["image_id"].to_numpy(np.int64)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is not there."""
@@ -58,7 +58,7 @@ def rows_of(ids: np.ndarray, table_ids: np.ndarray, path: Path) -> np.ndarray:
     rows = np.minimum(np.searchsorted(table_ids, ids), len(table_ids) - 1)
     missing = ids[table_ids[rows] != ids]
     if len(missing):
-        raise UserError(f"{path}: lacks nsd_id {missing[0]} ({len(missing)} of {len(ids)} ids are missing)")
+        raise UserError(f"{path}: lacks image_id {missing[0]} ({len(missing)} of {len(ids)} ids are missing)")
     return rows
 
 

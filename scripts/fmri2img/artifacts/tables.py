@@ -26,7 +26,7 @@ def read_json(path: str | Path) -> dict:
 
 
 def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
-    """Read a Parquet table and check that it has `columns` (name -> pandas dtype kind(s), e.g. {"nsd_id": "iu"}).
+    """Read a Parquet table and check that it has `columns` (name -> pandas dtype kind(s), e.g. {"image_id": "iu"}).
 
     Raises UserError naming the file when it is missing or damaged, and the first column that is missing or of another
     kind.

@@ -50,7 +50,7 @@ def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Pre
 
     Colour jitter (brightness and contrast 0.4, saturation 0.2, hue 0.1) with probability 0.8, grey and solarised with
     0.1 each, then a square of nine tenths of the area. The released code redraws them at each step; here each image has
-    a fixed number of views, which are functions of its nsd_id and the number of the view alone.
+    a fixed number of views, which are functions of its image_id and the number of the view alone.
     """
     from torchvision.transforms import v2
 
@@ -65,8 +65,8 @@ def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Pre
     pixels = resize(to_unit(images), preprocessing.image_size, preprocessing.interpolation, preprocessing.antialias)
     copies = []
     with torch.random.fork_rng(devices=[]):
-        for image, nsd_id in zip(pixels.clamp(0, 1), ids, strict=True):
-            torch.manual_seed(int(np.random.SeedSequence([int(nsd_id), view]).generate_state(1)[0]))
+        for image, image_id in zip(pixels.clamp(0, 1), ids, strict=True):
+            torch.manual_seed(int(np.random.SeedSequence([int(image_id), view]).generate_state(1)[0]))
             copies.append(augmentation(image).clamp(0, 1))
     return torch.stack(copies).permute(0, 2, 3, 1).numpy()
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 MODELS = Path("models")  # fetched files, below the working directory
 ACQUIRED = "acquired.json"  # beside them: where they came from, written when they were fetched
 

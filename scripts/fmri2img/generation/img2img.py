@@ -43,7 +43,7 @@ class Refiner:
         batch: int = 32,
         progress: Callable[[int], None] = lambda done: None,
     ) -> np.ndarray:
-        """Refine images (n, h, w, 3), uint8 or float in 0..1, whose nsd_id are `ids` (n,).
+        """Refine images (n, h, w, 3), uint8 or float in 0..1, whose image_id are `ids` (n,).
 
         prompt: one caption per image; negative: a single row, shared by all images. ids and seed fix the noise of an
         image, which is not the noise it was first drawn from.

@@ -25,7 +25,7 @@ def draw(
 ) -> np.ndarray:
     """One picture per row of `prompt`: refinement of nothing, from the first step, so that no picture shines through.
 
-    ids: nsd_id (n,); with `seed` it fixes an image's noise. negative: a single row, shared by all images. progress:
+    ids: image_id (n,); with `seed` it fixes an image's noise. negative: a single row, shared by all images. progress:
     called with the number of pictures done, after each batch. Returns uint8 (n, side, side, 3), `side` being the
     generator's image_size.
     """

@@ -41,7 +41,7 @@ class UnclipGenerator:
         """One picture per row of tokens.
 
         tokens: (n, tokens, width), any float type, not normalised further.
-        ids: int (n,) nsd_id of each row; with `seed` it fixes the image's noise, so that neither the batch size nor
+        ids: int (n,) image_id of each row; with `seed` it fixes the image's noise, so that neither the batch size nor
         the order of rows changes a picture (beyond rounding in the last bit of a float).
         guidance: scale of classifier-free guidance; 1 leaves the unconditional branch out.
         progress: called with the number of pictures done, after each batch.

@@ -57,7 +57,7 @@ class MeasuredBrain:
     def of(cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray]) -> "MeasuredBrain":
         rows = recording.test_rows()
         ids, betas = recording.averaged(rows)
-        repeats = np.unique(recording.trials["nsd_id"].to_numpy()[rows], return_counts=True)[1]
+        repeats = np.unique(recording.trials["image_id"].to_numpy()[rows], return_counts=True)[1]
         return cls(ids, betas, repeats, recording.voxels, predict)
 
     def on(self, ids: np.ndarray) -> "MeasuredBrain":
@@ -66,7 +66,7 @@ class MeasuredBrain:
         missing = np.asarray(ids)[self.ids[rows] != ids]
         if len(missing):
             raise UserError(
-                f"recording: nsd_id {missing[0]} is not among its test images; score it with its own subject"
+                f"recording: image_id {missing[0]} is not among its test images; score it with its own subject"
             )
         return replace(self, ids=self.ids[rows], betas=self.betas[rows], repeats=self.repeats[rows])
 

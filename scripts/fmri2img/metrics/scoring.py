@@ -81,7 +81,7 @@ def score(
 
     embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
     name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
-    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: nsd_id
+    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: image_id
     and caption, what the captioner says of the true images, for metrics with it as the reference; true_features: what
     each network makes of the stimuli; see: called with each prediction that has
     pictures, the betas measured for its images and those that the pictures predict.
@@ -109,7 +109,7 @@ def score(
             for prediction, metric, values in compute(having, wanted, reference, networks, settings):
                 identity = {key: prediction.metadata[key] for key in IDENTITY if key != "split_sha256"}
                 rows = ids if np.ndim(values) else [WHOLE_SET]
-                columns = {"metric": metric, "nsd_id": rows, "value": np.atleast_1d(values).astype(np.float64)}
+                columns = {"metric": metric, "image_id": rows, "value": np.atleast_1d(values).astype(np.float64)}
                 parts.append(pd.DataFrame({**identity, **columns}))
     if not parts:
         raise UserError(f"metrics: none of {', '.join(metrics)} can be computed from {predictions[0].path}")
@@ -195,13 +195,13 @@ def _on_captions(
 def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str]]:
     """What captions are compared with: people's (`first` or `all`), or the captioner's of the true image."""
     if kind == "captioner":
-        rows = rows_of(ids, captioned["nsd_id"].to_numpy(), "captions of the true images")
+        rows = rows_of(ids, captioned["image_id"].to_numpy(), "captions of the true images")
         return [[text] for text in captioned["caption"].iloc[rows]]
     table = stimuli.table.iloc[stimuli.rows(ids)]
     every = [list(several) for several in table["captions"]]
-    lacking = [i for i, several in zip(table["nsd_id"], every, strict=True) if not several]
+    lacking = [i for i, several in zip(table["image_id"], every, strict=True) if not several]
     if lacking:
-        raise UserError(f"{stimuli.path}: nsd_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
+        raise UserError(f"{stimuli.path}: image_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
     return [several[:1] for several in every] if kind == "first" else every
 
 

@@ -5,14 +5,14 @@ from dataclasses import asdict
 import pandas as pd
 
 from fmri2img.backbones.registry import Backbone
-from fmri2img.decoders.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.decoders.mindeye2.known_defects import KNOWN_DEFECTS
-from fmri2img.decoders.training.configuration import TrainingConfig
+from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part
 from fmri2img.reporting.tables import Cell, Column, Row, Table
+from fmri2img.training.configuration import TrainingConfig
 
-MODULE = "fmri2img.decoders.mindeye2"
+MODULE = "fmri2img.methods.mindeye2"
 TRAINING_KEYS = (
     "epochs", "batch", "accumulation", "optimiser", "learning_rate", "weight_decay", "schedule", "warmup_epochs",
     "schedule_stepping", "precision", "clip",

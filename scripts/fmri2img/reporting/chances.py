@@ -8,7 +8,7 @@ def pool_chances(scores: pd.DataFrame, registry: dict[str, dict], pool: int) -> 
     `1/images`, the mean of 1 / test images; of the metrics that have scores."""
     chances, largest = {}, {"1/pool": pool, "1/images": None}
     for name, entry in registry.items():
-        n_images = scores[scores["metric"] == name].groupby("subject")["nsd_id"].nunique()
+        n_images = scores[scores["metric"] == name].groupby("subject")["image_id"].nunique()
         if entry["chance"] in largest and len(n_images):
             chances[name] = float((1 / n_images.clip(upper=largest[entry["chance"]])).mean())
     return chances

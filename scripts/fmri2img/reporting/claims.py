@@ -48,7 +48,7 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
 
 def _difference(better: pd.DataFrame, worse: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Scores whose value is `better` minus `worse`, paired by `keys`, subject, seed and image."""
-    keys = [*keys, "subject", "seed", "nsd_id"]
+    keys = [*keys, "subject", "seed", "image_id"]
     pairs = better.merge(worse[[*keys, "value"]], on=keys, suffixes=("", "_worse"), validate="one_to_one")
     return pairs.assign(value=pairs["value"] - pairs["value_worse"]).drop(columns="value_worse")
 

@@ -45,7 +45,7 @@ def _complete(labelled: pd.DataFrame, design: Design, keys: list[str]) -> pd.Ser
 
     The images a subject must have are those any method was scored on.
     """
-    n_images = labelled.groupby(["subject", "metric"])["nsd_id"].nunique()
+    n_images = labelled.groupby(["subject", "metric"])["image_id"].nunique()
     cells = labelled.groupby([*keys, *([] if "subject" in keys else ["subject"]), "seed"])["value"]
     table = cells.agg(rows="size", defined="count").reset_index()
     table["wanted"] = n_images.loc[list(zip(table["subject"], table["metric"], strict=True))].to_numpy()

@@ -24,8 +24,8 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
     """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget.
 
     rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
-    seeds (ties: lower nsd_id first).
-    Returns the mean scores indexed by nsd_id. Raises UserError when the study has no such metric or score.
+    seeds (ties: lower image_id first).
+    Returns the mean scores indexed by image_id. Raises UserError when the study has no such metric or score.
     """
     metrics = [name for name in matching(design.of_images().metrics, rank_by) if is_proportion(design.metrics[name])]
     if not metrics or not design.decoders:
@@ -41,12 +41,12 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
         raise UserError(f"scores of {design.decoders[0]}, {subject}: no values of {', '.join(metrics)}; rerun evaluate")
     first = min(rows["method"].unique(), key=design.decoders.index)
     rows = rows[rows["method"] == first]
-    means = rows.groupby("nsd_id")["value"].mean().dropna()
+    means = rows.groupby("image_id")["value"].mean().dropna()
     return means.sort_index().sort_values(ascending=False, kind="stable")
 
 
 def at_ranks(ranked: pd.Series, ranks: list[float]) -> np.ndarray:
-    """nsd_id of the images at fractions of the ranking: 0 the best, 1 the worst. int64 (ranks,)."""
+    """image_id of the images at fractions of the ranking: 0 the best, 1 the worst. int64 (ranks,)."""
     places = np.rint(np.asarray(ranks) * (len(ranked) - 1)).astype(int)
     return ranked.index.to_numpy(np.int64)[places]
 

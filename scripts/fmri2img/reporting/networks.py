@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from fmri2img.artifacts.tables import read_json
-from fmri2img.decoders.mindeye2.configuration import ModelConfig
-from fmri2img.decoders.mindeye2.model import MindEye2
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import ModelConfig
+from fmri2img.methods.mindeye2.model import MindEye2
 
 PARTS = ("backbone's blocks", "map to tokens", "projector", "low-level head", "diffusion prior")
 NOT_PRETRAINED = "from scratch"

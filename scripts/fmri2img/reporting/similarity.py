@@ -21,7 +21,7 @@ from fmri2img.stats import image_values, rank_correlation
 
 BINS = 4
 PANELS_ACROSS, PANEL_HEIGHT = 3, 2.4  # inches
-SIMILARITY_COLUMNS = {"nsd_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
+SIMILARITY_COLUMNS = {"image_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
 COLUMNS = [
     "budget", "metric", "method", "kind", "correlation", "low", "high", "least_similar", "most_similar", "n_images",
     "n_copies",
@@ -32,15 +32,15 @@ def with_similarity(scores: pd.DataFrame, similarity: pd.DataFrame, design: Desi
     """Scores of the design by budget, with columns similarity, quarter (0, the least similar, to 3) and copied (bool:
     whether the nearest training image is the same picture).
 
-    similarity: subject, sessions, nsd_id, nearest, cosine. Quarters hold equally many images of a subject.
+    similarity: subject, sessions, image_id, nearest, cosine. Quarters hold equally many images of a subject.
     """
     ranked = similarity.groupby(["subject", "sessions"])["cosine"].rank(method="first", pct=True)
     quarters = np.ceil(ranked * BINS).astype(int) - 1
     known = similarity.assign(quarter=quarters, copied=similarity["cosine"] >= COPY)
     known = known.rename(columns={"cosine": "similarity"})
-    columns = ["subject", "sessions", "nsd_id", "similarity", "quarter", "copied"]
+    columns = ["subject", "sessions", "image_id", "similarity", "quarter", "copied"]
     return at_budgets(scores, design).merge(
-        known[columns], on=["subject", "sessions", "nsd_id"], validate="many_to_one"
+        known[columns], on=["subject", "sessions", "image_id"], validate="many_to_one"
     )
 
 
@@ -59,9 +59,9 @@ def similarity_effects(labelled: pd.DataFrame, design: Design) -> pd.DataFrame:
         if of_budget.empty:
             continue
         values = image_values(of_budget, ["metric", "method"])
-        images = of_budget.drop_duplicates(["subject", "nsd_id"])
-        n_copies = images.loc[images["copied"], "nsd_id"].nunique()
-        images = images.pivot(index="nsd_id", columns="subject", values="similarity")
+        images = of_budget.drop_duplicates(["subject", "image_id"])
+        n_copies = images.loc[images["copied"], "image_id"].nunique()
+        images = images.pivot(index="image_id", columns="subject", values="similarity")
         for metric in design.metrics:
             for method, entry in design.methods.items():
                 if (metric, method) not in values:
@@ -121,7 +121,7 @@ def copies_note(effects: pd.DataFrame, budget: str) -> str:
 def quarter_means(labelled: pd.DataFrame, design: Design, budget: str) -> tuple[pd.DataFrame, pd.Series]:
     """Scores with intervals by metric, method and quarter (index) at one budget, and each quarter's mean similarity."""
     labelled = labelled[labelled["budget"] == budget]
-    similarity = labelled.drop_duplicates(["subject", "nsd_id"]).groupby("quarter")["similarity"].mean()
+    similarity = labelled.drop_duplicates(["subject", "image_id"]).groupby("quarter")["similarity"].mean()
     return intervals(labelled, ["metric", "method", "quarter"], design), similarity
 
 

@@ -1,6 +1,6 @@
 """Suspicions: what scores betray of the predictions they are of, which their records do not say.
 
-Pictures that equal their stimulus were not decoded, and rows under other images' nsd_id score like a shuffled brain.
+Pictures that equal their stimulus were not decoded, and rows under other images' image_id score like a shuffled brain.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,7 +12,7 @@ from fmri2img.reporting.chances import pool_chances
 
 EQUAL = 1 - 1e-6  # PixCorr from which on a reconstruction is its stimulus
 STANDARD_ERRORS = 3  # by which a mean must exceed chance to be clearly above it
-NAMED = 10  # nsd_id that are listed
+NAMED = 10  # image_id that are listed
 CELL = ["method", "subject", "sessions", "seed"]
 
 
@@ -38,10 +38,10 @@ def suspicions(
 
 
 def _true_pictures(rows: pd.DataFrame) -> Iterator[str]:
-    ids = sorted(set(rows["nsd_id"]))
+    ids = sorted(set(rows["image_id"]))
     if ids:
         listed = ", ".join(map(str, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
-        yield f"{len(ids)} pictures equal their stimulus (PixCorr 1), so that true ones leaked: nsd_id {listed}"
+        yield f"{len(ids)} pictures equal their stimulus (PixCorr 1), so that true ones leaked: image_id {listed}"
 
 
 def _chance_alone(rows: pd.DataFrame, registry: dict[str, dict], pool: int) -> Iterator[str]:
@@ -53,4 +53,4 @@ def _chance_alone(rows: pd.DataFrame, registry: dict[str, dict], pool: int) -> I
             error = max(values.std() / np.sqrt(len(values)), 1e-12)
             distances.append((values.mean() - chances[metric]) / error)
     if distances and max(distances) < STANDARD_ERRORS:
-        yield "no score is clearly above chance, as where the nsd_id are in another order than the rows"
+        yield "no score is clearly above chance, as where the image_id are in another order than the rows"

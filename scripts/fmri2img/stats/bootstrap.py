@@ -63,20 +63,20 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
 def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row an image, one column a group of `by` and subject: the mean of the image's defined seeds, or NaN.
 
-    scores: columns subject, seed, nsd_id, value (NaN: undefined) and those of `by`. Returns float64 with an index of
-    nsd_id and columns named `by` and subject, sorted; what has no defined value at all is absent, and so is a metric
+    scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`. Returns float64 with an index of
+    image_id and columns named `by` and subject, sorted; what has no defined value at all is absent, and so is a metric
     of the whole set. Raises ValueError when two values stand for one cell.
     """
-    scores = scores[scores["nsd_id"] != WHOLE_SET]
+    scores = scores[scores["image_id"] != WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
-    cell = [*keys, "seed", "nsd_id"]
+    cell = [*keys, "seed", "image_id"]
     codes = pd.DataFrame({name: pd.factorize(scores[name])[0] for name in cell})  # compared faster than names
     twice = codes.duplicated()
     if twice.any():
         first = scores.loc[twice.to_numpy(), cell].iloc[0].to_dict()
         raise ValueError(f"two values for {first}: `by` must tell apart all that scores differ in")
     defined = scores.dropna(subset="value")
-    return defined.groupby([*keys, "nsd_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
+    return defined.groupby([*keys, "image_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
 
 
 def bootstrap_groups(
@@ -110,7 +110,7 @@ def summarise(
 ) -> pd.DataFrame:
     """Mean and percentile bootstrap interval of each group of `by`.
 
-    scores: columns subject, seed, nsd_id, value (NaN: undefined) and those of `by`; each group must hold one value for
+    scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`; each group must hold one value for
     each subject, seed and image. Returns `by` (sorted), mean, low, high, n_images (distinct), n_subjects, n_seeds, and
     n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An image
     counts with the mean of its defined seeds. A metric of the whole set has low and high NaN and no images.
@@ -134,7 +134,7 @@ def summarise(
 
 def _whole_sets(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Estimates of the groups of `by` with one value a prediction: the mean over subjects of the mean over seeds."""
-    scores = scores[scores["nsd_id"] == WHOLE_SET]
+    scores = scores[scores["image_id"] == WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
     if scores.duplicated([*keys, "seed"]).any():
         raise ValueError("two values for one prediction: `by` must tell apart all that scores differ in")

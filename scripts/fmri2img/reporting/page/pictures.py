@@ -158,10 +158,10 @@ def _with_images(predictions: dict, design: Design) -> dict[tuple[str, str, str]
 
 
 def _image_scores(scores: pd.DataFrame, design: Design, metrics: list[str]) -> dict[tuple, pd.Series]:
-    """(method, subject, budget) -> mean score of each image, by nsd_id."""
+    """(method, subject, budget) -> mean score of each image, by image_id."""
     rows = at_budgets(scores, design)
     rows = rows[rows["metric"].isin(metrics)]
-    means = rows.groupby(["method", "subject", "budget", "nsd_id"])["value"].mean()
+    means = rows.groupby(["method", "subject", "budget", "image_id"])["value"].mean()
     return {cell: of_cell.droplevel([0, 1, 2]) for cell, of_cell in means.groupby(level=[0, 1, 2])}
 
 

@@ -1,0 +1,122 @@
+"""Pictures of NSD, and what COCO says about them.
+
+Row r of `imgBrick` is the image with image_id r, already cropped to a square: cropBox of the csv has been applied.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from fmri2img.errors import UserError
+
+BLOCK = 64  # images read at once: 35 MB at 425 x 425
+USED = {"annotations", "categories", "id", "image_id", "category_id", "name", "caption"}  # keys of COCO's files
+
+
+def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Pixels of ascending `ids` in blocks: uint8 (n, height, width, 3) RGB.
+
+    path: nsd_stimuli.hdf5. Raises UserError when it is truncated, lacks imgBrick or an image; ValueError when ids
+    are not ascending and unique (h5py would return them in another order).
+    """
+    ids = np.asarray(ids, np.int64)
+    if (np.diff(ids) <= 0).any():
+        raise ValueError("ids must be ascending and unique")
+    try:
+        with h5py.File(path, "r") as file:
+            bricks = file.get("imgBrick")
+            known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4
+            if not known or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
+                raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); delete it and rerun")
+            if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
+                raise UserError(
+                    f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; delete it and rerun"
+                )
+            for start in range(0, len(ids), BLOCK):
+                yield bricks[ids[start : start + BLOCK]]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+    except (OSError, RuntimeError) as error:  # h5py's own
+        raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
+
+
+def describe_images(
+    stimulus_info: str | Path, captions: dict[str, str | Path], instances: dict[str, str | Path], ids: np.ndarray
+) -> pd.DataFrame:
+    """What COCO says about the images `ids`: image_id, coco_id, captions and categories (lists of strings).
+
+    stimulus_info: nsd_stim_info_merged.csv; captions, instances: cocoSplit ("train2017", "val2017") -> JSON file.
+    Captions are in the order of their COCO ids, white space tidied; categories are sorted, and empty for an image in
+    which no object was annotated. Raises UserError naming the file that lacks an image or its captions.
+    """
+    try:
+        table = pd.read_csv(stimulus_info, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
+        if not table.index.is_unique:
+            raise ValueError("an nsdId appears twice")
+        table = table.loc[ids].astype({"cocoId": np.int64})
+    except FileNotFoundError:
+        raise UserError(f"{stimulus_info}: no such file; rerun the step that downloads or simulates it") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); rerun") from None
+    said: dict[int, list[str]] = {}
+    seen: dict[int, list[str]] = {}
+    for split, wanted in table.groupby("cocoSplit", dropna=False)["cocoId"]:
+        if split not in captions:
+            raise UserError(f"{stimulus_info}: unknown cocoSplit '{split}'; delete the file and rerun")
+        said |= _captions(captions[split], set(wanted))
+        seen |= _categories(instances[split], set(wanted))
+    return pd.DataFrame(
+        {
+            "image_id": np.asarray(ids, np.int64),
+            "coco_id": table["cocoId"].to_numpy(),
+            "captions": [said[image] for image in table["cocoId"]],
+            "categories": [seen[image] for image in table["cocoId"]],
+        }
+    )
+
+
+def _captions(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
+    found: dict[int, list[tuple[int, str]]] = {}
+    with _annotations(path) as content:
+        for entry in content["annotations"]:
+            if entry["image_id"] in wanted:
+                found.setdefault(entry["image_id"], []).append((entry["id"], " ".join(entry["caption"].split())))
+        if wanted - found.keys():
+            raise UserError(
+                f"{path}: no caption for COCO image {min(wanted - found.keys())}; delete the file and rerun"
+            )
+        return {image: [caption for _, caption in sorted(entries)] for image, entries in found.items()}
+
+
+def _categories(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
+    found: dict[int, set[str]] = {image: set() for image in wanted}
+    with _annotations(path) as content:
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        for entry in content["annotations"]:
+            if entry["image_id"] in found:
+                found[entry["image_id"]].add(names[entry["category_id"]])
+        return {image: sorted(categories) for image, categories in found.items()}
+
+
+@contextmanager
+def _annotations(path: str | Path) -> Iterator[dict]:
+    """Content of one of COCO's JSON files; what the block stumbles over is a UserError that names the file."""
+
+    def only_used(entry: dict) -> dict:
+        # Dropped while parsing: the outlines of COCO's 860,000 training objects would fill several gigabytes.
+        return {key: value for key, value in entry.items() if key in USED}
+
+    try:
+        yield json.loads(Path(path).read_text(encoding="utf-8"), object_hook=only_used)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; download COCO's annotations_trainval2017.zip and unpack it") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # Not JSON, or not with the keys and values of COCO's.
+        raise UserError(
+            f"{path}: not a complete COCO annotation file ({type(error).__name__}: {error}); delete it and rerun"
+        ) from None

@@ -1,0 +1,219 @@
+"""The ridge decoder: voxels to image tokens, penalty and calibration from held-out training images.
+
+How a decoder is fitted:
+
+1. The training images are dealt into folds at random; all trials of an image go with it, so no image is in two folds.
+2. Each fold is predicted from the others at every penalty. A held-out image enters as the mean of its repeats, as a
+   test image does.
+3. One penalty serves all targets: the one with the least squared error summed over held-out images and all targets.
+   The curve is R2 against the mean of the training folds (the prediction at infinite penalty).
+4. Calibration. Ridge shrinks its predictions towards the mean, and a generator that was trained on true tokens makes
+   washed-out images of shrunken ones. Each target is therefore mapped, prediction -> gain x prediction + offset, so
+   that mean and standard deviation of the held-out predictions of step 2 become those of the true tokens of the same
+   images. Brain-Diffuser (Ozcelik & VanRullen, Sci. Rep. 2023) takes the predictions' statistics from the test set,
+   which is transductive; these come from training images alone, and one test image can be decoded by itself.
+   A mean of few repeats is noisier, and so spreads wider, than a mean of many, and a small budget has fewer repeats of
+   an image than the test set. The held-out spread is therefore first brought to that of as many repeats as a test
+   image has, by one factor for all targets, from the trial-to-trial variance of held-out predictions.
+5. The decoder is refitted on all trials.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+from scipy import sparse
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+from fmri2img.linear.solver import RidgeSystem
+
+BLOCK_VALUES = 2**25  # tokens are read in blocks of about this many numbers (128 MB as float32)
+
+
+def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Stream the targets of some images, a few tokens at a time.
+
+    tokens: (images, tokens, width). Yields (columns of the flattened targets, float32 (rows, columns)).
+    """
+    _, n_tokens, width = tokens.shape
+    step = max(1, BLOCK_VALUES // (len(rows) * width))
+    for start in range(0, n_tokens, step):
+        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
+        yield slice(start * width, start * width + block.shape[1]), block
+
+
+@dataclass(frozen=True)
+class RidgeDecoder:
+    """A fitted decoder. With the tokens E of its training images its weights are `readout @ E`.
+
+    It is stored in that factored form: (voxels, images) is 0.57 GB for 15,724 voxels and 9,000 images, where the
+    weights themselves would be 13 GB in float16, and nothing is lost.
+
+    readout: float32 (voxels, images); voxel_mean: float32 (voxels,); image_mean: float32 (images,), each image's share
+    of the training trials; ids: int64 (images,) ascending image_id; gain, offset: float32 (targets,), the calibration;
+    metadata: penalty, cross-validation curve and what it was trained on.
+    """
+
+    readout: np.ndarray
+    voxel_mean: np.ndarray
+    image_mean: np.ndarray
+    ids: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+    metadata: dict
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RidgeDecoder":
+        path = Path(path)
+        return cls(**load_file(path / "decoder.safetensors"), metadata=read_json(path / "metadata.json"))
+
+    def save(self, path: str | Path) -> None:
+        arrays = {name: np.ascontiguousarray(a) for name, a in vars(self).items() if isinstance(a, np.ndarray)}
+        with atomic_directory(path) as directory:
+            (directory / "decoder.safetensors").write_bytes(save(arrays))
+            write_json(directory / "metadata.json", self.metadata)
+
+    def decode(self, betas: np.ndarray, embeddings: Embeddings) -> np.ndarray:
+        """Decoded tokens float16 (rows, tokens, width) of betas float32 (rows, voxels).
+
+        embeddings: those the decoder was fitted to; raises UserError when they lack a training image.
+        """
+        rows = embeddings.rows(self.ids)
+        weights = (betas - self.voxel_mean) @ self.readout + self.image_mean
+        decoded = np.empty((len(betas), self.gain.size), np.float16)
+        for columns, block in token_blocks(embeddings.tokens, rows):
+            decoded[:, columns] = self.gain[columns] * (weights @ block) + self.offset[columns]
+        return decoded.reshape(len(betas), *embeddings.tokens.shape[1:])
+
+
+def fit(
+    betas: np.ndarray,
+    image_ids: np.ndarray,
+    embeddings: Embeddings,
+    alphas: list[float],
+    folds: int,
+    seed: int,
+    test_repeats: float,
+) -> RidgeDecoder:
+    """Fit a decoder to single training trials.
+
+    betas: float32 (trials, voxels), z-scored; image_ids: int (trials,) image of each trial; embeddings: the true tokens
+    of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
+    folds: of the cross-validation; seed: deals images into folds, and is all that is random here; test_repeats: how
+    many trials a test input is the mean of (their harmonic mean where it differs).
+
+    Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images
+    and seven penalties, and four more. Raises UserError when there are fewer images than folds.
+    """
+    ids, image = np.unique(image_ids, return_inverse=True)
+    if len(ids) < folds:
+        raise UserError(f"ridge.folds: {folds} folds need as many training images, there are {len(ids)}; lower it")
+    rows = embeddings.rows(ids)
+    shown = sparse.csr_matrix((np.ones(len(betas), np.float32), (np.arange(len(betas)), image)))
+    means = (shown.T @ betas) / np.bincount(image)[:, None].astype(np.float32)
+    fold = np.random.default_rng(seed).permutation(len(ids)) % folds
+
+    def systems() -> Iterator[tuple[np.ndarray, RidgeSystem]]:
+        for k in range(folds):
+            training = fold[image] != k
+            yield fold == k, RidgeSystem(betas[training], image[training], len(ids))
+
+    # Step 2; `means` are the inputs of held-out images.
+    held_out = np.zeros((len(alphas), len(ids), len(ids)), np.float32)
+    baseline = np.zeros((len(ids), len(ids)), np.float32)
+    for inside, system in systems():
+        for a, alpha in enumerate(alphas):
+            held_out[a, inside] = system.weights(means[inside], alpha)
+        baseline[inside] = system.image_mean
+
+    # Step 3
+    gram = token_gram(embeddings.tokens, rows)
+    unit = np.eye(len(ids), dtype=np.float32)
+    errors = np.array([_energy(weights - unit, gram) for weights in (*held_out, baseline)])
+    curve = 1 - errors[:-1] / errors[-1]
+    best = int(np.argmax(curve))
+    held_out = held_out[best].copy()
+
+    # Step 4: `noise` is the variance of one trial's prediction about its image's mean, summed over targets.
+    noise, repeats = 0.0, np.bincount(image)
+    if repeats.max() > 1:
+        for inside, system in systems():
+            trials = np.flatnonzero(inside[image] & (repeats[image] > 1))
+            noise += _energy(system.weights(betas[trials], alphas[best]) - held_out[image[trials]], gram)
+        noise /= (repeats - 1).sum()
+    spread = _energy(held_out - held_out.mean(axis=0), gram) / len(ids)
+    signal = max(spread - noise * (1 / repeats).mean(), 0)
+    narrowing = float(np.sqrt((signal + noise / test_repeats) / spread))
+    gain, offset, correlation = _calibrate(held_out, embeddings.tokens, rows, narrowing)
+    del held_out, baseline
+
+    # Step 5
+    system = RidgeSystem(betas, image, len(ids))
+    metadata = {
+        "alpha": alphas[best],
+        "alphas": list(alphas),
+        "cv_r2": [float(r2) for r2 in curve],
+        "cv_correlation": correlation,
+        "alpha_at_edge": best in (0, len(alphas) - 1),
+        "calibration": "per target, mean and standard deviation of held-out training images",
+        "median_gain": float(np.median(gain)),
+        "test_repeats": test_repeats,
+        "spread_at_test_repeats": narrowing,
+        "folds": folds,
+        "fold_seed": seed,
+        "training_trials": len(betas),
+        "training_images": len(ids),
+        "encoder": embeddings.metadata,
+    }
+    image_mean = system.image_mean.astype(np.float32)
+    readout = system.readout(alphas[best])
+    return RidgeDecoder(readout, system.voxel_mean, image_mean, ids.astype(np.int64), gain, offset, metadata)
+
+
+def token_gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Inner products of the images' centred targets, float32 (images, images).
+
+    With it the sum of squares of any combination of images' targets is a matter of (images, images) matrices, and the
+    targets are read once however many penalties there are.
+    """
+    gram = np.zeros((len(rows), len(rows)))
+    for _, block in token_blocks(tokens, rows):
+        block -= block.mean(axis=0)
+        gram += block @ block.T
+    return gram.astype(np.float32)
+
+
+def _energy(weights: np.ndarray, gram: np.ndarray) -> float:
+    """Sum of squares of `weights @ E` over rows and targets, trace(w E E' w').
+
+    Rows of `weights` must add up to zero, so that centring E changes nothing.
+    """
+    return float(np.einsum("ij,ij->", weights @ gram, weights, dtype=np.float64))
+
+
+def _calibrate(
+    weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray, narrowing: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Gain and offset of each target (step 4), and the mean over targets of the held-out correlation.
+
+    narrowing: spread of predictions from as many repeats as a test image has, as a share of the held-out spread.
+    A target that does not vary, or is predicted as constant, gets gain 0: its prediction is its mean.
+    """
+    gain = np.zeros(tokens.shape[1] * tokens.shape[2], np.float32)
+    offset, correlation = np.zeros_like(gain), np.zeros_like(gain)
+    for columns, block in token_blocks(tokens, rows):
+        predicted = weights @ block
+        true_mean, true_sd = block.mean(axis=0, dtype=np.float64), block.std(axis=0, dtype=np.float64)
+        mean, sd = predicted.mean(axis=0, dtype=np.float64), predicted.std(axis=0, dtype=np.float64)
+        # Below float32's resolution of the mean, a spread is rounding and not signal.
+        varies = (sd > 1e-5 * (np.abs(mean) + 1e-30)) & (true_sd > 0)
+        gain[columns] = np.divide(true_sd, sd * narrowing, out=np.zeros_like(sd), where=varies)
+        offset[columns] = true_mean - gain[columns] * mean
+        covariance = np.einsum("ij,ij->j", block - true_mean, predicted - mean) / len(rows)
+        correlation[columns] = np.divide(covariance, true_sd * sd, out=np.zeros_like(sd), where=varies)
+    return gain, offset, float(correlation.mean())

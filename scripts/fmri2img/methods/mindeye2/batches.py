@@ -1,0 +1,130 @@
+"""Which trials a step trains on, how they are mixed, and the random numbers of its diffusion.
+
+Everything is a function of the seed, the step and a sample's place in the GLOBAL batch, so that any number of processes
+together see the same samples, mixed and noised in the same way. The global batch is made of equally many samples of
+each subject, one subject after the other; each process takes an equal part of every subject's, so that every adapter
+has a gradient in every process.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import LossConfig, PriorConfig
+from fmri2img.methods.mindeye2.mixco import Mixture, draw_mixture, mixed_betas, mixture_labels
+from fmri2img.methods.mindeye2.trials import SubjectTrials
+from fmri2img.training.sampler import Streams, generator, share
+
+# Uses of the seed, told apart.
+MIXTURE, DIFFUSION, NOISE, VIEWS, DROPOUT, LOW_LEVEL_DROPOUT = range(1002, 1008)
+
+
+class Share(NamedTuple):
+    """One process's part of a global batch.
+
+    betas: subject -> float32 (trials, voxels), mixed or not; ids: int64 (trials,) image_id of the trials themselves, all
+    subjects; places: int64 (trials,) in the global batch; labels: see losses.Objective, None without mixing.
+    """
+
+    betas: dict[str, np.ndarray]
+    ids: np.ndarray
+    places: np.ndarray
+    labels: np.ndarray | None
+
+
+def chosen(places: np.ndarray, every: int) -> np.ndarray:
+    """Which of `places` in a global batch belong to a loss that is taken on every so-manieth: int64 positions."""
+    return np.flatnonzero(places % every == 0)
+
+
+class Batches:
+    """Shares of global batches of `trials`."""
+
+    def __init__(self, trials: list[SubjectTrials], losses: LossConfig, seed: int) -> None:
+        self._trials, self._losses, self._seed = trials, losses, seed
+        self._streams = Streams([len(subject.rows) for subject in trials], seed)
+
+    def of_each(self, batch: int, world: int) -> int:
+        """Samples of each subject in a global batch of `batch`, rounded down, as 64 of seven subjects are 9 of each.
+
+        Raises UserError when that is 0 or cannot be divided over `world` processes.
+        """
+        subjects = len(self._trials)
+        each = batch // subjects
+        if each == 0 or each % world:
+            raise UserError(
+                f"training.batch: {batch} samples (per accumulated batch) are {each} of each of {subjects} subjects, "
+                f"not a positive multiple of {world} processes; use a multiple of {subjects * world}"
+            )
+        return each
+
+    def share(self, step: int, batch: int, rank: int, world: int, mixing: bool) -> Share:
+        """Process `rank`'s part of batch number `step`; mixing: whether it is in the MixCo phase."""
+        each = self.of_each(batch, world)
+        own = share(each, rank, world)
+        gathered = self._losses.negatives == "gathered"
+        betas, ids, mixtures = {}, [], []
+        for number, trials in enumerate(self._trials):
+            rows = trials.rows[self._streams.rows(number, step * each, each)]
+            values = trials.betas(rows[own])
+            if mixing:
+                mixture = self._mixture(step, number, 0 if gathered else rank, each if gathered else each // world)
+                mixtures.append(mixture)
+                among, mine = (rows, own) if gathered else (rows[own], slice(None))
+                partner, kept = mixture.partner[mine], mixture.share[mine]
+                values = mixed_betas(values, trials.betas(among[partner]), kept)
+            betas[trials.subject] = values
+            ids.append(trials.ids(rows[own]))
+        labels = self._labels(mixtures, world if gathered else 1) if mixing else None
+        return Share(betas, np.concatenate(ids), self._places(each, rank, world), labels)
+
+    def _places(self, each: int, rank: int, world: int) -> np.ndarray:
+        """Places int64 of process `rank`'s trials in a global batch of `each` trials of each subject."""
+        return np.arange(each * len(self._trials)).reshape(-1, each)[:, share(each, rank, world)].ravel()
+
+    def check_low_level_every(self, batch: int, world: int) -> None:
+        """Raise UserError where low-level losses are taken on more trials of a batch in one process than in another.
+
+        Their means would then not average to the mean of all.
+        """
+        each, every = self.of_each(batch, world), self._losses.low_level_every
+        counts = [len(chosen(self._places(each, rank, world), every)) for rank in range(world)]
+        if len(set(counts)) > 1:
+            raise UserError(
+                f"settings.losses.low_level_every = {every} chooses {min(counts)} to {max(counts)} trials of a "
+                f"batch in each of {world} processes; choose a divisor of {each // world}, so that they are as many "
+                "in all"
+            )
+
+    def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:
+        rng = np.random.default_rng([self._seed, MIXTURE, step, subject, group])
+        return draw_mixture(samples, rng, self._losses.mixup_concentration, self._losses.mixup_chance)
+
+    def _labels(self, mixtures: list[Mixture], world: int) -> np.ndarray:
+        """Labels in the order in which samples of `world` processes are gathered: by process, then by subject."""
+        labels = mixture_labels(mixtures, self._losses.permutation_offsets, self._losses.fixed_points)
+        each = len(mixtures[0].share)
+        order = np.concatenate([self._places(each, rank, world) for rank in range(world)])
+        return labels[np.ix_(order, order)]
+
+    def views(self, step: int, batch: int, places: np.ndarray, augmentations: int) -> np.ndarray:
+        """Number (1 to `augmentations`) of the augmented view that each place of a global batch is compared with."""
+        rng = np.random.default_rng([self._seed, VIEWS, step])
+        return rng.integers(1, augmentations + 1, batch)[places]
+
+    def diffusion(
+        self, step: int, batch: int, places: np.ndarray, prior: PriorConfig, shape: tuple[int, int], device
+    ) -> dict[str, Tensor]:
+        """Random numbers of the diffusion's loss for `places` of a global batch; shape: (tokens, width)."""
+        rng = np.random.default_rng([self._seed, DIFFUSION, step])
+        t = rng.integers(prior.timesteps, size=batch)[places]
+        keep_brain = (rng.random(batch) >= prior.condition_drop)[places]
+        keep_image = (rng.random(batch) >= prior.image_drop)[places]
+        noise = torch.empty(len(places), *shape, device=device)
+        for row, place in enumerate(places.tolist()):
+            noise[row].normal_(generator=generator(device, self._seed, NOISE, step, place))
+        numbers = {"t": t, "keep_brain": keep_brain, "keep_image": keep_image}
+        return {name: torch.from_numpy(values).to(device) for name, values in numbers.items()} | {"noise": noise}

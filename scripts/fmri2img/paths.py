@@ -1,0 +1,7 @@
+"""Where the repository and its library are."""
+
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parent
+SCRIPTS = LIBRARY.parent
+REPOSITORY = SCRIPTS.parent

@@ -1,0 +1,294 @@
+"""Reading the files of a submission, safely: nothing in them is ever executed.
+
+Pictures come as a folder of <image_id>.png or .jpg, or as one array in a .npy, .safetensors or .pt file. Arrays are
+opened without being read and are then taken block by block, so that 3 GB of pictures need no 3 GB of memory.
+"""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.errors import UserError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+ARRAY_SUFFIXES = (".npy", ".safetensors", ".pt", ".pth")
+BLOCK = 64  # rows read at once
+ID_COLUMNS = ("image_id", "nsd_id")  # the second is what NSD's users call theirs
+SLACK = 0.01  # beyond 0..1, for float pictures that were resized or stored in half precision
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An array that is read block by block. read: (start, stop) -> those rows as NumPy array."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[int, int], np.ndarray]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.shape[0], BLOCK):
+            yield self.read(start, min(start + BLOCK, self.shape[0]))
+
+
+def open_rows(path: Path) -> Rows:
+    """Open an array file. Raises UserError when it is missing, damaged, or holds anything but one array."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path in the submission")
+    opener = {".npy": _open_npy, ".safetensors": _open_safetensors, ".pt": _open_pt, ".pth": _open_pt}.get(path.suffix)
+    if opener is None:
+        raise UserError(f"{path}: '{path.suffix}' is not a known array; save it as one of {', '.join(ARRAY_SUFFIXES)}")
+    return opener(path)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _open_npy(path: Path) -> Rows:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise UserError(f"{path}: holds pickled Python objects, which are not read; save one plain array") from None
+        raise UserError(f"{path}: not a NumPy array ({_reason(error)}); save it with numpy.save") from None
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a complete NumPy array ({_reason(error)}); save it again") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{path}: an archive of arrays (.npz); save one array with numpy.save")
+    return Rows(path, array.shape, str(array.dtype), lambda start, stop: np.array(array[start:stop]))
+
+
+def _open_safetensors(path: Path) -> Rows:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a safetensors file ({_reason(error)}); save it again") from None
+    names = list(file.keys())
+    if len(names) != 1:
+        raise UserError(f"{path}: holds {len(names)} tensors ({', '.join(names[:4])}); save one tensor to a file")
+    tensor = file.get_slice(names[0])
+    dtype = str(file.get_tensor(names[0]).dtype).removeprefix("torch.")
+    return Rows(path, tuple(tensor.get_shape()), dtype, lambda start, stop: _to_numpy(tensor[start:stop]))
+
+
+def _open_pt(path: Path) -> Rows:
+    import torch
+
+    found = _load_pt(path)
+    if isinstance(found, dict):
+        tensors = [value for value in found.values() if isinstance(value, torch.Tensor)]
+        found = tensors[0] if len(tensors) == len(found) == 1 else found
+    if not isinstance(found, torch.Tensor):
+        raise UserError(f"{path}: holds a {type(found).__name__}, not a tensor; save the tensor alone")
+    if found.layout != torch.strided or found.is_nested or found.is_quantized or found.is_meta:
+        raise UserError(f"{path}: holds a sparse, nested, quantised or meta tensor; save it dense, with its values")
+    tensor = found.detach()  # a parameter, say, which is as good as its values
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return Rows(path, tuple(tensor.shape), dtype, lambda start, stop: _to_numpy(tensor[start:stop]))
+
+
+def _to_numpy(tensor) -> np.ndarray:
+    """bfloat16 and float8 are unknown to NumPy, so that they become float32."""
+    foreign = str(tensor.dtype).startswith(("torch.bfloat16", "torch.float8"))
+    return tensor.float().numpy() if foreign else tensor.numpy()
+
+
+def _load_pt(path: Path):
+    """What a .pt file holds: tensors, or an array of text. Memory-mapped where torch.save wrote it as a zip archive."""
+    import torch
+
+    text = [np.ndarray, np.dtype, type(np.dtype("U1"))]
+    rebuild = np.empty(0).__reduce__()[0]  # NumPy 1 and 2 keep it in differently named modules
+    text += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    try:
+        with torch.serialization.safe_globals(text):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: holds pickled Python objects, which are not read; save the tensor alone") from None
+    except Exception as error:  # torch reads any other bytes as a pickle, whose reader fails in any way then
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not a complete torch file ({reason}); save it again with torch.save") from None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a submission. ids: image_id of each where file names tell them, else None."""
+
+    path: Path
+    ids: np.ndarray | None
+    n: int
+    size: tuple[int, int]
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+    def checked(self) -> Iterator[np.ndarray]:
+        """Blocks (n, h, w, 3), uint8 or float32 within 0..1. Raises UserError for values out of range, NaN and Inf."""
+        largest = 0
+        for number, block in enumerate(self.blocks()):
+            if block.dtype == np.uint8:
+                largest = max(largest, int(block.max()))
+                yield block
+                continue
+            block = block.astype(np.float32)
+            if not np.isfinite(block).all():
+                row = number * BLOCK + int(np.argmin(np.isfinite(block).all(axis=(1, 2, 3))))
+                raise UserError(f"{self.path}: row {row} holds NaN or Inf; draw that picture again")
+            low, high = float(block.min()), float(block.max())
+            if low < -SLACK or high > 1 + SLACK:
+                remedy = "divide by 255" if high > 2 else "map -1..1 to 0..1, or clamp"
+                raise UserError(f"{self.path}: values from {low:.3g} to {high:.3g}, expected 0 to 1; {remedy}")
+            largest = 255
+            yield block.clip(0, 1)
+        if largest == 1:  # 0 alone is black
+            raise UserError(f"{self.path}: uint8 values of at most 1, expected 0 to 255; multiply by 255")
+
+
+def open_pictures(path: Path) -> Pictures:
+    """Open pictures, whatever their form. Raises UserError for a shape, dtype or name that cannot be pictures."""
+    if path.is_dir():
+        return _open_folder(path)
+    rows = open_rows(path)
+    if len(rows.shape) != 4 or 3 not in (rows.shape[1], rows.shape[3]) or 0 in rows.shape[1:]:
+        raise UserError(f"{path}: shape {rows.shape}, expected (pictures, h, w, 3) or (pictures, 3, h, w)")
+    if rows.dtype not in ("uint8", "float16", "bfloat16", "float32", "float64"):
+        raise UserError(f"{path}: dtype {rows.dtype}, expected uint8 (0 to 255) or float (0 to 1)")
+    last = rows.shape[3] == 3
+    size = rows.shape[1:3] if last else rows.shape[2:4]
+    _check_square(path, size)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for block in rows.blocks():
+            yield block if last else np.ascontiguousarray(block.transpose(0, 2, 3, 1))
+
+    return Pictures(path, None, rows.shape[0], tuple(size), blocks)
+
+
+def _check_square(path: Path, size: tuple[int, int]) -> None:
+    if size[0] != size[1]:
+        raise UserError(f"{path}: pictures of {size[0]} x {size[1]} pixels, but stimuli are square; crop them")
+
+
+def _open_folder(path: Path) -> Pictures:
+    from PIL import Image
+
+    damaged = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # all that Pillow raises
+    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+    if not files:
+        raise UserError(f"{path}: holds no {', '.join(PICTURE_SUFFIXES)} files; name each picture by its image_id")
+    strange = sorted(file.name for file in files if not file.stem.isdecimal())
+    if strange:
+        raise UserError(f"{path}: '{strange[0]}' is not named by an image_id; call it as in 2950.png")
+    files = sorted(files, key=lambda file: int(file.stem))
+    sizes = set()
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                sizes.add((picture.height, picture.width))
+        except damaged:
+            raise UserError(f"{file}: not a picture that can be read; save it again") from None
+        if len(sizes) > 1:
+            raise UserError(f"{file}: pictures of different sizes {sorted(sizes)}; save all at one size")
+    size = sizes.pop()
+    _check_square(path, size)
+
+    def read(file: Path) -> np.ndarray:
+        try:
+            with Image.open(file) as picture:
+                if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+                    grey = np.rint(np.asarray(picture, np.float64) / 257).astype(np.uint8)
+                    return np.repeat(grey[:, :, None], 3, axis=2)
+                return np.asarray(picture.convert("RGB"))
+        except damaged as error:
+            raise UserError(f"{file}: not a complete picture ({_reason(error)}); save it again") from None
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(files), BLOCK):
+            yield np.stack([read(file) for file in files[start : start + BLOCK]])
+
+    return Pictures(path, np.array([int(file.stem) for file in files], np.int64), len(files), size, blocks)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """image_id of each row, int64 (rows,): .npy of integers (or a mask over all images), .txt, or .csv with `image_id`."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path in the submission")
+    if path.suffix == ".npy":
+        rows = _open_npy(path)
+        if len(rows.shape) != 1:
+            raise UserError(
+                f"{path}: {rows.dtype} of shape {rows.shape} is not a list of image_id; save one row of them"
+            )
+        ids = rows.read(0, None)
+        if ids.dtype == bool:
+            ids = np.flatnonzero(ids)
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+            header = text.split("\n", 1)[0]
+            named = next((name for name in ID_COLUMNS if name in header), None)
+            table = pd.read_csv(io.StringIO(text), header=0 if named else None)
+            ids = table[named or 0].to_numpy()
+        except (ValueError, KeyError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not a list of image_id ({_reason(error)}); write one a line") from None
+    if ids.dtype.kind not in "iu":
+        raise UserError(f"{path}: {ids.dtype} of shape {ids.shape} is not a list of image_id; save whole numbers")
+    return ids.astype(np.int64)
+
+
+def read_captions(path: Path, ids: np.ndarray | None = None) -> list[str]:
+    """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
+
+    ids: image_id of the rows, int64 (rows,). A .csv that has the column `image_id` too is put in their order, and refused
+    where it is of other images.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path in the submission")
+    try:
+        if path.suffix in (".pt", ".pth"):
+            found = _load_pt(path)
+            found = found.tolist() if isinstance(found, np.ndarray) else found
+        elif path.suffix == ".json":
+            found = json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".csv":
+            table = pd.read_csv(path, keep_default_na=False)
+            named = next((name for name in ID_COLUMNS if name in table), None)
+            if ids is not None and named:
+                table = _ordered(table.rename(columns={named: "image_id"}), ids, path)
+            found = table["caption"].tolist()
+        else:
+            found = path.read_text(encoding="utf-8").splitlines()
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a list of captions ({_reason(error)}); write one a line") from None
+    if not isinstance(found, (list, tuple)) or not all(isinstance(caption, str) for caption in found):
+        raise UserError(f"{path}: not a list of captions; write one a line")
+    return list(found)
+
+
+def _ordered(table: pd.DataFrame, ids: np.ndarray, path: Path) -> pd.DataFrame:
+    """The rows of a table with a column `image_id` in the order of `ids`, of which it must have each once."""
+    own = table["image_id"].to_numpy()
+    if own.dtype.kind not in "iu":
+        raise UserError(f"{path}: column image_id is {own.dtype}; write whole numbers")
+    unique, counts = np.unique(own, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(
+            f"{path}: image_id {unique[counts > 1][0]} is there more than once; keep one caption of each image"
+        )
+    missing, others = np.setdiff1d(ids, own), np.setdiff1d(own, ids)
+    if len(missing) or len(others):
+        raise UserError(
+            f"{path}: its image_id are not those of the prediction: {len(missing)} are missing, {len(others)} are of "
+            "other images; write one caption for each"
+        )
+    return table.set_index("image_id").loc[ids]

@@ -1,0 +1,134 @@
+"""Submissions: anyone's reconstructions with a record of what they are (submission_checks.py opens their files).
+
+A submission is a file submission.yaml (or .json) beside the reconstructions, or the same keys in a configuration;
+workflow/schemas/submission.schema.yaml lists them and docs/submissions.md explains them. It holds one or several
+predictions, each of one subject, training budget and seed. A prediction must cover the test images of its subject: an
+incomplete one is refused, because its mean would be over other images than everybody else's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+
+ASCENDING = "ascending"  # the value of `ids` that stands for the subject's test images by ascending image_id
+RECORD_NAMES = ("submission.yaml", "submission.yml", "submission.json")
+FILE_KEYS = ("images", "ids", "retrieval", "captions")
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """The images that one subject is tested on. ids: int64, ascending."""
+
+    subject: str
+    split: str
+    split_sha256: str
+    ids: np.ndarray
+
+    __test__ = False  # not a test case, whatever its name
+
+    def save(self, path: str | Path) -> None:
+        write_json(path, asdict(self) | {"ids": self.ids.tolist()})
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TestImages":
+        record = read_json(path)
+        return cls(**record | {"ids": np.array(record["ids"], np.int64)})
+
+
+@dataclass(frozen=True)
+class SubmittedPrediction:
+    """One prediction of a submission. files: those of FILE_KEYS that it has, as paths, `ids` possibly ASCENDING."""
+
+    method: str
+    subject: str
+    sessions: int | float | str
+    seed: int
+    files: dict[str, Path | str]
+    blend: dict | None
+    disclosure: dict
+
+    def record(self) -> dict:
+        """Plain values, from which `of` makes it again."""
+        blend = self.blend and self.blend | {"images": str(self.blend["images"])}
+        return asdict(self) | {"files": {key: str(path) for key, path in self.files.items()}, "blend": blend}
+
+    @classmethod
+    def of(cls, record: dict) -> "SubmittedPrediction":
+        files = {key: path if path == ASCENDING else Path(path) for key, path in record["files"].items()}
+        blend = record["blend"] and record["blend"] | {"images": Path(record["blend"]["images"])}
+        return cls(**{**record, "files": files, "blend": blend})
+
+    def inputs(self) -> list[str]:
+        """Paths of all its files, in posix form."""
+        paths = [path for path in self.files.values() if path != ASCENDING]
+        return [Path(path).as_posix() for path in [*paths, *([self.blend["images"]] if self.blend else [])]]
+
+
+def read_record(path: str | Path) -> tuple[dict, Path]:
+    """The record of a submission and the folder that its paths are relative to.
+
+    path: the folder of a submission, or its record. Raises UserError when there is none or it is not YAML or JSON.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in RECORD_NAMES if (path / name).is_file()]
+        if not found:
+            raise UserError(f"{path}: holds no {RECORD_NAMES[0]}; write one as docs/submissions.md says")
+        path = found[0]
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the folder of a submission, or its record") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not YAML or JSON ({reason}); correct it as docs/submissions.md says") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: not a record of a submission; write one as docs/submissions.md says")
+    return record, path.parent
+
+
+def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Path]) -> list[SubmittedPrediction]:
+    """The predictions of a record that fits the schema.
+
+    folder: what its paths are relative to; fetched: directory of each registered entry that it may name by `fetched`.
+    Raises UserError for an unknown entry.
+    """
+    found = []
+    for entry in (cell for written in record["predictions"] for cell in _cells(written)):
+        base, source = folder, entry.get("fetched")
+        if source is not None:
+            if source not in fetched:
+                raise UserError(f"submission {name}: key 'fetched': '{source}' is not in config/backbones.yaml")
+            base = fetched[source]
+        base = base / entry.get("folder", "")
+        files = {k: v if (k, v) == ("ids", ASCENDING) else base / v for k, v in entry.items() if k in FILE_KEYS}
+        blend = entry.get("blend") and entry["blend"] | {"images": base / entry["blend"]["images"]}
+        disclosure = record.get("disclosure", {}) | entry.get("disclosure", {}) | {"origin": "submission"}
+        found.append(
+            SubmittedPrediction(name, entry["subject"], entry["sessions"], entry["seed"], files, blend, disclosure)
+        )
+    return found
+
+
+def _cells(entry: dict) -> Iterator[dict]:
+    """An entry of `predictions` for each of the subjects, budgets and seeds it lists, their values put into paths."""
+    listed = [entry[key] if isinstance(entry[key], list) else [entry[key]] for key in ("subject", "sessions", "seed")]
+    for subject, sessions, seed in product(*listed):
+        cell = {"subject": subject, "sessions": sessions, "seed": seed}
+
+        def fill(value, cell=cell):
+            if isinstance(value, dict):
+                return {key: fill(part) for key, part in value.items()}
+            if isinstance(value, str):
+                for key, part in cell.items():
+                    value = value.replace(f"{{{key}}}", str(part))
+            return value
+
+        yield {key: fill(value) for key, value in entry.items()} | cell

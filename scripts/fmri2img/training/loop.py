@@ -1,0 +1,251 @@
+"""The training loop: the same for every method, on any number of processes, resumed after any interruption."""
+
+import contextlib
+import math
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fmri2img.artifacts.atomic import atomic_directory, atomic_file
+from fmri2img.errors import UserError
+from fmri2img.training import checkpoint, distributed
+from fmri2img.training.backends import backend
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.log import Log
+from fmri2img.training.processes import accelerator_for, autocast, seed_all
+from fmri2img.training.record import save_record, training_record
+from fmri2img.training.schedules import schedule
+from fmri2img.training.task import Task, task_class, total_loss
+
+
+class Interrupted(Exception):
+    """SIGTERM was received; a checkpoint has been written."""
+
+
+def train(config: dict[str, Any], output: Path, work: Path) -> None:
+    """Train what `config` (task, settings, training) describes; write the artifact `output`, remove `work`.
+
+    work: folder of checkpoints and logs on a disk that all processes share; kept on any failure, and resumed from.
+    Raises UserError (bad configuration, full disk, a loss term or gradient that is not finite) and Interrupted.
+    """
+    for key in ("task", "settings", "training"):
+        if key not in config:
+            raise UserError(f"training configuration: key '{key}' is missing")
+    training = TrainingConfig.from_dict(config["training"])
+    config = {**config, "training": training.to_dict()}
+    accelerator = accelerator_for(training)
+    training.check_processes(accelerator.num_processes)
+    seed_all(training.seed)
+    task = task_class(config["task"])(config["settings"], training)
+    config["sources"] = task.sources()
+    run = Run(accelerator, task, config, training, work)
+    run.resume()
+    try:
+        run.steps()
+        run.finish(output)
+    finally:
+        run.close()
+
+
+class Run:
+    """One training: its processes, its step, its record."""
+
+    def __init__(self, accelerator, task: Task, config: dict[str, Any], training: TrainingConfig, work: Path) -> None:
+        self._task, self._config, self._training, self._work = task, config, training, work
+        self._device, self._main = accelerator.device, accelerator.is_main_process
+        self._rank, self._world = accelerator.process_index, accelerator.num_processes
+        self._backend = backend(accelerator, training, task.module, task.parameter_groups(training.weight_decay))
+        self._epoch_steps = task.steps_per_epoch(training.batch)
+        self._total = training.epochs * self._epoch_steps
+        self._schedule = schedule(training, self._epoch_steps, self._world)
+        self._log = Log(work, self._total, training.log_every) if self._main else None
+        self._step = 0  # optimiser steps done
+        self._seconds = 0.0  # spent in earlier parts of an interrupted run, and then in all
+        self._validation: dict[str, float] = {}
+        self._terminated = False
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def _on_sigterm(self, number, frame) -> None:
+        self._terminated = True
+
+    def resume(self) -> None:
+        """Go on from the newest complete checkpoint, if there is one."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        folder = checkpoint.newest(self._work)
+        if folder is not None:
+            state = checkpoint.load_state(folder, self._config, self._world)
+            self._backend.load(folder, state["backend"])
+            self._step, self._seconds = state["step"], state["seconds"]
+            self._validation = state["validation"]
+        if self._log:
+            self._log.start(self._step, folder / "log.parquet" if folder else None)
+
+    def steps(self) -> None:
+        """Train to the end, or until something stops it."""
+        accumulation = self._training.accumulation
+        start = last_saved = before = time.monotonic()
+        earlier = self._seconds
+        batches = _ahead(self._inputs, self._step * accumulation, self._total * accumulation)
+        self._task.module.train()
+        while self._step < self._total:
+            self._backend.set_rates(*self._schedule(self._step))
+            row = {"step": self._step, "epoch": self._step // self._epoch_steps}
+            due = self._training.checkpoint_minutes * 60 if self._training.checkpoint_minutes else math.inf
+            # the main process's clock decides for all, and a signal to any process stops all
+            flags = [float(self._main and time.monotonic() - last_saved > due), float(self._terminated)]
+            values, (save, stop) = self._optimise(batches, flags)
+            now = time.monotonic()
+            row |= values | {"samples_per_second": self._training.batch / (now - before), "peak_memory_mb": _peak_mb()}
+            before = now
+            self._step += 1
+            if self._validation_due():
+                self._validation = self._validate()
+                row |= {f"validation_{key}": value for key, value in self._validation.items()}
+                before = time.monotonic()
+            if self._log:
+                self._log.add(row)
+            self._seconds = earlier + time.monotonic() - start
+            every = self._training.checkpoint_steps
+            if (save or stop or (every and self._step % every == 0)) and self._step < self._total:
+                self._save()
+                last_saved = before = time.monotonic()
+            if stop and self._step < self._total:
+                raise Interrupted(f"stopped by SIGTERM after step {self._step} of {self._total}; rerun to go on")
+        batches.close()
+
+    def _inputs(self, number: int) -> dict[str, Any]:
+        """This process's share of batch `number`."""
+        accumulation = self._training.accumulation
+        epoch = number // accumulation // self._epoch_steps
+        batch = self._training.batch // accumulation
+        return self._task.inputs(number, epoch, batch, self._rank, self._world, self._device)
+
+    def _optimise(self, batches: Iterator, flags: list[float]) -> tuple[dict[str, float], list[bool]]:
+        """One optimiser step. Returns the step's values for the table, and whether any process set each flag."""
+        accumulation = self._training.accumulation
+        means = None
+        for part in range(accumulation):
+            inputs = next(batches)
+            with autocast(self._training, self._device):
+                terms = self._backend.wrapped(inputs)
+            loss = total_loss(terms)
+            self._backend.backward(loss, last=part + 1 == accumulation)
+            values = torch.stack([*(term.detach().float() for term in terms.values()), loss.detach()]) / accumulation
+            means = values if means is None else means + values
+        shared = distributed.mean(torch.cat([means, torch.tensor(flags, device=means.device)]))
+        norm = self._backend.gradient_norm()
+        # the only transfer from the device in a step
+        *numbers, norm = [*shared.tolist(), None] if norm is None else torch.cat([shared, norm[None]]).tolist()
+        values = dict(zip([*(f"loss_{name}" for name in terms), "loss"], numbers, strict=False))
+        for name, value in values.items():
+            self._check_finite(value, "the loss" if name == "loss" else f"loss term '{name[5:]}'")
+        rates = {"learning_rate": self._backend.learning_rate}
+        if norm is not None and not self._backend.may_skip:
+            self._check_finite(norm, "the norm of the gradient")
+        norm = self._backend.step(norm)
+        if not self._backend.may_skip:
+            self._check_finite(norm, "the norm of the gradient")
+        return values | rates | {"gradient_norm": norm}, [flag > 0 for flag in numbers[len(values) :]]
+
+    def _check_finite(self, value: float, what: str) -> None:
+        if math.isfinite(value):
+            return
+        good = checkpoint.newest(self._work)
+        kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        raise UserError(
+            f"step {self._step}: {what} is {value}; training stops, {kept}; "
+            "lower training.learning_rate, or use training.precision 'fp32', in a fresh work folder"
+        )
+
+    def _validation_due(self) -> bool:
+        every = self._training.validate_every_epochs * self._epoch_steps
+        return self._step == self._total or bool(every and self._step % every == 0)
+
+    def _validate(self) -> dict[str, float]:
+        module = self._task.module.eval()
+        with torch.no_grad(), autocast(self._training, self._device):
+            metrics = self._task.validate(module, self._device)
+        module.train()
+        return {key: float(value) for key, value in metrics.items()}
+
+    def _save(self) -> None:
+        """Write a checkpoint; the one before it stays until this one is complete."""
+        folder = checkpoint.path_of(self._work, self._step).with_suffix(".part")
+        if self._main:
+            checkpoint.partial(self._work, self._step)
+        distributed.barrier()
+        state = self._backend.save(folder)
+        if self._main:
+            checkpoint.save_state(
+                folder,
+                {
+                    "step": self._step,
+                    "seconds": self._seconds,
+                    "validation": self._validation,
+                    "processes": self._world,
+                    "config": self._config,
+                    "backend": state,
+                },
+            )
+            with checkpoint.disk_errors(folder):
+                self._log.save(folder / "log.parquet")
+            checkpoint.publish(self._work, self._step)
+        distributed.barrier()
+
+    def finish(self, output: Path) -> None:
+        """Write the artifact in one stroke, then remove the work folder."""
+        if self._main:
+            run = {
+                "config": self._config,
+                "steps": self._total,
+                "seconds": self._seconds,
+                "processes": self._world,
+                "validation": self._validation,
+            }
+            record = training_record(run, self._device)
+            with atomic_directory(output) as folder, checkpoint.disk_errors(output):
+                self._task.save(folder, record)
+                save_record(folder / "training.json", record)
+                self._log.save(folder / "log.parquet")
+                shutil.copytree(self._log.close(), folder / "tensorboard")
+            checkpoint.discard(self._work)
+        distributed.barrier()
+
+    def close(self) -> None:
+        """Leave the table of a run that stopped, to the last step, for the reader."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._log:
+            self._log.close()
+            if self._work.exists():
+                with contextlib.suppress(OSError, UserError), atomic_file(self._work / "log.parquet") as path:
+                    self._log.save(path)
+
+
+def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Any]:
+    """make(first), ..., make(end - 1); each is made in a thread while the one before it is used."""
+
+    def quietly(number: int) -> Any:
+        with torch.no_grad():
+            return make(number)
+
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(quietly, first) if first < end else None
+        for number in range(first, end):
+            value = pending.result()
+            if number + 1 < end:
+                pending = pool.submit(quietly, number + 1)
+            yield value
+
+
+def _peak_mb() -> float:
+    """Peak memory of the device, in MB: allocated on the GPU, resident without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
