@@ -3,12 +3,12 @@
 import pandas as pd
 import torch
 
+from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.backbones.captioners import load_captioner
 from fmri2img.backbones.converters import load_converter, load_released_converter
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
 
 def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | None, output: str) -> None:
@@ -17,7 +17,7 @@ def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | 
     converter: a registered one, the directory of one that was trained here, or None to caption the tokens themselves.
     """
     decoded = Decoded.open(decoded_path)
-    tokens = decoded.tokens
+    tokens = decoded.array("tokens")
     if converter is not None:
         released = isinstance(converter, Backbone)
         network = load_released_converter(converter) if released else load_converter(converter)[0]
@@ -29,8 +29,7 @@ def caption(decoded_path: str, captioner: Backbone, converter: Backbone | str | 
         pd.DataFrame({"image_id": decoded.ids, "caption": captions}).to_parquet(temporary, index=False)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     trained, registered = snakemake.input.get("trained") or None, snakemake.params.converter
     caption(
         snakemake.input.decoded,
@@ -38,3 +37,7 @@ if __name__ == "__main__":
         Backbone(*registered) if registered else trained,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,7 +1,10 @@
-"""Ceiling of captions: pictures drawn from the true captions of a split's test images, once for all subjects."""
+"""Ceiling of words: pictures drawn from the true captions of all images of a test set, for all subjects and budgets."""
 
 import numpy as np
 
+from fmri2img import job
+from fmri2img.artifacts.cells import Cell
+from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
@@ -11,67 +14,59 @@ from fmri2img.backbones.prompts import prompts_of
 from fmri2img.backbones.registry import Backbone
 from fmri2img.generation.img2img import Refiner
 from fmri2img.generation.text2img import draw
-from fmri2img.job import start
 
 SETTINGS = ("steps", "guidance", "batch")
 
 
 def draw_captions(
-    stimuli_path: str, split_path: str, backbones: dict[str, Backbone], refinement: dict, seed: int, origin: str,
+    stimuli: Stimuli, split: Split, cell: Cell, networks: dict[str, Backbone], refinement: dict, method: str, origin: str,
     output: str,
 ) -> None:  # fmt: skip
-    """Write a Prediction of every test image of the split that is in the Stimuli, subject "all", 0 sessions.
+    """Write the Prediction `method` of every image of the cell's test set that is in the Stimuli.
 
-    The first of an image's reference captions is drawn. backbones: generator, autoencoder and prompts; refinement: the
+    The first of an image's reference captions is drawn. networks: generator, autoencoder and prompts; refinement: the
     configuration's section of that name, of which `start` has no meaning here.
     """
-    stimuli, split = Stimuli.open(stimuli_path), Split.open(split_path)
-    ids = np.intersect1d(stimuli.ids, split.test_ids)
+    ids = np.intersect1d(stimuli.ids, split.test_sets[cell.test_set])
     captions = [texts[0] for texts in stimuli.table["captions"].iloc[stimuli.rows(ids)]]
-    generator = load_generator(backbones["generator"])
-    prompt, negative = prompts_of(captions, refinement["negative_prompt"], backbones["prompts"], generator)
+    generator = load_generator(networks["generator"])
+    prompt, negative = prompts_of(captions, refinement["negative_prompt"], networks["prompts"], generator)
     images = draw(
-        Refiner(generator, load_autoencoder(backbones["autoencoder"])),
+        Refiner(generator, load_autoencoder(networks["autoencoder"])),
         ids,
         prompt,
         negative,
-        seed,
+        cell.seed,
         **{key: refinement[key] for key in SETTINGS},
-        progress=lambda done: print(f"{done} of {len(ids)} images", flush=True),
+        progress=job.progress("images", len(ids)),
     )
-    disclosure = {
-        "training_trials": 0,
-        "training_subjects": [],
-        "trial_averaging": "none",
-        "test_averaging": "none: the true image's first caption",
-        "transductive": False,
-        "samples_per_image": 1,
-        "selector": "none",
-        "encoder": "none",
-        "generator": f"{generator.name} ({generator.revision})",
-        "origin": origin,
-    }
-    metadata = {
-        "method": "caption_only",
-        "subject": "all",
-        "sessions": 0,
-        "seed": seed,
+    disclosure = Disclosure(
+        test_averaging="none: the true image's first caption",
+        generator=f"{generator.name} ({generator.revision})",
+        origin=origin,
+    )
+    metadata = cell._asdict() | {
+        "method": method,
         "split": split.name,
         "split_sha256": split.sha256,
         "generation": {key: refinement[key] for key in SETTINGS},
-        "disclosure": disclosure,
+        "disclosure": disclosure.record(),
     }
     save_prediction(output, ids, metadata, images=images, captions=captions)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     draw_captions(
-        snakemake.input.stimuli,
-        snakemake.input.split,
-        {role: Backbone(*entry) for role, entry in snakemake.params.backbones.items()},
+        Stimuli.open(snakemake.input.stimuli),
+        Split.open(snakemake.input.split),
+        Cell.of(snakemake.wildcards),
+        {role: Backbone(*entry) for role, entry in snakemake.params.networks.items()},
         snakemake.params.refinement,
-        int(snakemake.wildcards.seed),
+        snakemake.wildcards.method,
         snakemake.params.origin,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

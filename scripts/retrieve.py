@@ -1,17 +1,19 @@
 """A decoder's retrieval vectors as a prediction without pictures."""
 
+from fmri2img import job
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.prediction import IDENTITY, save_prediction
-from fmri2img.job import start
 
 
 def main(snakemake) -> None:
-    start(snakemake)
     decoded = Decoded.open(snakemake.input.decoded)
-    disclosure = decoded.metadata["disclosure"] | {"generator": "none"}
-    metadata = {key: decoded.metadata[key] for key in IDENTITY}
-    metadata |= {"disclosure": disclosure, "encoder": disclosure["encoder"]}
+    metadata = {key: decoded.metadata[key] for key in IDENTITY} | {
+        "method": snakemake.wildcards.method,
+        "disclosure": decoded.disclosure.record(),
+        "encoder": decoded.disclosure.encoder,
+    }
     save_prediction(snakemake.output[0], decoded.ids, metadata, retrieval=decoded.retrieval)
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

@@ -81,10 +81,11 @@ def results_bytes(study: Study) -> int:
         # float32. The layer that makes tokens is four fifths of a network; a running one keeps two moments beside it.
         network = 5 * hidden * tokens
         pretrained = [m for m in study.trained if methods[m]["training"]["pretrained"]]
-        trained = sum(len(study.cells(method, subject)) for method in study.trained for subject in study.subjects)
+        trained = sum(len(study.cells(method)) for method in study.trained)
         total += network * (trained + len(pretrained) * len(study.subjects) + 2)
-    for prediction in study.predictions():
-        entry = methods[prediction["method"]]
+    made = {(method, study.made_at(method, cell)) for method in study.methods for cell in study.cells(method)}
+    for method, _ in made:
+        entry = methods[method]
         vectors = ("retrieval" in entry["outputs"]) + 2 * (entry["kind"] == "decoder")
         total += tested * (2 * tokens * vectors + picture * ("images" in entry["outputs"]))
     return total

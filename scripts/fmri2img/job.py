@@ -1,14 +1,53 @@
-"""What every script of a rule does first and last: output into the log, bad input told in one line, a quick end."""
+"""How every script of a rule runs: output goes to the log, bad input ends in one line, and the process ends quickly.
 
+A script defines `main(snakemake)` and ends with
+
+    if __name__ == "__main__":
+        job.run(main)
+
+so it can be imported, and run by hand: each job leaves a record next to its log, <log>.json, with everything that
+Snakemake gave it, and `python scripts/x.py <log>.json` repeats the job without Snakemake, printing to the terminal.
+"""
+
+import argparse
 import atexit
 import gc
+import json
 import logging
 import os
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
+from fmri2img import plugins
 from fmri2img.errors import UserError
+
+LISTS = ("input", "output", "log")
+MAPS = ("params", "wildcards", "resources")
+
+
+def run(main: Callable[[Any], None]) -> None:
+    """Run a script's `main` with the job that Snakemake started it for, or with the record of an earlier one."""
+    script = sys.modules["__main__"]
+    snakemake = vars(script).get("snakemake")
+    if snakemake is not None:
+        start(snakemake)
+        main(snakemake)
+        return
+    parser = argparse.ArgumentParser(
+        description=(script.__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("job", type=Path, help="record of a job that ran before, next to its log: logs/.../<job>.log.json")
+    path = parser.parse_args().job
+    try:
+        recorded = read_job(path)
+        enable_plugins(recorded.config)
+        main(recorded)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
 
 
 def start(snakemake) -> None:
@@ -36,6 +75,20 @@ def start(snakemake) -> None:
 
     sys.excepthook = report
     atexit.register(lambda: leave(status))
+    if hasattr(snakemake, "config"):
+        write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
+        enable_plugins(snakemake.config)
+
+
+def enable_plugins(config: dict) -> None:
+    """Make the methods and datasets of a study's `plugins` importable."""
+    for folder in config.get("plugins", []):
+        plugins.register(folder)
+
+
+def progress(what: str, total: int) -> Callable[[int], None]:
+    """A function that prints how many of `total` are done, for loops that report their count."""
+    return lambda done: print(f"{done} of {total} {what}", flush=True)
 
 
 def leave(status: int) -> NoReturn:
@@ -47,3 +100,47 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+class Items(list):
+    """Files or values of a job, by position, by name, or by attribute, as Snakemake's own lists are."""
+
+    def __init__(self, values: list, names: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._names = names
+        for name, value in names.items():
+            setattr(self, name, value)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._names.get(name, default)
+
+
+def write_job(snakemake, path: Path) -> None:
+    """Record a job, so that it can be repeated by hand. Values that JSON does not know become text."""
+    record: dict[str, Any] = {name: _items(getattr(snakemake, name)) for name in (*LISTS, *MAPS)}
+    record |= {"threads": snakemake.threads, "rule": snakemake.rule, "config": snakemake.config}
+    path.write_text(json.dumps(record, default=str, indent=1) + "\n", encoding="utf-8")
+
+
+def _items(values) -> dict[str, Any]:
+    """{values: all of them, names: name -> one or several}"""
+    named = dict(values.items()) if hasattr(values, "items") else {}
+    plain = {
+        name: list(map(str, value)) if isinstance(value, list) and not isinstance(value, str) and _paths(value) else value
+        for name, value in named.items()
+    }
+    return {"values": [value if not hasattr(value, "flags") else str(value) for value in values], "names": plain}
+
+
+def _paths(values: list) -> bool:
+    return all(hasattr(value, "flags") for value in values)
+
+
+def read_job(path: Path) -> SimpleNamespace:
+    """A job as `write_job` recorded it. Raises UserError when the file is not such a record."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        lists = {name: Items(record[name]["values"], record[name]["names"]) for name in (*LISTS, *MAPS)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the record of a job ({error}); give the .log.json next to a job's log") from None
+    return SimpleNamespace(**lists, threads=record["threads"], rule=record["rule"], config=record["config"])

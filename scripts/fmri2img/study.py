@@ -13,6 +13,9 @@ import yaml
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
+from fmri2img import plugins
+from fmri2img.methods.plan import MethodQueries, fixing_control
+from fmri2img.methods.registry import read_methods
 from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
 from fmri2img.paths import REPOSITORY
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
@@ -62,18 +65,7 @@ def check_schema(value: dict, schema_name: str, what: str) -> None:
     raise UserError(f"{what}: key '{key}': {problem}; see config/README.md")
 
 
-def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
-    """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.
-
-    methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself goes
-    before one of the decoder it is a stage of, and that before any other.
-    """
-    nearest = {methods[method].get("of"): 1} | {method: 0}
-    ends = [name for name, entry in methods.items() if needs in entry.get("scale", {}).get(end, [])]
-    return min(ends, key=lambda name: nearest.get(methods[name].get("of", ""), 2), default="")
-
-
-class Study:
+class Study(MethodQueries):
     """A checked configuration with its registries.
 
     config: the merged configuration; methods: those it lists, then its submissions; registries: methods, metrics and
@@ -90,12 +82,15 @@ class Study:
         self.subjects: list[str] = config["subjects"]
         self.methods: list[str] = [*config["methods"], *config["submissions"]]
         self.seeds: list[int] = config["seeds"]
+        for folder in config.get("plugins", []):
+            plugins.register(folder)
         self.registries = {
             name: yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())
-            for name in ("methods", "metrics", "backbones")
+            for name in ("metrics", "backbones")
         }
         for name, registry in self.registries.items():
             check_schema(registry, name, f"config/{name}.yaml")
+        self.registries["methods"] = read_methods()
         for method in config["retrieval_only"]:
             entry = self._named(self.registries["methods"], method, "retrieval_only", "config/methods.yaml")
             entry["outputs"] = ["retrieval"]
@@ -139,29 +134,60 @@ class Study:
         return sorted({self.sessions_of(budget, subject) for budget in self.config["sessions"]})
 
     @property
-    def described(self) -> list[str]:
-        """Methods that the report has a card for: those of the study, and those that its other methods build on."""
-        registry, wanted = self.registries["methods"], list(self.methods)
-        for method in wanted:
-            of = registry[method].get("of")
-            if of is not None and of not in wanted:
-                wanted.append(of)
-        return [name for name in registry if name in wanted]
+    def test_sets(self) -> list[str]:
+        return [self.config["split"]]
 
     @property
-    def trained(self) -> list[str]:
-        """Methods of the study, and those that its other methods build on, whose network must be trained."""
-        return [name for name in self.described if "training" in self.registries["methods"][name]]
+    def metrics(self) -> dict[str, dict]:
+        """Registry entries of the study's metrics."""
+        return {name: self.registries["metrics"][name] for name in self.config["metrics"]}
 
-    def having(self, key: str, *values: str) -> list[str]:
-        """All registered methods that have a key (`training`, `released`), or, where values are given, one of these
-        under it (`stage`) or in it (`scale`)."""
-        methods = self.registries["methods"].items()
+    def reads(self, needs: str) -> bool:
+        """Whether a metric of the study reads images, retrieval, captions or brain."""
+        return any(metric["needs"] == needs for metric in self.metrics.values())
 
-        def fits(found) -> bool:
-            return not values or any(value in found if isinstance(found, dict) else value == found for value in values)
+    @property
+    def on_brain(self) -> bool:
+        return self.reads("brain")
 
-        return [name for name, entry in methods if key in entry and fits(entry[key])]
+    @property
+    def reads_captioner(self) -> bool:
+        """Whether captions are compared with what the captioner says of the true images."""
+        return any(m.get("parameters", {}).get("references") == "captioner" for m in self.metrics.values())
+
+    @property
+    def compared_layers(self) -> dict[str, list[str]]:
+        """Network -> layers of it whose features a metric compares."""
+        layers: dict[str, set[str]] = {}
+        for metric in self.metrics.values():
+            if metric["layer"]:
+                layers.setdefault(metric["network"], set()).add(metric["layer"])
+        return {name: sorted(found) for name, found in layers.items()}
+
+    @property
+    def encoding_networks(self) -> list[str]:
+        """Networks whose features the encoding model is fitted to; an imported one takes pictures itself."""
+        encoding = self.config["encoding"]
+        fitted = encoding["model"] == "banded_ridge"
+        return sorted({band["network"] for band in encoding["bands"]}) if fitted else []
+
+    @property
+    def scoring_networks(self) -> list[str]:
+        """Networks that scoring loads."""
+        networks = {metric["network"] for metric in self.metrics.values() if metric["network"]}
+        return sorted(networks.union(self.encoding_networks if self.on_brain else []))
+
+    @property
+    def caption_encoder(self) -> str:
+        """The network whose tokens the captioner takes."""
+        captioner = self.config["captioner"]
+        return self.registries["backbones"][captioner].get("features", captioner)
+
+    @property
+    def registered_converter(self) -> str | None:
+        """The published map from the encoder's tokens to the captioner's, where the study names one."""
+        converter = self.config["caption_converter"]
+        return None if converter == "trained" else converter
 
     @property
     def bottlenecked(self) -> list[str]:
@@ -177,41 +203,11 @@ class Study:
         floors = dict.fromkeys(fixing_control(listed, method, "floor", needs) for method, needs in needed)
         return [name for name in floors if name]
 
-    def stage_of(self, decoder: str, stage: str) -> str:
-        """The registered stage of that kind on what a decoder made."""
-        return next(name for name in self.having("stage", stage) if self.registries["methods"][name]["of"] == decoder)
-
-    def released_network(self, method: str, subject: str, sessions: int | float) -> str:
-        """Name in config/backbones.yaml of the published network of a method for a subject and budget."""
-        return self.registries["methods"][method]["released"].format(subject=subject, sessions=sessions)
-
-    def pretraining_subjects(self, target: str) -> list[str]:
-        """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
-        chosen = self.config["mindeye2"]["pretraining"]["subjects"]
-        return [s for s in (self.available_sessions if chosen == "all" else chosen) if s != target]
-
-    @property
-    def recorded(self) -> list[str]:
-        """Subjects whose recordings the study needs: its own, and those that networks are pretrained on."""
-        needed = set(self.subjects)
-        if any(self.registries["methods"][method]["training"]["pretrained"] for method in self.trained):
-            needed.update(*(self.pretraining_subjects(target) for target in self.subjects))
-        return [subject for subject in self.available_sessions if subject in needed]
-
     def predictions(self) -> list[dict]:
         """Wildcards (method, subject, sessions, seed) of every prediction of the study."""
         return [
-            {"method": method, "subject": subject, "sessions": sessions, "seed": seed}
-            for method in self.methods
-            for subject in self.subjects
-            for sessions, seed in self.cells(method, subject)
+            {"method": method} | cell._asdict() for method in self.methods for cell in self.cells(method)
         ]
-
-    def cells(self, method: str, subject: str) -> list[tuple[int | float, int]]:
-        """Budgets and seeds at which a method has a prediction of a subject: all, or those a submission brings."""
-        if method in self.submissions:
-            return [(p.sessions, p.seed) for p in self.submissions[method] if p.subject == subject]
-        return [(sessions, seed) for sessions in self.budgets(subject) for seed in self.seeds]
 
     def methods_beside(self) -> list[str]:
         """Methods that have scores in the finished study that stands beside this one, too."""
@@ -269,7 +265,8 @@ class Study:
             "configured_by": [f"submissions.{name}"],
             "outputs": outputs,
             "origin": "submission",
-            "stochastic": True,
+            "varies_with": ["subject", "sessions", "seed"],
+            "sentence": "Reconstructions that were submitted.",
             "reference": record.get("reference", "Submitted; described by its record alone."),
         }
         return kept
@@ -350,7 +347,7 @@ class Study:
                 )
         if any(methods[method]["training"]["pretrained"] for method in self.trained):
             for target in self.subjects:
-                if not self.pretraining_subjects(target):
+                if not self.pretraining_subjects("mindeye2", target):
                     raise UserError(
                         f"configuration: key 'mindeye2.pretraining.subjects': nobody is left to pretrain on for "
                         f"{target}; name another subject"
@@ -407,9 +404,9 @@ class Study:
                         f"configuration: key 'retrieval_only': {other} needs the pictures of {method}; drop one of them"
                     )
         refinement, low_level = self.config["refinement"], self.config["mindeye2"]["low_level"]
-        for method in self.having("stage", "blended", "lowlevel") if low_level is None else []:
+        for method in [*self.drawn_by("blend"), *self.drawn_by("latents")] if low_level is None else []:
             if method in self.methods:
-                refined = self.stage_of(methods[method]["of"], "refined")
+                refined = self.stage_of(method, "refined")
                 raise UserError(f"configuration: key 'mindeye2.low_level' is null, which {method} needs; use {refined}")
         if refinement["start"] >= refinement["steps"]:
             raise UserError("configuration: key 'refinement.start' must be below refinement.steps, or no step is run")
@@ -432,8 +429,8 @@ class Study:
 
     def _check_released(self) -> None:
         """Published networks are there for every subject and budget, and fit the data and the encoder."""
-        backbones = self.registries["backbones"]
-        for method in (name for name in self.described if name in self.having("released")):
+        backbones, methods = self.registries["backbones"], self.registries["methods"]
+        for method in (name for name in self.described if "released" in methods[name]):
             if self.config["dataset"]["kind"] != "nsd":
                 raise UserError(
                     f"configuration: key 'methods': the networks of {method} decode NSD's subjects, but dataset.kind "
@@ -444,10 +441,10 @@ class Study:
                     f"configuration: key 'split': the networks of {method} were trained on test images of "
                     f"{self.config['split']}; use shared1000 or drop it and what builds on it"
                 )
-            there = [name for name in backbones if re.fullmatch(self.released_network(method, ".*", ".*"), name)]
+            there = [name for name in backbones if re.fullmatch(self.released_network(methods[method]["decoder"], ".*", ".*"), name)]
             for subject in self.subjects:
                 for sessions in self.budgets(subject):
-                    name = self.released_network(method, subject, sessions)
+                    name = self.released_network(methods[method]["decoder"], subject, sessions)
                     if name not in there:
                         raise UserError(
                             f"configuration: keys 'subjects' and 'sessions': {method} has no published network of "
@@ -465,10 +462,10 @@ class Study:
         methods = self.registries["methods"]
         for method in self.config["bottleneck"]["methods"]:
             entry = self._named(methods, method, "bottleneck.methods", "config/methods.yaml")
-            if method != "ridge" and "training" not in entry:
+            if "linear" not in entry and "training" not in entry:
                 raise UserError(
                     f"configuration: key 'bottleneck.methods': {method} is not fitted to a subject's responses; use "
-                    f"ridge or one of {', '.join(self.having('training'))}"
+                    f"one of {', '.join(self.decoders_with('linear', 'training'))}"
                 )
 
     def _chosen_for_pretraining(self) -> list[str]:

@@ -1,11 +1,11 @@
-# Score against a bottleneck between brain and embedding (BrainBits): every decoder anew on recordings of few dimensions.
+# Score against a bottleneck between brain and embedding (BrainBits): decoders fitted to recordings of few dimensions.
 # Not a part of the default target: `snakemake bottleneck`.
 
 
 rule learn_bottleneck:
-    """Directions of voxel space by what they tell of the tokens, from the training responses."""
+    """Directions of voxel space, those that predict the tokens best first, from the training responses."""
     input:
-        decoder="<results>/decoders/ridge/{subject}/{sessions}sessions/seed{seed}",
+        decoder=f"<results>/decoders/{config['bottleneck']['directions']}/{TRAINED}",
         recording="<results>/recordings/{subject}",
         embeddings=f"<results>/embeddings/{config['encoder']}",
     output:
@@ -48,70 +48,72 @@ rule restrict_recording:
         "../../scripts/restrict_recording.py"
 
 
-use rule fit_ridge as fit_ridge_bottleneck with:
+use rule fit_linear as fit_linear_bottleneck with:
     input:
         recording=rules.restrict_recording.output[0],
-        embeddings=rules.fit_ridge.input.embeddings,
+        targets=lambda w: embeddings_of(study.targets(w.decoder)),
     output:
-        decoder=directory("<results>/bottleneck/{dimensions}/decoders/ridge/{subject}/{sessions}sessions/seed{seed}"),
-        decoded=directory("<results>/bottleneck/{dimensions}/decoded/ridge/{subject}/{sessions}sessions/seed{seed}"),
+        directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
-        "<logs>/fit_ridge_bottleneck/{dimensions}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/fit_linear_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.log",
     benchmark:
-        "<benchmarks>/fit_ridge_bottleneck/{dimensions}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/fit_linear_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.tsv"
 
 
 use rule finetune as finetune_bottleneck with:
     input:
         recordings=rules.restrict_recording.output[0],
-        targets=training_targets(),
-        pretrained=pretrained_path,
+        targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
+        pretrained=lambda w: pretrained_path(w.decoder, w.subject),
     output:
-        directory("<results>/bottleneck/{dimensions}/decoders/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
-        "<logs>/finetune_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/finetune_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.log",
     benchmark:
-        "<benchmarks>/finetune_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/finetune_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.tsv"
     params:
-        settings=bottleneck_settings,
-        work=in_results("<results>/training/bottleneck/{dimensions}/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        settings=lambda w, input: launch.settings_json(
+            study, w.decoder, "finetuning", w.subject, w.sessions, w.seed, recording=input.recordings
+        ),
+        work=in_results(f"<results>/training/bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}"),
 
 
 use rule decode as decode_bottleneck with:
     input:
-        decoder=rules.finetune_bottleneck.output[0],
+        decoder=f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}",
         recording=rules.restrict_recording.output[0],
-        embeddings=rules.decode.input.embeddings,
+        targets=lambda w: embeddings_of(study.targets(w.decoder)),
     output:
-        directory("<results>/bottleneck/{dimensions}/decoded/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        directory(f"<results>/bottleneck/{{dimensions}}/decoded/{{decoder}}/{CELL}"),
     log:
-        "<logs>/decode_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/decode_bottleneck/{{dimensions}}/{{decoder}}/{CELL}.log",
     benchmark:
-        "<benchmarks>/decode_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/decode_bottleneck/{{dimensions}}/{{decoder}}/{CELL}.tsv"
 
 
-use rule reconstruct as reconstruct_bottleneck with:
+use rule draw as draw_bottleneck with:
     input:
-        decoded="<results>/bottleneck/{dimensions}/decoded/{method}/{subject}/{sessions}sessions/seed{seed}",
-        model=rules.reconstruct.input.model,
+        decoded=lambda w: (
+            f"<results>/bottleneck/{w.dimensions}/decoded/{study.registries['methods'][w.method]['decoder']}/{CELL}"
+        ).format(**vars(w)),
+        model=rules.draw.input.model,
     output:
-        directory("<results>/bottleneck/{dimensions}/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        directory(f"<results>/bottleneck/{{dimensions}}/predictions/{{method}}/{CELL}"),
     log:
-        "<logs>/reconstruct_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/draw_bottleneck/{{dimensions}}/{{method}}/{CELL}.log",
     benchmark:
-        "<benchmarks>/reconstruct_bottleneck/{dimensions}_{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/draw_bottleneck/{{dimensions}}/{{method}}/{CELL}.tsv"
 
 
 # Without brain correlation: maps and encoding models are of whole studies.
 use rule evaluate as evaluate_bottleneck with:
     input:
         predictions=lambda w: [
-            f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{subject}/{sessions}sessions/seed{seed}"
-            for subject in study.subjects
-            for sessions in study.budgets(subject)[-1:]
-            for seed in study.seeds
+            f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{cell.path}"
+            for cell in study.longest_cells(w.method)
         ],
         stimuli=rules.evaluate.input.stimuli,
+        test_images=rules.evaluate.input.test_images,
         features=rules.evaluate.input.features,
         embeddings=rules.evaluate.input.embeddings,
         model=rules.evaluate.input.model,
@@ -122,7 +124,11 @@ use rule evaluate as evaluate_bottleneck with:
     benchmark:
         "<benchmarks>/evaluate_bottleneck/{dimensions}_{method}.tsv"
     params:
-        metrics={name: metric for name, metric in metrics.items() if metric["needs"] in ("images", "retrieval")},
+        cells=lambda w: [
+            [*cell, in_results(f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{cell.path}")]
+            for cell in study.longest_cells(w.method)
+        ],
+        metrics={name: metric for name, metric in study.metrics.items() if metric["needs"] in ("images", "retrieval")},
 
 
 rule bottleneck:

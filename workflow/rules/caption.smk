@@ -1,16 +1,12 @@
-# Decoded tokens -> captions; and the map from the encoder's tokens to those that the captioner takes.
-
-
-captioner = study.registries["backbones"][config["captioner"]]
-caption_encoder = captioner.get("features", config["captioner"])  # whose tokens it takes
-converter = config["caption_converter"]  # null, "trained", or a registered one
+# Tokens -> captions: of decoded images, and of the true test images; and the map from the encoder's tokens to those that
+# the captioner takes.
 
 
 rule train_caption_converter:
     """Least squares from the encoder's tokens to the captioner's image features, on images nobody is tested on."""
     input:
         encoder=f"<results>/embeddings/{config['encoder']}",
-        captioner=f"<results>/embeddings/{caption_encoder}",
+        captioner=f"<results>/embeddings/{study.caption_encoder}",
         split=f"<results>/splits/{config['split']}.json",
     output:
         directory("<results>/caption_converter"),
@@ -35,25 +31,52 @@ rule train_caption_converter:
 rule caption:
     """A caption of each decoded image."""
     input:
-        decoded="<results>/decoded/{method}/{subject}/{sessions}sessions/seed{seed}",
-        trained=rules.train_caption_converter.output[0] if converter == "trained" else [],
-        model=model_path(config["captioner"]) + (model_path(converter) if converter not in (None, "trained") else []),
+        decoded=f"<results>/decoded/{{decoder}}/{CELL}",
+        trained=rules.train_caption_converter.output[0] if config["caption_converter"] == "trained" else [],
+        model=model_path(config["captioner"])
+        + (model_path(study.registered_converter) if study.registered_converter else []),
     output:
-        "<results>/captions/{method}/{subject}/{sessions}sessions/seed{seed}.parquet",
+        f"<results>/captions/{{decoder}}/{CELL}.parquet",
     log:
-        "<logs>/caption/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/caption/{{decoder}}/{CELL}.log",
     benchmark:
-        "<benchmarks>/caption/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/caption/{{decoder}}/{CELL}.tsv"
     priority: 1
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("draw")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        **needs("draw"),
     params:
-        captioner=(config["captioner"], captioner),
-        converter=(converter, study.registries["backbones"][converter]) if converter not in (None, "trained") else None,
+        captioner=network(config["captioner"]),
+        converter=network(study.registered_converter) if study.registered_converter else None,
         code=code_of("caption"),
     script:
         "../../scripts/caption.py"
+
+
+rule caption_images:
+    """Captions of the true test images, once for all subjects and budgets: a ceiling, and references of some metrics."""
+    input:
+        stimuli="<results>/stimuli",
+        split=f"<results>/splits/{config['split']}.json",
+        model=[
+            path for name in dict.fromkeys((config["captioner"], study.caption_encoder)) for path in model_path(name)
+        ],
+    output:
+        "<results>/captioned_images.parquet",
+    log:
+        "<logs>/caption_images.log",
+    benchmark:
+        "<benchmarks>/caption_images.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: threads_of("draw")
+    resources:
+        **needs("draw"),
+    params:
+        captioner=network(config["captioner"]),
+        encoder=network(study.caption_encoder) if study.caption_encoder != config["captioner"] else None,
+        code=code_of("caption_images"),
+    script:
+        "../../scripts/caption_images.py"

@@ -9,7 +9,7 @@ if config["encoding"]["model"] == "banded_ridge":
         input:
             recording="<results>/recordings/{subject}",
             stimuli="<results>/stimuli",
-            model=[path for name in encoding_networks() for path in model_path(name)],
+            model=[path for name in study.encoding_networks for path in model_path(name)],
         output:
             model=directory("<results>/encoding/{subject}"),
             accuracy=directory("<results>/brain/stimuli/{subject}"),
@@ -21,11 +21,11 @@ if config["encoding"]["model"] == "banded_ridge":
             "../../envs/models.yaml"
         threads: 1
         resources:
-            mem_mb=2500 if study.simulated else 12000,
+            mem_mb=2500,
             runtime=240,
         params:
             encoding=config["encoding"],
-            networks={name: study.registries["backbones"][name] for name in encoding_networks()},
+            networks={name: study.registries["backbones"][name] for name in study.encoding_networks},
             size=config["evaluation"]["size"],
             seed=0,
             code=code_of("fit_encoding"),

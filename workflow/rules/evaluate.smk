@@ -1,17 +1,6 @@
 # Predictions x Stimuli -> Scores. One job a method, so that each network is loaded once.
 
 
-metrics = {name: study.registries["metrics"][name] for name in config["metrics"]}
-on_captioner = any(metric.get("parameters", {}).get("references") == "captioner" for metric in metrics.values())
-on_retrieval = any(metric["needs"] == "retrieval" for metric in metrics.values())
-layers = {}  # of each network, those that a metric compares
-for metric in metrics.values():
-    if metric["layer"]:
-        layers.setdefault(metric["network"], set()).add(metric["layer"])
-networks = {metric["network"] for metric in metrics.values() if metric["network"]}
-networks = sorted(networks.union(encoding_networks() if on_brain() else []))
-
-
 rule embed_test_images:
     """Features of the true test images by one network, computed once for all that is compared with them."""
     input:
@@ -25,7 +14,7 @@ rule embed_test_images:
     benchmark:
         "<benchmarks>/embed_test_images/{entry}.tsv"
     wildcard_constraints:
-        entry="|".join(layers) or "no network",
+        entry=one_of(study.compared_layers),
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -34,7 +23,7 @@ rule embed_test_images:
         runtime=120,
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
-        layers=lambda w: sorted(layers[w.entry]),
+        layers=lambda w: study.compared_layers[w.entry],
         size=config["evaluation"]["size"],
         code=code_of("embed_test_images"),
     script:
@@ -44,30 +33,34 @@ rule embed_test_images:
 rule evaluate:
     """Every metric of every image, for all subjects, budgets and seeds of one method."""
     input:
-        predictions=lambda w: method_predictions(w.method),
+        predictions=lambda w: predictions_of(w.method),
         stimuli="<results>/stimuli",
-        features=collect(rules.embed_test_images.output[0], entry=sorted(layers)),
-        embeddings=f"<results>/embeddings/{config['encoder']}" if on_retrieval else [],
-        recordings=lambda w: of_subjects("<results>/recordings/{subject}", w.method) if on_brain() else [],
-        encodings=lambda w: of_subjects("<results>/encoding/{subject}", w.method) if on_brain() else [],
-        captioned="<results>/captioned_images.parquet" if on_captioner else [],
-        model=[path for name in networks for path in model_path(name)],
+        test_images=lambda w: of_subjects("<results>/test_images/{subject}.json", w.method),
+        features=collect(rules.embed_test_images.output[0], entry=sorted(study.compared_layers)),
+        embeddings=f"<results>/embeddings/{config['encoder']}" if study.reads("retrieval") else [],
+        recordings=lambda w: of_subjects("<results>/recordings/{subject}", w.method) if study.on_brain else [],
+        encodings=lambda w: of_subjects("<results>/encoding/{subject}", w.method) if study.on_brain else [],
+        captioned="<results>/captioned_images.parquet" if study.reads_captioner else [],
+        model=[path for name in study.scoring_networks for path in model_path(name)],
     output:
         scores="<results>/scores/{method}.parquet",
-        brain=directory("<results>/brain/{method}") if on_brain() else [],
+        brain=directory("<results>/brain/{method}") if study.on_brain else [],
     log:
         "<logs>/evaluate/{method}.log",
     benchmark:
         "<benchmarks>/evaluate/{method}.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("features")
     resources:
-        mem_mb=1500,
-        runtime=240,
+        **needs("features"),
     params:
-        metrics=metrics,
-        networks={name: study.registries["backbones"][name] for name in networks},
+        cells=lambda w: [
+            [*cell, prediction_path(w.method, cell).replace("<results>", f"results/{study.name}")]
+            for cell in study.cells(w.method)
+        ],
+        metrics=study.metrics,
+        networks={name: study.registries["backbones"][name] for name in study.scoring_networks},
         evaluation=config["evaluation"],
         retrieval=config["retrieval"],
         code=code_of("evaluate_predictions", "fmri2img.metrics.evaluate_modules"),

@@ -1,6 +1,7 @@
-"""Prediction: what a method makes of one subject's test trials.
+"""Prediction: what a method makes of a subject's test trials.
 
-Any of these, row i of each belonging to ids[i]; every test id of the subject exactly once, ascending:
+Any of these, row i of each belonging to ids[i]; every image of the test set that the subject was tested on once,
+ascending. A prediction that does not vary with the subject has subject "all" and every image of the test set.
 
     images.npy        uint8 (images, height, width, 3) reconstructions
     captions.parquet  image_id, caption
@@ -8,10 +9,10 @@ Any of these, row i of each belonging to ids[i]; every test id of the subject ex
     responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of its others;
                       NaN for an image shown once. Only of the control that tells images by the brain's own repeats
     ids.npy           int64 (images,) image_id
-    metadata.json     method, subject, sessions, seed, split, encoder and the disclosure record (see DISCLOSURE)
+    metadata.json     method, subject, sessions, seed, split, test_set, encoder and the disclosure record
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,13 @@ import pandas as pd
 
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.cells import Cell
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
 
-IDENTITY = ("method", "subject", "sessions", "seed", "split", "split_sha256")
-DISCLOSURE = {
-    "training_trials": int,  # trials the decoder was fitted on
-    "training_subjects": list,  # whose data went into it
-    "trial_averaging": str,  # "single" or "mean" on the training side
-    "test_averaging": str,  # what the test input is: "mean of repeats", "single"
-    "transductive": bool,  # used statistics of the test set
-    "samples_per_image": int,  # drawn from the generator
-    "selector": str,  # how one of several samples was picked; "none"
-    "encoder": str,
-    "generator": str,
-    "origin": str,  # "faithful", "port", "control" or "submission"
-}
-
+IDENTITY = ("method", "subject", "sessions", "seed", "split", "split_sha256", "test_set")
 
 @dataclass(frozen=True)
 class Prediction:
@@ -81,15 +72,35 @@ class Prediction:
         return cls(path, ids, images, captions, retrieval, responses, metadata)
 
 
+    @property
+    def disclosure(self) -> Disclosure:
+        return Disclosure.of(self.metadata["disclosure"], self.path / "metadata.json")
+
+    def of_cell(self, cell: Cell, ids: np.ndarray) -> "Prediction":
+        """The prediction as that of one cell of the study, with the rows of `ids`, the images it is tested on there.
+
+        Raises UserError when one of them is missing.
+        """
+        metadata = self.metadata | cell._asdict()
+        if np.array_equal(ids, self.ids):
+            return replace(self, metadata=metadata)
+        rows = rows_of(ids, self.ids, self.path)
+        arrays = {name: getattr(self, name) for name in ("images", "retrieval", "responses")}
+        return replace(
+            self,
+            ids=self.ids[rows],
+            captions=None if self.captions is None else self.captions.iloc[rows].reset_index(drop=True),
+            metadata=metadata,
+            **{name: None if values is None else values[rows] for name, values in arrays.items()},
+        )
+
+
 def check_prediction_metadata(metadata: dict, path: Path) -> None:
     """Raises UserError naming the first key that is missing or of the wrong type."""
     for key in IDENTITY:
         if key not in metadata:
             raise UserError(f"{path}: key '{key}' is missing")
-    record = metadata.get("disclosure", {})
-    for key, kind in DISCLOSURE.items():
-        if not isinstance(record.get(key), kind):
-            raise UserError(f"{path}: key 'disclosure.{key}' must be of type {kind.__name__}, got {record.get(key)!r}")
+    Disclosure.of(metadata.get("disclosure"), path)
 
 
 def save_prediction(

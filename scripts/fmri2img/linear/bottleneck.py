@@ -1,7 +1,7 @@
 """Bottleneck between brain and embedding: the k directions of voxel space that say most about the tokens.
 
 How much of a brain does a decoder need? BrainBits (Mayo et al., BrainBits: How much of the brain are generative
-reconstruction methods using?, NeurIPS 2024) lets a method hear k linear combinations of the voxels and no more, learned
+reconstruction methods using?, NeurIPS 2024) lets a method use k linear combinations of the voxels and no more, learned
 to serve its embedding, and draws its score against k. Here the combinations are those of the best linear decoder of
 rank k, which has a closed form (reduced-rank ridge regression: Mukherjee & Zhu, Statistical Analysis and Data Mining 4,
 612, 2011). With the readout R (voxels, images) and the tokens E (images, targets) of the full ridge decoder W = R E,
@@ -24,14 +24,14 @@ from scipy import linalg
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.linear.decoder import RidgeDecoder, token_gram
+from fmri2img.linear.decoder import LinearDecoder, token_gram
 
 NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest one are rounding of float16 tokens
 ROW_BLOCK = 2048
 
 
 def bottleneck_directions(
-    decoder: RidgeDecoder, betas: np.ndarray, image_ids: np.ndarray, embeddings: Embeddings, dimensions: int
+    decoder: LinearDecoder, betas: np.ndarray, image_ids: np.ndarray, embeddings: Embeddings, dimensions: int
 ) -> np.ndarray:
     """Orthonormal directions, most telling first: float32 (voxels, dimensions).
 

@@ -1,4 +1,4 @@
-"""The ridge decoder: voxels to image tokens, penalty and calibration from held-out training images.
+"""Linear decoders: voxels to the targets of images, penalty and calibration from held-out training images.
 
 How a decoder is fitted:
 
@@ -13,8 +13,9 @@ How a decoder is fitted:
    images. Brain-Diffuser (Ozcelik & VanRullen, Sci. Rep. 2023) takes the predictions' statistics from the test set,
    which is transductive; these come from training images alone, and one test image can be decoded by itself.
    A mean of few repeats is noisier, and so spreads wider, than a mean of many, and a small budget has fewer repeats of
-   an image than the test set. The held-out spread is therefore first brought to that of as many repeats as a test
-   image has, by one factor for all targets, from the trial-to-trial variance of held-out predictions.
+   an image than the test set. When a test set is decoded, the held-out spread is therefore first brought to that of
+   as many repeats as its images have, by one factor for all targets, from the trial-to-trial variance of held-out
+   predictions.
 5. The decoder is refitted on all trials.
 """
 
@@ -27,48 +28,36 @@ from safetensors.numpy import load_file, save
 from scipy import sparse
 
 from fmri2img.artifacts.atomic import atomic_directory
-from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 from fmri2img.linear.solver import RidgeSystem
 
-BLOCK_VALUES = 2**25  # tokens are read in blocks of about this many numbers (128 MB as float32)
-
-
-def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Stream the targets of some images, a few tokens at a time.
-
-    tokens: (images, tokens, width). Yields (columns of the flattened targets, float32 (rows, columns)).
-    """
-    _, n_tokens, width = tokens.shape
-    step = max(1, BLOCK_VALUES // (len(rows) * width))
-    for start in range(0, n_tokens, step):
-        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
-        yield slice(start * width, start * width + block.shape[1]), block
-
-
 @dataclass(frozen=True)
-class RidgeDecoder:
+class LinearDecoder:
     """A fitted decoder. With the tokens E of its training images its weights are `readout @ E`.
 
     It is stored in that factored form: (voxels, images) is 0.57 GB for 15,724 voxels and 9,000 images, where the
     weights themselves would be 13 GB in float16, and nothing is lost.
 
     readout: float32 (voxels, images); voxel_mean: float32 (voxels,); image_mean: float32 (images,), each image's share
-    of the training trials; ids: int64 (images,) ascending image_id; gain, offset: float32 (targets,), the calibration;
-    metadata: penalty, cross-validation curve and what it was trained on.
+    of the training trials; ids: int64 (images,) ascending image_id; true_mean, true_sd, mean, sd: float64 (targets,),
+    moments of the true targets and of their held-out predictions, empty without calibration; metadata: penalty,
+    cross-validation curve and what it was trained on.
     """
 
     readout: np.ndarray
     voxel_mean: np.ndarray
     image_mean: np.ndarray
     ids: np.ndarray
-    gain: np.ndarray
-    offset: np.ndarray
+    true_mean: np.ndarray
+    true_sd: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
     metadata: dict
 
     @classmethod
-    def open(cls, path: str | Path) -> "RidgeDecoder":
+    def open(cls, path: str | Path) -> "LinearDecoder":
         path = Path(path)
         return cls(**load_file(path / "decoder.safetensors"), metadata=read_json(path / "metadata.json"))
 
@@ -78,17 +67,41 @@ class RidgeDecoder:
             (directory / "decoder.safetensors").write_bytes(save(arrays))
             write_json(directory / "metadata.json", self.metadata)
 
-    def decode(self, betas: np.ndarray, embeddings: Embeddings) -> np.ndarray:
-        """Decoded tokens float16 (rows, tokens, width) of betas float32 (rows, voxels).
+    def decode(self, betas: np.ndarray, embeddings: Embeddings, test_repeats: float) -> np.ndarray:
+        """Decoded targets float16 (rows, tokens, width) of betas float32 (rows, voxels).
 
-        embeddings: those the decoder was fitted to; raises UserError when they lack a training image.
+        embeddings: those the decoder was fitted to; test_repeats: how many trials a row is the mean of (their harmonic
+        mean where it differs). Raises UserError when the embeddings lack a training image.
         """
         rows = embeddings.rows(self.ids)
         weights = (betas - self.voxel_mean) @ self.readout + self.image_mean
-        decoded = np.empty((len(betas), self.gain.size), np.float16)
+        gain, offset = self.calibration(test_repeats)
+        decoded = np.empty((len(betas), gain.size), np.float16)
         for columns, block in token_blocks(embeddings.tokens, rows):
-            decoded[:, columns] = self.gain[columns] * (weights @ block) + self.offset[columns]
+            decoded[:, columns] = gain[columns] * (weights @ block) + offset[columns]
         return decoded.reshape(len(betas), *embeddings.tokens.shape[1:])
+
+    def calibration(self, test_repeats: float) -> tuple[np.ndarray, np.ndarray]:
+        """Gain and offset float32 (targets,) for inputs that are the mean of `test_repeats` trials (step 4).
+
+        A target that does not vary, or is predicted as constant, gets gain 0: its prediction is its mean.
+        """
+        if not self.metadata["calibrated"]:
+            size = self.metadata["targets"]
+            return np.ones(size, np.float32), np.zeros(size, np.float32)
+        narrowing = self.narrowing(test_repeats)
+        gain, offset = np.zeros(len(self.sd), np.float32), np.zeros(len(self.sd), np.float32)
+        # Below float32's resolution of the mean, a spread is rounding and not signal.
+        varies = (self.sd > 1e-5 * (np.abs(self.mean) + 1e-30)) & (self.true_sd > 0)
+        gain[:] = np.divide(self.true_sd, self.sd * narrowing, out=np.zeros_like(self.sd), where=varies)
+        offset[:] = self.true_mean - gain * self.mean
+        return gain, offset
+
+    def narrowing(self, test_repeats: float) -> float:
+        """Spread of predictions from as many repeats as a test image has, as a share of the held-out spread."""
+        variances = self.metadata["held_out_variance"]
+        noise, signal, spread = (variances[name] for name in ("trial_noise", "signal", "spread"))
+        return float(np.sqrt((signal + noise / test_repeats) / spread))
 
 
 def fit(
@@ -98,14 +111,14 @@ def fit(
     alphas: list[float],
     folds: int,
     seed: int,
-    test_repeats: float,
-) -> RidgeDecoder:
+    calibrated: bool = True,
+) -> LinearDecoder:
     """Fit a decoder to single training trials.
 
     betas: float32 (trials, voxels), z-scored; image_ids: int (trials,) image of each trial; embeddings: the true tokens
     of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
-    folds: of the cross-validation; seed: deals images into folds, and is all that is random here; test_repeats: how
-    many trials a test input is the mean of (their harmonic mean where it differs).
+    folds: of the cross-validation; seed: deals images into folds, and is all that is random here; calibrated: whether
+    predictions are brought to the mean and spread of true targets (step 4).
 
     Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images
     and seven penalties, and four more. Raises UserError when there are fewer images than folds.
@@ -148,8 +161,7 @@ def fit(
         noise /= (repeats - 1).sum()
     spread = _energy(held_out - held_out.mean(axis=0), gram) / len(ids)
     signal = max(spread - noise * (1 / repeats).mean(), 0)
-    narrowing = float(np.sqrt((signal + noise / test_repeats) / spread))
-    gain, offset, correlation = _calibrate(held_out, embeddings.tokens, rows, narrowing)
+    moments, correlation = _moments(held_out, embeddings.tokens, rows)
     del held_out, baseline
 
     # Step 5
@@ -160,10 +172,10 @@ def fit(
         "cv_r2": [float(r2) for r2 in curve],
         "cv_correlation": correlation,
         "alpha_at_edge": best in (0, len(alphas) - 1),
-        "calibration": "per target, mean and standard deviation of held-out training images",
-        "median_gain": float(np.median(gain)),
-        "test_repeats": test_repeats,
-        "spread_at_test_repeats": narrowing,
+        "calibrated": calibrated,
+        "calibration": "per target, mean and standard deviation of held-out training images" if calibrated else "none",
+        "held_out_variance": {"trial_noise": float(noise), "signal": float(signal), "spread": float(spread)},
+        "targets": moments[0].size,
         "folds": folds,
         "fold_seed": seed,
         "training_trials": len(betas),
@@ -172,7 +184,8 @@ def fit(
     }
     image_mean = system.image_mean.astype(np.float32)
     readout = system.readout(alphas[best])
-    return RidgeDecoder(readout, system.voxel_mean, image_mean, ids.astype(np.int64), gain, offset, metadata)
+    kept = moments if calibrated else [np.empty(0)] * 4
+    return LinearDecoder(readout, system.voxel_mean, image_mean, ids.astype(np.int64), *kept, metadata)
 
 
 def token_gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -196,24 +209,19 @@ def _energy(weights: np.ndarray, gram: np.ndarray) -> float:
     return float(np.einsum("ij,ij->", weights @ gram, weights, dtype=np.float64))
 
 
-def _calibrate(
-    weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray, narrowing: float
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Gain and offset of each target (step 4), and the mean over targets of the held-out correlation.
-
-    narrowing: spread of predictions from as many repeats as a test image has, as a share of the held-out spread.
-    A target that does not vary, or is predicted as constant, gets gain 0: its prediction is its mean.
-    """
-    gain = np.zeros(tokens.shape[1] * tokens.shape[2], np.float32)
-    offset, correlation = np.zeros_like(gain), np.zeros_like(gain)
+def _moments(weights: np.ndarray, tokens: np.ndarray, rows: np.ndarray) -> tuple[list[np.ndarray], float]:
+    """Mean and standard deviation of each true target and of its held-out prediction, float64 (targets,) each, and the
+    mean over targets of the held-out correlation."""
+    size = tokens.shape[1] * tokens.shape[2]
+    true_means, true_sds, means, sds = (np.zeros(size) for _ in range(4))
+    correlation = np.zeros(size, np.float32)
     for columns, block in token_blocks(tokens, rows):
         predicted = weights @ block
         true_mean, true_sd = block.mean(axis=0, dtype=np.float64), block.std(axis=0, dtype=np.float64)
         mean, sd = predicted.mean(axis=0, dtype=np.float64), predicted.std(axis=0, dtype=np.float64)
-        # Below float32's resolution of the mean, a spread is rounding and not signal.
         varies = (sd > 1e-5 * (np.abs(mean) + 1e-30)) & (true_sd > 0)
-        gain[columns] = np.divide(true_sd, sd * narrowing, out=np.zeros_like(sd), where=varies)
-        offset[columns] = true_mean - gain[columns] * mean
         covariance = np.einsum("ij,ij->j", block - true_mean, predicted - mean) / len(rows)
         correlation[columns] = np.divide(covariance, true_sd * sd, out=np.zeros_like(sd), where=varies)
-    return gain, offset, float(correlation.mean())
+        for values, found in ((true_means, true_mean), (true_sds, true_sd), (means, mean), (sds, sd)):
+            values[columns] = found
+    return [true_means, true_sds, means, sds], float(correlation.mean())

@@ -35,7 +35,7 @@ class Design:
     def of(cls, study) -> "Design":
         """The design of a `fmri2img.study.Study`."""
         config, registry = study.config, study.registries["methods"]
-        methods = {name: entry for name, entry in registry.items() if name in study.methods}
+        methods = {name: registry[name] for name in study.methods}
         return cls(
             study=study.name,
             simulated=study.simulated,

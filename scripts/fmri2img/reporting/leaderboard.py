@@ -22,7 +22,7 @@ from fmri2img.stats import (
     normalised_score,
     tie_groups,
 )
-from fmri2img.study import fixing_control
+from fmri2img.methods.plan import fixing_control
 
 FLIPS = 10_000
 COLUMNS = [

@@ -6,7 +6,8 @@ import pandas as pd
 import yaml
 
 from fmri2img.artifacts.atomic import atomic_file
-from fmri2img.artifacts.prediction import DISCLOSURE, Prediction
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design
@@ -69,11 +70,11 @@ def disclosures(predictions: list[str], design: Design, split: Split) -> pd.Data
             raise UserError(f"{path}: made on another split than {split.name}; delete it and rerun the reconstruction")
         records[metadata["method"]].append(metadata["disclosure"])
     table = [
-        {"method": method} | {key: _summary([record[key] for record in found]) for key in DISCLOSURE}
+        {"method": method} | {key: _summary([record[key] for record in found]) for key in Disclosure.kinds()}
         for method, found in records.items()
         if found
     ]
-    return pd.DataFrame(table, columns=["method", *DISCLOSURE])
+    return pd.DataFrame(table, columns=["method", *Disclosure.kinds()])
 
 
 def _summary(values: list) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.prediction import DISCLOSURE
+from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.errors import UserError
 from fmri2img.submissions.files import Pictures, open_pictures, open_rows, read_captions, read_ids
 from fmri2img.submissions.record import ASCENDING, SubmittedPrediction, TestImages
@@ -80,7 +80,7 @@ def check_submission(
 
 
 def _disclosure_problems(prediction: SubmittedPrediction) -> Iterator[str]:
-    for key, kind in DISCLOSURE.items():
+    for key, kind in Disclosure.kinds().items():
         value = prediction.disclosure.get(key)
         wrong_type = not isinstance(value, kind) or (kind is int and isinstance(value, bool))
         if key not in prediction.disclosure:

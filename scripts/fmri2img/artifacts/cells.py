@@ -1,0 +1,41 @@
+"""Cells of a study: which subject, training budget, seed and test set a Decoded or a Prediction is of.
+
+What does not vary with one of the first three is made once and bears `all` in its place, so that a control that looks at
+the true images alone is not copied for every subject and budget.
+"""
+
+from typing import NamedTuple
+
+from fmri2img.artifacts.budgets import parse_sessions
+
+ALL = "all"
+# Below a method's folder; the wildcards of every rule that makes a Decoded or a Prediction.
+PATTERN = "{subject}/{sessions}sessions/seed{seed}/{test_set}"
+
+
+class Cell(NamedTuple):
+    """sessions: whole sessions, or a share of one; subject, sessions and seed may be ALL."""
+
+    subject: str
+    sessions: int | float | str
+    seed: int | str
+    test_set: str
+
+    @classmethod
+    def of(cls, wildcards) -> "Cell":
+        """The cell of a job's wildcards."""
+        seed = wildcards.seed if wildcards.seed == ALL else int(wildcards.seed)
+        return cls(wildcards.subject, cls.sessions_of(wildcards.sessions), seed, wildcards.test_set)
+
+    @staticmethod
+    def sessions_of(text: str) -> int | float | str:
+        """A budget as it stands in a path."""
+        return ALL if text == ALL else parse_sessions(text)
+
+    @property
+    def path(self) -> str:
+        return PATTERN.format(**self._asdict())
+
+    def varying(self, axes: list[str]) -> "Cell":
+        """The cell of what varies with these of subject, sessions and seed only."""
+        return self._replace(**{axis: ALL for axis in ("subject", "sessions", "seed") if axis not in axes})

@@ -1,0 +1,58 @@
+"""The disclosure record: what went into a prediction that decides whether two scores can be compared.
+
+Every Decoded and Prediction carries one in its metadata under "disclosure". The defaults are those of a prediction that
+no brain response went into; every stage that adds something changes its own fields and leaves the others.
+"""
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class Disclosure:
+    """One record.
+
+    training_trials: single trials the decoder was fitted to. training_subjects: whose data went into it.
+    trial_averaging: "single" or "mean", of training trials; "none" without training. test_averaging: what the test
+    input is, e.g. "mean of repeats" or "single". transductive: whether statistics of the test set were used.
+    samples_per_image: drawn from the generator. selector: how one of several samples was picked. encoder, generator:
+    the frozen networks with their revisions. origin: faithful, port, control or submission.
+    """
+
+    training_trials: int = 0
+    training_subjects: list[str] = dataclasses.field(default_factory=list)
+    trial_averaging: str = "none"
+    test_averaging: str = "none"
+    transductive: bool = False
+    samples_per_image: int = 1
+    selector: str = "none"
+    encoder: str = "none"
+    generator: str = "none"
+    origin: str = "control"
+
+    @classmethod
+    def of(cls, record: Any, path: str | Path) -> "Disclosure":
+        """The record of a metadata file. Raises UserError naming the first key that is missing or of the wrong type."""
+        record = record if isinstance(record, dict) else {}
+        for name, kind in cls.kinds().items():
+            value = record.get(name)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise UserError(f"{path}: key 'disclosure.{name}' must be of type {kind.__name__}, got {value!r}")
+        return cls(**{name: record[name] for name in cls.kinds()})
+
+    @classmethod
+    def kinds(cls) -> dict[str, type]:
+        """Field -> type of its value in a record."""
+        return {field.name: typing.get_origin(field.type) or field.type for field in dataclasses.fields(cls)}
+
+    def but(self, **changes: Any) -> "Disclosure":
+        """The same record with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def record(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

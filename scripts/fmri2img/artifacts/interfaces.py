@@ -1,0 +1,122 @@
+"""What the functions of method folders get and give.
+
+    def decode(decoding: Decoding) -> Made       of a decoder: `decode` in its method.yaml
+    def mean_tokens(given: Given) -> Made        of a control: `control.function` in its method.yaml
+
+The rules open what is needed, call the function, and write what it makes as a Decoded or a Prediction.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.artifacts.cells import ALL, Cell
+from fmri2img.artifacts.decoded import Decoded
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.tables import read_table
+
+
+@dataclass(frozen=True)
+class Given:
+    """Inputs of a control in one cell. paths: what it needs -> file or folder; opened when first used.
+
+    split is always there; `source` is the Decoded or Prediction of the other method, of controls of one.
+    """
+
+    cell: Cell
+    paths: dict[str, str] = field(repr=False)
+
+    @property
+    def seed(self) -> int:
+        return self.cell.seed
+
+    @cached_property
+    def split(self) -> Split:
+        return Split.open(self.paths["split"])
+
+    @cached_property
+    def recording(self) -> Recording:
+        return Recording.open(self.paths["recording"])
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        return Embeddings.open(self.paths["embeddings"])
+
+    @cached_property
+    def stimuli(self) -> Stimuli:
+        return Stimuli.open(self.paths["stimuli"])
+
+    @cached_property
+    def captioned(self) -> pd.DataFrame:
+        """image_id and caption: what the study's captioner says of the true test images."""
+        return read_table(self.paths["captioned"], {"image_id": "iu", "caption": "OUT"})
+
+    @cached_property
+    def source(self) -> Decoded | Prediction:
+        path = Path(self.paths["source"])
+        return Decoded.open(path) if self.paths["of"] == "decoded" else Prediction.open(path)
+
+    @cached_property
+    def test_ids(self) -> np.ndarray:
+        """image_id int64 of the images that are tested on, ascending: the subject's, or all of the test set."""
+        if self.cell.subject == ALL:
+            return np.array(self.split.test_sets[self.cell.test_set], np.int64)
+        return self.recording.test_ids(self.cell.test_set)
+
+    @cached_property
+    def training_ids(self) -> np.ndarray:
+        """image_id int64 of the images of the training trials of the cell's budget, unique, ascending."""
+        return self.recording.training_ids(self.cell.sessions)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a control makes. ids: image_id of each row.
+
+    arrays: of a Decoded its named arrays; of a Prediction images, captions, retrieval, responses as `save_prediction`
+    takes them. disclosure: how it was made. facts: further entries of the metadata.
+    """
+
+    ids: np.ndarray
+    arrays: dict
+    disclosure: Disclosure
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Inputs of a decoder's decode function in one cell.
+
+    decoder: folder of the fitted decoder. recording: the subject's. targets: Embeddings of the networks whose outputs it
+    decodes, by name of the network. settings: `decoding` of the method's section in the configuration.
+    """
+
+    cell: Cell
+    decoder: Path
+    recording: Recording
+    targets: dict[str, Embeddings]
+    settings: dict
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """Rows of the recording's trials that are decoded."""
+        return self.recording.test_rows(self.cell.test_set)
+
+    @property
+    def test_ids(self) -> np.ndarray:
+        """image_id int64 of the images of these trials, ascending."""
+        return self.recording.test_ids(self.cell.test_set)
+
+    @property
+    def test_repeats(self) -> float:
+        """How many trials a test image has: the harmonic mean over images."""
+        ids = self.recording.trials["image_id"].to_numpy()[self.test_rows]
+        return float(1 / np.mean(1 / np.unique(ids, return_counts=True)[1]))

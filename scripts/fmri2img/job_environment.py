@@ -1,0 +1,30 @@
+"""What the environment of jobs must hold: set by the workflow, inherited by the jobs that it starts."""
+
+import os
+import sys
+
+from fmri2img.paths import SCRIPTS
+
+
+def prepare() -> None:
+    """Set variables of this process, which its jobs inherit. Those that a user has set are kept."""
+    # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    # Scripts of plug-ins lie elsewhere and import the library.
+    paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    # glibc gives blocks above 32 MB back to the system as soon as they are freed, and the page faults of getting them
+    # again cost networks on a CPU as much as half their time; jobs keep up to 1 GiB instead.
+    for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        os.environ.setdefault(variable, str(2**30))
+
+
+def measure_memory_every(seconds: float) -> None:
+    """Set the time between Snakemake's readings of a job's memory.
+
+    Each takes 25 ms of the kernel's time for a process that holds torch; at Snakemake's half a second that is a tenth
+    of a core for as long as short jobs follow each other.
+    """
+    import snakemake.benchmark
+
+    snakemake.benchmark.BENCHMARK_INTERVAL_SHORT = seconds

@@ -1,0 +1,48 @@
+"""Decoding with linear decoders: one array for each regression."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.interfaces import Decoding, Made
+from fmri2img.artifacts.recording import Recording
+from fmri2img.errors import UserError
+from fmri2img.linear.decoder import LinearDecoder
+
+
+def voxels_of(recording: Recording, regions: str | list[str]) -> np.ndarray | slice:
+    """Columns of the betas that are used: all, or those of the voxels in any of these regions.
+
+    Raises UserError for a region that the recording does not have, or regions without a voxel.
+    """
+    if regions == "all":
+        return slice(None)
+    for name in regions:
+        if name not in recording.voxels or recording.voxels[name].dtype != bool:
+            there = [column for column in recording.voxels if recording.voxels[column].dtype == bool]
+            raise UserError(f"{recording.path}: has no region '{name}'; there are {', '.join(there)}")
+    inside = np.flatnonzero(recording.voxels[list(regions)].any(axis=1))
+    if not len(inside):
+        raise UserError(f"{recording.path}: no voxel of the mask lies in {', '.join(regions)}; choose other regions")
+    return inside
+
+
+def decode(decoding: Decoding) -> Made:
+    """Each regression's array, of betas averaged over the repeats of an image."""
+    recording = decoding.recording
+    ids, betas = recording.averaged(decoding.test_rows)
+    arrays = {}
+    for path in sorted(Path(decoding.decoder).iterdir()):
+        decoder = LinearDecoder.open(path)
+        embeddings = decoding.targets[decoder.metadata["target"]]
+        columns = voxels_of(recording, decoder.metadata["regions"])
+        arrays[path.name] = decoder.decode(betas[:, columns], embeddings, decoding.test_repeats)
+    disclosure = Disclosure(
+        training_trials=decoder.metadata["training_trials"],
+        training_subjects=[decoding.cell.subject],
+        trial_averaging="single",
+        test_averaging="mean of repeats",
+        encoder=", ".join(dict.fromkeys(embeddings.label for embeddings in decoding.targets.values())),
+    )
+    return Made(ids, arrays, disclosure)

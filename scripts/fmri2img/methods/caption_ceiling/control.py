@@ -1,0 +1,15 @@
+"""Ceiling of captions: what the study's captioner says of the true test images."""
+
+import numpy as np
+
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.stimuli import rows_of
+from fmri2img.artifacts.interfaces import Given, Made
+
+
+def caption_ceiling(given: Given) -> Made:
+    known = given.captioned["image_id"].to_numpy()
+    ids = np.intersect1d(known, given.test_ids)
+    captions = given.captioned["caption"].iloc[rows_of(ids, known, given.paths["captioned"])].tolist()
+    disclosure = Disclosure(test_averaging="none: the true image", encoder=given.paths["captioner"])
+    return Made(ids, {"captions": captions}, disclosure)

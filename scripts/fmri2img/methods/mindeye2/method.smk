@@ -1,0 +1,35 @@
+# MindEye2's own: published networks in place of trained ones.
+
+
+rule import_mindeye2:
+    """A published network, in the form that `decode` reads; refused when a weight is missing, unknown or misshapen."""
+    input:
+        checkpoint=lambda w: model_path(released_mindeye2(w)),
+        recording="<results>/recordings/{subject}",
+    output:
+        directory("<results>/decoders/{decoder}/{subject}/{sessions}sessions/released"),
+    log:
+        "<logs>/import_mindeye2/{decoder}_{subject}_{sessions}sessions.log",
+    benchmark:
+        "<benchmarks>/import_mindeye2/{decoder}_{subject}_{sessions}sessions.tsv"
+    wildcard_constraints:
+        decoder=one_of(study.decoders_with("released")),
+    conda:
+        in_repository("envs/train.yaml")
+    threads: threads_of("train")
+    resources:
+        **needs("train"),
+    params:
+        script=lambda wildcards, output: in_repository("scripts/import_mindeye2.py"),
+        file=lambda w: next(iter(network(released_mindeye2(w))[1]["files"])),
+        others=lambda w: [subject for subject in study.available_sessions if subject != w.subject],
+        code=code_of("import_mindeye2"),
+    shell:
+        "python {params.script:q} {input.checkpoint:q}/{params.file:q} --subjects {wildcards.subject} "
+        "--pretrained-on {params.others} --recording {input.recording:q} --sessions {wildcards.sessions} "
+        "--output {output:q} > {log} 2>&1"
+
+
+def released_mindeye2(wildcards):
+    """Registry name of the published network that the wildcards select."""
+    return study.released_network(wildcards.decoder, wildcards.subject, Cell.sessions_of(wildcards.sessions))

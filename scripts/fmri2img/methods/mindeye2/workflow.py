@@ -1,0 +1,29 @@
+"""What the rules must know of MindEye2's training: what it is trained on, with which settings."""
+
+
+def training_inputs(study) -> dict[str, str | list[str] | None]:
+    """Setting of MindEye2Task -> artifacts: token targets, and of the low-level head latents and a teacher's features,
+    of the images as they are (view 0) and of each augmented copy."""
+    found = {"embeddings": f"<results>/embeddings/{study.config['encoder']}"}
+    low_level = study.config["mindeye2"]["low_level"]
+    if low_level:
+        views = range(low_level["augmentations"] + 1)
+        found["latents"] = f"<results>/latents/{low_level['autoencoder']}"
+        found["local_features"] = [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in views]
+    return found
+
+
+def training_settings(study, entry: dict, stage: str, initial: str | None) -> dict:
+    """Settings of MindEye2Task besides recordings, sessions, targets and initial weights."""
+    section, encoder = study.config["mindeye2"], study.registries["backbones"][study.config["encoder"]]
+    model = section["model"] | entry["training"]["settings"]
+    model |= {"tokens": encoder["tokens"], "token_width": encoder["token_width"]}
+    if section["low_level"]:
+        model["low_level"] = section["low_level"]["head"]
+    inherits = stage == "finetuning" and initial is not None and section[stage]["inherit_adapter_bias"]
+    return {
+        "model": model,
+        "losses": section["losses"],
+        "inherit_adapter_bias": inherits,
+        "validation_share": section["validation_share"],
+    }

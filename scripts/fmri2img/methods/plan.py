@@ -1,0 +1,177 @@
+"""What the rules ask of a study's methods: which decoders are needed, of what they are made, and which cells they have.
+
+A part of `fmri2img.study.Study`, kept apart because it knows the entries of method folders (methods/registry.py) and
+nothing of the rest of a configuration.
+"""
+
+from functools import cached_property
+
+from fmri2img.artifacts.cells import ALL, Cell
+from fmri2img.errors import UserError
+
+
+class MethodQueries:
+    """Queries over `self.registries["methods"]`, `self.methods`, `self.config`, subjects, budgets and seeds."""
+
+    @cached_property
+    def decoders(self) -> dict[str, dict]:
+        """Name -> entry of everything that makes a Decoded: decoders with their variants, and controls drawn like one.
+
+        The entry is that of the decoder's first method.
+        """
+        found: dict[str, dict] = {}
+        for entry in self.registries["methods"].values():
+            if "decoder" in entry and entry["kind"] != "stage":
+                found.setdefault(entry["decoder"], entry)
+        return found
+
+    def decoders_with(self, *keys: str) -> list[str]:
+        """Decoders that are fitted in one of these ways: linear, training, released."""
+        return [name for name, entry in self.decoders.items() if any(key in entry for key in keys)]
+
+    def section(self, decoder: str) -> dict:
+        """The configuration's section of a decoder's folder."""
+        return self.config.get(self.decoders[decoder]["folder"], {})
+
+    def value_at(self, key: str):
+        """The value of a dotted key of the configuration."""
+        value = self.config
+        for part in key.split("."):
+            value = value[part]
+        return value
+
+    def regressions(self, decoder: str) -> list[dict]:
+        """The regressions of a linear decoder, with the values of the keys that its method.yaml names."""
+        found = []
+        for regression in self.decoders[decoder]["linear"]:
+            penalty = regression["penalty"]
+            fixed = penalty["fixed"] is not None
+            found.append(
+                {
+                    "array": regression["array"],
+                    "target": self.value_at(regression["target"]),
+                    "regions": regression["regions"],
+                    "alphas": [penalty["fixed"]] if fixed else self.value_at(penalty["choose_from"]),
+                    "folds": self.value_at(penalty["folds"]) if penalty["folds"] else 5,
+                    "penalties_key": "penalty.fixed" if fixed else penalty["choose_from"],
+                    "calibrated": regression["calibration"] == "training_images",
+                }
+            )
+        return found
+
+    def targets(self, decoder: str) -> list[str]:
+        """Networks whose outputs a decoder decodes; of a trained one the study's encoder."""
+        if "linear" in self.decoders[decoder]:
+            return list(dict.fromkeys(regression["target"] for regression in self.regressions(decoder)))
+        return [self.config["encoder"]]
+
+    def drawn_by(self, pipeline: str) -> list[str]:
+        """Methods that use a drawing pipeline; of `retrieval` those whose pictures the study leaves out."""
+        skipped = self.config["retrieval_only"]
+        if pipeline == "retrieval":
+            return list(skipped)
+        methods = self.registries["methods"].items()
+        return [name for name, entry in methods if entry.get("drawing") == pipeline and name not in skipped]
+
+    def drawing_network(self, method: str) -> str | None:
+        """The network that a method's stage is drawn by, where its method.yaml names the key of the configuration."""
+        return self.value_at(self.registries["methods"][method]["network"])
+
+    @property
+    def refinement_networks(self) -> dict[str, str]:
+        """Role -> network of image to image and text to image."""
+        refinement = self.config["refinement"]
+        return {
+            "generator": refinement["generator"],
+            "autoencoder": self.config["autoencoder"],
+            "prompts": refinement["prompts"],
+        }
+
+    def controls(self, makes: str) -> list[str]:
+        """Controls that are functions and make `predictions` or `decoded`."""
+        methods = self.registries["methods"].items()
+        return [name for name, entry in methods if "control" in entry and entry["control"]["makes"] == makes]
+
+    @property
+    def described(self) -> list[str]:
+        """Methods that the report has a card for: those of the study, and those that its other methods build on."""
+        registry, wanted = self.registries["methods"], list(self.methods)
+        for method in wanted:
+            of = registry[method].get("of")
+            if of is not None and of not in wanted:
+                wanted.append(of)
+        return wanted
+
+    @property
+    def trained(self) -> list[str]:
+        """Methods of the study, and those that its other methods build on, whose network must be trained."""
+        return [name for name in self.described if "training" in self.registries["methods"][name]]
+
+    def stage_of(self, method: str, stage: str) -> str:
+        """The stage of that name of the decoder that a method is drawn from."""
+        entries = self.registries["methods"]
+        decoder = entries[method]["decoder"]
+        return next(name for name, e in entries.items() if e.get("decoder") == decoder and e.get("stage") == stage)
+
+    def pretraining_subjects(self, decoder: str, target: str) -> list[str]:
+        """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
+        chosen = self.section(decoder)["pretraining"]["subjects"]
+        return [s for s in (self.available_sessions if chosen == ALL else chosen) if s != target]
+
+    @property
+    def recorded(self) -> list[str]:
+        """Subjects whose recordings the study needs: its own, and those that networks are pretrained on."""
+        needed = set(self.subjects)
+        for method in self.trained:
+            entry = self.registries["methods"][method]
+            if entry["training"]["pretrained"]:
+                needed.update(*(self.pretraining_subjects(entry["decoder"], target) for target in self.subjects))
+        return [subject for subject in self.available_sessions if subject in needed]
+
+    def cells(self, method: str) -> list[Cell]:
+        """Cells that a method is scored at: those of the study, or those that a submission brings."""
+        if method in self.submissions:
+            return [
+                Cell(p.subject, p.sessions, p.seed, test_set)
+                for subject in self.subjects
+                for p in self.submissions[method]
+                if p.subject == subject
+                for test_set in self.test_sets
+            ]
+        return [
+            Cell(subject, sessions, seed, test_set)
+            for subject in self.subjects
+            for sessions in self.budgets(subject)
+            for seed in self.seeds
+            for test_set in self.test_sets
+        ]
+
+    def longest_cells(self, method: str) -> list[Cell]:
+        """Of each subject's cells those of its longest budget."""
+        return [cell for cell in self.cells(method) if cell.sessions == self.budgets(cell.subject)[-1]]
+
+    def made_at(self, method: str, cell: Cell) -> Cell:
+        """The cell under which a method's prediction for `cell` is made and stored."""
+        return cell.varying(self.registries["methods"][method]["varies_with"])
+
+    def released_network(self, decoder: str, subject: str, sessions: int | float) -> str:
+        """Name in config/backbones.yaml of the published network of a decoder for a subject and budget."""
+        return self.decoders[decoder]["released"].format(subject=subject, sessions=sessions)
+
+    def check_methods(self) -> None:
+        """Every listed method exists with what it builds on. Raises UserError."""
+        for method in self.config["methods"]:
+            of = self.registries["methods"][method].get("of")
+            if self.registries["methods"][method]["kind"] == "control" and of is not None and of not in self.methods:
+                raise UserError(f"configuration: key 'methods': {method} is a control of {of}, which is not listed; add it")
+
+
+def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
+    """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.
+
+    methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself goes
+    before one of the decoder it is a stage of, and that before any other.
+    """
+    nearest = {methods[method].get("of"): 1} | {method: 0}
+    ends = [name for name, entry in methods.items() if needs in entry.get("scale", {}).get(end, [])]
+    return min(ends, key=lambda name: nearest.get(methods[name].get("of", ""), 2), default="")

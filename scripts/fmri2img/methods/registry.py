@@ -1,0 +1,251 @@
+"""Methods of a study, read from the folders that declare them.
+
+A folder's method.yaml states one method, or a family: a decoder, its variants, and the stages of what is drawn from it.
+Names follow one grammar, <decoder>[_<variant>][_<stage>], and <method>_<control> for a control of another method.
+Nothing else in the project lists methods.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field
+
+from fmri2img import plugins
+from fmri2img.errors import UserError
+from fmri2img.settings.base import Settings
+
+Output = Literal["images", "captions", "retrieval", "responses"]
+Axis = Literal["subject", "sessions", "seed"]
+DEFAULT = "default"  # the variant whose decoder bears the folder's own name
+LINEAR = "fmri2img.linear.decode:decode"
+
+
+class Penalty(Settings):
+    fixed: float | None = Field(None, gt=0, description="One penalty for all targets.")
+    choose_from: str | None = Field(None, description="Key of the configuration that lists penalties to choose from.")
+    folds: str | None = Field(None, description="Key of the configuration with the folds of the cross-validation.")
+
+
+class Regression(Settings):
+    array: str = Field(description="Name of the decoded array.")
+    target: str = Field(description="Key of the configuration that names the network whose Embeddings are the targets.")
+    regions: Literal["all"] | list[str] = Field("all", description="Regions whose voxels are used.")
+    penalty: Penalty = Field(description="How the ridge penalty is found.")
+    calibration: Literal["training_images", "none"] = Field(
+        "training_images", description="What mean and spread of the predictions are brought to those of true targets by."
+    )
+
+
+class Training(Settings):
+    pretrained: bool = Field(description="Whether it begins with a network trained on the other subjects.")
+    settings: dict = Field({}, description="What the task gets on top of the configuration's section.")
+
+
+class Variant(Settings):
+    title: str | None = Field(None, description="Added to the family's title after a comma.")
+    origin: Literal["faithful", "port"] | None = None
+    reference: str | None = None
+    training: Training | None = None
+    released: str | None = Field(None, description="Registry name of its published network, with {subject}, {sessions}.")
+    stands_for: str | None = Field(None, description="Variant it answers for in tables of a study that lacks that one.")
+    configured_by: list[str] = []
+
+
+class Stage(Settings):
+    title: str | None = Field(None, description="Added to the title in brackets.")
+    kind: Literal["decoder", "stage"] = "stage"
+    drawing: str = Field(description="Drawing pipeline, see workflow/rules/draw.smk.")
+    network: str | None = Field(None, description="Key of the configuration with the network it is drawn by.")
+    takes: dict[str, str] = Field({}, description="What the pipeline takes -> stage of the same decoder that makes it.")
+    outputs: list[Output]
+    configured_by: list[str] = []
+    reference: str
+
+
+class Control(Settings):
+    function: str = Field(description="module:function in the folder; see controls.py.")
+    of: Literal["decoded", "predictions"] | None = Field(None, description="What of another method it is made from.")
+    makes: Literal["decoded", "predictions"] = "predictions"
+    needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
+
+
+class MethodRecord(Settings):
+    """method.yaml of one folder."""
+
+    title: str
+    kind: Literal["decoder", "control"]
+    origin: Literal["faithful", "port", "control"] = Field(description="Published recipe, its idea, or a control.")
+    sentence: str = Field(description="What it does, for tables and pages.")
+    reference: str
+    task: str | None = Field(None, description="module:Class, the training task of a trained decoder.")
+    decode: str | None = Field(None, description="module:function, test trials -> decoded arrays, of a trained decoder.")
+    card: str | None = Field(None, description="module:function, what its card says besides the common facts.")
+    linear: list[Regression] = Field([], description="Regressions of a linear decoder.")
+    control: Control | None = None
+    of: str | None = Field(None, description="Method that a control is made from, where it is always the same one.")
+    scale: Literal["floor", "ceiling"] | None = Field(None, description="End of the normalised score that it fixes.")
+    decodes: list[str] = Field(["tokens"], description="Arrays of its Decoded.")
+    drawing: str | None = Field(None, description="Drawing pipeline, of methods without stages.")
+    outputs: list[Output] | Literal["inherited"] = "inherited"
+    varies_with: list[Axis] = Field(description="What its outputs differ by; one is made for all values of the others.")
+    floors: list[str] = Field([], description="Controls that are made of each of its methods and fix their floor.")
+    controls: list[str] = Field([], description="Controls that are made of its decoder.")
+    variants: dict[str, Variant] = {}
+    stages: dict[str, Stage] = {}
+    scored_stage: str | None = Field(None, description="The stage that stands for the method where one has to.")
+    configured_by: list[str] | Literal["inherited"] = []
+    expected: dict[str, dict] = Field({}, description="Scores on the demo: method -> metric -> [value, tolerance].")
+
+
+@cache
+def _record(path: Path) -> MethodRecord:
+    try:
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); correct the file") from None
+    return MethodRecord.read(text, str(path))
+
+
+def read_methods() -> dict[str, dict]:
+    """Name -> entry of every method of all folders, ours and those of registered plug-ins.
+
+    An entry holds title, kind (decoder: its pictures are drawn from what it decodes; stage: a further step on them, or
+    a part of them; control), origin, sentence, reference, folder, module, outputs, varies_with and configured_by; where
+    they apply decoder (whose Decoded it draws from), drawing, takes, of, stage, training, released, stands_for, linear,
+    control, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
+    """
+    records = {name: _record(folder / "method.yaml") for name, folder in plugins.folders("methods").items()}
+    entries: dict[str, dict] = {}
+    for name, record in records.items():
+        if record.control is None or record.control.of is None:
+            _add(entries, _family(name, record), name)
+    for name, record in records.items():
+        for kind, control in [*(("floors", c) for c in record.floors), *(("controls", c) for c in record.controls)]:
+            found = records.get(control)
+            if found is None or found.control is None or found.control.of is None:
+                raise UserError(
+                    f"{plugins.folders('methods')[name] / 'method.yaml'}: key '{kind}': '{control}' is not a control of "
+                    "other methods; name a folder whose method.yaml has control.of"
+                )
+            own = {key: entry for key, entry in entries.items() if entry["folder"] == name}
+            _add(entries, _controls(control, found, own), name)
+    return entries
+
+
+def _add(entries: dict[str, dict], new: dict[str, dict], folder: str) -> None:
+    for name, entry in new.items():
+        if name in entries:
+            where = plugins.folders("methods")[folder] / "method.yaml"
+            raise UserError(f"{where}: '{name}' is already a method of folder {entries[name]['folder']}; rename one")
+        entries[name] = entry
+
+
+def _family(name: str, record: MethodRecord) -> dict[str, dict]:
+    """Entries of a folder: one, or one for each variant and stage."""
+    common = {
+        "folder": name,
+        "module": f"fmri2img.methods.{name}",
+        "sentence": record.sentence,
+        "varies_with": list(record.varies_with),
+    }
+    if record.control and record.control.makes == "predictions":
+        common |= {"control": _control(record.control, common["module"])}
+    elif record.control or record.drawing != "captions":
+        common |= {"decodes": list(record.decodes)}
+    variants = record.variants or {DEFAULT: Variant()}
+    stages = record.stages or {"": None}
+    found = {}
+    for variant_name, variant in variants.items():
+        decoder = name if variant_name == DEFAULT else f"{name}_{variant_name}"
+        for stage_name, stage in stages.items():
+            method = f"{decoder}_{stage_name}" if stage_name else decoder
+            kind = stage.kind if stage else record.kind
+            title = ", ".join(filter(None, [record.title, variant.title]))
+            entry = {
+                "title": f"{title} ({stage.title})" if stage and stage.title else title,
+                "kind": kind,
+                "origin": variant.origin or record.origin,
+                "reference": " ".join(
+                    filter(None, [record.reference, variant.reference, stage.reference if stage else None])
+                ).strip(),
+                **common,
+                "outputs": list(stage.outputs if stage else record.outputs),
+                "configured_by": [*variant.configured_by, *(stage.configured_by if stage else record.configured_by)],
+            }
+            if "decodes" in common:
+                entry["decoder"] = decoder
+            drawing = stage.drawing if stage else record.drawing
+            if drawing:
+                entry["drawing"] = drawing
+            if stage and stage.network:
+                entry["network"] = stage.network
+            if kind == "stage":
+                base = next(other for other, candidate in stages.items() if candidate.kind == "decoder")
+                entry |= {"of": f"{decoder}_{base}", "stage": stage_name}
+                entry["takes"] = {role: f"{decoder}_{taken}" for role, taken in stage.takes.items()}
+            elif record.of:
+                entry["of"] = record.of
+            if kind == "decoder":
+                entry |= _decoder(record, variant, common["module"])
+            if record.control and record.control.makes == "decoded":
+                entry["control"] = _control(record.control, common["module"])
+            if variant.stands_for:
+                other = name if variant.stands_for == DEFAULT else f"{name}_{variant.stands_for}"
+                entry["stands_for"] = f"{other}_{stage_name}" if stage_name else other
+            if record.scale:
+                entry["scale"] = {record.scale: read_by(entry["outputs"])}
+            found[method] = entry
+    return found
+
+
+def _decoder(record: MethodRecord, variant: Variant, module: str) -> dict:
+    """How a decoder is fitted: one of linear, training and released."""
+    if record.linear:
+        return {"linear": [regression.model_dump() for regression in record.linear], "decode": LINEAR}
+    if variant.released:
+        return {"released": variant.released, "decode": f"{module}.{record.decode}"}
+    if variant.training:
+        training = variant.training.model_dump()
+        return {"training": training, "task": f"{module}.{record.task}", "decode": f"{module}.{record.decode}"}
+    return {}
+
+
+def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> dict[str, dict]:
+    """Entries of a control of each of a folder's methods, or of each of its decoders."""
+    found = {}
+    for method, entry in methods.items():
+        if entry["kind"] == "control" or (record.control.of == "decoded" and entry["kind"] != "decoder"):
+            continue
+        source = entry["decoder"] if record.control.of == "decoded" else method
+        outputs = entry["outputs"] if record.outputs == "inherited" else record.outputs
+        inherited = entry["configured_by"]
+        found[f"{source}_{control}"] = {
+            "title": f"{entry['title']}, {record.title}",
+            "kind": "control",
+            "origin": record.origin,
+            "reference": record.reference,
+            "folder": control,
+            "module": f"fmri2img.methods.{control}",
+            "sentence": record.sentence,
+            "varies_with": [axis for axis in record.varies_with if axis in entry["varies_with"]],
+            "outputs": list(outputs),
+            "configured_by": list(inherited if record.configured_by == "inherited" else record.configured_by),
+            "of": method,
+            "source": source,
+            "control": _control(record.control, f"fmri2img.methods.{control}"),
+        }
+        if record.scale:
+            found[f"{source}_{control}"]["scale"] = {record.scale: read_by(outputs)}
+    return found
+
+
+def _control(control: Control, module: str) -> dict:
+    return control.model_dump() | {"function": f"{module}.{control.function}"}
+
+
+def read_by(outputs: list[str]) -> list[str]:
+    """What metrics read of these outputs: brain correlation is computed from pictures, and repeats serve retrieval."""
+    reads = {"images": ["images", "brain"], "responses": ["retrieval"]}
+    return [needs for output in outputs for needs in reads.get(output, [output])]

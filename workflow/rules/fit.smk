@@ -1,0 +1,130 @@
+# Recording and Embeddings -> a fitted decoder. Training goes first where there is a choice, then what is made of it: the
+# longest chain of jobs depends on it.
+
+from fmri2img.training import launch
+
+# Training may use several processes, so it is launched by a shell command; its settings travel as JSON. Checkpoints lie
+# in `work` until the run has succeeded, so that a killed one resumes.
+TRAIN = (
+    "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
+    "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
+    "> {log} 2>&1"
+)
+
+
+rule fit_linear:
+    """Linear regressions from betas to targets; penalty and calibration from held-out training images."""
+    input:
+        recording="<results>/recordings/{subject}",
+        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+    output:
+        directory(f"<results>/decoders/{{decoder}}/{TRAINED}"),
+    log:
+        f"<logs>/fit_linear/{{decoder}}/{TRAINED}.log",
+    benchmark:
+        f"<benchmarks>/fit_linear/{{decoder}}/{TRAINED}.tsv"
+    wildcard_constraints:
+        decoder=one_of(study.decoders_with("linear")),
+    conda:
+        "../../envs/decode.yaml"
+    threads: threads_of("fit")
+    resources:
+        **needs("fit"),
+    params:
+        regressions=lambda w: study.regressions(w.decoder),
+        code=code_of("fit_linear"),
+    script:
+        "../../scripts/fit_linear.py"
+
+
+rule pretrain:
+    """One network on all other subjects, before it is fine-tuned on the one it has not seen."""
+    input:
+        recordings=lambda w: [
+            f"<results>/recordings/{subject}" for subject in study.pretraining_subjects(w.decoder, w.subject)
+        ],
+        targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
+    output:
+        directory("<results>/pretrained/{decoder}/without_{subject}"),
+    log:
+        "<logs>/pretrain/{decoder}_without_{subject}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{decoder}_without_{subject}.tsv"
+    wildcard_constraints:
+        decoder=one_of(study.decoders_with("training")),
+    priority: 2
+    conda:
+        "../../envs/train.yaml"
+    threads: threads_of("train")
+    resources:
+        **needs("train"),
+    params:
+        settings=lambda w: launch.settings_json(study, w.decoder, "pretraining", w.subject),
+        script=lambda wildcards, output: in_repository("scripts/train.py"),
+        launch=lambda w: launch.launcher(study, w.decoder, "pretraining"),
+        work=in_results("<results>/training/{decoder}/without_{subject}"),
+        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]),
+    shell:
+        TRAIN
+
+
+rule finetune:
+    """All weights on the first sessions of one subject, from pretrained ones or from scratch."""
+    input:
+        recordings="<results>/recordings/{subject}",
+        targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
+        pretrained=lambda w: pretrained_path(w.decoder, w.subject),
+    output:
+        directory(f"<results>/decoders/{{decoder}}/{TRAINED}"),
+    log:
+        f"<logs>/finetune/{{decoder}}/{TRAINED}.log",
+    benchmark:
+        f"<benchmarks>/finetune/{{decoder}}/{TRAINED}.tsv"
+    wildcard_constraints:
+        decoder=one_of(study.decoders_with("training")),
+    priority: 1
+    conda:
+        "../../envs/train.yaml"
+    threads: threads_of("train")
+    resources:
+        **needs("train"),
+    params:
+        settings=lambda w: launch.settings_json(
+            study, w.decoder, "finetuning", w.subject, w.sessions, w.seed
+        ),
+        script=lambda wildcards, output: in_repository("scripts/train.py"),
+        launch=lambda w: launch.launcher(study, w.decoder, "finetuning"),
+        work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
+        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]),
+    shell:
+        TRAIN
+
+
+rule decode:
+    """The arrays that a fitted decoder makes of the test trials of one test set."""
+    input:
+        decoder=lambda w: network_path(w.decoder, w),
+        recording="<results>/recordings/{subject}",
+        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+    output:
+        directory(f"<results>/decoded/{{decoder}}/{CELL}"),
+    log:
+        f"<logs>/decode/{{decoder}}/{CELL}.log",
+    benchmark:
+        f"<benchmarks>/decode/{{decoder}}/{CELL}.tsv"
+    wildcard_constraints:
+        decoder=one_of(study.decoders_with("linear", "training", "released")),
+    priority: 1
+    conda:
+        "../../envs/train.yaml"
+    threads: threads_of("draw")
+    resources:
+        **needs("draw"),
+    params:
+        decode=lambda w: study.decoders[w.decoder]["decode"],
+        settings=lambda w: study.section(w.decoder).get("decoding", {}),
+        method=lambda w: w.decoder,
+        origin=lambda w: study.decoders[w.decoder]["origin"],
+        code=lambda w: code_of("decode", study.decoders[w.decoder]["decode"]),
+    script:
+        "../../scripts/decode.py"
