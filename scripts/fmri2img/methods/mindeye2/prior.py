@@ -2,8 +2,8 @@
 
 The network predicts clean image tokens from brain tokens and noised image tokens. It is a transformer over the sequence
 [brain tokens | time | noised image tokens + learned position], without a causal mask; its outputs at the image tokens
-are the prediction. It is the prior of DALL-E 2 (Ramesh et al., 2022) in the form of
-the package dalle2-pytorch 1.15.6, with whose weights it is compatible:
+are the prediction. It is the prior of DALL-E 2 (Ramesh et al., 2022) in the form of the package dalle2-pytorch 1.15.6,
+with whose weights it is compatible:
 
 - attention: many query heads share one key head and one value head; a learned null key and value come first; queries
   and keys are normalised to unit length, their product is multiplied by 16;
@@ -221,6 +221,9 @@ class PriorNetwork(nn.Module):
             else:
                 x = layer(x, bias, angles, queries)
         return self.to_out(self.norm(x))
+
+
+# The diffusion: noise schedule, training loss, sampler.
 
 
 def cosine_betas(timesteps: int) -> Tensor:
