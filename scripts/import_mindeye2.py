@@ -17,7 +17,7 @@ from pathlib import Path
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.model import MindEye2, save_model
+from fmri2img.methods.mindeye2.network import MindEye2, save_model
 from fmri2img.methods.mindeye2.released import import_checkpoint
 
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.methods.mindeye2.losses import Objective
-from fmri2img.methods.mindeye2.model import MindEye2
+from fmri2img.methods.mindeye2.network import MindEye2
 from fmri2img.training.backends import backend
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks

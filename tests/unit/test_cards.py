@@ -10,12 +10,13 @@ import yaml
 from test_study import merged
 
 from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.card import PARTS, idle_parameters, known_defects, parameters_by_part
 from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.methods.mindeye2.model import MindEye2, save_model
-from fmri2img.reporting.cards import card, known_defects, runs_table
-from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part
+from fmri2img.methods.mindeye2.network import MindEye2, save_model
+from fmri2img.reporting.cards import card, runs_table
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_tables
+from fmri2img.reporting.trained_runs import TrainedRun
 from fmri2img.reporting.training_curves import thinned, training_curves
 from fmri2img.study import Study
 from fmri2img.training.configuration import TrainingConfig
@@ -158,7 +159,7 @@ def test_a_published_network_has_the_defects_it_was_trained_with():
         facts = card(study, method, [])[1]
         assert set(facts[facts["item"] == "reproduced"]["value"]) == {"yes"}
     study = Study(merged("paper.yaml", "released.yaml") | {"betas": CONFIG["betas"]})
-    defects = known_defects(study.config, released=True).set_index("key")["reproduced"]
+    defects = known_defects(study.config, published=True).set_index("key")["reproduced"]
     assert defects[defects == "no"].index.tolist() == ["betas.normalise"]
     facts = facts_of(study, "mindeye2_released_unrefined")
     assert "final_subj02_pretrained_40sess_24bs/last.pth, revision 26421f1" in facts["network", "subj02, 40 sessions"]

@@ -17,8 +17,7 @@ from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
 from fmri2img.methods.controls.functions import control_metadata, repeat_responses
 from fmri2img.methods.mindeye2.configuration import PriorConfig
-from fmri2img.methods.mindeye2.diffusion import sample, sampling_times, without_brain
-from fmri2img.methods.mindeye2.prior import PriorNetwork
+from fmri2img.methods.mindeye2.prior import PriorNetwork, sample, sampling_times, without_brain
 from fmri2img.metrics.brain import MeasuredBrain
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import is_scored

@@ -10,16 +10,8 @@ from safetensors.torch import load_file
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.configuration import LossConfig, soft_temperature
-from fmri2img.methods.mindeye2.low_level_loss import latent_loss, local_contrast_loss
-from fmri2img.methods.mindeye2.mixco import (
-    Mixture,
-    bimixco_loss,
-    draw_mixture,
-    flat_unit,
-    mixed_betas,
-    mixture_labels,
-)
-from fmri2img.methods.mindeye2.soft_clip import soft_clip_loss
+from fmri2img.methods.mindeye2.data import Mixture, draw_mixture, mixed_betas, mixture_labels
+from fmri2img.methods.mindeye2.losses import bimixco_loss, flat_unit, latent_loss, local_contrast_loss, soft_clip_loss
 
 
 @pytest.fixture(scope="module")

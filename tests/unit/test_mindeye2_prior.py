@@ -7,9 +7,19 @@ from torch import nn
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2 import diffusion
 from fmri2img.methods.mindeye2.configuration import PriorConfig
-from fmri2img.methods.mindeye2.prior import GainNorm, PriorNetwork, relative_buckets, rotate
+from fmri2img.methods.mindeye2.prior import (
+    GainNorm,
+    PriorNetwork,
+    cosine_betas,
+    noised,
+    prior_loss,
+    relative_buckets,
+    remaining_signal,
+    rotate,
+    sample,
+    sampling_times,
+)
 
 CONFIG = PriorConfig(depth=2, heads=3, head_width=10, feedforward=2, rotary_width=4)
 BATCH, TOKENS, WIDTH = 3, 5, 8
@@ -79,7 +89,7 @@ def test_dropped_brain_and_image_leave_no_trace(prior):
 
 def test_every_trained_parameter_receives_gradient(prior):
     keep_brain, keep_image = torch.tensor([True, False, True]), torch.tensor([True, True, False])
-    diffusion.loss(prior, tokens(0), tokens(1), T, tokens(2), keep_brain, keep_image)[0].backward()
+    prior_loss(prior, tokens(0), tokens(1), T, tokens(2), keep_brain, keep_image)[0].backward()
     for name, parameter in prior.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
@@ -92,7 +102,7 @@ def test_checkpointing_changes_no_gradient(prior):
     for checkpointing in (False, True):
         prior.checkpointing = checkpointing
         prior.zero_grad()
-        diffusion.loss(prior, tokens(0), tokens(1), T, tokens(2), keep, keep)[0].backward()
+        prior_loss(prior, tokens(0), tokens(1), T, tokens(2), keep, keep)[0].backward()
         gradients.append([p.grad.clone() for p in prior.parameters() if p.requires_grad])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
@@ -108,26 +118,24 @@ def test_half_precision_stays_near_float32(prior):
 
 def test_schedule_is_the_cosine_schedule_of_the_literature():
     reference = DDPMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
-    torch.testing.assert_close(diffusion.cosine_betas(100).float(), reference.betas, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(cosine_betas(100).float(), reference.betas, rtol=1e-5, atol=1e-7)
     cpu = torch.device("cpu")
-    torch.testing.assert_close(
-        diffusion.remaining_signal(100, cpu).float(), reference.alphas_cumprod, rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(remaining_signal(100, cpu).float(), reference.alphas_cumprod, rtol=1e-4, atol=0)
     expected = reference.add_noise(tokens(0), tokens(1), T)
-    torch.testing.assert_close(diffusion.noised(tokens(0), T, tokens(1), 100), expected)
+    torch.testing.assert_close(noised(tokens(0), T, tokens(1), 100), expected)
 
 
 def test_loss_is_the_error_of_the_prediction_over_everything(prior):
     keep = torch.ones(BATCH, dtype=torch.bool)
-    loss, predicted = diffusion.loss(prior, tokens(0), tokens(1), T, tokens(2), keep, keep)
+    loss, predicted = prior_loss(prior, tokens(0), tokens(1), T, tokens(2), keep, keep)
     torch.testing.assert_close(loss, ((predicted - tokens(0)) ** 2).mean())
 
 
 def test_sampling_visits_the_published_timesteps():
-    assert diffusion.sampling_times(100, 20) == list(range(94, 0, -5))
+    assert sampling_times(100, 20) == list(range(94, 0, -5))
     for steps in (1, 100):
         with pytest.raises(UserError, match="steps"):
-            diffusion.sampling_times(100, steps)
+            sampling_times(100, steps)
 
 
 class Oracle(nn.Module):
@@ -146,9 +154,9 @@ def test_sampler_returns_the_last_prediction_and_keeps_the_noise_level_of_the_sc
     torch.manual_seed(0)
     clean = torch.randn(400, 4, 8)
     oracle = Oracle(clean)
-    assert torch.equal(diffusion.sample(oracle, clean, torch.randn(19, 400, 4, 8)), clean)
+    assert torch.equal(sample(oracle, clean, torch.randn(19, 400, 4, 8)), clean)
     assert [int(t[0]) for _, t in oracle.asked] == list(range(94, 0, -5))
-    signal = diffusion.remaining_signal(100, torch.device("cpu")).float()
+    signal = remaining_signal(100, torch.device("cpu")).float()
     for noisy, t in oracle.asked[10:]:  # by then the pure noise of the start is forgotten
         before = signal[int(t[0]) - 1]
         left = noisy - before.sqrt() * clean
@@ -158,8 +166,8 @@ def test_sampler_returns_the_last_prediction_and_keeps_the_noise_level_of_the_sc
 
 def test_samples_do_not_depend_on_the_batch(prior):
     noises = torch.stack([tokens(seed) for seed in range(19)])
-    together = diffusion.sample(prior, tokens(50), noises)
-    alone = torch.cat([diffusion.sample(prior, tokens(50)[i : i + 1], noises[:, i : i + 1]) for i in range(BATCH)])
+    together = sample(prior, tokens(50), noises)
+    alone = torch.cat([sample(prior, tokens(50)[i : i + 1], noises[:, i : i + 1]) for i in range(BATCH)])
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="19"):
-        diffusion.sample(prior, tokens(50), noises[:18])
+        sample(prior, tokens(50), noises[:18])

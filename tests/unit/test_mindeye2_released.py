@@ -17,9 +17,9 @@ from recordings import small_recording
 from safetensors import safe_open
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2 import diffusion
 from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
-from fmri2img.methods.mindeye2.model import MindEye2, load_model
+from fmri2img.methods.mindeye2.network import MindEye2, load_model
+from fmri2img.methods.mindeye2.prior import cosine_betas, noised, prior_loss, remaining_signal, sample
 from fmri2img.methods.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
 from import_mindeye2 import main as import_mindeye2
 
@@ -105,20 +105,20 @@ def test_prior_equals_the_published_codes(model, reference, inputs):
 
 def test_training_loss_equals_the_published_codes(model, reference, inputs):
     drawn = [inputs[name] for name in ("t", "noise", "keep_brain", "keep_image")]
-    loss, predicted = diffusion.loss(model.prior, inputs["target"], reference["tokens0"], *drawn)
+    loss, predicted = prior_loss(model.prior, inputs["target"], reference["tokens0"], *drawn)
     close(loss, reference["loss"])
     close(predicted, reference["predicted_dropped"])
-    close(diffusion.noised(inputs["target"], inputs["t"], inputs["noise"], 100), reference["noised"])
+    close(noised(inputs["target"], inputs["t"], inputs["noise"], 100), reference["noised"])
 
 
 def test_samples_equal_the_published_codes(model, reference, inputs):
-    sampled = diffusion.sample(model.prior, reference["tokens0"], inputs["noises"], STEPS)
+    sampled = sample(model.prior, reference["tokens0"], inputs["noises"], STEPS)
     close(sampled, reference["sample"], tolerance=5e-4)
 
 
 def test_noise_schedule_equals_the_published_codes(reference):
-    torch.testing.assert_close(diffusion.cosine_betas(100).float(), reference["schedule.betas"])
-    remaining = diffusion.remaining_signal(100, torch.device("cpu"))
+    torch.testing.assert_close(cosine_betas(100).float(), reference["schedule.betas"])
+    remaining = remaining_signal(100, torch.device("cpu"))
     torch.testing.assert_close(remaining.float(), reference["schedule.alphas_cumprod"])
 
 

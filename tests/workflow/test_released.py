@@ -14,8 +14,8 @@ import torch
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
-from fmri2img.methods.mindeye2.diffusion import cosine_betas
-from fmri2img.methods.mindeye2.model import MindEye2, load_model
+from fmri2img.methods.mindeye2.network import MindEye2, load_model
+from fmri2img.methods.mindeye2.prior import cosine_betas
 from fmri2img.methods.mindeye2.released import SCHEDULE, SCHEDULE_TABLES, TRANSFORMER, published_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -4,7 +4,11 @@ import json
 from hashlib import sha256
 from os.path import relpath
 
+from fmri2img.code_identity import module_file
 from fmri2img.paths import REPOSITORY
+
+# What methods say of their own design is imported by name (reporting.cards.card_of).
+card_modules = sorted({f"{study.registries['methods'][method]['module']}.card" for method in study.described})
 
 
 rule make_cards:
@@ -47,6 +51,6 @@ rule make_cards:
         runtime=30,
     params:
         config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
-        code=code_of("make_cards"),
+        code=code_of("make_cards", *filter(module_file, card_modules)),
     script:
         "../../scripts/make_cards.py"

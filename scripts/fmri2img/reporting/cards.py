@@ -1,88 +1,52 @@
 """Method cards: what each method of a study is, how large, how it was trained and with which settings."""
 
-from dataclasses import asdict
+import importlib
+from collections.abc import Callable
 
 import pandas as pd
 
 from fmri2img.backbones.registry import Backbone
-from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
+from fmri2img.code_identity import module_file
 from fmri2img.reporting.design import GAP
-from fmri2img.reporting.networks import PARTS, TrainedRun, idle_parameters, parameters_by_part
 from fmri2img.reporting.tables import Cell, Column, Row, Table
-from fmri2img.training.configuration import TrainingConfig
+from fmri2img.reporting.trained_runs import PRETRAINING, TrainedRun
 
-MODULE = "fmri2img.methods.mindeye2"
 TRAINING_KEYS = (
     "epochs", "batch", "accumulation", "optimiser", "learning_rate", "weight_decay", "schedule", "warmup_epochs",
     "schedule_stepping", "precision", "clip",
 )  # fmt: skip
-EPOCH = (
-    "As many samples as the longest budget of a training subject has trials (trials of a session times sessions, test "
-    "images counted), rounded down to whole steps. A batch holds equally many samples of each subject, so all subjects "
-    "of a pretraining together see in an epoch as many samples as one of them has trials."
-)
-BACKBONES = {
-    "as_released": (
-        "As released. At sequence length 1, the only one that was released, its {blocks} blocks are the identity plus "
-        "a scalar, and {idle} of their parameters never act. Everything before the diffusion prior is one affine map "
-        "of a subject's betas."
-    ),
-    "residual_mlp": (
-        "A residual MLP of {blocks} blocks, x + Linear(Dropout(GELU(Linear(LayerNorm(x))))): what the paper describes "
-        "and not what was released."
-    ),
-}
+
+
+def card_of(entry: dict) -> Callable[[dict, bool, list[dict]], dict] | None:
+    """The function that describes a method's own design, given its registry entry; None where it has none.
+
+    It is called with the study's configuration, whether the method's network is a published one, and config.json of
+    each of its trained networks, pretrainings left out. It returns
+
+        network         item -> text: parts of these networks and their sizes; empty without networks
+        epoch           what the method's training counts as an epoch
+        known_defects   table, one row per defect of the method's released code: name, key (the switch), released,
+                        correct, here (three values of the switch), reproduced (yes, no or GAP), effect; all text
+    """
+    name = f"{entry['module']}.card"
+    return importlib.import_module(name).card if module_file(name) else None
 
 
 def value_at(config: dict, key: str):
-    """The value of a dotted key; that of the library where a study leaves the key out; None where there is none."""
+    """The value of a dotted key; None where the study leaves it out."""
     value = config
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
-            return _default(key)
+            return None
         value = value[part]
     return value
 
 
-def _default(key: str):
-    section, _, name = key.rpartition(".")
-    if section == "mindeye2.losses":
-        return asdict(LossConfig()).get(name)
-    if section in ("mindeye2.pretraining.training", "mindeye2.finetuning.training"):
-        return getattr(TrainingConfig, name, None)
-    return None
+def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.DataFrame:
+    """section, item, value (text) of all that a card says, except for the runs' numbers and the known defects.
 
-
-def known_defects(config: dict, released: bool = False) -> pd.DataFrame:
-    """One row a defect of the released code: name, key, released, correct, here, reproduced (yes, no, or GAP), effect.
-
-    here: the study's value; of a key of several stages, each stage's where they differ. GAP: neither of both values.
-    released: of a published network, whose training the study's configuration has no part in.
+    own: what the method's card function returns (card_of); empty where there is none.
     """
-    rows = []
-    for defect in KNOWN_DEFECTS:
-        if released and defect.key.startswith("mindeye2."):
-            values = [defect.released]
-        else:
-            values = [value_at(config, key) for key in _expanded(defect.key)]
-        here = list(dict.fromkeys(map(_text, values)))
-        reproduced = "yes" if defect.released in values else "no" if set(values) == {defect.correct} else GAP
-        texts = [_text(defect.released), _text(defect.correct), " / ".join(here)]
-        rows.append([defect.name, defect.key, *texts, reproduced, defect.effect])
-    return pd.DataFrame(rows, columns=["name", "key", "released", "correct", "here", "reproduced", "effect"])
-
-
-def _expanded(key: str) -> list[str]:
-    if "{" not in key:
-        return [key]
-    before, _, rest = key.partition("{")
-    choices, _, after = rest.partition("}")
-    return [f"{before}{choice}{after}" for choice in choices.split(",")]
-
-
-def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
-    """section, item, value (text) of everything a card says but the runs' numbers and the known defects."""
     registry = study.registries["methods"]
     entry = registry[method]
     rows = [("method", key, entry[key]) for key in ("title", "kind", "origin")]
@@ -90,8 +54,8 @@ def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
         rows.append(("method", "builds on", registry[entry["of"]]["title"]))
     rows += [("method", "reference", entry["reference"]), ("method", "implemented in", entry["module"])]
     if runs:
-        rows += _network_facts(runs)
-        rows += _training_facts({run.stage: run for run in reversed(runs)})
+        rows += [("network", *fact) for fact in own.get("network", {}).items()]
+        rows += _training_facts({run.stage: run for run in reversed(runs)}, own)
     backbones = study.registries["backbones"]
     if "released" in entry:
         rows += _published_networks(study, method)
@@ -101,27 +65,6 @@ def card_facts(study, method: str, runs: list[TrainedRun]) -> pd.DataFrame:
                 value = f"{value}, revision {Backbone(value, backbones[value]).revision}"
             rows.append(("settings", item, value))
     return pd.DataFrame([(*row[:2], _text(row[2])) for row in rows], columns=["section", "item", "value"])
-
-
-def _network_facts(runs: list[TrainedRun]) -> list[tuple]:
-    of_subject = {name: run.config for run in runs if run.stage != "pretraining" for name in run.config["voxels"]}
-    first = next(iter(of_subject.values()))
-    model = ModelConfig.from_dict(first["model"])
-    idle = idle_parameters(first)
-    text = BACKBONES[model.backbone].format(blocks=model.blocks, idle=f"{idle:,}")
-    facts = [("backbone", text), ("shared latent", f"{model.hidden:,} entries")]
-    totals = []
-    for subject, config in of_subject.items():
-        counts = parameters_by_part(config)
-        totals.append(sum(counts.values()))
-        text = f"{counts[subject]:,} parameters ({config['voxels'][subject]:,} voxels)"
-        facts.append((f"adapter of {subject}", text))
-    counts = parameters_by_part(first)
-    facts += [(part, f"{counts[part]:,} parameters" if part in counts else "none") for part in PARTS]
-    facts.append(
-        ("all parts, one subject", f"{_span(totals)} parameters" + (f", {idle:,} of which never act" if idle else ""))
-    )
-    return [("network", *fact) for fact in facts]
 
 
 def _published_networks(study, method: str) -> list[tuple]:
@@ -135,9 +78,9 @@ def _published_networks(study, method: str) -> list[tuple]:
     return rows
 
 
-def _training_facts(stages: dict[str, TrainedRun]) -> list[tuple]:
-    """Facts of each stage's first run, said once where all stages agree."""
-    of_stage = {stage: _run_facts(run) for stage, run in sorted(stages.items(), reverse=True)}
+def _training_facts(stages: dict[str, TrainedRun], own: dict) -> list[tuple]:
+    """Facts of each stage's first run, once where all stages agree."""
+    of_stage = {stage: _run_facts(run, own) for stage, run in sorted(stages.items(), reverse=True)}
     facts = [("training", "stages", ", then ".join(of_stage))]
     for item in next(iter(of_stage.values())):
         values = {stage: _text(found[item]) for stage, found in of_stage.items()}
@@ -147,12 +90,12 @@ def _training_facts(stages: dict[str, TrainedRun]) -> list[tuple]:
     return facts
 
 
-def _run_facts(run: TrainedRun) -> dict[str, object]:
-    training, losses = run.training["config"]["training"], run.config["metadata"]["losses"]
+def _run_facts(run: TrainedRun, own: dict) -> dict[str, object]:
+    training, losses = run.training["config"]["training"], run.config["metadata"].get("losses", {})
     return {
         **{key.replace("_", " "): training[key] for key in TRAINING_KEYS},
         "processes": run.training["processes"],
-        "an epoch": EPOCH,
+        **({"an epoch": own["epoch"]} if "epoch" in own else {}),
         **{f"loss: {key.replace('_', ' ')}": losses[key] for key in losses},
         "device": f"{run.training['device']} ({run.training['device_name']})",
         "libraries": ", ".join(f"{name} {version}" for name, version in run.training["versions"].items()),
@@ -175,13 +118,8 @@ def _text(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _span(values: list) -> str:
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
 def facts_table(facts: pd.DataFrame) -> Table:
-    """A card's facts as a page, sections apart."""
+    """A card's facts as a page, with a line between sections."""
     rows, previous = [], None
     for row in facts.itertuples():
         new = row.section != previous
@@ -252,7 +190,11 @@ def defects_table(defects: pd.DataFrame) -> Table:
 
 def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.DataFrame]:
     """The tables of a card, and the same as tidy facts (section, item, value). runs: of this method's network."""
-    facts = card_facts(study, method, runs)
+    registry = study.registries["methods"]
+    describe = card_of(registry[method])
+    networks = [run.config for run in runs if run.stage != PRETRAINING]
+    own = describe(study.config, _is_released(registry, method), networks) if describe else {}
+    facts = card_facts(study, method, runs, own)
     tables, parts = [facts_table(facts)], [facts]
     if runs:
         tables.append(runs_table(runs))
@@ -263,9 +205,8 @@ def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.Da
             parts.append(
                 pd.DataFrame({"section": section, "item": numbers.keys(), "value": map(str, numbers.values())})
             )
-    registry = study.registries["methods"]
-    if registry[method]["module"] == MODULE:
-        defects = known_defects(study.config, _is_released(registry, method))
+    if "known_defects" in own:
+        defects = own["known_defects"]
         tables.append(defects_table(defects))
         long = defects.assign(name="known defect: " + defects["name"]).set_index("name").stack().reset_index()
         parts.append(long.set_axis(list(facts), axis=1))

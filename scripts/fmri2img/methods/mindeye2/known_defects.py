@@ -1,14 +1,14 @@
-"""Known defects of MindEye2's released code, each with the switch that brings it back.
+"""Known defects of MindEye2's released code, each with the switch that reproduces it.
 
 Defaults are the correct values, except for the encoder of the paper's study: the released unCLIP network and caption
-converter were made for tokens of washed-out images.
+converter were trained with tokens of washed-out images.
 """
 
 from typing import NamedTuple
 
 
 class Defect(NamedTuple):
-    """key: of the study's configuration; released, correct: its values; effect: what the defect does, in words."""
+    """key: of the study's configuration; released, correct: its values; effect: what the defect does, in a sentence."""
 
     name: str
     key: str

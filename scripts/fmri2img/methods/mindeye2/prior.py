@@ -1,23 +1,30 @@
-"""The network of the diffusion prior: brain tokens and noised image tokens in, clean image tokens out.
+"""The diffusion prior: from brain tokens (the backbone's) to image tokens. First its network, then the diffusion.
 
-A transformer over the sequence [brain tokens | time | noised image tokens + learned position], without a causal mask;
-what comes out at the image tokens is the prediction. It is the prior of DALL-E 2 (Ramesh et al., 2022) in the form of
-the package dalle2-pytorch 1.15.6, with whose weights it is compatible:
+The network predicts clean image tokens from brain tokens and noised image tokens. It is a transformer over the sequence
+[brain tokens | time | noised image tokens + learned position], without a causal mask; its outputs at the image tokens
+are the prediction. It is the prior of DALL-E 2 (Ramesh et al., 2022) in the form of the package dalle2-pytorch 1.15.6,
+with whose weights it is compatible:
 
 - attention: many query heads share one key head and one value head; a learned null key and value come first; queries
   and keys are normalised to unit length, their product is multiplied by 16;
-- positions: part of each head is rotated (before the null key joins), and a learned bias of the T5 kind is added, whose
-  buckets tell only earlier positions apart: all later ones share one;
+- positions: part of each head is rotated (before the null key is added), and a learned bias of the T5 kind is added,
+  whose buckets distinguish earlier positions only: all later ones share one;
 - normalisation with a gain and no bias, feed-forward gated by SiLU, no dropout.
+
+The diffusion is Gaussian; its noise schedule is the cosine schedule (Nichol & Dhariwal, 2021) with betas of at most
+0.999. All random numbers of training and sampling come from the caller.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.configuration import PriorConfig
 
 LOGIT_SCALE = 16.0
@@ -25,7 +32,7 @@ BUCKETS, MAX_DISTANCE = 32, 128  # of the relative positions
 
 
 class GainNorm(nn.Module):
-    """Layer normalisation with a gain only. Inputs of less than float32's precision get a larger epsilon.
+    """Layer normalisation with a gain only; epsilon is larger for inputs of less precision than float32.
 
     stable: first divide by the largest entry, which keeps the variance of large activations inside float16.
     """
@@ -79,18 +86,18 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(inner, width, bias=False)
         self.out_norm = GainNorm(width)
 
-    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, asked: int) -> Tensor:
-        """What the last `asked` positions hear of all. x (batch, length, width) -> (batch, asked, width).
+    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, queries: int) -> Tensor:
+        """Attention of the last `queries` positions to all. x (batch, length, width) -> (batch, queries, width).
 
         bias (heads, length, length + 1); angles (length, pairs).
         """
         x = self.norm(x)
-        query = self.to_query(x[:, -asked:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query = self.to_query(x[:, -queries:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = self.to_key_value(x).chunk(2, dim=-1)
         null_key, null_value = self.null_key_value.to(key.dtype)[:, None, None].expand(-1, len(x), 1, -1)
         key = torch.cat((null_key, rotate(key, angles)), dim=1)
         value = torch.cat((null_value, value), dim=1)
-        query = F.normalize(rotate(query, angles[-asked:]).float(), dim=-1).to(value.dtype)
+        query = F.normalize(rotate(query, angles[-queries:]).float(), dim=-1).to(value.dtype)
         key = F.normalize(key.float(), dim=-1).to(value.dtype)
 
         # Fused kernels take heads of multiples of 8 entries; zeros change no product.
@@ -101,7 +108,7 @@ class Attention(nn.Module):
             query,
             key[:, None].expand(shared),
             value[:, None].expand(shared),
-            attn_mask=bias[:, -asked:].to(value.dtype),
+            attn_mask=bias[:, -queries:].to(value.dtype),
             scale=LOGIT_SCALE,
         )
         mixed = mixed[..., : self.head_width].transpose(1, 2).flatten(2)
@@ -131,9 +138,9 @@ class Layer(nn.Module):
         self.attention = Attention(config, width)
         self.feedforward = FeedForward(config, width)
 
-    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, asked: int) -> Tensor:
-        """The last `asked` positions of x (batch, length, width), (batch, asked, width); see Attention."""
-        x = self.attention(x, bias, angles, asked) + x[:, -asked:]
+    def forward(self, x: Tensor, bias: Tensor, angles: Tensor, queries: int) -> Tensor:
+        """x (batch, length, width) -> (batch, queries, width), of the last `queries` positions; see Attention."""
+        x = self.attention(x, bias, angles, queries) + x[:, -queries:]
         return self.feedforward(x) + x
 
 
@@ -172,11 +179,11 @@ class PriorNetwork(nn.Module):
         self.tokens, self.width = tokens, width
         self.time = TimeEmbedding(width)
         # Loading builds the network on the meta device, where most arithmetic would import torch's compiler. That takes
-        # longer than decoding a small study, so there is none here.
+        # longer than decoding a small study, so there is no such arithmetic here.
         self.position = nn.Parameter(torch.randn(tokens, width).mul_(width**-0.5))
         self.null_brain = nn.Parameter(torch.randn(tokens, width))
         self.null_image = nn.Parameter(torch.randn(tokens, width))
-        # "bias" in its name spares the table weight decay, as in the released training.
+        # "bias" in its name exempts the table from weight decay, as in the released training.
         self.relative_position_bias = nn.Embedding.from_pretrained(torch.randn(BUCKETS, config.heads), freeze=False)
         frequencies = [10000 ** (-i / config.rotated) for i in range(0, config.rotated, 2)]
         self.rotary_frequencies = nn.Parameter(torch.tensor(frequencies), requires_grad=False)
@@ -195,7 +202,7 @@ class PriorNetwork(nn.Module):
         """Prediction (batch, tokens, width) of the clean tokens.
 
         noisy, brain: (batch, tokens, width); t: int (batch,) timestep from 0; keep_brain, keep_image: bool (batch,),
-        False where a learned null stands in for the brain tokens, or for the noised image tokens; None keeps all.
+        False where a learned null replaces the brain tokens, or the noised image tokens; None keeps all.
         """
         if keep_brain is not None:
             brain = torch.where(keep_brain[:, None, None], brain, self.null_brain.to(brain.dtype))
@@ -208,9 +215,108 @@ class PriorNetwork(nn.Module):
         bias = self.relative_position_bias(relative_buckets(length, x.device)).permute(2, 0, 1)
         for number, layer in enumerate(self.layers, 1):
             # Of the last layer only the image tokens are read.
-            asked = length if number < len(self.layers) else self.tokens
+            queries = length if number < len(self.layers) else self.tokens
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, bias, angles, asked, use_reentrant=False)
+                x = checkpoint(layer, x, bias, angles, queries, use_reentrant=False)
             else:
-                x = layer(x, bias, angles, asked)
+                x = layer(x, bias, angles, queries)
         return self.to_out(self.norm(x))
+
+
+# The diffusion: noise schedule, training loss, sampler.
+
+
+def cosine_betas(timesteps: int) -> Tensor:
+    """Variance added at each step, float64 (timesteps,)."""
+    offset = 0.008
+    time = torch.linspace(0, timesteps, timesteps + 1, dtype=torch.float64, device="cpu") / timesteps
+    remaining = torch.cos((time + offset) / (1 + offset) * torch.pi / 2) ** 2
+    return (1 - remaining[1:] / remaining[:-1]).clamp(0, 0.999)
+
+
+@functools.cache
+def remaining_signal(timesteps: int, device: torch.device) -> Tensor:
+    """Share of the clean tokens' variance left after each step, float64 (timesteps,): products of 1 - beta."""
+    with torch.inference_mode(False):
+        return torch.cumprod(1 - cosine_betas(timesteps), dim=0).to(device)
+
+
+def noised(target: Tensor, t: Tensor, noise: Tensor, timesteps: int) -> Tensor:
+    """Tokens (batch, tokens, width) after step t (batch,) of the diffusion; noise: standard normal, as `target`."""
+    signal = remaining_signal(timesteps, target.device)[t][:, None, None]
+    return signal.sqrt().float() * target + (1 - signal).sqrt().float() * noise
+
+
+def prior_loss(
+    prior: PriorNetwork,
+    target: Tensor,
+    brain: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    keep_brain: Tensor,
+    keep_image: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Mean squared error of the predicted clean tokens, 0-d, and the prediction (batch, tokens, width).
+
+    target: true image tokens (batch, tokens, width); brain: backbone tokens, as `target`; t: int (batch,), uniform in
+    [0, timesteps); noise: standard normal, as `target`; keep_brain, keep_image: bool (batch,), drawn independently,
+    False with the chances condition_drop and image_drop of the prior's configuration.
+    """
+    predicted = prior(noised(target, t, noise, prior.config.timesteps), t, brain, keep_brain, keep_image)
+    return F.mse_loss(predicted.float(), target.float()), predicted
+
+
+def without_brain(prior: PriorNetwork, images: int) -> Tensor:
+    """Learned null brain tokens, float32 (images, tokens, width): the condition for sampling without brain activity.
+
+    Raises UserError for a prior that was trained without them.
+    """
+    if prior.config.condition_drop == 0:
+        raise UserError(
+            "mindeye2.model.prior.condition_drop is 0, so the prior was never trained without brain tokens; set it "
+            "above 0, or drop mindeye2_prior_only from `methods`"
+        )
+    return prior.null_brain.detach().float().expand(images, -1, -1)
+
+
+def sampling_times(timesteps: int, steps: int) -> list[int]:
+    """Timesteps at which the sampler calls the prior, descending: `steps` points of an even grid from timesteps to -1.
+
+    The grid holds -1 (done) and leaves out `timesteps`; so the prior is called steps - 1 times. 100 and 20 give
+    94, 89, ..., 9, 4. Raises UserError unless 2 <= steps < timesteps.
+    """
+    if not 2 <= steps < timesteps:
+        raise UserError(
+            f"prior sampling steps: {steps} must be at least 2 and below the {timesteps} it was trained with"
+        )
+    return torch.linspace(-1, timesteps, steps + 1, device="cpu")[1:-1].int().tolist()[::-1]
+
+
+@torch.no_grad()
+def sample(prior: PriorNetwork, brain: Tensor, noises: Sequence[Tensor], steps: int = 20) -> Tensor:
+    """Image tokens (batch, tokens, width), float32, drawn given backbone tokens `brain` of the same shape.
+
+    noises: steps - 1 standard normal tensors (batch, tokens, width) on the device of `brain`: where sampling starts,
+    then one for each move between two timesteps. steps: see `sampling_times`. No guidance, no clamping.
+
+    This is DDIM (Song et al., 2021, eq. 12 and 16) with eta = 1, as the released code has it: the noise in the current
+    tokens is computed with the schedule at timestep t, the move from t to the next timestep with the schedule one step
+    earlier at both ends.
+    """
+    times = sampling_times(prior.config.timesteps, steps)
+    if len(noises) != len(times):
+        raise ValueError(f"{steps} steps take {len(times)} noise tensors, got {len(noises)}")
+    after = remaining_signal(prior.config.timesteps, torch.device("cpu")).tolist()
+    before = [1.0, *after[:-1]]
+
+    x = noises[0]
+    for i, t in enumerate(times):
+        clean = prior(x, torch.full((len(x),), t, device=x.device), brain).float()
+        if i == len(times) - 1:
+            break
+        noise_in_x = (x / math.sqrt(after[t]) - clean) / math.sqrt(1 / after[t] - 1)
+        now, then = before[t], before[times[i + 1]]
+        fresh = (1 - now / then) * (1 - then) / (1 - now)
+        kept = 1 - then - fresh
+        x = math.sqrt(then) * clean + math.sqrt(fresh) * noises[i + 1] + math.sqrt(kept) * noise_in_x
+    return clean

@@ -1,13 +1,13 @@
-"""Import of checkpoints of the published MindEye2 code (`last.pth`).
+"""Import of the checkpoints that the authors of MindEye2 published (`last.pth`).
 
 A checkpoint holds, by the published names, `ridge.linears.N` (subject adapters, in the order of training),
 `backbone` (blocks, projector and low-level head) and `diffusion_prior` (network, and the tables of its noise schedule).
 The sizes of the model follow from the shapes of the weights; all weights must be there, and nothing else.
 
-Accepted are the dictionary that the published training saves (weights under `model_state_dict`), the model states of
+It accepts the dictionary that the published training saves (weights under `model_state_dict`), the model states of
 DeepSpeed (under `module`), what DeepSpeed's zero_to_fp32.py makes of its shards (the weights alone), and names that
 begin with `module.`, in any float type. Files are read without running the code that a pickle may hold; objects of
-DeepSpeed that lie beside the weights are left out.
+DeepSpeed that are stored with the weights are left out.
 """
 
 import math
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
-from fmri2img.methods.mindeye2.diffusion import cosine_betas
-from fmri2img.methods.mindeye2.model import MindEye2, assemble
+from fmri2img.methods.mindeye2.network import MindEye2, assemble
+from fmri2img.methods.mindeye2.prior import cosine_betas
 
 # Our names -> the published names, applied in this order.
 PUBLISHED_NAMES = [
@@ -116,7 +116,7 @@ def import_checkpoint(path: str | Path, subjects: list[str]) -> MindEye2:
 
 
 class LeftOut:
-    """Stands for an object that is not loaded; takes what a pickle gives it, and keeps nothing."""
+    """Placeholder for an object that is not loaded: accepts any arguments and state, and keeps nothing."""
 
     def __init__(self, *arguments) -> None:
         pass
@@ -126,7 +126,7 @@ class LeftOut:
 
 
 def _load(path: Path):
-    """What the file holds, memory-mapped, with `LeftOut` for objects of DeepSpeed, which need not be installed."""
+    """The file's content, memory-mapped, with `LeftOut` for objects of DeepSpeed, which need not be installed."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:

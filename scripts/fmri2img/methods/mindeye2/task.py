@@ -1,4 +1,4 @@
-"""MindEye2 for the training engine: pretraining on several subjects, fine-tuning on one, or training from nothing.
+"""MindEye2 for the training engine: pretraining on several subjects, fine-tuning on one, or training from scratch.
 
 settings (JSON):
 
@@ -12,7 +12,7 @@ settings (JSON):
     losses                LossConfig
     initial               trained model to fine-tune, or null: everything but the adapters starts from it
     inherit_adapter_bias  true: the new subject's adapter starts from the bias of the initial model's first subject, as
-                          in the released code; false: from a fresh one
+                          in the released code; false: it is initialised at random, as its weight
     validation_share      of the training images, held out to log retrieval on; may be 0
 """
 
@@ -24,13 +24,18 @@ import torch
 from torch import nn
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.batches import DROPOUT, LOW_LEVEL_DROPOUT, Batches, chosen
 from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
-from fmri2img.methods.mindeye2.losses import Objective
-from fmri2img.methods.mindeye2.mixco import flat_unit
-from fmri2img.methods.mindeye2.model import MindEye2, load_model, save_model
-from fmri2img.methods.mindeye2.targets import Targets
-from fmri2img.methods.mindeye2.trials import SubjectTrials, open_trials
+from fmri2img.methods.mindeye2.data import (
+    DROPOUT,
+    LOW_LEVEL_DROPOUT,
+    Batches,
+    SubjectTrials,
+    Targets,
+    chosen,
+    open_trials,
+)
+from fmri2img.methods.mindeye2.losses import Objective, flat_unit
+from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.training import distributed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
@@ -41,12 +46,12 @@ DEFAULTS = {
     "validation_share": 0.05,
 }  # fmt: skip
 REQUIRED = ("recordings", "sessions", "embeddings", "model")
-POOL = 300  # most held-out images that one retrieval is made from
+POOL = 300  # held-out images, at most, of a subject's retrieval
 VALIDATION_TRIALS = 256  # trials encoded at a time
 
 
 class MindEye2Task:
-    """See the module's text for the settings; training.task.Task for the methods."""
+    """Settings: see the module's docstring; methods: see training.task.Task."""
 
     def __init__(self, settings: dict[str, Any], training: TrainingConfig) -> None:
         settings = _checked(settings)
@@ -80,7 +85,9 @@ class MindEye2Task:
         return found | self._targets.fingerprints | initial
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """All of the adapters decays, biases with it; of the rest, what has no "bias" in its name, norms included."""
+        """Weight decay acts on all of the adapters, biases included, and on all else with no "bias" in its name, norms
+        included; as in the released training.
+        """
         trained = [(name, p) for name, p in self.module.model.named_parameters() if p.requires_grad]
         spared = [p for name, p in trained if "bias" in name and not name.startswith("adapters.")]
         kept = {id(p) for p in spared}
@@ -88,7 +95,7 @@ class MindEye2Task:
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
     def steps_per_epoch(self, batch: int) -> int:
-        """Steps for as many samples as the largest budget of a subject has trials, test images counted; at least 1."""
+        """Steps in which as many samples are seen as the longest budget has trials, test images counted; at least 1."""
         accumulation = self._training.accumulation
         samples = self._batches.of_each(batch // accumulation, distributed.world()) * len(self._trials) * accumulation
         return max(1, max(subject.epoch_trials for subject in self._trials) // samples)
@@ -124,9 +131,9 @@ class MindEye2Task:
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """Retrieval among held-out training images, mean over subjects.
 
-        retrieval_image: of decoded vectors, how many are nearest (by cosine) to their own image; retrieval_brain: of
-        images, how many are nearest to their own decoded vector; chance: of both. Decoded vectors are means over the
-        repeats of an image. Empty without held-out images.
+        retrieval_image: share of decoded vectors that are nearest (by cosine) to their own image; retrieval_brain:
+        share of images that are nearest to their own decoded vector; chance: of both. Decoded vectors are means over
+        the repeats of an image. Empty without held-out images.
         """
         found = [self._retrieval(module.model, subject, device) for subject in self._trials if len(subject.held_out)]
         names = ("retrieval_image", "retrieval_brain", "chance")
@@ -148,7 +155,7 @@ class MindEye2Task:
         return *nearest, 1 / len(ids)
 
     def save(self, directory: Path, metadata: dict[str, Any]) -> None:
-        """Write the model (model.save_model), with what it was trained on in its metadata."""
+        """Write the model (network.save_model); its metadata say what it was trained on."""
         recordings = [subject.recording.metadata for subject in self._trials]
         ids = np.concatenate([subject.ids(subject.rows) for subject in self._trials])
         earlier = self._initial or {}

@@ -1,0 +1,142 @@
+"""What the method card says of MindEye2 itself: its parts and their sizes, its epoch, and the defects it reproduces."""
+
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+from torch import nn
+
+from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
+from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
+from fmri2img.methods.mindeye2.network import MindEye2
+from fmri2img.training.configuration import TrainingConfig
+
+PARTS = ("backbone's blocks", "map to tokens", "projector", "low-level head", "diffusion prior")
+NEITHER = "—"
+DEFAULTS = {  # section of the configuration -> values of the keys that a study leaves out
+    "mindeye2.losses": asdict(LossConfig()),
+    "mindeye2.pretraining.training": vars(TrainingConfig),
+    "mindeye2.finetuning.training": vars(TrainingConfig),
+}
+EPOCH = (
+    "As many samples as the longest budget of a training subject has trials (trials of a session times sessions, test "
+    "images counted), rounded down to whole steps. A batch holds equally many samples of each subject, so all subjects "
+    "of a pretraining together see in an epoch as many samples as one of them has trials."
+)
+BACKBONES = {
+    "as_released": (
+        "As released. At sequence length 1, the only one that was released, its {blocks} blocks are the identity plus "
+        "a scalar, and {idle} of their parameters never act. Everything before the diffusion prior is one affine map "
+        "of a subject's betas."
+    ),
+    "residual_mlp": (
+        "A residual MLP of {blocks} blocks, x + Linear(Dropout(GELU(Linear(LayerNorm(x))))): what the paper describes "
+        "and not what was released."
+    ),
+}
+
+
+def card(config: dict, published: bool, networks: list[dict]) -> dict:
+    """See reporting.cards.card_of."""
+    facts = network_facts(networks) if networks else {}
+    return {"network": facts, "epoch": EPOCH, "known_defects": known_defects(config, published)}
+
+
+def network_facts(networks: list[dict]) -> dict[str, str]:
+    """Item -> text about the parts of the networks; of several networks of a subject, the last one counts."""
+    of_subject = {subject: network for network in networks for subject in network["voxels"]}
+    first = next(iter(of_subject.values()))
+    model = ModelConfig.from_dict(first["model"])
+    idle = idle_parameters(first)
+    facts = {
+        "backbone": BACKBONES[model.backbone].format(blocks=model.blocks, idle=f"{idle:,}"),
+        "shared latent": f"{model.hidden:,} entries",
+    }
+    totals = []
+    for subject, network in of_subject.items():
+        counts = parameters_by_part(network)
+        totals.append(sum(counts.values()))
+        facts[f"adapter of {subject}"] = f"{counts[subject]:,} parameters ({network['voxels'][subject]:,} voxels)"
+    counts = parameters_by_part(first)
+    facts |= {part: f"{counts[part]:,} parameters" if part in counts else "none" for part in PARTS}
+    span = "–".join(dict.fromkeys(f"{total:,}" for total in (min(totals), max(totals))))
+    facts["all parts, one subject"] = f"{span} parameters" + (f", {idle:,} of which never act" if idle else "")
+    return facts
+
+
+def parameters_by_part(network: dict) -> dict[str, int]:
+    """Parameters of a stored network: an entry for each subject's adapter, by the subject's name, then PARTS.
+
+    network: its config.json. Parts that the network lacks are left out. Parameters are counted from the configuration
+    on a device without memory, so that no weights are read.
+    """
+    model = _empty(network)
+    parts = (model.backbone.blocks, model.backbone.to_tokens, model.projector, model.low_level, model.prior)
+    counts = {subject: _count(adapter) for subject, adapter in model.adapters.items()}
+    return counts | {name: _count(part) for name, part in zip(PARTS, parts, strict=True) if part is not None}
+
+
+def idle_parameters(network: dict) -> int:
+    """Parameters that no output depends on: of the released blocks, the wide ones and the sequence blocks' norm scales.
+
+    (A normalisation over one entry returns its bias, whatever its scale.)
+    """
+    model = _empty(network)
+    if model.config.backbone != "as_released":
+        return 0
+    blocks = model.backbone.blocks
+    return _count(blocks.wide) + sum(block[0].weight.numel() for block in blocks.sequence)
+
+
+def _empty(network: dict) -> MindEye2:
+    with torch.device("meta"):
+        return MindEye2(ModelConfig.from_dict(network["model"]), network["voxels"])
+
+
+def _count(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
+
+
+def known_defects(config: dict, published: bool = False) -> pd.DataFrame:
+    """One row per defect of the released code: name, key, released, correct, here, reproduced, effect (all text).
+
+    here: the study's value; of a key of several stages, each stage's where they differ. reproduced: yes, no, or NEITHER
+    where the study's value is neither the released nor the correct one. published: of a published network, whose
+    training does not depend on the study's configuration.
+    """
+    rows = []
+    for defect in KNOWN_DEFECTS:
+        if published and defect.key.startswith("mindeye2."):
+            values = [defect.released]
+        else:
+            values = [_setting(config, key) for key in _expanded(defect.key)]
+        here = list(dict.fromkeys(map(_text, values)))
+        reproduced = "yes" if defect.released in values else "no" if set(values) == {defect.correct} else NEITHER
+        texts = [_text(defect.released), _text(defect.correct), " / ".join(here)]
+        rows.append([defect.name, defect.key, *texts, reproduced, defect.effect])
+    return pd.DataFrame(rows, columns=["name", "key", "released", "correct", "here", "reproduced", "effect"])
+
+
+def _expanded(key: str) -> list[str]:
+    """The keys that a key with one {a,b} stands for."""
+    if "{" not in key:
+        return [key]
+    before, _, rest = key.partition("{")
+    choices, _, after = rest.partition("}")
+    return [f"{before}{choice}{after}" for choice in choices.split(",")]
+
+
+def _setting(config: dict, key: str):
+    """The value of a dotted key, or its default where the study leaves the key out."""
+    value = config
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            section, _, name = key.rpartition(".")
+            return DEFAULTS.get(section, {}).get(name)
+        value = value[part]
+    return value
+
+
+def _text(value) -> str:
+    """The value of a switch, as YAML writes it."""
+    return {None: "none", True: "true", False: "false"}.get(value, value)

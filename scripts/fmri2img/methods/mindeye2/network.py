@@ -1,0 +1,376 @@
+"""The network of MindEye2: subject adapters, backbone, projector, low-level head, and how it is stored.
+
+    betas of a subject (trials, voxels)
+      -> SubjectAdapters   the latent that all subjects share (trials, hidden)
+      -> Backbone          image tokens (trials, tokens, token_width), the condition of the diffusion prior (prior.py)
+           -> Projector    tokens of the same shape, for retrieval and the contrastive losses
+           -> LowLevelHead, on the latent after the backbone's blocks: autoencoder latents of a blurry picture
+
+`MindEye2` at the end of the file puts them together.
+"""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig
+from fmri2img.methods.mindeye2.prior import PriorNetwork
+from fmri2img.training.dropout import Dropout, Masks
+
+
+class SubjectAdapters(nn.ModuleDict):
+    """One linear map with bias per subject, by the subject's name: from voxels to the latent that all subjects share.
+
+    Voxels differ in number and meaning between subjects. The paper calls the map ridge regression, since weight decay
+    acts on it (weight and bias) in training.
+    """
+
+    def __init__(self, voxels: dict[str, int], hidden: int):
+        """voxels: subject -> number of voxels."""
+        super().__init__({subject: nn.Linear(n, hidden) for subject, n in voxels.items()})
+
+    def forward(self, betas: dict[str, Tensor]) -> Tensor:
+        """Latents (trials, hidden) of betas (trials, voxels) of each subject, in the dictionary's order."""
+        return torch.cat([self[subject](values) for subject, values in betas.items()])
+
+
+class MLP(nn.Sequential):
+    """Linear(Dropout(GELU(Linear(LayerNorm(x))))) over the last axis; dropout: of all numbers of a trial."""
+
+    def __init__(self, width: int, dropout: Dropout):
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), dropout, nn.Linear(width, width))
+
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
+        norm, widen, gelu, dropout, out = self
+        return out(dropout(gelu(widen(norm(x))), kept))
+
+
+def _wide_blocks(hidden: int, blocks: int, chance: float) -> nn.ModuleList:
+    return nn.ModuleList(MLP(hidden, Dropout(f"wide{i}", chance, hidden)) for i in range(blocks))
+
+
+class ReleasedMixer(nn.Module):
+    """The released blocks, an MLP-mixer made for a latent that is a sequence, at the only length that was released, 1.
+
+    Two residual streams, one per kind of block, both start at x. At length 1 the mixer does nothing: normalising over
+    an axis of length 1 leaves only the normalisation's bias, so a sequence block returns a number that does not depend
+    on its input; and what a mixer block hands on is the residual stream of the sequence blocks. The output is thus the
+    input plus one number, and the wide blocks, 134 million parameters at a latent of 4096, receive zero gradient. They
+    are kept since they are in the released files.
+    """
+
+    def __init__(self, hidden: int, blocks: int, dropout: float):
+        super().__init__()
+        self.wide = _wide_blocks(hidden, blocks, dropout)
+        self.sequence = nn.ModuleList(MLP(1, Dropout(f"sequence{i}", dropout, hidden)) for i in range(blocks))
+
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
+        """(trials, hidden) -> (trials, hidden). The wide blocks run so that their gradient is zero and not absent."""
+        wide_stream = sequence_stream = x
+        for wide, sequence in zip(self.wide, self.sequence, strict=True):
+            wide_stream = wide(x, kept) + wide_stream
+            sequence_stream = x = sequence(wide_stream.unsqueeze(-1), kept).squeeze(-1) + sequence_stream
+        return x
+
+
+class ResidualMLP(nn.Module):
+    """What the paper describes: residual blocks over the latent, with as many parameters as the wide blocks above."""
+
+    def __init__(self, hidden: int, blocks: int, dropout: float):
+        super().__init__()
+        self.wide = _wide_blocks(hidden, blocks, dropout)
+
+    def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
+        """(trials, hidden) -> (trials, hidden)."""
+        for wide in self.wide:
+            x = x + wide(x, kept)
+        return x
+
+
+class Backbone(nn.Module):
+    """From the shared latent to image tokens: blocks, then one linear map, which holds most of the model's parameters.
+
+    config.backbone: "as_released" (ReleasedMixer) or "residual_mlp" (ResidualMLP).
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.shape = (config.tokens, config.token_width)
+        kind = {"as_released": ReleasedMixer, "residual_mlp": ResidualMLP}[config.backbone]
+        self.blocks = kind(config.hidden, config.blocks, config.dropout)
+        self.to_tokens = nn.Linear(config.hidden, config.tokens * config.token_width)
+
+    def forward(self, x: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """x (trials, hidden) -> (hidden (trials, hidden), tokens (trials, tokens, token_width)).
+
+        kept: masks of dropout (training.dropout.masks), None in evaluation mode.
+        """
+        hidden = self.blocks(x, kept)
+        return hidden, self.to_tokens(hidden).unflatten(-1, self.shape)
+
+
+class Projector(nn.Sequential):
+    """Backbone tokens to those that retrieval and the contrastive losses compare with the true ones.
+
+    Three times LayerNorm, GELU, Linear on each token by itself: (trials, tokens, width), the same shape.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(
+            *(layer for _ in range(3) for layer in (nn.LayerNorm(width), nn.GELU(), nn.Linear(width, width)))
+        )
+
+
+# The upsampler is the decoder half of Stable Diffusion's autoencoder. Its weights have the names that diffusers'
+# `Decoder` gives them, and its outputs are equal (a test compares them). It is written out because importing diffusers
+# takes longer than importing torch, and every training and decoding job would pay for that.
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """Norm, SiLU, 3 x 3 convolution, twice, plus a shortcut that is a 1 x 1 convolution where the channels change."""
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__()
+        self.norm1, self.conv1 = group_norm(channels), nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm2, self.conv2 = group_norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(hidden)))
+
+
+class GridAttention(nn.Module):
+    """Single-head self-attention over the positions of a grid, plus a shortcut."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.group_norm = group_norm(channels)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = self.group_norm(x).flatten(2).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(self.to_q(positions), self.to_k(positions), self.to_v(positions))
+        return x + self.to_out[0](attended).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Middle(nn.Module):
+    """Residual unit, attention, residual unit."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.resnets = nn.ModuleList([Residual(channels, channels), Residual(channels, channels)])
+        self.attentions = nn.ModuleList([GridAttention(channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
+
+
+class Enlargement(nn.Module):
+    """Nearest-neighbour enlargement by 2, then a 3 x 3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class UpBlock(nn.Module):
+    """Residual units, then an enlargement in all blocks but the last."""
+
+    def __init__(self, channels: int, out_channels: int, units: int, enlarges: bool):
+        super().__init__()
+        widths = [channels] + [out_channels] * units
+        self.resnets = nn.ModuleList([Residual(a, b) for a, b in pairwise(widths)])
+        if enlarges:
+            self.upsamplers = nn.ModuleList([Enlargement(out_channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for resnet in self.resnets:
+            x = resnet(x)
+        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
+
+
+class Upsampler(nn.Module):
+    """Grid (n, in_channels, side, side) to (n, out_channels, s, s), s = side times 2 for each block but the last.
+
+    channels: of the blocks, the last block's first, each a multiple of 32; layers: residual units of a block, less one.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int):
+        super().__init__()
+        widths = [channels[-1], *reversed(channels)]
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.mid_block = Middle(widths[0])
+        last = len(channels) - 1
+        self.up_blocks = nn.ModuleList(
+            [UpBlock(a, b, layers + 1, i < last) for i, (a, b) in enumerate(pairwise(widths))]
+        )
+        self.conv_norm_out = group_norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mid_block(self.conv_in(x))
+        for block in self.up_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class LowLevelHead(nn.Module):
+    """Autoencoder latents of a blurry picture, and local features that only training uses.
+
+    One linear map of the shared latent (not of the image tokens) makes a seed grid; the upsampler enlarges it to
+    latents, 1 x 1 convolutions make local features of it. The published model predicts latents (4, 28, 28) of 224-pixel
+    images and 7 x 7 local features, which training compares with those of a frozen VICRegL network.
+    """
+
+    def __init__(self, config: LowLevelConfig, hidden: int):
+        super().__init__()
+        self.config = config
+        width = config.maps_width
+        units = config.seed_channels * config.positions
+        self.seed = nn.Linear(hidden, units)
+        self.dropout = Dropout("seed", config.dropout, units)
+        self.norm = nn.GroupNorm(1, config.seed_channels)
+        self.upsampler = Upsampler(config.seed_channels, config.latent_channels, config.channels, config.layers)
+        self.maps = nn.Sequential(
+            nn.Conv2d(config.seed_channels, width, 1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+        )
+
+    def forward(self, hidden: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """hidden (trials, hidden) -> (latents (trials, channels, side, side), maps (trials, positions, maps_width)).
+
+        Latents are in the autoencoder's scaled space; positions run along the rows of the seed grid. kept: masks of
+        dropout (training.dropout.masks), None in evaluation mode.
+        """
+        side = self.config.seed_side
+        seed = self.dropout(self.seed(hidden), kept).unflatten(-1, (self.config.seed_channels, side, side))
+        seed = self.norm(seed)
+        return self.upsampler(seed), self.maps(seed).flatten(2).transpose(1, 2)
+
+
+class Encoded(NamedTuple):
+    """Outputs of the network before any sampling; first axis: trials.
+
+    hidden: (trials, hidden) the shared latent after the backbone's blocks; tokens: (trials, tokens, token_width), the
+    prior's condition; projected: the same shape, for retrieval; latents: (trials, channels, side, side), scaled
+    autoencoder latents; maps: (trials, positions, maps_width), local features; both None without the low-level head.
+    """
+
+    hidden: Tensor
+    tokens: Tensor
+    projected: Tensor
+    latents: Tensor | None
+    maps: Tensor | None
+
+
+class MindEye2(nn.Module):
+    """Adapters, backbone, projector, and where configured the low-level head and the diffusion prior.
+
+    `forward` is everything but the prior, which prior.py trains and samples.
+    """
+
+    def __init__(self, config: ModelConfig, voxels: dict[str, int]):
+        """voxels: subject -> number of voxels."""
+        super().__init__()
+        self.config = config
+        self.adapters = SubjectAdapters(voxels, config.hidden)
+        self.backbone = Backbone(config)
+        self.projector = Projector(config.token_width)
+        self.low_level = LowLevelHead(config.low_level, config.hidden) if config.low_level else None
+        self.prior = PriorNetwork(config.prior, config.tokens, config.token_width) if config.prior else None
+
+    @property
+    def voxels(self) -> dict[str, int]:
+        """Subject -> number of voxels."""
+        return {subject: adapter.in_features for subject, adapter in self.adapters.items()}
+
+    def forward(
+        self, betas: dict[str, Tensor], low_level_rows: Tensor | slice = slice(None), kept: Masks | None = None
+    ) -> Encoded:
+        """betas: subject -> (trials, voxels); subjects follow each other in the dictionary's order.
+
+        low_level_rows: trials that the low-level head is run on; kept: masks of dropout (training.dropout.masks), which
+        training needs, the low-level head's for its trials.
+        """
+        hidden, tokens = self.backbone(self.adapters(betas), kept)
+        latents, maps = self.low_level(hidden[low_level_rows], kept) if self.low_level else (None, None)
+        return Encoded(hidden, tokens, self.projector(tokens), latents, maps)
+
+
+def save_model(path: str | Path, model: MindEye2, metadata: dict) -> None:
+    """Write a directory with model.safetensors and config.json (configuration, voxels of each subject, `metadata`)."""
+    record = {"model": model.config.to_dict(), "voxels": model.voxels, "metadata": metadata}
+    with atomic_directory(path) as directory:
+        state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, directory / "model.safetensors")
+        write_json(directory / "config.json", record)
+
+
+def load_model(path: str | Path) -> tuple[MindEye2, dict]:
+    """Read what `save_model` wrote: the model, in evaluation mode on the CPU, and the metadata.
+
+    Raises UserError naming the file, and the weight or key, that is missing or does not fit.
+    """
+    path = Path(path)
+    record = read_json(path / "config.json")
+    for key in ("model", "voxels", "metadata"):
+        if key not in record:
+            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
+    config = ModelConfig.from_dict(record["model"], f"{path / 'config.json'}: model")
+    weights = path / "model.safetensors"
+    try:
+        state = load_file(weights)
+    except FileNotFoundError:
+        raise UserError(f"{weights}: no such file; rerun the step that writes it") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{weights}: cannot be read ({error}); delete it and rerun the step that writes it") from None
+    return assemble(config, record["voxels"], state, str(weights)), record["metadata"]
+
+
+def assemble(config: ModelConfig, voxels: dict[str, int], state: dict[str, Tensor], source: str) -> MindEye2:
+    """A model whose weights are the tensors of `state` themselves (no copies), in evaluation mode.
+
+    Raises UserError naming `source` and the first weight that is missing, unexpected or of another shape.
+    """
+    with torch.device("meta"):
+        model = MindEye2(config, voxels)
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            raise UserError(
+                f"{source}: weight '{name}' is missing; it is not a file of this model, download or make it again"
+            )
+        if state[name].shape != tensor.shape:
+            found, wanted = tuple(state[name].shape), tuple(tensor.shape)
+            raise UserError(f"{source}: weight '{name}' has shape {found}, the configuration says {wanted}")
+    for name in state:
+        if name not in expected:
+            raise UserError(
+                f"{source}: weight '{name}' is not part of the configured model; is it another model's file?"
+            )
+    model.load_state_dict(state, assign=True)
+    return model.eval()

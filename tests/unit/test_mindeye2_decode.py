@@ -1,0 +1,92 @@
+"""Decoding with a trained MindEye2: what is averaged, what the draws depend on, and the control without a brain."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fmri2img.artifacts.recording import Recording
+from fmri2img.methods.mindeye2.configuration import ModelConfig
+from fmri2img.methods.mindeye2.decode import decode
+from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
+
+VOXELS = 5
+IMAGES = [30, 10, 20, 10, 30, 10]  # image_id of each trial
+SETTINGS = {"prior_steps": 4, "batch": 2}
+MODEL = {
+    "hidden": 8, "backbone": "residual_mlp", "blocks": 1, "tokens": 4, "token_width": 6,
+    "low_level": {"latent_side": 8, "seed_channels": 32, "channels": [32, 32], "maps_width": 8},
+    "prior": {"depth": 1, "heads": 2, "head_width": 8, "feedforward": 2, "timesteps": 10, "rotary_width": 4},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Recording:
+    path = tmp_path_factory.mktemp("recording") / "subj01"
+    count = len(IMAGES)
+    trials = pd.DataFrame(
+        {
+            "trial": range(count),
+            "session": 1,
+            "run": 1,
+            "image_id": IMAGES,
+            "repeat": 0,
+            "shared": True,
+            "split": "test",
+        }
+    )
+    places = pd.DataFrame({"x": range(VOXELS), "y": 0, "z": 0, "ncsnr": 1.0})
+    with Recording.writer(path) as writer:
+        writer.betas(count, VOXELS)[:] = np.random.default_rng(0).standard_normal((count, VOXELS))
+        writer.finish(trials, places, {"subject": "subj01", "split": "shared1000", "split_sha256": "0" * 64})
+    return Recording.open(path)
+
+
+def stored(path: Path, **changes) -> Path:
+    torch.manual_seed(0)
+    model = MindEye2(ModelConfig.from_dict(MODEL | changes), {"subj01": VOXELS})
+    save_model(path, model, {"trials": 7, "images": 5, "training_subjects": ["subj01"]})
+    return path
+
+
+def test_outputs_are_averaged_over_repeats_and_not_the_betas(recording, tmp_path):
+    path = stored(tmp_path / "decoder")
+    ids, arrays, facts = decode(path, recording, recording.test_rows(), 0, SETTINGS)
+    assert ids.tolist() == [10, 20, 30] and ids.dtype == np.int64
+    model, _ = load_model(path)
+    with torch.inference_mode():
+        encoded = model({"subj01": torch.from_numpy(np.array(recording.betas))})
+    for image, image_id in enumerate(ids):
+        repeats = torch.tensor(IMAGES) == image_id
+        for name, output in (("retrieval", encoded.projected.flatten(1)), ("latents", encoded.latents)):
+            wanted = output[repeats].mean(0).numpy()
+            np.testing.assert_allclose(arrays[name][image], wanted, rtol=1e-4, atol=1e-5)
+    assert arrays["tokens"].shape == (3, 4, 6) and arrays["tokens"].dtype == np.float16
+    assert facts["disclosure"]["training_trials"] == 7 and facts["training"]["images"] == 5
+
+
+def test_draws_depend_on_the_seed_and_the_image_and_not_on_the_batch(recording, tmp_path):
+    path, rows = stored(tmp_path / "decoder"), recording.test_rows()
+    together = decode(path, recording, rows, 0, SETTINGS | {"batch": 6})[1]["tokens"]
+    apart = decode(path, recording, rows, 0, SETTINGS | {"batch": 1})[1]["tokens"]
+    np.testing.assert_allclose(apart, together, rtol=1e-2, atol=1e-2)
+    some = decode(path, recording, rows[np.isin(IMAGES, [20, 30])], 0, SETTINGS)[1]["tokens"]
+    np.testing.assert_allclose(some, together[1:], rtol=1e-2, atol=1e-2)
+    other = decode(path, recording, rows, 1, SETTINGS)[1]["tokens"]
+    assert np.abs(other - together).max() > 0.1
+
+
+def test_without_a_brain_only_the_prior_is_left(recording, tmp_path):
+    path, rows = stored(tmp_path / "decoder", low_level=None), recording.test_rows()
+    ids, arrays, facts = decode(path, recording, rows, 0, SETTINGS, brain=False)
+    assert ids.tolist() == [10, 20, 30] and set(arrays) == {"tokens"}
+    assert facts["disclosure"]["test_averaging"].startswith("none")
+    assert set(decode(path, recording, rows, 0, SETTINGS)[1]) == {"tokens", "retrieval"}
+    model, metadata = load_model(path)
+    with torch.no_grad():
+        model.adapters["subj01"].weight.zero_()
+    save_model(tmp_path / "other", model, metadata)
+    same = decode(tmp_path / "other", recording, rows, 0, SETTINGS, brain=False)[1]["tokens"]
+    np.testing.assert_array_equal(same, arrays["tokens"])
