@@ -7,8 +7,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.job import start
-from fmri2img.methods.controls.functions import nearest_with_cosine
-from fmri2img.metrics.similarity import COPY
+from fmri2img.metrics.similarity import COPY, nearest_with_cosine
 
 
 def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: int | float, output: str) -> None:

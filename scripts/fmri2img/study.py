@@ -14,6 +14,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from fmri2img.training.configuration import TrainingConfig
@@ -92,8 +93,9 @@ class Study:
         self.seeds: list[int] = config["seeds"]
         self.registries = {
             name: yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())
-            for name in ("methods", "metrics", "backbones")
+            for name in ("methods", "backbones")
         }
+        self.registries["metrics"] = read_metrics(REPOSITORY / "config" / "metrics.yaml")
         for name, registry in self.registries.items():
             check_schema(registry, name, f"config/{name}.yaml")
         for method in config["retrieval_only"]:

@@ -6,7 +6,7 @@ ids.npy        int64 (images,) image_id, ascending
 metadata.json  encoder, revision, preprocessing, library versions
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+
+BLOCK_VALUES = 2**25  # tokens are read in blocks of about this many numbers (128 MB as float32)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class Embeddings:
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order). Raises UserError for an id that is not there."""
         return rows_of(ids, self.ids, self.path)
+
+
+def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Stream the flattened tokens of some images, a few tokens at a time.
+
+    tokens: (images, tokens, width); rows: int (rows,). Yields (columns of the flattened tokens, float32 (rows,
+    columns)).
+    """
+    _, n_tokens, width = tokens.shape
+    step = max(1, BLOCK_VALUES // (len(rows) * width))
+    for start in range(0, n_tokens, step):
+        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
+        yield slice(start * width, start * width + block.shape[1]), block
 
 
 def save_embeddings(

@@ -27,24 +27,10 @@ from safetensors.numpy import load_file, save
 from scipy import sparse
 
 from fmri2img.artifacts.atomic import atomic_directory
-from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 from fmri2img.linear.solver import RidgeSystem
-
-BLOCK_VALUES = 2**25  # tokens are read in blocks of about this many numbers (128 MB as float32)
-
-
-def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Stream the targets of some images, a few tokens at a time.
-
-    tokens: (images, tokens, width). Yields (columns of the flattened targets, float32 (rows, columns)).
-    """
-    _, n_tokens, width = tokens.shape
-    step = max(1, BLOCK_VALUES // (len(rows) * width))
-    for start in range(0, n_tokens, step):
-        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
-        yield slice(start * width, start * width + block.shape[1]), block
 
 
 @dataclass(frozen=True)

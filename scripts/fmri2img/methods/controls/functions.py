@@ -12,12 +12,12 @@ the training image nearest to its true tokens, the most that recall can reach; `
 
 import numpy as np
 
-from fmri2img.artifacts.embeddings import Embeddings
+from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
-from fmri2img.linear.decoder import token_blocks
+from fmri2img.metrics.similarity import nearest_with_cosine
 
 
 def control_metadata(
@@ -76,34 +76,6 @@ def mean_tokens(embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
 def nearest_training_images(decoded: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray) -> np.ndarray:
     """image_id of the training image nearest to each decoded row, as `nearest_with_cosine` finds it."""
     return nearest_with_cosine(decoded, embeddings, training_ids)[0]
-
-
-def nearest_with_cosine(
-    tokens: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The training image nearest to each row: image_id int64 (rows,), and how near, cosine float64 (rows,).
-
-    tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
-    flattened tokens after the mean of the training images' true tokens is taken from both (what all images share says
-    nothing about which is near). Equal cosines go to the lower id; a row that is the mean itself has cosine 0. Reads
-    the training tokens once, in blocks.
-    """
-    training_ids = np.sort(training_ids)
-    dots = np.zeros((len(tokens), len(training_ids)))
-    norms, own = np.zeros(len(training_ids)), np.zeros(len(tokens))
-    flat = tokens.reshape(len(tokens), -1)
-    for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
-        mean = block.mean(axis=0)
-        block -= mean
-        deviations = flat[:, columns].astype(np.float32) - mean
-        dots += deviations @ block.T
-        norms += np.einsum("ij,ij->i", block, block)
-        own += np.einsum("ij,ij->i", deviations, deviations)
-    # A row's own norm does not change which image is nearest to it.
-    cosines = np.divide(dots, np.sqrt(norms), out=np.full_like(dots, -np.inf), where=norms > 0)
-    best = np.argmax(cosines, axis=1)
-    highest = cosines[np.arange(len(tokens)), best]
-    return training_ids[best], np.divide(highest, np.sqrt(own), out=np.zeros(len(tokens)), where=own > 0)
 
 
 def repeat_responses(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
