@@ -5,10 +5,9 @@ import numpy as np
 from fmri2img.artifacts.features import save_features
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.backbones.features import load_features
+from fmri2img.backbones.features import features_of, load_features
 from fmri2img.backbones.registry import Backbone
 from fmri2img.job import start
-from fmri2img.metrics.scoring import features_of
 
 if __name__ == "__main__":
     start(snakemake)

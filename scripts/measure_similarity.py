@@ -7,13 +7,13 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.job import start
-from fmri2img.methods.controls.functions import nearest_with_cosine
-from fmri2img.metrics.similarity import COPY
+from fmri2img.metrics.similarity import COPY, nearest_with_cosine
 
 
 def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: int | float, output: str) -> None:
-    """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64), subject,
-    sessions; and print how near they are, with a warning that names the test images that were trained on as a copy."""
+    """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64),
+    subject, sessions; and print how near they are, with a warning that names the test images that were trained on as a
+    copy."""
     ids = recording.test_ids()
     tokens = embeddings.tokens[embeddings.rows(ids)]
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))

@@ -17,6 +17,7 @@ from fmri2img import plugins
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_methods
 from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from fmri2img.training.configuration import TrainingConfig
@@ -85,11 +86,10 @@ class Study(MethodQueries):
         for folder in config.get("plugins", []):
             plugins.register(folder)
         self.registries = {
-            name: yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())
-            for name in ("metrics", "backbones")
+            "backbones": yaml.safe_load((REPOSITORY / "config" / "backbones.yaml").read_text()),
+            "metrics": read_metrics(REPOSITORY / "config" / "metrics.yaml"),
         }
-        for name, registry in self.registries.items():
-            check_schema(registry, name, f"config/{name}.yaml")
+        check_schema(self.registries["backbones"], "backbones", "config/backbones.yaml")
         self.registries["methods"] = read_methods()
         for method in config["retrieval_only"]:
             entry = self._named(self.registries["methods"], method, "retrieval_only", "config/methods.yaml")

@@ -19,11 +19,12 @@ from fmri2img.methods.controls.functions import control_metadata, repeat_respons
 from fmri2img.methods.mindeye2.configuration import PriorConfig
 from fmri2img.methods.mindeye2.prior import PriorNetwork, sample, sampling_times, without_brain
 from fmri2img.metrics.brain import MeasuredBrain
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import is_scored
 
 CONFIG = Path(__file__).parents[2] / "config"
-REGISTRY = yaml.safe_load((CONFIG / "metrics.yaml").read_text(encoding="utf-8"))
+REGISTRY = read_metrics(CONFIG / "metrics.yaml")
 METHODS = yaml.safe_load((CONFIG / "methods.yaml").read_text(encoding="utf-8"))
 N_IMAGES, VOXELS, NOISE = 40, 300, 1.5
 SHOWN_ONCE = 4  # of the images

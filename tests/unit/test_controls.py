@@ -112,7 +112,7 @@ def test_mean_image_is_of_the_chosen_rows():
 
 
 def test_mean_tokens_in_blocks(embeddings, monkeypatch):
-    monkeypatch.setattr("fmri2img.linear.decoder.BLOCK_VALUES", 60 * 6 * 2)
+    monkeypatch.setattr("fmri2img.artifacts.embeddings.BLOCK_VALUES", 60 * 6 * 2)
     training = embeddings.ids[10:70]
     expected = np.asarray(embeddings.tokens[10:70], np.float64).mean(axis=0)
     np.testing.assert_allclose(mean_tokens(embeddings, training), expected, rtol=1e-6)

@@ -15,6 +15,8 @@ from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.features import Features, save_features
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.backbones.features import features_of
+from fmri2img.backbones.pixels import resized_pictures
 from fmri2img.errors import UserError
 from fmri2img.metrics import scoring, similarity
 from fmri2img.metrics.features import (
@@ -25,12 +27,13 @@ from fmri2img.metrics.features import (
     n_way_top_k,
 )
 from fmri2img.metrics.pixels import pixcorr, ssim
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.retrieval import retrieval_brain, retrieval_image
-from fmri2img.metrics.scoring import _pictures, features_of, score
+from fmri2img.metrics.scoring import score
 from fmri2img.metrics.sets import fid, kid_contributions
 from fmri2img.study import REPOSITORY, check_schema
 
-REGISTRY = yaml.safe_load((REPOSITORY / "config" / "metrics.yaml").read_text())
+REGISTRY = read_metrics(REPOSITORY / "config" / "metrics.yaml")
 METHODS = (REPOSITORY / "config" / "methods.yaml").read_text()
 
 
@@ -97,7 +100,7 @@ def test_resizing_equals_torchvision_on_tensors_with_antialias(rng, source, size
     images = rng.integers(0, 256, (2, source, source, 3), np.uint8)
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     expected = Resize((size, size), antialias=True)(tensors).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(_pictures(images, size), expected, atol=1e-6)
+    np.testing.assert_allclose(resized_pictures(images, size), expected, atol=1e-6)
 
 
 # Correlations
@@ -544,15 +547,12 @@ def test_metrics_name_networks_and_layers_that_are_registered():
 def test_every_registered_function_exists_and_reads_what_it_needs():
     for name, metric in REGISTRY.items():
         tables = {
-            "images": {
-                "pixel": scoring.ON_PIXELS,
-                "network": {**scoring.ON_FEATURES, **dict.fromkeys(scoring.ON_PAIRS)},
-            },
-            "retrieval": {None: scoring.ON_RETRIEVAL},
-            "captions": {None: scoring.ON_CAPTIONS},
+            "images": [*scoring.ON_PIXELS, *scoring.ON_FEATURES, *scoring.ON_PAIRS],
+            "retrieval": scoring.ON_RETRIEVAL,
+            "captions": scoring.ON_CAPTIONS,
+            "brain": scoring.ON_BRAIN,
         }
-        if metric["needs"] != "brain":
-            assert metric["function"] in tables[metric["needs"]][metric["resize"]], name
+        assert metric["function"] in tables[metric["needs"]], name
         assert (metric["layer"] is not None) == (metric["function"] in scoring.ON_FEATURES), name
 
 

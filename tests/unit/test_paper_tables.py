@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.paper_figures import curve_points, normalised, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import (
@@ -26,7 +27,7 @@ from fmri2img.reporting.style import save_figure
 
 CONFIG = Path(__file__).parents[2] / "config"
 LAYOUTS = sorted((CONFIG / "paper_tables").glob("table*.yaml"))
-REGISTRY = yaml.safe_load((CONFIG / "metrics.yaml").read_text())
+REGISTRY = read_metrics(CONFIG / "metrics.yaml")
 SUBJECTS = ["subj01", "subj02", "subj05", "subj07"]
 N_IMAGES = 16
 METRICS = ("pixcorr", "identification_clip", "retrieval_brain", "retrieval_image")

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting.published import (
     as_printed,
     metric_entry,
@@ -17,7 +17,7 @@ from fmri2img.reporting.published import (
 
 CONFIG = Path(__file__).parents[2] / "config"
 FOLDER = CONFIG / "published"
-REGISTRY = yaml.safe_load((CONFIG / "metrics.yaml").read_text())
+REGISTRY = read_metrics(CONFIG / "metrics.yaml")
 
 
 @pytest.fixture(scope="module")

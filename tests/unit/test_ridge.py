@@ -112,7 +112,7 @@ def test_no_image_is_in_two_folds(data):
 
 def test_tokens_in_many_blocks_give_the_same_decoder(data, monkeypatch):
     whole = fit(*data, alphas=[100.0], folds=3, seed=0)
-    monkeypatch.setattr(decoder_module, "BLOCK_VALUES", 150 * 12)  # one token at a time
+    monkeypatch.setattr("fmri2img.artifacts.embeddings.BLOCK_VALUES", 150 * 12)  # one token at a time
     blocks = fit(*data, alphas=[100.0], folds=3, seed=0)
     np.testing.assert_allclose(blocks.gain, whole.gain, rtol=1e-4)
     np.testing.assert_allclose(blocks.metadata["cv_r2"], whole.metadata["cv_r2"], rtol=1e-4)

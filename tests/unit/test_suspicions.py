@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.page.board import method_list
 from fmri2img.reporting.provenance import disclosure_table
 from fmri2img.reporting.suspicions import suspicions
 from fmri2img.study import REPOSITORY
 
-REGISTRY = yaml.safe_load((REPOSITORY / "config" / "metrics.yaml").read_text())
+REGISTRY = read_metrics(REPOSITORY / "config" / "metrics.yaml")
 METRICS = {
     name: REGISTRY[name] for name in ("pixcorr", "identification_clip", "retrieval_image", "retrieval_image_all")
 }

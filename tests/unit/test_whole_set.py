@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.errors import UserError
+from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting import claims, grids, paper_tables, similarity, tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
@@ -22,7 +22,7 @@ from fmri2img.reporting.style import save_figure
 from fmri2img.stats import image_values, summarise
 
 CONFIG = Path(__file__).parents[2] / "config"
-REGISTRY = yaml.safe_load((CONFIG / "metrics.yaml").read_text(encoding="utf-8"))
+REGISTRY = read_metrics(CONFIG / "metrics.yaml")
 N_IMAGES = 25
 FID = {"good": 3.0, "bad": 9.0, "floor": 12.0, "ceiling": 1.0}
 FIRST = {"rows": ["method"], "methods": ["*"], "metrics": ["*"], "title": "At {budget}"}

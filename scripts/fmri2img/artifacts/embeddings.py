@@ -53,6 +53,19 @@ class Embeddings:
         return rows_of(ids, self.ids, self.path)
 
 
+def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Stream the flattened tokens of some images, a few tokens at a time.
+
+    tokens: (images, tokens, width); rows: int (rows,). Yields (columns of the flattened tokens, float32 (rows,
+    columns)).
+    """
+    _, n_tokens, width = tokens.shape
+    step = max(1, BLOCK_VALUES // (len(rows) * width))
+    for start in range(0, n_tokens, step):
+        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
+        yield slice(start * width, start * width + block.shape[1]), block
+
+
 def save_embeddings(
     path: str | Path,
     ids: np.ndarray,
@@ -87,18 +100,6 @@ def save_embeddings(
         write_json(directory / "metadata.json", metadata)
         del tokens_file
         Embeddings.open(directory)
-
-
-def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Stream the targets of some images, a few tokens at a time.
-
-    tokens: (images, tokens, width). Yields (columns of the flattened targets, float32 (rows, columns)).
-    """
-    _, n_tokens, width = tokens.shape
-    step = max(1, BLOCK_VALUES // (len(rows) * width))
-    for start in range(0, n_tokens, step):
-        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
-        yield slice(start * width, start * width + block.shape[1]), block
 
 
 def mean_tokens(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:

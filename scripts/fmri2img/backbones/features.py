@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from fmri2img.backbones.pixels import Preprocessing, placement
+from fmri2img.backbones.pixels import Preprocessing, placement, resized_pictures
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+
+BLOCK_IMAGES = 16  # small enough for the caches of a CPU: EfficientNet-Lite2 takes half the time of 64
 
 
 class FeatureNetwork:
@@ -50,6 +52,15 @@ class FeatureNetwork:
                     found = adaptive_avg_pool2d(found, grid)
                 parts[layer].append(found.flatten(1).float().cpu().numpy())
         return {layer: np.concatenate(blocks) for layer, blocks in parts.items()}
+
+
+def features_of(images: np.ndarray, network: FeatureNetwork, size: int) -> dict[str, np.ndarray]:
+    """What a network makes of uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
+    blocks = [
+        network.features(resized_pictures(images[start : start + BLOCK_IMAGES], size))
+        for start in range(0, len(images), BLOCK_IMAGES)
+    ]
+    return {layer: np.concatenate([block[layer] for block in blocks]) for layer in blocks[0]}
 
 
 def load_features(backbone: Backbone, layers: list[str] | None = None, device=None) -> FeatureNetwork:

@@ -31,6 +31,15 @@ def resize(pixels: torch.Tensor, size: int, interpolation: str = "bilinear", ant
     return F.interpolate(pixels, (size, size), mode=interpolation, align_corners=False, antialias=antialias)
 
 
+def resized_pictures(images: np.ndarray, *sizes: int) -> np.ndarray:
+    """Pictures (n, h, w, 3), uint8 or float in 0..1, squashed to each of `sizes` in turn: float32 (n, size, size, 3)
+    in 0..1."""
+    pixels = to_unit(images)
+    for size in sizes:
+        pixels = resize(pixels, size)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resize to a square, map 0..1 to offset..offset + scale, subtract the mean and divide by the deviation.

@@ -33,6 +33,7 @@ from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 from fmri2img.linear.solver import RidgeSystem
 
+
 @dataclass(frozen=True)
 class LinearDecoder:
     """A fitted decoder. With the tokens E of its training images its weights are `readout @ E`.

@@ -20,7 +20,8 @@ from fmri2img.artifacts.features import Features
 from fmri2img.artifacts.prediction import IDENTITY, Prediction
 from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.artifacts.stimuli import Stimuli, rows_of
-from fmri2img.backbones.pixels import resize, to_unit
+from fmri2img.backbones.features import BLOCK_IMAGES, features_of
+from fmri2img.backbones.pixels import resized_pictures
 from fmri2img.errors import UserError
 from fmri2img.metrics import brain, captions, features, pixels, retrieval, sets
 
@@ -46,8 +47,6 @@ ON_CAPTIONS = {
     "spice": captions.spice,
 }
 ON_BRAIN = {"brain_correlation": brain.brain_correlation, "voxel_correlation": brain.voxel_correlation}
-
-BLOCK_IMAGES = 16  # small enough for the caches of a CPU: EfficientNet-Lite2 takes half the time of 64
 
 
 class Networks(Protocol):
@@ -266,14 +265,6 @@ def _brain_on_repeats(
             yield prediction, name, values
 
 
-def _pictures(images: np.ndarray, *sizes: int) -> np.ndarray:
-    """uint8 (n, h, w, 3) resized to each of `sizes` in turn: float32 (n, size, size, 3) in 0..1."""
-    resized = to_unit(np.array(images))  # a copy: torch takes no read-only memory maps
-    for size in sizes:
-        resized = resize(resized, size)
-    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
-
-
 def _pixel_values(
     functions: dict, truth: np.ndarray, predictions: list[Prediction], evaluation: dict
 ) -> Iterator[tuple[Prediction, dict[str, np.ndarray]]]:
@@ -282,9 +273,9 @@ def _pixel_values(
     values = {id(p): {name: np.empty(len(truth)) for name in functions} for p in predictions}
     for start in range(0, len(truth), BLOCK_IMAGES):
         block = slice(start, start + BLOCK_IMAGES)
-        true_pictures = _pictures(truth[block], *sizes)
+        true_pictures = resized_pictures(truth[block], *sizes)
         for prediction in predictions:
-            pictures = _pictures(prediction.images[block], *sizes)
+            pictures = resized_pictures(prediction.images[block], *sizes)
             for name, function in functions.items():
                 values[id(prediction)][name][block] = function(true_pictures, pictures)
     return ((p, values[id(p)]) for p in predictions)
@@ -293,13 +284,6 @@ def _pixel_values(
 def _distances(network, truth: np.ndarray, images: np.ndarray, size: int) -> np.ndarray:
     """float64 (n,)"""
     blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(images), BLOCK_IMAGES)]
-    return np.concatenate([network.distances(_pictures(truth[b], size), _pictures(images[b], size)) for b in blocks])
-
-
-def features_of(images: np.ndarray, network, size: int) -> dict[str, np.ndarray]:
-    """What a network makes of uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
-    blocks = [
-        network.features(_pictures(images[start : start + BLOCK_IMAGES], size))
-        for start in range(0, len(images), BLOCK_IMAGES)
-    ]
-    return {layer: np.concatenate([block[layer] for block in blocks]) for layer in blocks[0]}
+    return np.concatenate(
+        [network.distances(resized_pictures(truth[b], size), resized_pictures(images[b], size)) for b in blocks]
+    )

@@ -7,6 +7,8 @@ Two similarities closer than TIE are equal: exact copies then tie whatever order
 
 import numpy as np
 
+from fmri2img.artifacts.embeddings import Embeddings, token_blocks
+
 TIE = 1e-10
 COLUMN_BLOCK = 2**14  # keeps the float64 copy of 1,000 rows at 131 MB
 COPY = 0.999  # cosine of two images' centred true tokens from which on they are one picture under two names
@@ -70,3 +72,31 @@ def _centred_unit(row: np.ndarray) -> np.ndarray:
     about = row @ row
     row /= np.sqrt(about) if about > CONSTANT**2 * squares else np.nan
     return row
+
+
+def nearest_with_cosine(
+    tokens: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The training image nearest to each row: image_id int64 (rows,), and how near, cosine float64 (rows,).
+
+    tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
+    flattened tokens after the mean of the training images' true tokens is taken from both (what all images share says
+    nothing about which is near). Equal cosines go to the lower id; a row that is the mean itself has cosine 0. Reads
+    the training tokens once, in blocks.
+    """
+    training_ids = np.sort(training_ids)
+    dots = np.zeros((len(tokens), len(training_ids)))
+    norms, own = np.zeros(len(training_ids)), np.zeros(len(tokens))
+    flat = tokens.reshape(len(tokens), -1)
+    for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
+        mean = block.mean(axis=0)
+        block -= mean
+        deviations = flat[:, columns].astype(np.float32) - mean
+        dots += deviations @ block.T
+        norms += np.einsum("ij,ij->i", block, block)
+        own += np.einsum("ij,ij->i", deviations, deviations)
+    # A row's own norm does not change which image is nearest to it.
+    nearness = np.divide(dots, np.sqrt(norms), out=np.full_like(dots, -np.inf), where=norms > 0)
+    best = np.argmax(nearness, axis=1)
+    highest = nearness[np.arange(len(tokens)), best]
+    return training_ids[best], np.divide(highest, np.sqrt(own), out=np.zeros(len(tokens)), where=own > 0)

@@ -1,0 +1,81 @@
+"""The registry of metrics, config/metrics.yaml: families of metrics, written out into one entry for each metric.
+
+A family gives fields, and `variants`: axis -> option -> fields. Each combination of one option an axis is a metric; the
+file's head says how its name and texts come about. Imports nothing heavy, since every job reads it with the study.
+"""
+
+import itertools
+from pathlib import Path
+from string import Formatter
+
+import yaml
+
+from fmri2img.errors import UserError
+
+TEXTS = ("title", "note", "reference", "warning")
+ADDED = ("parameters", "words")  # an option's are added to the family's; its other fields replace them
+DEFAULTS = {"network": None, "layer": None, "range": [0, 1], "higher_is_better": True, "chance": None}
+
+
+def read_metrics(path: str | Path) -> dict[str, dict]:
+    """All metrics of the families in a file: name -> entry, in the order of the file.
+
+    Entries hold title, needs, function, network, layer, range, higher_is_better, chance, note and reference, and
+    parameters, unit and warning where they are given; workflow/schemas/metrics.schema.yaml has their types, and
+    `check_schema` compares them with it.
+    Raises UserError, naming the family, where it has no names, where variants are not mappings, for a {word} that
+    nothing gives, and for two metrics of one name.
+    """
+    metrics: dict[str, dict] = {}
+    for family, fields in _mapping(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path)).items():
+        where = f"{path}: family '{family}'"
+        for name, entry in _expanded(_mapping(fields, where), where):
+            if name in metrics:
+                raise UserError(f"{where}: its metric '{name}' is there already; give its names another {{axis}}")
+            metrics[name] = entry
+    return metrics
+
+
+def _expanded(family: dict, where: str) -> list[tuple[str, dict]]:
+    """Name and entry of each metric of a family."""
+    if not isinstance(family.get("names"), str):
+        raise UserError(f"{where}: key 'names' is missing; give the metrics' name, with {{axis}} for each axis")
+    axes = _mapping(family.get("variants", {}), f"{where}: key 'variants'")
+    for axis, options in axes.items():
+        for key, option in _mapping(options, f"{where}: key 'variants.{axis}'").items():
+            _check_added(_mapping(option, f"{where}: key 'variants.{axis}.{key}'"), f"{where}: variants.{axis}.{key}")
+    _check_added(family, where)
+    found = []
+    for keys in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, keys, strict=True))
+        entry = DEFAULTS | {key: value for key, value in family.items() if key not in ("names", "variants")}
+        for axis, key in chosen.items():
+            option = axes[axis][key]
+            entry |= option | {part: entry.get(part, {}) | option[part] for part in ADDED if part in option}
+        words = entry.pop("words", {}) | chosen
+        entry |= {text: _filled(entry[text], words, f"{where}: key '{text}'") for text in TEXTS if text in entry}
+        found.append((_filled(family["names"], chosen, f"{where}: key 'names'"), entry))
+    return found
+
+
+def _mapping(value: object, where: str) -> dict:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is not a mapping; the head of config/metrics.yaml says what stands here")
+    return value
+
+
+def _check_added(fields: dict, where: str) -> None:
+    for part in ADDED:
+        _mapping(fields.get(part, {}), f"{where}: key '{part}'")
+
+
+def _filled(text: str, words: dict[str, str], where: str) -> str:
+    """The text with its words in place, and without the space that an empty one leaves at the end."""
+    try:
+        used = [word for _, word, _, _ in Formatter().parse(text) if word is not None]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: '{text}' is not a text with {{words}} ({error}); correct it") from error
+    for word in used:
+        if word not in words:
+            raise UserError(f"{where}: nothing gives the word '{{{word}}}'; there are {', '.join(words) or 'none'}")
+    return text.format_map(words).strip()
