@@ -6,6 +6,7 @@ import pandas as pd
 
 from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.features import Features
 from fmri2img.artifacts.prediction import Prediction
@@ -13,6 +14,7 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import save_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
+from fmri2img.submissions.record import TestImages
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
@@ -20,9 +22,24 @@ from fmri2img.metrics.scoring import score
 from fmri2img.reporting.suspicions import suspicions
 
 
-def on_a_map(predictions: list[Prediction]) -> Prediction | None:
+def of_cells(cells: list, test_images: dict[str, TestImages]) -> list[Prediction]:
+    """The predictions of a method as those of the study's cells. cells: subject, sessions, seed, test set and path.
+
+    One that does not vary with, say, the budget is that of several cells, each with the images it is tested on there.
+    """
+    opened: dict[str, Prediction] = {}
+    found = []
+    for *fields, path in cells:
+        cell = Cell(*fields)
+        if path not in opened:
+            opened[path] = Prediction.open(path)
+        found.append(opened[path].of_cell(cell, test_images[cell.subject].of(cell.test_set)))
+    return found
+
+
+def on_a_map(predictions: list[Prediction], test_set: str) -> Prediction | None:
     """The prediction that a subject's maps show: of the longest budget with pictures, and there of the first seed."""
-    drawing = [prediction for prediction in predictions if prediction.images is not None]
+    drawing = [p for p in predictions if p.images is not None and p.metadata["test_set"] == test_set]
     return max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
 
 
@@ -35,41 +52,68 @@ def scores(predictions: list[Prediction], given, params, brain_tables: Path | No
     true_features = {features.metadata["network"]: features for features in map(Features.open, given.features)}
     encodings = {Path(path).name: path for path in given.get("encodings", [])}
     recordings = {Path(path).name: path for path in given.get("recordings", [])}
-    by_subject: dict[str, list[Prediction]] = {}
+    grouped: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in predictions:
-        by_subject.setdefault(prediction.metadata["subject"], []).append(prediction)
+        grouped.setdefault((prediction.metadata["subject"], prediction.metadata["test_set"]), []).append(prediction)
+    first_test_set = predictions[0].metadata["test_set"]
 
-    for subject, made in by_subject.items():
-        brain, mapped = None, on_a_map(made)
+    for (subject, test_set), made in grouped.items():
+        brain, mapped = None, on_a_map(made, first_test_set)
         if subject in encodings:
             predict = open_encoding(encodings[subject], networks)
-            brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict)
+            brain = MeasuredBrain.of(Recording.open(recordings[subject]), predict, test_set)
 
         def see(prediction, measured, betas, subject=subject, mapped=mapped) -> None:
             if prediction is mapped:
                 save_brain_tables(brain_tables / subject, measured, betas)
 
         evaluation = params.metrics, networks, params.evaluation, params.retrieval
-        parts.append(score(made, stimuli, embeddings, *evaluation, brain, captioned, true_features, see))
-        print(f"{subject}: {len(made)} predictions", flush=True)
+        distinct, copies = once(made)
+        table = score(distinct, stimuli, embeddings, *evaluation, brain, captioned, true_features, see)
+        parts += [table, *repeated(table, copies)]
+        print(f"{subject}, {test_set}: {len(made)} predictions, {len(distinct)} of them distinct", flush=True)
     return pd.concat(parts, ignore_index=True)
 
 
+def once(predictions: list[Prediction]) -> tuple[list[Prediction], list[tuple[Prediction, Prediction]]]:
+    """Predictions that stem from different files, and (copy, scored one) of the others."""
+    first: dict[Path, Prediction] = {}
+    copies = []
+    # The last of a file's cells is the one that a map may show: of the longest budget.
+    for prediction in sorted(predictions, key=lambda p: (-p.metadata["sessions"], p.metadata["seed"])):
+        if prediction.path in first:
+            copies.append((prediction, first[prediction.path]))
+        else:
+            first[prediction.path] = prediction
+    return [p for p in predictions if first[p.path] is p], copies
+
+
+def repeated(table: pd.DataFrame, copies: list[tuple[Prediction, Prediction]]) -> list[pd.DataFrame]:
+    """The scores of predictions that are the same file as a scored one: one table each."""
+    keys = ["subject", "sessions", "seed", "test_set"]
+    tables = []
+    for copy, scored in copies:
+        same = (table[keys] == [scored.metadata[key] for key in keys]).all(axis=1)
+        tables.append(table[same].assign(**{key: copy.metadata[key] for key in keys}))
+    return tables
+
+
 def main(snakemake) -> None:
-    job.start(snakemake)
     given, params = snakemake.input, snakemake.params
-    predictions = [Prediction.open(path) for path in given.predictions]
+    test_images = {images.subject: images for images in map(TestImages.open, given.test_images)}
+    predictions = of_cells(params.cells, test_images)
     if snakemake.output.get("brain"):
         with atomic_directory(snakemake.output.brain) as directory:
             table = scores(predictions, given, params, directory)
     else:
         table = scores(predictions, given, params, None)
-    means = table.groupby(["subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
+    means = table.groupby(["test_set", "subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     print(means.to_string(float_format=lambda value: f"{value:.4f}"))
-    submitted = {p.metadata["method"] for p in predictions if p.metadata["disclosure"]["origin"] == "submission"}
+    submitted = {p.metadata["method"] for p in predictions if p.disclosure.origin == "submission"}
     for method, text in suspicions(table, params.metrics, params.retrieval["pool"], submitted):
         print(f"Warning: {method}, {text}")
     save_scores(snakemake.output.scores, table)
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

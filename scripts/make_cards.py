@@ -13,17 +13,20 @@ from fmri2img.study import Study
 def main(snakemake) -> None:
     job.start(snakemake)
     study = Study(snakemake.config)
+    entries = study.registries["methods"]
     runs: dict[str, list[TrainedRun]] = {}
     for path in [*map(Path, snakemake.input.pretrained), *map(Path, snakemake.input.decoders)]:
-        parts = path.parts  # .../pretrained/METHOD/without_SUBJECT, .../decoders/METHOD/SUBJECT/SESSIONS/SEED
-        method = parts[-2] if parts[-1].startswith("without_") else parts[-4]
-        runs.setdefault(method, []).append(TrainedRun.open(path))
+        parts = path.parts  # .../pretrained/DECODER/without_SUBJECT, .../decoders/DECODER/SUBJECT/SESSIONS/SEED
+        decoder = parts[-2] if parts[-1].startswith("without_") else parts[-4]
+        runs.setdefault(decoder, []).append(TrainedRun.open(path))
     for page in map(Path, snakemake.output.cards):
-        tables, facts = card(study, page.stem, runs.get(page.stem, []))
+        fitted = entries[page.stem]["kind"] == "decoder"
+        trained = runs.get(entries[page.stem]["decoder"], []) if fitted else []
+        tables, facts = card(study, page.stem, trained)
         write_tables(page.with_suffix(""), tables, facts)
     for picture in map(Path, snakemake.output.curves):
         method = picture.stem.removesuffix("_training")
-        figure = training_curves(shown(runs[method], study), study.registries["methods"][method]["title"])
+        figure = training_curves(shown(runs[entries[method]["decoder"]], study), entries[method]["title"])
         save_figure(figure, picture.with_suffix(""))
 
 

@@ -9,7 +9,7 @@ from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 
 
-class Resources:
+class ResourceClasses:
     """The classes of one size. size: laptop or cluster, the key `resources` of the configuration."""
 
     def __init__(self, size: str) -> None:

@@ -4,8 +4,11 @@ Every problem is one line that names the configuration key and the remedy.
 """
 
 import difflib
+import hashlib
+import json
 import re
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -136,6 +139,19 @@ class Study(MethodQueries):
     @property
     def test_sets(self) -> list[str]:
         return [self.config["split"]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the configuration and of the registries, on which everything in a report depends."""
+        content = json.dumps([self.config, self.registries], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @staticmethod
+    def budget_label(budget: int | str) -> str:
+        """A budget of the configuration as a label of the report."""
+        if str(budget).endswith("min"):
+            return f"{str(budget).removesuffix('min')} minutes"
+        return "1 session" if budget == 1 else f"{budget} sessions"
 
     @property
     def metrics(self) -> dict[str, dict]:

@@ -168,8 +168,7 @@ rule bottleneck:
         mem_mb=4000,
         runtime=30,
     params:
-        confidence=config["statistics"]["confidence"],
-        resamples=config["statistics"]["resamples"],
+        study=study.fingerprint,
         code=code_of("make_bottleneck"),
     script:
         "../../scripts/make_bottleneck.py"

@@ -1,11 +1,7 @@
 # Registries, configuration and records of trainings -> a card for each method.
 
-import json
-from hashlib import sha256
-from os.path import relpath
 
 from fmri2img.code_identity import module_file
-from fmri2img.paths import REPOSITORY
 
 # What methods say of their own design is imported by name (reporting.cards.card_of).
 card_modules = sorted({f"{study.registries['methods'][method]['module']}.card" for method in study.described})
@@ -16,7 +12,6 @@ rule make_cards:
     input:
         decoders=[path for method in study.trained for path in decoder_paths(method)],
         pretrained=all_pretrained(),
-        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "backbones")],
     output:
         cards=[
             report(
@@ -50,7 +45,7 @@ rule make_cards:
         mem_mb=2000,
         runtime=30,
     params:
-        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        study=study.fingerprint,
         code=code_of("make_cards", *filter(module_file, card_modules)),
     script:
         "../../scripts/make_cards.py"

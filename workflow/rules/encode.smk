@@ -106,6 +106,7 @@ rule make_brain_maps:
         mem_mb=1500,
         runtime=30,
     params:
+        study=study.fingerprint,
         code=code_of("make_brain_maps"),
     script:
         "../../scripts/make_brain_maps.py"

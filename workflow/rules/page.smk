@@ -1,7 +1,5 @@
 # Scores, tables and pictures -> one page that a browser opens from the disk.
 
-import json
-from hashlib import sha256
 from importlib.metadata import version
 from os.path import dirname, relpath
 
@@ -23,11 +21,10 @@ rule make_page:
         effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
         splits="<results>/tables/splits.csv" if config["beside"] else [],
         brain=brain_figures(),
-        settings=relpath(REPOSITORY / "config/figures.yaml"),
+        settings=in_repository("config/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],
-        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
         templates=[
-            relpath(REPOSITORY / f"scripts/fmri2img/reporting/page/{name}")
+            in_repository(f"scripts/fmri2img/reporting/page/{name}")
             for name in ("page.html", "page.css", "page.js", "leaderboard.js", "pictures.js")
         ],
     output:
@@ -46,7 +43,7 @@ rule make_page:
     params:
         benchmarks=in_results("<results>/benchmarks"),
         published=lambda w, input: dirname(input.published[0]),
-        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        study=study.fingerprint,
         code=code_of("make_page"),
     script:
         "../../scripts/make_page.py"
@@ -64,7 +61,7 @@ rule make_crate:
             *all_predictions(),
         ],
         stimuli="<results>/stimuli",
-        citation=relpath(REPOSITORY / "CITATION.cff"),
+        citation=in_repository("CITATION.cff"),
         workflow=[
             relpath(path)
             for path in sorted((REPOSITORY / "workflow").rglob("*"))
@@ -83,7 +80,7 @@ rule make_crate:
         mem_mb=1000,
         runtime=30,
     params:
-        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        study=study.fingerprint,
         snakemake=version("snakemake"),
         code=code_of("make_crate"),
     script:

@@ -13,9 +13,8 @@ rule paper_tables:
     input:
         scores=all_scores(),
         layouts=[relpath(layout) for layout in PAPER_LAYOUTS],
-        figures=relpath(REPOSITORY / "config/paper_tables/figures.yaml"),
+        figures=in_repository("config/paper_tables/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config" / "published").iterdir())],
-        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
     output:
         tables=[
             report(
@@ -63,6 +62,7 @@ rule paper_tables:
         runtime=30,
     params:
         published=lambda w, input: dirname(input.published[0]),
+        study=study.fingerprint,
         code=code_of("paper_tables"),
     script:
         "../../scripts/paper_tables.py"

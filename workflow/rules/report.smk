@@ -1,11 +1,5 @@
 # Scores -> tables, figures and what the report shows of them.
 
-import json
-from hashlib import sha256
-from os.path import relpath
-
-from fmri2img.paths import REPOSITORY
-
 
 rule make_tables:
     """Tables of scores at each budget, the claims, what methods disclose, and what was run."""
@@ -13,11 +7,10 @@ rule make_tables:
         scores=all_scores(),
         predictions=all_predictions(),
         split=f"<results>/splits/{config['split']}.json",
-        layouts=[relpath(REPOSITORY / f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
-        claims=relpath(REPOSITORY / "config/claims.yaml"),
-        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
-        requirements=relpath(REPOSITORY / "envs/requirements.in"),
-        lock=relpath(REPOSITORY / "envs/requirements.lock"),
+        layouts=[in_repository(f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
+        claims=in_repository("config/claims.yaml"),
+        requirements=in_repository("envs/requirements.in"),
+        lock=in_repository("envs/requirements.lock"),
     output:
         main=[
             report(
@@ -26,7 +19,7 @@ rule make_tables:
                 category="1 Scores",
                 labels={
                     "content": "Table: all methods",
-                    "trained on": budget_label(budget),
+                    "trained on": study.budget_label(budget),
                 },
             )
             for budget in config["sessions"]
@@ -38,7 +31,7 @@ rule make_tables:
                 category="1 Scores",
                 labels={
                     "content": "Table: each subject",
-                    "trained on": budget_label(budget),
+                    "trained on": study.budget_label(budget),
                 },
             )
             for budget in config["sessions"]
@@ -89,7 +82,7 @@ rule make_tables:
         mem_mb=4000,
         runtime=30,
     params:
-        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        study=study.fingerprint,
         code=code_of("make_tables"),
     script:
         "../../scripts/make_tables.py"
@@ -101,8 +94,7 @@ rule make_figures:
         scores=all_scores(),
         predictions=all_predictions(),
         stimuli="<results>/stimuli",
-        settings=relpath(REPOSITORY / "config/figures.yaml"),
-        registries=[relpath(REPOSITORY / f"config/{registry}.yaml") for registry in ("methods", "metrics")],
+        settings=in_repository("config/figures.yaml"),
     output:
         sessions=report(
             "<results>/figures/sessions.svg",
@@ -140,7 +132,7 @@ rule make_figures:
         mem_mb=4000,
         runtime=30,
     params:
-        config=sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16],
+        study=study.fingerprint,
         code=code_of("make_figures"),
     script:
         "../../scripts/make_figures.py"

@@ -58,8 +58,7 @@ rule make_similarity:
         mem_mb=4000,
         runtime=30,
     params:
-        confidence=config["statistics"]["confidence"],
-        resamples=config["statistics"]["resamples"],
+        study=study.fingerprint,
         code=code_of("make_similarity"),
     script:
         "../../scripts/make_similarity.py"

@@ -32,8 +32,7 @@ rule compare_splits:
         mem_mb=4000,
         runtime=30,
     params:
-        confidence=config["statistics"]["confidence"],
-        resamples=config["statistics"]["resamples"],
+        study=study.fingerprint,
         code=code_of("compare_splits"),
     script:
         "../../scripts/compare_splits.py"

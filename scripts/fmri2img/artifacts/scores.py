@@ -1,6 +1,6 @@
 """Scores: one long table, one row per metric and image. Every table and figure of a report is a query over it.
 
-Columns: method, subject, sessions, seed, split, metric, image_id, value (float64; NaN where a metric is undefined for an
+Columns: method, subject, sessions, seed, split, test_set, metric, image_id, value (float64; NaN where a metric is undefined for an
 image, and then the metric's definition says when). A metric whose `unit` in config/metrics.yaml is `set` has one value
 for all images of a prediction, stored under image_id WHOLE_SET: there are no images to resample, so it has no interval.
 """
@@ -15,7 +15,8 @@ from fmri2img.artifacts.tables import read_table
 from fmri2img.errors import UserError
 
 COLUMNS = {
-    "method": "OUT", "subject": "OUT", "sessions": "iuf", "seed": "iu", "split": "OUT", "metric": "OUT",
+    "method": "OUT", "subject": "OUT", "sessions": "iuf", "seed": "iu", "split": "OUT", "test_set": "OUT",
+    "metric": "OUT",
     "image_id": "iu", "value": "f",
 }  # fmt: skip
 WHOLE_SET = -1
