@@ -16,7 +16,7 @@ def main(snakemake) -> None:
         read_table(given.captions, {"image_id": "iu", "caption": "OUT"}),
         Recording.open(given.recording),
     )
-    ids, sessions = recording.test_ids(), parse_sessions(wildcards.sessions)
+    ids, sessions = recording.test_ids(recording.test_sets[0]), parse_sessions(wildcards.sessions)
     metadata = control_metadata(
         recording, "caption_ceiling", sessions, int(wildcards.seed), params.captioner, "none", params.origin
     )

@@ -78,9 +78,9 @@ def main(snakemake) -> None:
     seed = int(wildcards.seed)
 
     if params.brain:
-        found = outputs(model, recording, recording.test_rows(), params.decoding["batch"], device)
+        found = outputs(model, recording, recording.test_rows(recording.test_sets[0]), params.decoding["batch"], device)
     else:
-        ids = recording.test_ids()
+        ids = recording.test_ids(recording.test_sets[0])
         found = {"ids": ids, "tokens": without_brain(model.prior, len(ids)).cpu(), "projected": None, "latents": None}
     print(f"{len(found['ids'])} test images")
     drawn = prior_tokens(model, found["tokens"], found["ids"], seed, params.decoding["prior_steps"],

@@ -18,7 +18,7 @@ def main(snakemake) -> None:
     rows = recording.training_rows(sessions)
     image_ids = recording.trials["image_id"].to_numpy()[rows]
 
-    test_rows = recording.test_rows()
+    test_rows = recording.test_rows(recording.test_sets[0])
     presentations = np.unique(recording.trials["image_id"].to_numpy()[test_rows], return_counts=True)[1]
     test_repeats = float(1 / np.mean(1 / presentations))
 

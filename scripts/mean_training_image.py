@@ -16,7 +16,7 @@ def main(snakemake) -> None:
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     embeddings = Embeddings.open(snakemake.input.embeddings)
     sessions, seed = parse_sessions(snakemake.wildcards.sessions), int(snakemake.wildcards.seed)
-    test_ids, training_ids = recording.test_ids(), recording.training_ids(sessions)
+    test_ids, training_ids = recording.test_ids(recording.test_sets[0]), recording.training_ids(sessions)
 
     image = mean_image(stimuli.images, stimuli.rows(training_ids))
     tokens = mean_tokens(embeddings, training_ids).ravel()

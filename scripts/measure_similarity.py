@@ -14,7 +14,7 @@ from fmri2img.metrics.similarity import COPY
 def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: int | float, output: str) -> None:
     """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64), subject,
     sessions; and print how near they are, with a warning that names the test images that were trained on as a copy."""
-    ids = recording.test_ids()
+    ids = recording.test_ids(recording.test_sets[0])
     tokens = embeddings.tokens[embeddings.rows(ids)]
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))
     table = pd.DataFrame({"image_id": ids, "nearest": nearest, "cosine": cosine})

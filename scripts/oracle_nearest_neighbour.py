@@ -15,7 +15,7 @@ def main(snakemake) -> None:
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     embeddings = Embeddings.open(snakemake.input.embeddings)
     sessions, seed = parse_sessions(snakemake.wildcards.sessions), int(snakemake.wildcards.seed)
-    test_ids, training_ids = recording.test_ids(), recording.training_ids(sessions)
+    test_ids, training_ids = recording.test_ids(recording.test_sets[0]), recording.training_ids(sessions)
 
     nearest = nearest_training_images(embeddings.tokens[embeddings.rows(test_ids)], embeddings, training_ids)
     print(f"{len(np.unique(nearest))} of {len(training_ids)} training images serve {len(test_ids)} test images")

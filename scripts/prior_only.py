@@ -19,7 +19,10 @@ def main(snakemake) -> None:
     params = snakemake.params
     recording, embeddings = Recording.open(snakemake.input.recording), Embeddings.open(snakemake.input.embeddings)
     sessions, seed = parse_sessions(snakemake.wildcards.sessions), int(snakemake.wildcards.seed)
-    test_ids, mean = recording.test_ids(), mean_tokens(embeddings, recording.training_ids(sessions))
+    test_ids, mean = (
+        recording.test_ids(recording.test_sets[0]),
+        mean_tokens(embeddings, recording.training_ids(sessions)),
+    )
     tokens = np.broadcast_to(mean.astype(np.float16), (len(test_ids), *mean.shape))
 
     generator, autoencoder = Backbone(*params.generator), Backbone(*params.autoencoder)

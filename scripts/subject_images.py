@@ -10,7 +10,7 @@ from fmri2img.job import start
 def subject_images(drawn_path: str, recording_path: str, sessions: int | float, output: str) -> None:
     """Write the rows of `drawn_path` that belong to the subject's test images as its Prediction."""
     drawn, recording = Prediction.open(drawn_path), Recording.open(recording_path)
-    ids = recording.test_ids()
+    ids = recording.test_ids(recording.test_sets[0])
     rows = rows_of(ids, drawn.ids, drawn.path)
     metadata = drawn.metadata | {"subject": recording.metadata["subject"], "sessions": sessions}
     captions = None if drawn.captions is None else drawn.captions["caption"].iloc[rows].tolist()

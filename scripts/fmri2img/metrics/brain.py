@@ -55,7 +55,7 @@ class MeasuredBrain:
 
     @classmethod
     def of(cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray]) -> "MeasuredBrain":
-        rows = recording.test_rows()
+        rows = recording.test_rows(recording.test_sets[0])
         ids, betas = recording.averaged(rows)
         repeats = np.unique(recording.trials["image_id"].to_numpy()[rows], return_counts=True)[1]
         return cls(ids, betas, repeats, recording.voxels, predict)

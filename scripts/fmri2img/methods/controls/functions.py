@@ -112,7 +112,7 @@ def repeat_responses(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     Returns ids int64 (images,) ascending and betas float32 (images, 2, voxels), NaN for an image shown once. First is
     by time, among the test trials.
     """
-    rows = recording.test_rows()
+    rows = recording.test_rows(recording.test_sets[0])
     trials = recording.trials.iloc[rows].assign(row=rows).sort_values(["image_id", "trial"])
     first = ~trials["image_id"].duplicated().to_numpy()
     ids, firsts = recording.averaged(trials["row"].to_numpy()[first])
