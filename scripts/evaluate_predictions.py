@@ -14,7 +14,7 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import save_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
-from fmri2img.submissions.record import TestImages
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
@@ -33,7 +33,7 @@ def of_cells(cells: list, test_images: dict[str, TestImages]) -> list[Prediction
         cell = Cell(*fields)
         if path not in opened:
             opened[path] = Prediction.open(path)
-        found.append(opened[path].of_cell(cell, test_images[cell.subject].of(cell.test_set)))
+        found.append(opened[path].of_cell(cell, test_images[cell.subject].test_sets[cell.test_set]))
     return found
 
 

@@ -28,7 +28,7 @@ def main(snakemake) -> None:
         revisions={name: Backbone(name, record).revision for name, record in params.networks.items()},
     )
     model.save(snakemake.output.model)
-    brain = MeasuredBrain.of(recording, lambda images: model.predict(features(images)))
+    brain = MeasuredBrain.of(recording, lambda images: model.predict(features(images)), recording.test_sets[0])
     save_brain_tables(snakemake.output.accuracy, brain, brain.predict(stimuli.images[stimuli.rows(brain.ids)]))
     print(f"{len(ids)} training images, {betas.shape[1]} voxels, features of {model.metadata['widths']}")
     for band, share in zip(settings["bands"], model.metadata["band_share"], strict=True):

@@ -25,7 +25,7 @@ def main(snakemake) -> None:
     if model.metadata["unread"]:
         print(f"Entries of the checkpoint that were not read: {', '.join(model.metadata['unread'])}")
     model.save(snakemake.output.model)
-    brain = MeasuredBrain.of(recording, lambda images: model.predict(images, params.size))
+    brain = MeasuredBrain.of(recording, lambda images: model.predict(images, params.size), recording.test_sets[0])
     save_brain_tables(snakemake.output.accuracy, brain, brain.predict(stimuli.images[stimuli.rows(brain.ids)]))
 
 

@@ -9,6 +9,7 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.pixels import to_uint8, to_unit
 from fmri2img.backbones.registry import Backbone
+from fmri2img.datasets.nsd.stimuli import image_names
 from fmri2img.errors import UserError
 from fmri2img.job import start
 from fmri2img.submissions.files import open_pictures, read_captions, read_ids
@@ -18,7 +19,7 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
     """Write the Stimuli and the split of which they are all test images.
 
     files: `pictures`, `ids` (ascending, one for each picture) and `captions` (one for each, or None), inside `folder`;
-    source: what identifies them. COCO's ids and categories are not known here: -1 and none.
+    source: what identifies them. COCO's categories are not known here.
     Raises UserError when the files do not fit each other.
     """
     pictures, ids = open_pictures(folder / files["pictures"]), read_ids(folder / files["ids"])
@@ -32,15 +33,16 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
     table = pd.DataFrame(
         {
             "image_id": ids,
-            "coco_id": np.full(len(ids), -1, np.int64),
+            "name": image_names(ids),
+            "source": source,
             "captions": [[caption] for caption in captions] or [[] for _ in ids],
             "categories": [[] for _ in ids],
-            "shared": True,
+            "cluster": None,
         }
     )
     blocks = (b if b.dtype == np.uint8 else to_uint8(to_unit(b)) for b in pictures.checked())
     save_stimuli(stimuli, blocks, table, {"source": source})
-    Split("shared1000", "test: all images shared by all subjects", ids.tolist()).save(split)
+    Split("shared1000", "test: all images shared by all subjects", {"shared1000": ids.tolist()}).save(split)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import numpy as np
 
 from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 from fmri2img.job import start
 from fmri2img.study import Study
 from fmri2img.submissions.checks import CheckedSubmission, check_submission, scored_tokens
-from fmri2img.submissions.record import SubmittedPrediction, TestImages
+from fmri2img.submissions.record import SubmittedPrediction
 
 
 def import_submission(

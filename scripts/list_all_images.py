@@ -3,11 +3,12 @@
 import numpy as np
 
 from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.job import start
-from fmri2img.submissions.record import TestImages
 
 if __name__ == "__main__":
     start(snakemake)
     split = Split.open(snakemake.input.split)
     ids = np.array(split.test_ids, np.int64)
-    TestImages(snakemake.wildcards.subject, split.name, split.sha256, ids).save(snakemake.output[0])
+    found = TestImages.of(snakemake.wildcards.subject, split, ids, np.ones_like(ids))
+    found.save(snakemake.output[0])

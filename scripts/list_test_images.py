@@ -1,13 +1,11 @@
 """The images one subject is tested on: shown to it within the sessions that count, and held out by the split."""
 
-import numpy as np
-
 from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import read_trials
 from fmri2img.job import start
-from fmri2img.submissions.record import TestImages
 
 
 def list_test_images(
@@ -23,12 +21,9 @@ def list_test_images(
         layout.STIMULUS_INFO: stimulus_info,
     }
     lockfile.verify_downloaded(files)
-    images = Split.open(split)
     trials = read_trials(responses, design, stimulus_info, subject)
     trials = trials[trials["session"] <= sessions]
-    labels = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
-    ids = np.unique(trials["image_id"].to_numpy(np.int64)[labels == "test"])
-    return TestImages(subject, images.name, images.sha256, ids)
+    return TestImages.of(subject, Split.open(split), trials["image_id"].to_numpy(), trials["session"].to_numpy())
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: in
     labels = KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
     members = [embeddings.ids[labels == label] for label in range(clusters)]
     members.sort(key=lambda ids: (-len(ids), ids[0]))
+    name = f"cluster{held_out}"
     return Split(
-        f"cluster{held_out}",
+        name,
         f"test: cluster {held_out} of {clusters} of a k-means (seed {seed}) of the pooled image embeddings",
-        members[held_out].tolist(),
+        {name: members[held_out].tolist()},
     )
 
 

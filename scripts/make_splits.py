@@ -11,7 +11,8 @@ from fmri2img.job import start
 
 def shared1000(design: Design) -> Split:
     """Every shared image is tested on. Subjects with fewer sessions saw fewer of them, and are tested on those."""
-    return Split("shared1000", "test: all images shared by all subjects", design.shared.tolist())
+    shared = {"shared1000": design.shared.tolist()}
+    return Split("shared1000", "test: all images shared by all subjects", shared)
 
 
 def shared982(design: Design, sessions: int) -> Split:
@@ -24,7 +25,7 @@ def shared982(design: Design, sessions: int) -> Split:
     return Split(
         "shared982",
         f"test: shared images shown within the first {sessions} sessions; later sessions and shared images unused",
-        design.shared[tested].tolist(),
+        {"shared982": design.shared[tested].tolist()},
         design.shared[~tested].tolist(),
         sessions,
     )

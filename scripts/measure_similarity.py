@@ -1,5 +1,6 @@
 """How near each test image is to the training images of one subject and budget, by true tokens."""
 
+import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.atomic import atomic_file
@@ -14,7 +15,7 @@ def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: i
     """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64),
     subject, sessions; and print how near they are, with a warning that names the test images that were trained on as a
     copy."""
-    ids = recording.test_ids()
+    ids = np.sort(np.concatenate([recording.test_ids(test_set) for test_set in recording.test_sets]))
     tokens = embeddings.tokens[embeddings.rows(ids)]
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))
     table = pd.DataFrame({"image_id": ids, "nearest": nearest, "cosine": cosine})

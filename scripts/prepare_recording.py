@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.recording import Recording
-from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.splits import TRAIN, Split
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import by_key, checksums
 from fmri2img.datasets.normalise import fit_moments, percent_signal_change, zscore
@@ -31,7 +31,7 @@ def prepare_recording(
     told_by = (layout.responses(subject), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO)
     trials = read_trials(*(files[key] for key in told_by), subject)
     trials = trials[trials["session"].isin(sessions)].reset_index(drop=True)
-    trials["split"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
+    trials["part"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     rows = {session: np.flatnonzero(trials["session"] == session) for session in sessions}
     mask = read_mask(files[layout.roi(subject, options["mask"])])
     n_voxels = int(mask.sum())
@@ -40,7 +40,7 @@ def prepare_recording(
         block = open_masked_session(masked[sessions.index(session)], (len(rows[session]), n_voxels))
         return percent_signal_change(block, layout.INT16_PER_PERCENT)
 
-    fitted = (trials["split"] == "train").to_numpy() | (options["statistics"] == "all")
+    fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
     blocks = ((session, percent(session)[fitted[rows[session]]]) for session in sessions)
     moments = fit_moments(blocks, n_voxels, options["normalise"])
     valid = read_valid([files[layout.valid(subject, session)] for session in sessions], mask)
@@ -68,10 +68,9 @@ def prepare_recording(
         voxels = pd.DataFrame(voxel_columns(mask, ncsnr, regions, layout.ROI_LABELS))[keep]
         metadata = {
             "subject": subject,
+            **images.identity,
             "betas": options,
             "normalisation": "z-score of percent signal change per voxel, standard deviation over n - 1",
-            "split": images.name,
-            "split_sha256": images.sha256,
             "n_sessions": len(sessions),
             "voxels_left_out": left_out,
             "sources_sha256": checksums(files),

@@ -16,13 +16,13 @@ import yaml
 from snakemake.utils import update_config
 
 from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.suspicions import suspicions
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
-from fmri2img.submissions.record import TestImages
 
 
 def name_of(path: Path, taken: list[str]) -> str:

@@ -91,7 +91,7 @@ def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
     """Stimuli of one grey level each (their id), and predictions of `first` and `floor` that are brighter by 100."""
     ids = np.arange(N_IMAGES) * 10
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (N_IMAGES, SIDE, SIDE, 3))
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None})
     table["captions"], table["categories"] = [[f'a "{i}" <i>'] for i in ids], [["a"]] * N_IMAGES
     save_stimuli(folder / "stimuli", np.ascontiguousarray(images), table, {})
     paths = {}

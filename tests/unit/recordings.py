@@ -17,12 +17,11 @@ def small_recording(path: Path, subject: str, voxels: int) -> Path:
             "run": 1,
             "image_id": [0, 90, 1, 0, 91, 2, 3, 92, 4],
             "repeat": [0, 0, 0, 1, 0, 0, 0, 0, 0],
-            "shared": [False, True, False] * 3,
-            "split": ["train", "test", "train"] * 3,
+            "part": ["train", "test", "train"] * 3,
         }
     )
     places = pd.DataFrame({"x": np.arange(voxels), "y": 0, "z": 0, "ncsnr": np.ones(voxels)})
-    metadata = {"subject": subject, "split": "shared1000", "split_sha256": "0" * 64}
+    metadata = {"subject": subject, "split": "shared1000", "split_sha256": "0" * 64, "test_sets": ["test"]}
     with Recording.writer(path) as writer:
         writer.betas(len(trials), voxels)[:] = 0
         writer.finish(trials, places, metadata)

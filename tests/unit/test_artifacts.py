@@ -31,21 +31,22 @@ METADATA = {
 }  # fmt: skip
 
 
-def write_recording(path, image_ids=(5, 9, 5, 2), split=("test", "train", "test", "train"), sessions=(1, 1, 2, 2)):
+def write_recording(
+    path, image_ids=(5, 9, 5, 2), part=("test", "train", "test", "train"), sessions=(1, 1, 2, 2), test_sets=("test",)
+):
     trials = pd.DataFrame({"trial": range(len(image_ids)), "session": sessions, "run": 1, "image_id": image_ids})
     trials["repeat"] = trials.groupby("image_id").cumcount()
-    trials["shared"] = np.array(split) == "test"
-    trials["split"] = split
+    trials["part"] = part
     voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 2], "ncsnr": [0.5, 0.7]})
     with Recording.writer(path) as writer:
         betas = writer.betas(len(image_ids), 2)
         betas[:] = np.arange(2 * len(image_ids)).reshape(-1, 2)
-        writer.finish(trials, voxels, {"subject": "subj01"})
+        writer.finish(trials, voxels, {"subject": "subj01", "split": "s", "test_sets": test_sets})
     return Recording.open(path)
 
 
 def test_repeats_are_averaged_per_image_and_sorted_by_id(tmp_path):
-    recording = write_recording(tmp_path / "r", image_ids=(9, 2, 9, 2, 7), split=("test",) * 5, sessions=(1,) * 5)
+    recording = write_recording(tmp_path / "r", image_ids=(9, 2, 9, 2, 7), part=("test",) * 5, sessions=(1,) * 5)
     ids, betas = recording.averaged(np.array([4, 2, 1, 0]))
     assert ids.tolist() == [2, 7, 9]
     np.testing.assert_array_equal(betas, [[2, 3], [8, 9], [2, 3]])  # image_id 9: mean of rows 0 and 2
@@ -55,7 +56,7 @@ def test_training_rows_stay_within_budget_and_split(tmp_path):
     recording = write_recording(tmp_path / "r")
     assert recording.training_rows(1).tolist() == [1]
     assert recording.training_rows(2).tolist() == [1, 3]
-    assert recording.test_rows().tolist() == [0, 2]
+    assert recording.test_rows("test").tolist() == [0, 2]
     with pytest.raises(UserError, match="3 training sessions asked of subj01, which has 2"):
         recording.training_rows(3)
 
@@ -68,15 +69,32 @@ def test_a_recording_whose_parts_disagree_is_refused(tmp_path):
 
 
 def test_a_recording_that_trains_on_a_test_image_is_refused(tmp_path):
-    write_recording(tmp_path / "unused", split=("test", "train", "unused", "train"))
-    with pytest.raises(UserError, match=r"trials\.parquet: image_id 5 has train and test trials \(1 images have\)"):
-        write_recording(tmp_path / "leaked", split=("test", "train", "train", "train"))
+    write_recording(tmp_path / "unused", part=("test", "train", "unused", "train"))
+    with pytest.raises(
+        UserError, match=r"trials\.parquet: image_id 5 has test and train trials \(1 images are in two parts\)"
+    ):
+        write_recording(tmp_path / "leaked", part=("test", "train", "train", "train"))
     assert not (tmp_path / "leaked").exists()
     write_recording(tmp_path / "r")
     trials = pd.read_parquet(tmp_path / "r" / "trials.parquet")
     trials.assign(image_id=5).to_parquet(tmp_path / "r" / "trials.parquet")
-    with pytest.raises(UserError, match="image_id 5 has train and test trials"):
+    with pytest.raises(UserError, match="image_id 5 has test and train trials"):
         Recording.open(tmp_path / "r")
+
+
+def test_trials_of_each_test_set_are_found_by_its_name(tmp_path):
+    parts = ("shared", "train", "shared", "imagery")
+    recording = write_recording(tmp_path / "r", part=parts, test_sets=["shared", "imagery"])
+    assert recording.test_sets == ["shared", "imagery"] and recording.test_ids("imagery").tolist() == [2]
+    assert recording.test_rows("shared").tolist() == [0, 2] and recording.training_rows(2).tolist() == [1]
+    with pytest.raises(UserError, match="no test set 'test'; there are shared, imagery"):
+        recording.test_ids("test")
+    with pytest.raises(UserError, match="'imagery' is not a part of split s"):
+        write_recording(tmp_path / "unknown", part=parts, test_sets=["shared"])
+    with pytest.raises(UserError, match="image_id 5 has imagery and shared trials"):
+        write_recording(
+            tmp_path / "twice", part=("shared", "train", "imagery", "train"), test_sets=["shared", "imagery"]
+        )
 
 
 def test_failed_writing_leaves_neither_target_nor_temporary(tmp_path):
@@ -122,7 +140,9 @@ def new_recording(path):
 
 
 def new_stimuli(path):
-    table = pd.DataFrame({"image_id": [3], "coco_id": [1], "shared": [True], "captions": [["a"]], "categories": [[]]})
+    table = pd.DataFrame(
+        {"image_id": [3], "name": "x", "source": "x", "cluster": None, "captions": [["a"]], "categories": [[]]}
+    )
     save_stimuli(path, np.zeros((1, 425, 425, 3), np.uint8), table, {})
 
 
@@ -199,7 +219,7 @@ def test_damaged_files_of_an_artifact_are_named(tmp_path, artifact, name, kind):
 
 
 def test_stimuli_are_found_by_id_not_by_row(tmp_path):
-    table = pd.DataFrame({"image_id": [3, 8, 20], "coco_id": [1, 2, 3], "shared": [True, False, False]})
+    table = pd.DataFrame({"image_id": [3, 8, 20], "name": "x", "source": "x", "cluster": None})
     table["captions"] = [["a"], ["b", "c"], []]
     table["categories"] = [["cat"], [], ["dog"]]
     images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
@@ -275,30 +295,50 @@ def test_scores_hold_one_value_per_key(tmp_path):
 
 
 def test_an_edited_split_is_refused(tmp_path):
-    Split("shared1000", "test", [4, 1, 9]).save(tmp_path / "s.json")
+    Split("shared1000", "test", {"shared1000": [4, 1, 9]}).save(tmp_path / "s.json")
     assert Split.open(tmp_path / "s.json").sha256 == hash_ids(np.array([9, 4, 1]))
     record = json.loads((tmp_path / "s.json").read_text())
-    record["test_ids"].append(10)
+    record["test_sets"][0]["image_ids"].append(10)
     (tmp_path / "s.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="do not match its sha256"):
         Split.open(tmp_path / "s.json")
 
 
+def test_a_split_keeps_the_order_of_its_test_sets(tmp_path):
+    Split("two", "", {"shared": [7, 2], "imagery": [4]}).save(tmp_path / "s.json")
+    split = Split.open(tmp_path / "s.json")
+    assert list(split.test_sets) == ["shared", "imagery"] and split.test_ids == [2, 4, 7]
+    assert split.sha256 == hash_ids(np.array([2, 4, 7]))
+
+
+@pytest.mark.parametrize(
+    ("test_sets", "message"),
+    [
+        ({}, "has no test set"),
+        ({"train": [1]}, "a test set cannot be named 'train'"),
+        ({"a": [1, 2], "b": [2]}, "image_id 2 is in test sets a and b"),
+    ],
+)
+def test_a_split_whose_test_sets_are_not_clear_is_refused(test_sets, message):
+    with pytest.raises(UserError, match=message):
+        Split("s", "", test_sets)
+
+
 def test_split_assigns_by_image_and_session():
-    split = Split("shared982", "", test_ids=[1], unused_ids=[2], max_sessions=1)
-    labels = split.assign(np.array([1, 2, 3, 1, 3]), np.array([1, 1, 1, 2, 2]))
-    assert labels.tolist() == ["test", "unused", "train", "unused", "unused"]
+    split = Split("shared982", "", test_sets={"shared": [1], "other": [4]}, unused_ids=[2], max_sessions=1)
+    labels = split.assign(np.array([1, 2, 3, 4, 1, 3]), np.array([1, 1, 1, 1, 2, 2]))
+    assert labels.tolist() == ["shared", "unused", "train", "other", "unused", "unused"]
 
 
 def test_a_share_of_a_session_is_its_first_trials(tmp_path):
     trials = pd.DataFrame({
         "trial": np.arange(12), "session": np.repeat([1, 2], 6), "run": 1, "image_id": np.arange(12), "repeat": 0,
-        "shared": False, "split": ["train", "test", *["train"] * 10],
+        "part": ["train", "test", *["train"] * 10],
     })  # fmt: skip
     voxels = pd.DataFrame({"x": [0], "y": [0], "z": [0], "ncsnr": [0.5]})
     with Recording.writer(tmp_path / "r") as writer:
         writer.betas(12, 1)[:] = 0
-        writer.finish(trials, voxels, {"subject": "subj01"})
+        writer.finish(trials, voxels, {"subject": "subj01", "split": "s", "test_sets": ["test"]})
     recording = Recording.open(tmp_path / "r")
     assert recording.training_rows(parse_sessions("0.5")).tolist() == [0, 2]
     assert recording.training_rows(parse_sessions("1")).tolist() == [0, 2, 3, 4, 5]

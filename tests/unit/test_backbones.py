@@ -253,8 +253,13 @@ def test_embedding_stimuli_keeps_ids_and_says_how_it_was_done(clip, tmp_path, mo
 
     monkeypatch.setattr(embed_stimuli, "BLOCK", 2)
     ids = np.array([4, 9, 11, 700, 72999])
-    columns = {"captions": [["a"]] * 5, "categories": [["b"]] * 5, "shared": [True] * 5}
-    save_stimuli(tmp_path / "stimuli", IMAGES, pd.DataFrame({"image_id": ids, "coco_id": ids} | columns), {})
+    columns = {"captions": [["a"]] * 5, "categories": [["b"]] * 5}
+    save_stimuli(
+        tmp_path / "stimuli",
+        IMAGES,
+        pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None} | columns),
+        {},
+    )
     embed_stimuli.embed_stimuli(clip, str(tmp_path / "stimuli"), str(tmp_path / "embeddings"))
     made = Embeddings.open(tmp_path / "embeddings")
     tokens, pooled = load_encoder(clip, "cpu").encode_images(IMAGES)

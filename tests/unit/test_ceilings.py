@@ -42,13 +42,15 @@ def planted(tmp_path_factory):
     n = len(image)
     trials = pd.DataFrame(
         {"trial": np.arange(n), "session": 1, "run": 1, "image_id": np.where(image < 0, 999, image * 5), "repeat": 0}
-    ).assign(shared=image >= 0, split=np.where(image < 0, "train", "test"))
+    ).assign(part=np.where(image < 0, "train", "test"))
     areas = {name: np.arange(VOXELS) % 5 == k for k, name in enumerate(("V1", "V2", "V3", "hV4"))}
     voxels = pd.DataFrame({"x": np.arange(VOXELS), "y": 0, "z": 0, "ncsnr": 1 / NOISE} | areas)
     with Recording.writer(path) as writer:
         betas = writer.betas(n, VOXELS)
         betas[:] = patterns[image] + NOISE * rng.standard_normal((n, VOXELS))
-        writer.finish(trials, voxels, {"subject": "subj01", "split": "shared1000", "split_sha256": "0"})
+        writer.finish(
+            trials, voxels, {"subject": "subj01", "split": "shared1000", "split_sha256": "0", "test_sets": ["test"]}
+        )
     return Recording.open(path)
 
 
@@ -56,8 +58,8 @@ def planted(tmp_path_factory):
 def halves(planted):
     """By hand: image_id -> (first response, mean of the others or None)."""
     found = {}
-    for row, (image_id, split) in enumerate(zip(planted.trials["image_id"], planted.trials["split"], strict=True)):
-        if split == "test":
+    for row, (image_id, part) in enumerate(zip(planted.trials["image_id"], planted.trials["part"], strict=True)):
+        if part == "test":
             found.setdefault(image_id, []).append(planted.betas[row].astype(float))
     return {i: (r[0], np.mean(r[1:], axis=0) if len(r) > 1 else None) for i, r in sorted(found.items())}
 
@@ -147,9 +149,16 @@ def test_captions_against_people_and_against_the_captioner(planted, tmp_path):
     """The captioner's words about the true images, joined by id, as the reference: repeating them is perfect."""
     ids = np.array([4, 9, 20])
     table = pd.DataFrame(
-        {"image_id": ids, "coco_id": ids, "captions": [["a red bus", "x"]] * 3, "categories": [["b"]] * 3}
+        {
+            "image_id": ids,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
+            "captions": [["a red bus", "x"]] * 3,
+            "categories": [["b"]] * 3,
+        }
     )
-    stimuli = Stimuli(tmp_path, np.zeros((3, 4, 4, 3), np.uint8), table.assign(shared=True), {})
+    stimuli = Stimuli(tmp_path, np.zeros((3, 4, 4, 3), np.uint8), table, {})
     captioned = pd.DataFrame({"image_id": [2, 4, 9, 20], "caption": ["no", "a dog runs", "two cats", "a red bus"]})
     metadata = control_metadata(planted, "m", 1, 0, "none", "none", "control")
     save_prediction(tmp_path / "p", ids, metadata, captions=["a dog runs", "two cats", "a red bus"])
@@ -175,10 +184,19 @@ def test_the_captioner_sees_the_test_images_alone(tmp_path):
     from caption_images import caption_images
 
     ids, rng = np.array([1, 5, 6, 30]), np.random.default_rng(0)
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [["a"]] * 4, "categories": [["b"]] * 4})
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
+            "captions": [["a"]] * 4,
+            "categories": [["b"]] * 4,
+        }
+    )
     images = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
-    save_stimuli(tmp_path / "stimuli", images, table.assign(shared=True), {})
-    Split("shared1000", "planted", [5, 30, 77]).save(tmp_path / "split.json")
+    save_stimuli(tmp_path / "stimuli", images, table, {})
+    Split("shared1000", "planted", {"shared1000": [5, 30, 77]}).save(tmp_path / "split.json")
     registry = load_registry()
     pair = registry["demo_captioner"], registry["demo_clip"]
     caption_images(tmp_path / "stimuli", tmp_path / "split.json", *pair, tmp_path / "captions.parquet")

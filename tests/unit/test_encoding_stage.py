@@ -41,14 +41,23 @@ def data(tmp_path):
     rng = np.random.default_rng(0)
     images = np.repeat(rng.integers(0, 256, (TRAIN + TEST, 1, 1, 3), np.uint8), 256, axis=1).reshape(-1, 16, 16, 3)
     ids = np.arange(TRAIN + TEST) * 3
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [[]] * len(ids), "categories": [[]] * len(ids)})
-    save_stimuli(tmp_path / "stimuli", images, table.assign(shared=False), {})
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
+            "captions": [[]] * len(ids),
+            "categories": [[]] * len(ids),
+        }
+    )
+    save_stimuli(tmp_path / "stimuli", images, table, {})
     trial_ids = np.repeat(ids, 2)
     trials = pd.DataFrame(
         {
             "trial": np.arange(len(trial_ids)), "session": 1, "run": 1, "image_id": trial_ids,
-            "repeat": np.tile([0, 1], len(ids)), "shared": trial_ids >= 3 * TRAIN,
-            "split": np.where(trial_ids >= 3 * TRAIN, "test", "train"),
+            "repeat": np.tile([0, 1], len(ids)), 
+            "part": np.where(trial_ids >= 3 * TRAIN, "test", "train"),
         }
     )  # fmt: skip
     kind = np.arange(VOXELS) % 5
@@ -59,7 +68,11 @@ def data(tmp_path):
     betas = np.repeat(answers, 2, axis=0) + 0.3 * rng.standard_normal((len(trial_ids), VOXELS))
     with Recording.writer(tmp_path / "recording") as writer:
         writer.betas(*betas.shape)[:] = betas
-        writer.finish(trials, voxels, {"subject": "subj01", "split": "shared1000", "split_sha256": "0" * 64})
+        writer.finish(
+            trials,
+            voxels,
+            {"subject": "subj01", "split": "shared1000", "split_sha256": "0" * 64, "test_sets": ["test"]},
+        )
     return tmp_path
 
 

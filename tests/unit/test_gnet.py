@@ -145,13 +145,15 @@ def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path, mo
     """Betas that are the network's own predictions, whatever their scale, are predicted without fault."""
     places, ids = published.PLACES[1], np.arange(4)
     betas = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(4), 256)
-    trials = pd.DataFrame({"trial": ids, "session": 1, "run": 1, "image_id": ids, "repeat": 0, "shared": True})
+    trials = pd.DataFrame({"trial": ids, "session": 1, "run": 1, "image_id": ids, "repeat": 0})
     voxels = voxels_at(places).assign(ncsnr=np.float32(1), V1=True, V2=False, V3=False, hV4=False)
     with Recording.writer(tmp_path / "recording") as writer:
         writer.betas(*betas.shape)[:] = 2 * betas + 1
-        writer.finish(trials.assign(split="test"), voxels, {"subject": "subj01", "split": "shared1000"})
+        writer.finish(
+            trials.assign(part="test"), voxels, {"subject": "subj01", "split": "shared1000", "test_sets": ["test"]}
+        )
     table = pd.DataFrame(
-        {"image_id": ids, "coco_id": ids, "captions": [[]] * 4, "categories": [[]] * 4, "shared": True}
+        {"image_id": ids, "name": "x", "source": "x", "cluster": None, "captions": [[]] * 4, "categories": [[]] * 4}
     )
     save_stimuli(tmp_path / "stimuli", published.pictures(4), table, {})
     record = {"kind": "gnet", "source": {"folder": str(path.parent)}, "files": {path.name: None}, "image_size": 227}

@@ -53,7 +53,14 @@ def checkpoint(tensors: dict[str, torch.Tensor], folder: Path) -> Backbone:
 @pytest.fixture
 def stimuli(tmp_path) -> Path:
     table = pd.DataFrame(
-        {"image_id": IDS, "coco_id": IDS, "captions": [["a"]] * 6, "categories": [["b"]] * 6, "shared": False}
+        {
+            "image_id": IDS,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
+            "captions": [["a"]] * 6,
+            "categories": [["b"]] * 6,
+        }
     )
     save_stimuli(tmp_path / "stimuli", IMAGES, table, {})
     return tmp_path / "stimuli"

@@ -415,8 +415,17 @@ def case(tmp_path, rng):
     """100 stimuli with ids 0, 3, 6, ...; a perfect prediction of every second one, saved in scrambled order."""
     ids = np.arange(100) * 3
     images = rng.integers(0, 256, (100, 16, 16, 3), np.uint8)
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "captions": [["a"]] * 100, "categories": [["b"]] * 100})
-    stimuli = Stimuli(tmp_path, images, table.assign(shared=True), {})
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
+            "captions": [["a"]] * 100,
+            "categories": [["b"]] * 100,
+        }
+    )
+    stimuli = Stimuli(tmp_path, images, table, {})
     save_embeddings(tmp_path / "e", ids, rng.standard_normal((100, 2, 5)), {})
     embeddings = Embeddings.open(tmp_path / "e")
 

@@ -125,7 +125,7 @@ def test_the_released_converter_has_its_published_size_and_reads_as_token_then_f
     with pytest.raises(UserError, match=r"missing tensor over_features\.bias"):
         load_released_converter(stored({k: v for k, v in state.items() if k != "linear2.bias"}))
     with pytest.raises(UserError, match=r"not a readable checkpoint of tensors"):
-        load_released_converter(stored({"linear1.weight": Split("s", "", [])}))
+        load_released_converter(stored({"linear1.weight": Split("s", "", {"s": []})}))
 
 
 def test_fitting_finds_a_planted_pair_of_maps_and_explains_no_noise(tmp_path):
@@ -162,7 +162,7 @@ def test_the_converter_never_sees_a_test_image(tmp_path):
     spoilt = np.where(np.isin(ids, test)[:, None, None], -50 * tokens, tokens)
     save_embeddings(tmp_path / "a", ids, tokens, {})
     save_embeddings(tmp_path / "b", ids, spoilt, {})
-    Split("s", "d", test.tolist()).save(tmp_path / "split.json")
+    Split("s", "d", {"s": test.tolist()}).save(tmp_path / "split.json")
     names = {"encoder": "a", "captioner": "b"}
     paths = [str(tmp_path / name) for name in ("a", "b", "split.json")]
     train_caption_converter(*paths, names, 3, str(tmp_path / "out"))
@@ -364,7 +364,7 @@ def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(
     ids = np.array([1, 3, 11, 12, 40, 50])
     tokens = np.random.default_rng(4).normal(size=(6, TOKENS, WIDTH)).astype(np.float32)
     save_embeddings(tmp_path / "embeddings", ids, tokens, {"encoder": "tiny_clip"})
-    Split("s", "d", [*IDS.tolist(), 60000]).save(tmp_path / "split.json")
+    Split("s", "d", {"s": [*IDS.tolist(), 60000]}).save(tmp_path / "split.json")
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
     pair = networks["generator"], networks["autoencoder"]
     reconstruct_true_tokens(
@@ -380,13 +380,15 @@ def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(
     trials = pd.DataFrame({
         "trial": range(5), "session": [1, 1, 1, 2, 2], "run": 1, "image_id": [40, 1, 3, 40, 50],
         "repeat": [0, 0, 0, 1, 0],
-        "shared": [True, False, True, True, False], "split": ["test", "train", "test", "test", "train"],
+        "part": ["test", "train", "test", "test", "train"],
     })  # fmt: skip
     voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 0], "ncsnr": [0.5, 0.2]})
     with Recording.writer(tmp_path / "recording") as writer:
         writer.betas(5, 2)[:] = 0
         writer.finish(
-            trials, voxels, {"subject": "subj02", "split": "s", "split_sha256": drawn.metadata["split_sha256"]}
+            trials,
+            voxels,
+            {"subject": "subj02", "split": "s", "split_sha256": drawn.metadata["split_sha256"], "test_sets": ["test"]},
         )
     subject_images(str(tmp_path / "drawn"), str(tmp_path / "recording"), 2, str(tmp_path / "out"))
     made = Prediction.open(tmp_path / "out")

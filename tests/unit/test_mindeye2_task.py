@@ -62,10 +62,12 @@ def study(tmp_path_factory) -> dict:
             betas[:] = tokens[image_id // 2].reshape(n, -1).astype(float) @ weights / 5
             betas[:, 0] = np.arange(n) / 1000  # marks the trial
             trials = pd.DataFrame({"trial": np.arange(n), "session": np.arange(n) // TRIALS + 1, "run": 1})
-            trials = trials.assign(image_id=image_id, repeat=0, shared=image_id < 20)
-            trials["split"] = np.where(image_id < 20, "test", "train")
+            trials = trials.assign(image_id=image_id, repeat=0)
+            trials["part"] = np.where(image_id < 20, "test", "train")
             voxels = pd.DataFrame({"x": range(VOXELS[subject]), "y": 0, "z": 0, "ncsnr": 0.5})
-            writer.finish(trials, voxels, {"subject": subject, "split": "shared1000", "split_sha256": "ab"})
+            writer.finish(
+                trials, voxels, {"subject": subject, "split": "shared1000", "split_sha256": "ab", "test_sets": ["test"]}
+            )
     return {
         "recordings": {subject: str(folder / subject) for subject in SESSIONS}, "sessions": SESSIONS,
         "embeddings": str(folder / "tokens"), "latents": str(folder / "latents"), "local_features": views,
@@ -93,10 +95,10 @@ def marked(betas: torch.Tensor) -> torch.Tensor:
 
 def test_test_images_and_held_out_images_are_never_trained_on(study):
     for trials in open_trials(study["recordings"], study["sessions"], 0.2, 0):
-        split = trials.recording.trials["split"].to_numpy()
-        assert (split[np.concatenate([trials.rows, trials.held_out])] == "train").all()
+        part = trials.recording.trials["part"].to_numpy()
+        assert (part[np.concatenate([trials.rows, trials.held_out])] == "train").all()
         assert not set(trials.ids(trials.rows)) & set(trials.ids(trials.held_out))
-        assert len(trials.rows) + len(trials.held_out) == (split == "train").sum()
+        assert len(trials.rows) + len(trials.held_out) == (part == "train").sum()
 
 
 def test_the_same_images_are_held_out_at_every_budget():
@@ -409,7 +411,7 @@ def test_sources_tell_what_was_made_anew_at_the_same_path(study, tmp_path):
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"recordings.subj01", "embeddings", "local_features.1", "initial"}
     trials = pd.read_parquet(tmp_path / "subj01/trials.parquet")
-    trials.loc[trials.index[trials["split"] == "train"][0], "image_id"] += 2
+    trials.loc[trials.index[trials["part"] == "train"][0], "image_id"] += 2
     trials.to_parquet(tmp_path / "subj01/trials.parquet")
     assert task(settings).sources()["recordings.subj01"] != after["recordings.subj01"]
 

@@ -111,7 +111,7 @@ def test_no_voxel_left(tree, tmp_path):
 
 
 def test_session_without_training_trials(tree, tmp_path):
-    everything = Split("all", "test: all images of session 2", sorted(set(tree.ids("subj01")[24:48].tolist())))
+    everything = Split("all", "test: all images of session 2", {"all": sorted(set(tree.ids("subj01")[24:48].tolist()))})
     with pytest.raises(UserError, match=r"betas.normalise: session 2 has 0 training trials"):
         record(tree, tmp_path, split=everything)
 
@@ -174,6 +174,6 @@ def test_float_label_files_are_read_as_labels(tree, tmp_path):
 
 
 def test_split_that_ends_early_marks_nothing_after_it_as_training(tree, tmp_path):
-    split = Split("two", "", shared1000(read_design(tree.root / DESIGN)).test_ids, max_sessions=2)
+    split = Split("two", "", shared1000(read_design(tree.root / DESIGN)).test_sets, max_sessions=2)
     trials = record(tree, tmp_path, split=split, statistics="all").trials
-    assert set(trials.loc[trials["session"] == 3, "split"]) == {"unused"}
+    assert set(trials.loc[trials["session"] == 3, "part"]) == {"unused"}

@@ -408,11 +408,11 @@ def pictures(design, tmp_path):
     """Stimuli 0, 1, 2, ... of one grey level each; every Prediction holds its own ids, some shades brighter."""
     ids = np.arange(0, N_IMAGES * 10, 5)
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (len(ids), 8, 8, 3))
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None})
     table["captions"] = table["categories"] = [["a"]] * len(ids)
     save_stimuli(tmp_path / "stimuli", np.ascontiguousarray(images), table, {})
     test_ids = np.arange(N_IMAGES) * 10
-    split = Split("shared1000", "test", test_ids.tolist())
+    split = Split("shared1000", "test", {"shared1000": test_ids.tolist()})
     paths = {}
     for method, sessions in product(design.methods, (1, 2, 8)):
         path = paths[method, "subj01", sessions, 0] = tmp_path / f"{method}{sessions}"

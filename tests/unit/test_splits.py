@@ -48,7 +48,7 @@ def test_shared982_labels_of_images_shown_later_and_of_later_sessions():
     assert (split.test_ids, split.unused_ids) == ([100, 101], [102])
     labels = split.assign(100 + order, np.repeat([1, 2, 3], 10))
     assert (labels[20:] == "unused").all()
-    assert (labels[:20] == np.where(order[:20] < 2, "test", "train")).all()
+    assert (labels[:20] == np.where(order[:20] < 2, "shared982", "train")).all()
 
 
 def test_shared982_of_an_experiment_that_ends_earlier_tests_on_all(design):
@@ -59,10 +59,10 @@ def test_shared982_of_an_experiment_that_ends_earlier_tests_on_all(design):
 def test_file_carries_ids_and_their_hash(design, tmp_path):
     shared1000(design).save(tmp_path / "s.json")
     record = json.loads((tmp_path / "s.json").read_text())
-    ids = b"".join(int(i).to_bytes(8, "little") for i in sorted(record["test_ids"]))
+    ids = b"".join(int(i).to_bytes(8, "little") for i in sorted(record["test_sets"][0]["image_ids"]))
     assert record["sha256"] == hashlib.sha256(ids).hexdigest()
     assert Split.open(tmp_path / "s.json") == shared1000(design)
-    record["test_ids"].pop()
+    record["test_sets"][0]["image_ids"].pop()
     (tmp_path / "s.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="do not match its sha256"):
         Split.open(tmp_path / "s.json")
@@ -88,9 +88,8 @@ def test_each_semantic_cluster_is_held_out_whole(embeddings):
         assert split.test_ids == members[k]
         assert split.unused_ids == [] and split.max_sessions is None and split.name == f"cluster{k}"
         labels = split.assign(opened.ids, np.ones(100))
-        assert set(opened.ids[labels == "test"]) == set(members[k]) and (labels == "train").sum() == 100 - len(
-            members[k]
-        )
+        assert set(opened.ids[labels == split.name]) == set(members[k])
+        assert (labels == "train").sum() == 100 - len(members[k])
 
 
 def test_clusters_do_not_change_from_run_to_run(embeddings):

@@ -20,20 +20,21 @@ from safetensors.numpy import save_file
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
 from fmri2img.study import REPOSITORY, Study, check_schema
 from fmri2img.submissions.checks import check_submission, scored_tokens
-from fmri2img.submissions.record import SubmittedPrediction, TestImages, predictions_of, read_record
+from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_images import import_images
 from import_submission import import_submission
 from list_test_images import list_test_images
 from validate_submission import score as score_submission
 
 IDS = np.array([3, 8, 20, 21, 40, 77])
-TEST = TestImages("subj01", "shared1000", "0" * 64, IDS)
+TEST = TestImages("subj01", "shared1000", "0" * 64, {"shared1000": IDS})
 DISCLOSURE = {
     "training_trials": 675, "training_subjects": ["subj01"], "trial_averaging": "single",
     "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
@@ -359,7 +360,7 @@ def test_the_images_to_cover_are_those_that_decoders_are_tested_on(sessions, tmp
     behaviour, design, info = (tree.root / key for key in (responses("subj01"), DESIGN, STIMULUS_INFO))
     found = list_test_images("subj01", recording.n_sessions, tmp_path / "split.json", behaviour, design, info)
     found.save(tmp_path / "test.json")
-    np.testing.assert_array_equal(TestImages.open(tmp_path / "test.json").ids, recording.test_ids())
+    np.testing.assert_array_equal(TestImages.open(tmp_path / "test.json").ids, recording.test_ids("shared1000"))
     assert found.split_sha256 == recording.metadata["split_sha256"]
 
 
@@ -401,7 +402,7 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
     assert stimuli.table["captions"].map(list).tolist() == [["a dog"]] * 6
     np.testing.assert_array_equal(split.test_ids, IDS)
 
-    test = TestImages("subj01", split.name, split.sha256, IDS)
+    test = TestImages("subj01", split.name, split.sha256, {"shared1000": IDS})
     predictions = {}
     for name, entry in merged("rescore.yaml")["submissions"].items():
         check_schema(entry, "submission", name)

@@ -101,7 +101,7 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
 ):
     rng, ids = np.random.default_rng(0), np.arange(N)
     truth = rng.integers(0, 256, (N, 16, 16, 3), np.uint8)
-    table = pd.DataFrame({"image_id": ids, "coco_id": ids, "shared": True})
+    table = pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None})
     table["captions"], table["categories"] = [["a"]] * N, [["b"]] * N
     save_stimuli(tmp_path / "stimuli", truth, table, {})
     metadata = {"method": "mine", "subject": "subj01", "sessions": 1, "seed": 0, "split": "s", "split_sha256": "0"}

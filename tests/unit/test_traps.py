@@ -162,14 +162,14 @@ def test_T07_voxels_that_are_zero_throughout_a_session_give_no_nan(tree, tmp_pat
 @pytest.mark.parametrize("subject", SESSIONS)
 def test_T08_all_repeats_of_an_image_are_on_one_side(tree, subject, tmp_path):
     recording = record(tree, tmp_path, subject)
-    for rows in (recording.training_rows(recording.n_sessions), recording.test_rows()):
+    for rows in (recording.training_rows(recording.n_sessions), recording.test_rows("shared1000")):
         rest = np.delete(np.arange(len(recording.trials)), rows)
         ids = recording.trials["image_id"].to_numpy()
         assert len(rows) and not set(ids[rows]) & set(ids[rest])
-    held_out = Split("some", "", sorted(tree.images[0, [3, 10, 20]].tolist()))
+    held_out = Split("some", "", {"some": sorted(tree.images[0, [3, 10, 20]].tolist())})
     split = record(tree, tmp_path, split=held_out).trials
-    assert set(split.loc[split["split"] == "test", "image_id"]) == set(held_out.test_ids)
-    assert split.groupby("image_id")["split"].nunique().max() == 1
+    assert set(split.loc[split["part"] == "some", "image_id"]) == set(held_out.test_ids)
+    assert split.groupby("image_id")["part"].nunique().max() == 1
 
 
 @pytest.mark.parametrize("normalise", ["session", "pooled"])
@@ -177,7 +177,7 @@ def test_T09_test_trials_have_no_part_in_the_statistics(tree, tmp_path, normalis
     before = record(tree, tmp_path / "before", normalise=normalise)
     rewrite_trials(tree, np.isin(tree.ids("subj01"), tree.shared), lambda b: 3 * b + 500)
     after = record(tree, tmp_path / "after", normalise=normalise)
-    train, test = before.training_rows(3), before.test_rows()
+    train, test = before.training_rows(3), before.test_rows("shared1000")
     np.testing.assert_array_equal(after.betas[train], before.betas[train])
     assert (after.betas[test] != before.betas[test]).mean() > 0.99
     # The canary does sing where all trials are asked for.
@@ -187,7 +187,7 @@ def test_T09_test_trials_have_no_part_in_the_statistics(tree, tmp_path, normalis
 
 def test_T09_test_trials_are_not_normalised_by_each_other(tree, tmp_path):
     before = record(tree, tmp_path / "before")
-    test = before.test_rows()
+    test = before.test_rows("shared1000")
     rewrite_trials(tree, np.arange(72) == test[0], lambda b: b + 700)
     after = record(tree, tmp_path / "after")
     np.testing.assert_array_equal(np.delete(after.betas, test[0], 0), np.delete(before.betas, test[0], 0))
@@ -218,7 +218,7 @@ def test_T11_splits_are_told_apart_by_their_ids(tree, tmp_path):
     assert shared982(design, 1).sha256 != shared1000(design).sha256
     recording = record(tree, tmp_path)
     assert recording.metadata["split_sha256"] == shared1000(design).sha256
-    ids, _ = recording.averaged(recording.test_rows())
+    ids, _ = recording.averaged(recording.test_rows("shared1000"))
     assert ids.tolist() == sorted(ids) == shared1000(design).test_ids
 
 
@@ -271,7 +271,7 @@ def test_T16_lost_behaviour_is_missing_not_a_number(tree, tmp_path):
     lost = (trials["session"] == MISSED[1]) & (trials["run"] == MISSED[2])
     assert lost.any() and trials["is_correct"][lost].isna().all() and trials["is_correct"][~lost].notna().all()
     assert trials["response_time_ms"].dtype == np.float64 and trials["response_time_ms"][1] == 701.25
-    assert trials["image_id"].dtype == np.int64 and (trials.loc[lost, "split"] != "unused").all()
+    assert trials["image_id"].dtype == np.int64 and (trials.loc[lost, "part"] != "unused").all()
 
 
 def test_T17_images_out_of_order_are_refused_not_scrambled(tmp_path):
@@ -314,4 +314,4 @@ def test_T19_session_wise_zscores_undo_offset_and_gain_of_a_session_and_pooled_o
 def test_T20_old_and_new_presentations_can_be_told_apart(tree, tmp_path):
     trials = record(tree, tmp_path).trials
     assert (trials["is_old"] == (trials["repeat"] > 0)).all()
-    assert set(trials.loc[trials["split"] == "test", "is_old"]) == {0.0, 1.0}
+    assert set(trials.loc[trials["part"] == "shared1000", "is_old"]) == {0.0, 1.0}

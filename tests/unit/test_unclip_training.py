@@ -363,14 +363,16 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
             "coco_id": [1, 901, 902, 2, 903],
             "captions": [["a"]] * 5,
             "categories": [["b"]] * 5,
-            "shared": False,
+            "name": "x",
+            "source": "x",
+            "cluster": None,
         }
     )
     save_stimuli(tmp_path / "stimuli", images, table, {})
     kept = sources.picture_files(photographs, tmp_path / "stimuli")
     assert [path.stem for path in kept] == ["000000000000", "000000000003"]
 
-    Split("some", "test", [3, 7], [11]).save(tmp_path / "split.json")
+    Split("some", "test", {"some": [3, 7]}, [11]).save(tmp_path / "split.json")
     known = np.arange(5, dtype=np.float16)[:, None, None] * np.ones((1, 4, 3), np.float16)
     save_embeddings(tmp_path / "embeddings", table["image_id"].to_numpy(), known, {})
     monkeypatch.setattr(sources, "load_encoder", lambda backbone, device: Encoder())

@@ -2,10 +2,12 @@
 
 betas.npy       float32 (trials, voxels), z-scored
 trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based), repeat
-                (0, 1, 2: earlier presentations of that image to this subject), shared, split (train|test|unused)
-voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z) as in every published NSD array), ncsnr, one boolean
+                (0, 1, 2, ...: earlier presentations of that image to this subject), part (train, unused, or the name of
+                a test set of the split); a dataset may add columns
+voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z)), ncsnr (noise ceiling signal-to-noise ratio), one boolean
                 column per region of interest
-metadata.json   subject, beta version, normalisation, split and its hash, checksums of the source files
+metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how the betas were made and the
+                checksums of the source files
 """
 
 from dataclasses import dataclass
@@ -16,12 +18,11 @@ import pandas as pd
 
 from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
 
-TRIAL_COLUMNS = {
-    "trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "shared": "b", "split": "OUT",
-}  # fmt: skip
+TRIAL_COLUMNS = {"trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "part": "OUT"}
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}
 
 
@@ -37,8 +38,11 @@ class Recording:
 
     @classmethod
     def open(cls, path: str | Path) -> "Recording":
-        """Open and validate. Raises UserError naming the file that is missing or does not fit the others, or an image
-        that is both trained and tested on."""
+        """Open and validate.
+
+        Raises UserError naming the file that is missing or does not fit the others, a trial's part that is not one of
+        the split, or an image that is in two parts of which one is a test set.
+        """
         path = Path(path)
         trials = read_table(path / "trials.parquet", TRIAL_COLUMNS)
         voxels = read_table(path / "voxels.parquet", VOXEL_COLUMNS)
@@ -48,14 +52,37 @@ class Recording:
                 f"{path / 'betas.npy'}: shape {betas.shape} {betas.dtype} does not match {len(trials)} trials x "
                 f"{len(voxels)} voxels float32; delete {path} and rerun the preparation"
             )
-        shown = {part: trials.loc[trials["split"] == part, "image_id"] for part in ("train", "test")}
-        leaked = np.intersect1d(shown["train"], shown["test"])
-        if len(leaked):
+        recording = cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
+        recording._check_parts()
+        return recording
+
+    def _check_parts(self) -> None:
+        file = self.path / "trials.parquet"
+        if not isinstance(self.metadata.get("test_sets"), list):
             raise UserError(
-                f"{path / 'trials.parquet'}: image_id {leaked[0]} has train and test trials ({len(leaked)} images have); "
-                f"delete {path} and rerun the preparation"
+                f"{self.path / 'metadata.json'}: key 'test_sets' is missing; delete {self.path} and rerun the "
+                "preparation"
             )
-        return cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
+        unknown = set(self.trials["part"].unique()) - {TRAIN, UNUSED, *self.test_sets}
+        if unknown:
+            raise UserError(
+                f"{file}: '{min(map(str, unknown))}' is not a part of split {self.metadata.get('split')} ({TRAIN}, "
+                f"{UNUSED}, {', '.join(self.test_sets)}); delete {self.path} and rerun the preparation"
+            )
+        used = self.trials.loc[self.trials["part"] != UNUSED, ["image_id", "part"]].drop_duplicates()
+        leaked = used.loc[used["image_id"].duplicated(), "image_id"]
+        if len(leaked):
+            first = leaked.min()
+            parts = used.loc[used["image_id"] == first, "part"]
+            raise UserError(
+                f"{file}: image_id {first} has {' and '.join(sorted(parts))} trials ({leaked.nunique()} images are in "
+                f"two parts); delete {self.path} and rerun the preparation"
+            )
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the test sets, in the split's order."""
+        return self.metadata["test_sets"]
 
     @property
     def n_sessions(self) -> int:
@@ -74,19 +101,24 @@ class Recording:
         begun = np.flatnonzero(session == whole + 1)
         used = session <= whole
         used[begun[: round((sessions - whole) * len(begun))]] = True
-        return np.flatnonzero((self.trials["split"] == "train").to_numpy() & used)
+        return np.flatnonzero((self.trials["part"] == TRAIN).to_numpy() & used)
 
     def training_ids(self, sessions: int | float) -> np.ndarray:
         """image_id of the images of those trials: int64, unique, ascending."""
         return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.training_rows(sessions)])
 
-    def test_ids(self) -> np.ndarray:
-        """image_id of the test images: int64, unique, ascending."""
-        return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.test_rows()])
+    def test_ids(self, test_set: str) -> np.ndarray:
+        """image_id of the images of a test set that the subject saw: int64, unique, ascending."""
+        return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.test_rows(test_set)])
 
-    def test_rows(self) -> np.ndarray:
-        """Row numbers of all test trials (every session, whatever the training budget)."""
-        return np.flatnonzero(self.trials["split"] == "test")
+    def test_rows(self, test_set: str) -> np.ndarray:
+        """Row numbers of all trials of a test set (every session, whatever the training budget).
+
+        Raises UserError for a test set that the split does not have.
+        """
+        if test_set not in self.test_sets:
+            raise UserError(f"{self.path}: has no test set '{test_set}'; there are {', '.join(self.test_sets)}")
+        return np.flatnonzero(self.trials["part"] == test_set)
 
     def averaged(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean over the repeats of each image among `rows`.

@@ -1,9 +1,10 @@
-"""Stimuli: the images of a dataset, with captions and categories.
+"""Stimuli: the images of a dataset, with what is known about them.
 
 images.npy       uint8 (images, height, width, 3) RGB
-stimuli.parquet  image_id (0-based, ascending), coco_id, captions (list of strings), categories (list of strings),
-                 shared (bool)
-metadata.json    dataset, image size, source checksums
+stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of the image), source (where the picture
+                 comes from), captions and categories (lists of strings, empty where there are none), cluster (text, or
+                 null where the dataset has no clusters); a dataset may add columns
+metadata.json    what the dataset says about their making, e.g. checksums of the source files
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
+
+COLUMNS = {"image_id": "iu", "name": "OUT", "source": "OUT", "captions": "O", "categories": "O", "cluster": "OUT"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,7 @@ class Stimuli:
     def open(cls, path: str | Path) -> "Stimuli":
         """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
         path = Path(path)
-        columns = {"image_id": "iu", "coco_id": "iu", "captions": "O", "categories": "O", "shared": "b"}
-        table = read_table(path / "stimuli.parquet", columns)
+        table = read_table(path / "stimuli.parquet", COLUMNS)
         images = read_array(path / "images.npy")
         if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
             raise UserError(

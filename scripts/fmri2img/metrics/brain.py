@@ -54,8 +54,10 @@ class MeasuredBrain:
     predict: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray]) -> "MeasuredBrain":
-        rows = recording.test_rows()
+    def of(
+        cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray], test_set: str
+    ) -> "MeasuredBrain":
+        rows = recording.test_rows(test_set)
         ids, betas = recording.averaged(rows)
         repeats = np.unique(recording.trials["image_id"].to_numpy()[rows], return_counts=True)[1]
         return cls(ids, betas, repeats, recording.voxels, predict)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.submissions.files import Pictures, open_pictures, open_rows, read_captions, read_ids
-from fmri2img.submissions.record import ASCENDING, SubmittedPrediction, TestImages
+from fmri2img.submissions.record import ASCENDING, SubmittedPrediction
 
 
 @dataclass(frozen=True)

@@ -11,35 +11,13 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import yaml
 
-from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 
 ASCENDING = "ascending"  # the value of `ids` that stands for the subject's test images by ascending image_id
 RECORD_NAMES = ("submission.yaml", "submission.yml", "submission.json")
 FILE_KEYS = ("images", "ids", "retrieval", "captions")
-
-
-@dataclass(frozen=True)
-class TestImages:
-    """The images that one subject is tested on. ids: int64, ascending."""
-
-    subject: str
-    split: str
-    split_sha256: str
-    ids: np.ndarray
-
-    __test__ = False  # not a test case, whatever its name
-
-    def save(self, path: str | Path) -> None:
-        write_json(path, asdict(self) | {"ids": self.ids.tolist()})
-
-    @classmethod
-    def open(cls, path: str | Path) -> "TestImages":
-        record = read_json(path)
-        return cls(**record | {"ids": np.array(record["ids"], np.int64)})
 
 
 @dataclass(frozen=True)

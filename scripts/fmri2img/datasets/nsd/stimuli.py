@@ -45,10 +45,15 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
         raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
 
 
+def image_names(ids: np.ndarray) -> list[str]:
+    """NSD's own names of images, as in the files of its shared images, e.g. "nsd02951"; they count from 1 (73KID)."""
+    return [f"nsd{image_id + 1:05d}" for image_id in ids]
+
+
 def describe_images(
     stimulus_info: str | Path, captions: dict[str, str | Path], instances: dict[str, str | Path], ids: np.ndarray
 ) -> pd.DataFrame:
-    """What COCO says about the images `ids`: image_id, coco_id, captions and categories (lists of strings).
+    """The table of Stimuli for the images `ids`, and their coco_id: captions and categories are what COCO says.
 
     stimulus_info: nsd_stim_info_merged.csv; captions, instances: cocoSplit ("train2017", "val2017") -> JSON file.
     Captions are in the order of their COCO ids, white space tidied; categories are sorted, and empty for an image in
@@ -73,9 +78,12 @@ def describe_images(
     return pd.DataFrame(
         {
             "image_id": np.asarray(ids, np.int64),
+            "name": image_names(ids),
+            "source": [f"COCO {split}" for split in table["cocoSplit"]],
             "coco_id": table["cocoId"].to_numpy(),
             "captions": [said[image] for image in table["cocoId"]],
             "categories": [seen[image] for image in table["cocoId"]],
+            "cluster": None,
         }
     )
 

@@ -1,0 +1,48 @@
+"""Test images: those that one subject is tested on, which a submission has to cover. JSON; no betas are needed."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.artifacts.splits import Split
+from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.errors import UserError
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Images of each test set that one subject saw. test_sets: name -> image_id int64, ascending."""
+
+    subject: str
+    split: str
+    split_sha256: str
+    test_sets: dict[str, np.ndarray]
+
+    __test__ = False  # not a test case, whatever its name
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Images of all test sets: int64, ascending."""
+        return np.sort(np.concatenate(list(self.test_sets.values())))
+
+    @classmethod
+    def of(cls, subject: str, split: Split, image_ids: np.ndarray, sessions: np.ndarray) -> "TestImages":
+        """The same images as `Recording.test_ids`. image_ids and sessions (1-based) of the subject's trials: (trials,)."""
+        parts = split.assign(image_ids, sessions)
+        seen = {name: np.unique(np.asarray(image_ids, np.int64)[parts == name]) for name in split.test_sets}
+        return cls(subject, split.name, split.sha256, seen)
+
+    def save(self, path: str | Path) -> None:
+        test_sets = [{"name": name, "image_ids": ids.tolist()} for name, ids in self.test_sets.items()]
+        write_json(path, asdict(self) | {"test_sets": test_sets})
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TestImages":
+        """Raises UserError when the file is missing or is not such a list."""
+        record = read_json(path)
+        try:
+            test_sets = {one["name"]: np.array(one["image_ids"], np.int64) for one in record["test_sets"]}
+            return cls(**record | {"test_sets": test_sets})
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a list of test images ({error}); delete it and rerun the splits") from None
