@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from fmri2img import job
 from fmri2img.backbones.acquisition import acquire
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
+
+
+def main(snakemake) -> None:
+    acquire(Backbone(snakemake.wildcards.entry, snakemake.params.record), Path(snakemake.output[0]))
+
 
 if __name__ == "__main__":
-    start(snakemake)
-    acquire(Backbone(snakemake.wildcards.entry, snakemake.params.record), Path(snakemake.output[0]))
+    job.run(main)

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.captioners import load_captioner, load_captioner_encoder
 from fmri2img.backbones.encoders import load_encoder
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
 BLOCK = 64  # images held as tokens at a time
 
@@ -33,8 +33,7 @@ def caption_images(
         pd.DataFrame({"image_id": ids, "caption": captions}).to_parquet(temporary, index=False)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     params = snakemake.params
     caption_images(
         snakemake.input.stimuli,
@@ -43,3 +42,7 @@ if __name__ == "__main__":
         Backbone(*params.encoder) if params.encoder else None,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -21,12 +21,12 @@ from fmri2img.study import Study
 
 
 def side(config: dict, scores: list[str]) -> Side:
-    table = read_scores(scores)
-    return Side(table, scored_design(Study(config), table).of_images())
+    study = Study(config)
+    table = read_scores(scores, study.test_sets[0])
+    return Side(table, scored_design(study, table).of_images())
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     given = snakemake.input
     other = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
     check_comparable(snakemake.config, other)
@@ -36,4 +36,5 @@ def main(snakemake) -> None:
     save_figure(split_figure(effects, here.design), Path(snakemake.output.figure).with_suffix(""))
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.local_features import LocalFeatures, augmented, load_local_features
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
 BLOCK = 128  # images held in memory at a time
 
@@ -36,11 +36,14 @@ def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, outpu
     save_embeddings(output, stimuli.ids, blocks(teacher, stimuli, view), metadata)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     embed_local_features(
         Backbone(snakemake.wildcards.entry, snakemake.params.record),
         snakemake.input.stimuli,
         int(snakemake.wildcards.view),
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
 from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
 BLOCK = 256  # images held in memory at a time
 
@@ -37,8 +37,11 @@ def embed_stimuli(backbone: Backbone, stimuli_path: str, output: str) -> None:
     save_embeddings(output, stimuli.ids, blocks(encoder, stimuli.images), metadata)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     embed_stimuli(
         Backbone(snakemake.wildcards.encoder, snakemake.params.record), snakemake.input.stimuli, snakemake.output[0]
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

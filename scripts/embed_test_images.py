@@ -2,15 +2,15 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.features import save_features
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.features import features_of, load_features
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
-if __name__ == "__main__":
-    start(snakemake)
+
+def main(snakemake) -> None:
     backbone = Backbone(snakemake.wildcards.entry, snakemake.params.record)
     stimuli, size = Stimuli.open(snakemake.input.stimuli), snakemake.params.size
     ids = np.intersect1d(Split.open(snakemake.input.split).test_ids, stimuli.ids)
@@ -18,3 +18,7 @@ if __name__ == "__main__":
     metadata = {"network": backbone.name, "revision": backbone.revision, "size": size}
     save_features(snakemake.output[0], ids, layers, metadata)
     print(f"{len(ids)} images: {', '.join(f'{name} {values.shape[1]} wide' for name, values in layers.items())}")
+
+
+if __name__ == "__main__":
+    job.run(main)

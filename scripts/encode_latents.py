@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
 from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.backbones.registry import Backbone
-from fmri2img.job import start
 
 BLOCK = 16  # images encoded at a time
 
@@ -42,11 +42,14 @@ def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, outpu
     save_embeddings(output, stimuli.ids, blocks(autoencoder, stimuli.images, image_size), metadata)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     encode_latents(
         Backbone(snakemake.wildcards.entry, snakemake.params.record),
         snakemake.input.stimuli,
         snakemake.params.image_size,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -11,7 +11,6 @@ from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     params, settings = snakemake.params, snakemake.params.encoding
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     ids, betas = recording.averaged(recording.training_rows(recording.n_sessions))
@@ -38,4 +37,5 @@ def main(snakemake) -> None:
         print("Most voxels took a penalty at the edge of encoding.alphas; a wider list might hold a better one.")
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

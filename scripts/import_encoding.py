@@ -11,7 +11,6 @@ from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     params = snakemake.params
     backbone = Backbone(params.name, params.record)
     expect_kind(backbone, "gnet")
@@ -29,4 +28,5 @@ def main(snakemake) -> None:
     save_brain_tables(snakemake.output.accuracy, brain, brain.predict(stimuli.images[stimuli.rows(brain.ids)]))
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

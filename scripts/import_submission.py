@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
-from fmri2img.job import start
 from fmri2img.study import Study
 from fmri2img.submissions.checks import CheckedSubmission, check_submission, scored_tokens
 from fmri2img.submissions.record import SubmittedPrediction
@@ -19,6 +19,7 @@ def import_submission(
 
     Raises UserError listing every fault of the submission.
     """
+    test = test.only(prediction.test_set)
     checked, problems = check_submission(prediction, test, tokens)
     if problems:
         raise UserError("\n       ".join(problems))
@@ -29,6 +30,7 @@ def import_submission(
         "seed": prediction.seed,
         "split": test.split,
         "split_sha256": test.split_sha256,
+        "test_set": prediction.test_set,
         "encoder": prediction.disclosure["encoder"],
         "disclosure": prediction.disclosure,
         "files": {key: str(path) for key, path in prediction.files.items()},
@@ -57,11 +59,14 @@ def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarra
     return stored
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     import_submission(
         SubmittedPrediction.of(snakemake.params.record),
         TestImages.open(snakemake.input.test_images),
         scored_tokens(Study(snakemake.config)),
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,5 +1,7 @@
 """Directions of a subject's voxel space that say most about the image tokens, from its training responses."""
 
+from pathlib import Path
+
 import numpy as np
 from safetensors.numpy import save
 
@@ -9,14 +11,13 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.bottleneck import bottleneck_directions
-from fmri2img.linear.decoder import RidgeDecoder
+from fmri2img.linear.decoder import LinearDecoder
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     given = snakemake.input
     recording, embeddings = Recording.open(given.recording), Embeddings.open(given.embeddings)
-    decoder = RidgeDecoder.open(given.decoder)
+    decoder = LinearDecoder.open(Path(given.decoder) / "tokens")
     rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
     image_ids = recording.trials["image_id"].to_numpy()[rows]
     directions = bottleneck_directions(
@@ -28,4 +29,5 @@ def main(snakemake) -> None:
         temporary.write_bytes(save(arrays))
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

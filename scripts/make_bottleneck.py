@@ -14,17 +14,20 @@ from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     study, given = Study(snakemake.config), snakemake.input
-    full = read_scores(given.scores)
+    full = read_scores(given.scores, study.test_sets[0])
     design = scored_design(study, full).of_images()
     # .../bottleneck/{dimensions}/scores/{method}.parquet
     restricted = pd.concat(
-        [read_scores(path).assign(dimensions=int(Path(path).parts[-3])) for path in given.restricted]
+        [
+            read_scores(path, study.test_sets[0]).assign(dimensions=int(Path(path).parts[-3]))
+            for path in given.restricted
+        ]
     )
     effects = bottleneck_effects(with_dimensions(full, restricted, design), study.bottlenecked, design)
     write_table(Path(snakemake.output.table).with_suffix(""), bottleneck_table(effects, design), effects)
     save_figure(bottleneck_curves(effects, design), Path(snakemake.output.figure).with_suffix(""))
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

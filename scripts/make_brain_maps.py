@@ -19,7 +19,6 @@ from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     given, made = snakemake.input, snakemake.output
     design = Design.of(Study(snakemake.config))
     brains = {layout.func(s, "brainmask.nii.gz"): path for s, path in zip(design.subjects, given.brains, strict=True)}
@@ -43,4 +42,5 @@ def main(snakemake) -> None:
     write_tables(Path(made.table).with_suffix(""), region_tables(found, design), found)
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

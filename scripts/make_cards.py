@@ -11,7 +11,6 @@ from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     study = Study(snakemake.config)
     entries = study.registries["methods"]
     runs: dict[str, list[TrainedRun]] = {}
@@ -43,4 +42,5 @@ def shown(runs: list[TrainedRun], study: Study) -> dict[str, Path]:
     return found
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

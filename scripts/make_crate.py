@@ -17,7 +17,6 @@ MAIN = Path("Snakefile")
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     study = Study(snakemake.config)
     root, copy = Path(snakemake.output.metadata).parent, Path(snakemake.output.workflow)
     files = sorted(Path(path).resolve().relative_to(REPOSITORY / "workflow") for path in snakemake.input.workflow)
@@ -39,4 +38,5 @@ def main(snakemake) -> None:
     write_json(snakemake.output.metadata, crate)
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

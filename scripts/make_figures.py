@@ -1,28 +1,23 @@
 """Score against training sessions, every subject on its own, grids of reconstructions, and the banner."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
+from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.job import start
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.figures import session_curves, subject_bars
 from fmri2img.reporting.grids import at_ranks, banner, grid, index_predictions, rank_name, ranking, strips
 from fmri2img.reporting.style import save_figure
 from fmri2img.study import Study
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main() -> None:
-    start(snakemake)
+def main(snakemake) -> None:
     study = Study(snakemake.config)
-    scores = read_scores(snakemake.input.scores)
+    scores = read_scores(snakemake.input.scores, study.test_sets[0])
     design = scored_design(study, scores)
     folder = Path(snakemake.output.banner).parent
     save_figure(session_curves(estimates(scores, design), design), folder / "sessions")
@@ -31,7 +26,7 @@ def main() -> None:
 
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
-    predictions = index_predictions(snakemake.input.predictions)
+    predictions = index_predictions(snakemake.input.predictions, design)
     for subject in design.subjects:
         ranked = ranking(scores, design, subject, settings["rank_by"])
         ranks = settings["grid"]["ranks"]
@@ -46,4 +41,5 @@ def main() -> None:
             save_figure(banner(shown), folder / "banner", formats=("png",))
 
 
-main()
+if __name__ == "__main__":
+    job.run(main)

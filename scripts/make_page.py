@@ -24,9 +24,8 @@ from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
-    scores = read_scores(snakemake.input.scores)
     study = Study(snakemake.config)
+    scores = read_scores(snakemake.input.scores, study.test_sets[0])
     design = scored_design(study, scores)
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
@@ -60,7 +59,7 @@ def main(snakemake) -> None:
             curves=curves,
             pictures=picture_data(
                 stimuli,
-                index_predictions(snakemake.input.predictions),
+                index_predictions(snakemake.input.predictions, design),
                 scores,
                 design,
                 settings["rank_by"],
@@ -79,4 +78,5 @@ def main(snakemake) -> None:
     print(f"{snakemake.output[0]}: {len(html.encode()) / 1e6:.1f} MB")
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

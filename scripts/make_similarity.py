@@ -21,9 +21,9 @@ from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
-    scores = read_scores(snakemake.input.scores)
-    design = scored_design(Study(snakemake.config), scores).of_images()
+    study = Study(snakemake.config)
+    scores = read_scores(snakemake.input.scores, study.test_sets[0])
+    design = scored_design(study, scores).of_images()
     similarity = pd.concat(
         [read_table(path, SIMILARITY_COLUMNS) for path in snakemake.input.similarity], ignore_index=True
     )
@@ -35,4 +35,5 @@ def main(snakemake) -> None:
     save_figure(figure, Path(snakemake.output.figure).with_suffix(""))
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

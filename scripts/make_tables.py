@@ -1,14 +1,13 @@
 """Tables of scores, claims, disclosures and provenance, and the configuration as it took effect."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
+from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.splits import Split
-from fmri2img.job import start
 from fmri2img.reporting.claims import claims_table, judge_claims
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
@@ -23,14 +22,10 @@ from fmri2img.reporting.provenance import (
 from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table
 from fmri2img.study import Study
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main() -> None:
-    start(snakemake)
+def main(snakemake) -> None:
     study = Study(snakemake.config)
-    scores = read_scores(snakemake.input.scores)
+    scores = read_scores(snakemake.input.scores, study.test_sets[0])
     design = scored_design(study, scores)
     folder = Path(snakemake.output.config).parent / "tables"
 
@@ -61,4 +56,5 @@ def main() -> None:
     write_config(snakemake.output.config, study.config)
 
 
-main()
+if __name__ == "__main__":
+    job.run(main)

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.job import start
 from fmri2img.metrics.similarity import COPY, nearest_with_cosine
 
 
@@ -31,11 +31,14 @@ def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: i
         table.assign(subject=recording.metadata["subject"], sessions=sessions).to_parquet(temporary, index=False)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     measure_similarity(
         Recording.open(snakemake.input.recording),
         Embeddings.open(snakemake.input.embeddings),
         parse_sessions(snakemake.wildcards.sessions),
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

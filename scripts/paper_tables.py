@@ -1,10 +1,9 @@
 """The tables and figures of the papers, published beside ours, and the published numbers as blocks of their own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
-from fmri2img.job import start
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.paper_figures import curve_points, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import compare, lay_out_paper, published_cells, read_paper_layout, tidy
@@ -13,15 +12,11 @@ from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_table
 from fmri2img.study import Study
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main() -> None:
-    start(snakemake)
+def main(snakemake) -> None:
     study = Study(snakemake.config)
     registry = study.registries["metrics"]
-    scores = read_scores(snakemake.input.scores)
+    scores = read_scores(snakemake.input.scores, study.test_sets[0])
     design = scored_design(study, scores)
     folder = Path(snakemake.params.published)
     published = read_published(folder)
@@ -44,4 +39,5 @@ def main() -> None:
         write_table(output / f"quoted_{split}", quoted_table(rows, list(registry), registry, sources), rows)
 
 
-main()
+if __name__ == "__main__":
+    job.run(main)

@@ -9,10 +9,10 @@ from fmri2img.linear.bottleneck import restrict
 
 
 def main(snakemake) -> None:
-    job.start(snakemake)
     learned, dimensions = load_file(snakemake.input.directions), int(snakemake.wildcards.dimensions)
     directions = np.ascontiguousarray(learned["directions"][:, :dimensions])
     restrict(Recording.open(snakemake.input.recording), directions, learned["centre"], snakemake.output[0])
 
 
-main(snakemake)
+if __name__ == "__main__":
+    job.run(main)

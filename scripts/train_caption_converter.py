@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
+from fmri2img import job
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.backbones.converters import save_converter
 from fmri2img.backbones.training.converter import fit_converter
-from fmri2img.job import start
 
 HELD_OUT = 10  # every tenth image is measured on instead of trained on
 
@@ -32,8 +32,7 @@ def train_caption_converter(encoder: str, captioner: str, split: str, names: dic
     save_converter(output, converter, record)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     train_caption_converter(
         snakemake.input.encoder,
         snakemake.input.captioner,
@@ -42,3 +41,7 @@ if __name__ == "__main__":
         snakemake.params.sweeps,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -40,7 +40,9 @@ def run(main: Callable[[Any], None]) -> None:
     parser = argparse.ArgumentParser(
         description=(script.__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("job", type=Path, help="record of a job that ran before, next to its log: logs/.../<job>.log.json")
+    parser.add_argument(
+        "job", type=Path, help="record of a job that ran before, next to its log: logs/.../<job>.log.json"
+    )
     path = parser.parse_args().job
     try:
         recorded = read_job(path)
@@ -126,7 +128,9 @@ def _items(values) -> dict[str, Any]:
     """{values: all of them, names: name -> one or several}"""
     named = dict(values.items()) if hasattr(values, "items") else {}
     plain = {
-        name: list(map(str, value)) if isinstance(value, list) and not isinstance(value, str) and _paths(value) else value
+        name: list(map(str, value))
+        if isinstance(value, list) and not isinstance(value, str) and _paths(value)
+        else value
         for name, value in named.items()
     }
     return {"values": [value if not hasattr(value, "flags") else str(value) for value in values], "names": plain}

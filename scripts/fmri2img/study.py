@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.artifacts.cells import Cell
 from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
 from fmri2img import plugins
@@ -221,9 +222,7 @@ class Study(MethodQueries):
 
     def predictions(self) -> list[dict]:
         """Wildcards (method, subject, sessions, seed) of every prediction of the study."""
-        return [
-            {"method": method} | cell._asdict() for method in self.methods for cell in self.cells(method)
-        ]
+        return [{"method": method} | cell._asdict() for method in self.methods for cell in self.cells(method)]
 
     def methods_beside(self) -> list[str]:
         """Methods that have scores in the finished study that stands beside this one, too."""
@@ -238,10 +237,9 @@ class Study(MethodQueries):
             return sorted({prediction.seed for prediction in self.submissions[method]})
         return self.seeds
 
-    def submitted(self, method: str, subject: str, sessions: int | float, seed: int) -> SubmittedPrediction:
-        """The submission's prediction that belongs to these wildcards."""
-        cell = subject, sessions, seed
-        return next(p for p in self.submissions[method] if (p.subject, p.sessions, p.seed) == cell)
+    def submitted(self, method: str, cell: Cell) -> SubmittedPrediction:
+        """The submission's prediction of a cell."""
+        return next(p for p in self.submissions[method] if (p.subject, p.sessions, p.seed, p.test_set) == cell)
 
     def _read_submission(self, name: str, entry: dict) -> list[SubmittedPrediction]:
         """Check a submission's record, register it as a method, and keep what the study's cells ask for."""
@@ -258,20 +256,22 @@ class Study(MethodQueries):
             self._named(self.registries["methods"], stands_for, f"submissions.{name}.stands_for", "config/methods.yaml")
         fetched = {entry: Path("models") / entry for entry in self.registries["backbones"]}
         submitted = [
-            replace(p, sessions=self.sessions_of(p.sessions, p.subject))
+            replace(p, sessions=self.sessions_of(p.sessions, p.subject), test_set=p.test_set or self.test_sets[0])
             for p in predictions_of(name, record, folder, fetched)
             if p.subject in self.subjects
         ]
-        kept = [p for p in submitted if p.sessions in self.budgets(p.subject)]
+        kept = [p for p in submitted if p.sessions in self.budgets(p.subject) and p.test_set in self.test_sets]
         if not kept:
             brought = ", ".join(f"{p.subject} at {p.sessions}" for p in submitted) or "no subject of the study at any"
             raise UserError(
                 f"{key}: brings {brought} sessions, none of which the study's subjects and sessions ask for"
             )
-        cells = [(p.subject, p.sessions, p.seed) for p in kept]
-        for subject, sessions, seed in cells:
-            if cells.count((subject, sessions, seed)) > 1:
-                raise UserError(f"{key}: two predictions of {subject}, {sessions} sessions, seed {seed}; keep one")
+        cells = [Cell(p.subject, p.sessions, p.seed, p.test_set) for p in kept]
+        for cell in cells:
+            if cells.count(cell) > 1:
+                raise UserError(
+                    f"{key}: two predictions of {cell.subject}, {cell.sessions} sessions, seed {cell.seed}; keep one"
+                )
         outputs = [part for part in ("images", "captions", "retrieval") if any(part in p.files for p in kept)]
         self.registries["methods"][name] = {
             "title": record["title"],
@@ -457,7 +457,11 @@ class Study(MethodQueries):
                     f"configuration: key 'split': the networks of {method} were trained on test images of "
                     f"{self.config['split']}; use shared1000 or drop it and what builds on it"
                 )
-            there = [name for name in backbones if re.fullmatch(self.released_network(methods[method]["decoder"], ".*", ".*"), name)]
+            there = [
+                name
+                for name in backbones
+                if re.fullmatch(self.released_network(methods[method]["decoder"], ".*", ".*"), name)
+            ]
             for subject in self.subjects:
                 for sessions in self.budgets(subject):
                     name = self.released_network(methods[method]["decoder"], subject, sessions)

@@ -136,8 +136,7 @@ def brain_figures():
 
 def submitted(wildcards):
     """The submitted prediction that belongs to these wildcards."""
-    cell = Cell.of(wildcards)
-    return study.submitted(wildcards.method, cell.subject, cell.sessions, cell.seed)
+    return study.submitted(wildcards.method, Cell.of(wildcards))
 
 
 def submitted_files(wildcards):

@@ -34,13 +34,13 @@ rule import_submission:
         test_images="<results>/test_images/{subject}.json",
         files=submitted_files,
     output:
-        directory("<results>/predictions/{method}/{subject}/{sessions}sessions/seed{seed}"),
+        directory(f"<results>/predictions/{{method}}/{CELL}"),
     log:
-        "<logs>/import_submission/{method}_{subject}_{sessions}sessions_seed{seed}.log",
+        f"<logs>/import_submission/{{method}}/{CELL}.log",
     benchmark:
-        "<benchmarks>/import_submission/{method}_{subject}_{sessions}sessions_seed{seed}.tsv"
+        f"<benchmarks>/import_submission/{{method}}/{CELL}.tsv"
     wildcard_constraints:
-        method="|".join(study.submissions) or "no submissions",
+        method=one_of(study.submissions),
     conda:
         "../../envs/models.yaml"
     threads: 1

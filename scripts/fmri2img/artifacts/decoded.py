@@ -64,7 +64,9 @@ class Decoded:
     @property
     def retrieval(self) -> np.ndarray:
         """Retrieval vectors float16 (images, dimensions): the decoder's own, or else its flattened tokens."""
-        return self.arrays["retrieval"] if "retrieval" in self.arrays else self.array("tokens").reshape(len(self.ids), -1)
+        return (
+            self.arrays["retrieval"] if "retrieval" in self.arrays else self.array("tokens").reshape(len(self.ids), -1)
+        )
 
     @property
     def disclosure(self) -> Disclosure:

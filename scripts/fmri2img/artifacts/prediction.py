@@ -28,6 +28,7 @@ from fmri2img.errors import UserError
 
 IDENTITY = ("method", "subject", "sessions", "seed", "split", "split_sha256", "test_set")
 
+
 @dataclass(frozen=True)
 class Prediction:
     """An opened prediction; arrays are read-only memory maps, or None where the method does not make them."""
@@ -70,7 +71,6 @@ class Prediction:
         if images is None and captions is None and retrieval is None and responses is None:
             raise UserError(f"{path}: holds neither images.npy nor captions.parquet nor retrieval.npy")
         return cls(path, ids, images, captions, retrieval, responses, metadata)
-
 
     @property
     def disclosure(self) -> Disclosure:

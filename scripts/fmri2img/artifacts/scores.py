@@ -35,10 +35,13 @@ def save_scores(path: str | Path, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
-def read_scores(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """Read one or many Scores files into one table. Raises UserError on a bad file or the same key in two files."""
+def read_scores(paths: str | Path | Iterable[str | Path], test_set: str | None = None) -> pd.DataFrame:
+    """Read one or many Scores files into one table. test_set: the one whose rows are wanted, None for all.
+
+    Raises UserError on a bad file or the same key in two files.
+    """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     table = pd.concat([read_table(path, COLUMNS) for path in paths], ignore_index=True)
     if table.duplicated(KEY).any():
         raise UserError(f"scores hold two values for {table[table.duplicated(KEY)].iloc[0][KEY].to_dict()}")
-    return table
+    return table if test_set is None else table[table["test_set"] == test_set].reset_index(drop=True)

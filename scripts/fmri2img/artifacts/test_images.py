@@ -1,6 +1,6 @@
 """Test images: those that one subject is tested on, which a submission has to cover. JSON; no betas are needed."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ class TestImages:
         parts = split.assign(image_ids, sessions)
         seen = {name: np.unique(np.asarray(image_ids, np.int64)[parts == name]) for name in split.test_sets}
         return cls(subject, split.name, split.sha256, seen)
+
+    def only(self, test_set: str) -> "TestImages":
+        """The images of one test set."""
+        return replace(self, test_sets={test_set: self.test_sets[test_set]})
 
     def save(self, path: str | Path) -> None:
         test_sets = [{"name": name, "image_ids": ids.tolist()} for name, ids in self.test_sets.items()]

@@ -132,11 +132,10 @@ class MethodQueries:
         """Cells that a method is scored at: those of the study, or those that a submission brings."""
         if method in self.submissions:
             return [
-                Cell(p.subject, p.sessions, p.seed, test_set)
+                Cell(p.subject, p.sessions, p.seed, p.test_set)
                 for subject in self.subjects
                 for p in self.submissions[method]
                 if p.subject == subject
-                for test_set in self.test_sets
             ]
         return [
             Cell(subject, sessions, seed, test_set)
@@ -163,7 +162,9 @@ class MethodQueries:
         for method in self.config["methods"]:
             of = self.registries["methods"][method].get("of")
             if self.registries["methods"][method]["kind"] == "control" and of is not None and of not in self.methods:
-                raise UserError(f"configuration: key 'methods': {method} is a control of {of}, which is not listed; add it")
+                raise UserError(
+                    f"configuration: key 'methods': {method} is a control of {of}, which is not listed; add it"
+                )
 
 
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:

@@ -34,7 +34,8 @@ class Regression(Settings):
     regions: Literal["all"] | list[str] = Field("all", description="Regions whose voxels are used.")
     penalty: Penalty = Field(description="How the ridge penalty is found.")
     calibration: Literal["training_images", "none"] = Field(
-        "training_images", description="What mean and spread of the predictions are brought to those of true targets by."
+        "training_images",
+        description="What mean and spread of the predictions are brought to those of true targets by.",
     )
 
 
@@ -48,7 +49,9 @@ class Variant(Settings):
     origin: Literal["faithful", "port"] | None = None
     reference: str | None = None
     training: Training | None = None
-    released: str | None = Field(None, description="Registry name of its published network, with {subject}, {sessions}.")
+    released: str | None = Field(
+        None, description="Registry name of its published network, with {subject}, {sessions}."
+    )
     stands_for: str | None = Field(None, description="Variant it answers for in tables of a study that lacks that one.")
     configured_by: list[str] = []
 
@@ -80,7 +83,9 @@ class MethodRecord(Settings):
     sentence: str = Field(description="What it does, for tables and pages.")
     reference: str
     task: str | None = Field(None, description="module:Class, the training task of a trained decoder.")
-    decode: str | None = Field(None, description="module:function, test trials -> decoded arrays, of a trained decoder.")
+    decode: str | None = Field(
+        None, description="module:function, test trials -> decoded arrays, of a trained decoder."
+    )
     card: str | None = Field(None, description="module:function, what its card says besides the common facts.")
     linear: list[Regression] = Field([], description="Regressions of a linear decoder.")
     control: Control | None = None

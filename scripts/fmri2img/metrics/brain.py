@@ -54,9 +54,7 @@ class MeasuredBrain:
     predict: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def of(
-        cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray], test_set: str
-    ) -> "MeasuredBrain":
+    def of(cls, recording: Recording, predict: Callable[[np.ndarray], np.ndarray], test_set: str) -> "MeasuredBrain":
         rows = recording.test_rows(test_set)
         ids, betas = recording.averaged(rows)
         repeats = np.unique(recording.trials["image_id"].to_numpy()[rows], return_counts=True)[1]

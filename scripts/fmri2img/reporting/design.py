@@ -21,6 +21,7 @@ class Design:
     study: str
     simulated: bool
     split: str
+    test_sets: list[str]
     subjects: list[str]
     methods: dict[str, dict]
     metrics: dict[str, dict]
@@ -40,6 +41,7 @@ class Design:
             study=study.name,
             simulated=study.simulated,
             split=config["split"],
+            test_sets=study.test_sets,
             subjects=study.subjects,
             methods=dict(sorted(methods.items(), key=lambda item: ORDER.get(item[1]["kind"], 0))),
             metrics={
@@ -57,6 +59,11 @@ class Design:
             own_seeds={name: study.seeds_of(name) for name in study.submissions},
             encoding=config["encoding"]["model"],
         )
+
+    @property
+    def test_set(self) -> str:
+        """The test set that tables and figures show: the split's first."""
+        return self.test_sets[0]
 
     def seeds_of(self, method: str) -> list[int]:
         """Seeds that a complete cell of a method has."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fmri2img.artifacts.cells import ALL
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
@@ -69,10 +70,22 @@ class Strip:
     images: np.ndarray
 
 
-def index_predictions(paths: list[str]) -> dict:
-    """(method, subject, sessions, seed) -> path, as each Prediction names itself."""
-    records = {path: Prediction.open(path).metadata for path in paths}
-    return {tuple(record[key] for key in ("method", "subject", "sessions", "seed")): p for p, record in records.items()}
+def index_predictions(paths: list[str], design: Design) -> dict:
+    """(method, subject, sessions, seed) -> path, of the design's test set.
+
+    A Prediction that does not vary with the subject, the budget or the seed is found under all of the design's.
+    """
+    found = {}
+    for path in paths:
+        record = Prediction.open(path).metadata
+        if record["test_set"] != design.test_set:
+            continue
+        for subject in design.subjects if record["subject"] == ALL else [record["subject"]]:
+            budgets = {sessions[subject] for sessions in design.budgets.values()}
+            for sessions in budgets if record["sessions"] == ALL else [record["sessions"]]:
+                seeds = design.seeds_of(record["method"]) if record["seed"] == ALL else [record["seed"]]
+                found |= {(record["method"], subject, sessions, seed): path for seed in seeds}
+    return found
 
 
 def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, ids: np.ndarray) -> list[Strip]:

@@ -31,6 +31,7 @@ class SubmittedPrediction:
     files: dict[str, Path | str]
     blend: dict | None
     disclosure: dict
+    test_set: str = ""  # the split's first where a record names none
 
     def record(self) -> dict:
         """Plain values, from which `of` makes it again."""
@@ -90,7 +91,16 @@ def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Pat
         blend = entry.get("blend") and entry["blend"] | {"images": base / entry["blend"]["images"]}
         disclosure = record.get("disclosure", {}) | entry.get("disclosure", {}) | {"origin": "submission"}
         found.append(
-            SubmittedPrediction(name, entry["subject"], entry["sessions"], entry["seed"], files, blend, disclosure)
+            SubmittedPrediction(
+                name,
+                entry["subject"],
+                entry["sessions"],
+                entry["seed"],
+                files,
+                blend,
+                disclosure,
+                entry.get("test_set", ""),
+            )
         )
     return found
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fmri2img.artifacts.disclosure import Disclosure
-from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.interfaces import Given, Made
+from fmri2img.artifacts.stimuli import rows_of
 
 
 def caption_ceiling(given: Given) -> Made:

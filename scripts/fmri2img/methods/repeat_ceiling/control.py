@@ -3,8 +3,8 @@
 import numpy as np
 
 from fmri2img.artifacts.disclosure import Disclosure
-from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.interfaces import Given, Made
+from fmri2img.artifacts.recording import Recording
 
 
 def repeat_responses(recording: Recording, test_set: str) -> tuple[np.ndarray, np.ndarray]:

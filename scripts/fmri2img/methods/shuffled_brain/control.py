@@ -7,8 +7,8 @@ place i; it is independent of both, so the distribution is the same, and nothing
 
 import numpy as np
 
-from fmri2img.errors import UserError
 from fmri2img.artifacts.interfaces import Given, Made
+from fmri2img.errors import UserError
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

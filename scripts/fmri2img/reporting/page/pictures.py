@@ -105,8 +105,8 @@ def picture_data(
     values = _image_scores(scores, design, ranking_metrics)
     for (method, subject, budget), prediction in shown.items():
         if subject not in subjects:
-            ids = prediction.ids
             ranked = ranking(scores, design, subject, rank_by)
+            ids = np.sort(np.array(list(ranked.index)))
             picked = np.array(at_ranks(ranked, ranks))
             subjects[subject] = {
                 "ids": ids.tolist(),
