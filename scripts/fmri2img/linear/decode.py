@@ -33,7 +33,7 @@ def decode(decoding: Decoding) -> Made:
     recording = decoding.recording
     ids, betas = recording.averaged(decoding.test_rows)
     arrays = {}
-    for path in sorted(Path(decoding.decoder).iterdir()):
+    for path in sorted(path for path in Path(decoding.decoder).iterdir() if path.is_dir()):
         decoder = LinearDecoder.open(path)
         embeddings = decoding.targets[decoder.metadata["target"]]
         columns = voxels_of(recording, decoder.metadata["regions"])
