@@ -10,6 +10,7 @@ metadata.json   subject, beta version, normalisation, split and its hash, checks
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pandas as pd
@@ -52,8 +53,8 @@ class Recording:
         leaked = np.intersect1d(shown["train"], shown["test"])
         if len(leaked):
             raise UserError(
-                f"{path / 'trials.parquet'}: image_id {leaked[0]} has train and test trials ({len(leaked)} images have); "
-                f"delete {path} and rerun the preparation"
+                f"{path / 'trials.parquet'}: image_id {leaked[0]} has train and test trials ({len(leaked)} images have)"
+                f"; delete {path} and rerun the preparation"
             )
         return cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
 
@@ -114,8 +115,13 @@ class RecordingWriter:
         self._directory = self._context.__enter__()
         return self
 
-    def __exit__(self, *exception) -> bool | None:
-        return self._context.__exit__(*exception)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._context.__exit__(kind, error, traceback)
 
     def betas(self, n_trials: int, n_voxels: int) -> np.memmap:
         """A writable float32 (n_trials, n_voxels) memory map. Raises OSError when the disk has no room for it."""

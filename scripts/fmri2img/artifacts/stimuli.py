@@ -6,6 +6,7 @@ stimuli.parquet  image_id (0-based, ascending), coco_id, captions (list of strin
 metadata.json    dataset, image size, source checksums
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def rows_of(ids: np.ndarray, table_ids: np.ndarray, path: Path) -> np.ndarray:
     return rows
 
 
-def save_stimuli(path: str | Path, images, table: pd.DataFrame, metadata: dict) -> None:
+def save_stimuli(
+    path: str | Path, images: np.ndarray | Iterable[np.ndarray], table: pd.DataFrame, metadata: dict
+) -> None:
     """Write stimuli; `images` is an array or an iterator of uint8 (n, height, width, 3) blocks in table order."""
     with atomic_directory(path) as directory:
         blocks = [images] if isinstance(images, np.ndarray) else images
