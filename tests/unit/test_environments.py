@@ -10,7 +10,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
-RULE_FILES = [*(REPOSITORY / "workflow/rules").glob("*.smk"), *(REPOSITORY / "workflow/methods").glob("*.smk")]
+RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *REPOSITORY.glob("scripts/fmri2img/*/*/*.smk")]
 # import name -> package name where they differ, as Conda or PyPI call it
 PACKAGE = {
     "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "torch": "pytorch",
@@ -122,13 +122,13 @@ def test_every_direct_dependency_is_imported_or_has_a_reason():
     for folder in ("scripts", "tests", "tools"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             imported |= imports(file, set())
-    for file in REPOSITORY.glob("workflow/**/*.smk"):
+    for file in RULE_FILES:
         imported |= set(re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.M))
     imported = {PYPI_NAME.get(package, package) for package in (PACKAGE.get(name, name) for name in imported)}
-    lines = [
-        line for name in ("requirements.in", "lint.in") for line in (REPOSITORY / "envs" / name).read_text().split("\n")
-    ]
-    direct = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines if line and line[0] not in "#-"}
+    lines = (REPOSITORY / "envs/requirements.in").read_text().splitlines()
+    direct = {
+        re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")
+    }
     assert direct - imported - set(TOOLS) - set(NOT_IMPORTED) == set()
     assert set(TOOLS) <= direct, "a reason for what is not a dependency"
 
