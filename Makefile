@@ -1,40 +1,43 @@
-# make demo   run the demo study and say where its report lies
-# make test   run the test suite
+# make demo   run the demo study and print the path of its page
+# make test   run lint and the test suite
+# make lint   run the linters, the type checker and the spelling check
+# make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
+# make method FROM=folder   check a method's folder on a tiny study
 # make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
-# make submission PATH=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
-# All create .venv from envs/requirements.lock first.
+# make clean   delete the demo study's results and data
+# All create .venv from envs/requirements.lock first; PYTHON_ENV= uses the Python and tools on the PATH instead.
 
 PYTHON_ENV := .venv/installed.lock
-BIN := .venv/bin
-SMK := $(wildcard workflow/*.smk workflow/rules/*.smk workflow/methods/*.smk) Snakefile workflow/Snakefile
-# `make submission PATH=...` hides the search path of commands, which is therefore taken from the shell.
-ifeq ($(origin PATH),command line)
-SUBMISSION := $(PATH)
-override PATH := $(shell echo $$PATH):/usr/local/bin:/usr/bin:/bin
-endif
-override PATH := $(CURDIR)/$(BIN):$(PATH)
-export PATH
+PYTHON := scripts tests tools
+SMK := Snakefile workflow/Snakefile $(shell find workflow scripts -name '*.smk')
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-page lint clean submission
+.PHONY: demo test lint submission method test-page clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
 
-submission: $(PYTHON_ENV)
-	@python scripts/validate_submission.py "$(SUBMISSION)" $(if $(CONFIG),--configfile $(CONFIG))
-
 test: $(PYTHON_ENV) lint
 	python -m pytest
 
-test-page: $(PYTHON_ENV)
-	@sh tests/browser/run.sh $(PAGE)
-
 lint: $(PYTHON_ENV)
-	ruff check scripts tests
-	ruff format --check scripts tests
+	ruff check $(PYTHON)
+	ruff format --check $(PYTHON)
 	snakefmt --check $(SMK)
+	codespell
+	python tools/lint/english.py
+	mypy
 	snakemake --lint
 	snakemake --lint --configfile config/paper.yaml
+
+submission: $(PYTHON_ENV)
+	@python scripts/validate_submission.py "$(FROM)" $(if $(CONFIG),--configfile $(CONFIG))
+
+method: $(PYTHON_ENV)
+	@python scripts/check_method.py "$(FROM)"
+
+test-page: $(PYTHON_ENV)
+	@sh tests/browser/run.sh $(PAGE)
 
 $(PYTHON_ENV): envs/requirements.lock
 	@sh envs/create_venv.sh

@@ -27,9 +27,10 @@ def code_of(script: str | Path, *entry_points: str) -> str:
     """Hash of a script and of all that it imports from the library, first 16 hex digits of SHA-256.
 
     script: name of a script in scripts/ without suffix, the path of any other one, or "fmri2img.a.b" for a module of
-    the library (of rules that would be costly to rerun for an edit of what cannot change their result). entry_points: modules that are
-    imported by name at run time and so are not seen in the source, as "fmri2img.a.b" or "fmri2img.a.b:Class"; a package
-    stands for all its modules. Raises FileNotFoundError for a script or entry point that does not exist.
+    the library (of rules that would be costly to rerun for an edit of what cannot change their result). entry_points:
+    modules that are imported by name at run time and so are not seen in the source, as "fmri2img.a.b" or
+    "fmri2img.a.b:Class"; a package stands for all its modules. Raises FileNotFoundError for a script or entry point
+    that does not exist.
     """
     if str(script).startswith(f"{PACKAGE}."):
         entry_points, found = (str(script), *entry_points), {}
@@ -146,7 +147,7 @@ def _sources() -> _Sources:
 
 def _imported(tree: ast.Module) -> list[str]:
     """Names of the library's modules that a module imports anywhere, and of what could be modules among them."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

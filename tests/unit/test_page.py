@@ -175,9 +175,9 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
 
 def test_a_leaked_test_image_is_told_beside_the_similarity(planted):
     parts, design, html = planted  # the nearest training image of one test image is that image
-    assert "Beware: 1 test image has a copy among the training images" in html
+    assert "Caution: 1 test image has a copy among the training images" in html
     clean = page(replace(parts, effects=parts.effects.assign(n_copies=0)), design)
-    assert "Beware: 1" not in clean and "No test image has a copy" in clean
+    assert "Caution: 1" not in clean and "No test image has a copy" in clean
 
 
 def test_no_pictures_and_no_scores(tmp_path):

@@ -87,7 +87,7 @@ def test_copies_are_counted_in_the_table_and_its_note(design, planted):
     )
     effects = similarity_effects(with_similarity(scores, known, design), design)
     assert effects.groupby("budget")["n_copies"].unique().map(list).to_dict() == {"1": [0], "all": [3]}
-    assert "Beware: 3 test images have a copy" in similarity_table(effects, design, "all").note
+    assert "Caution: 3 test images have a copy" in similarity_table(effects, design, "all").note
     assert "No test image has a copy" in similarity_table(effects, design, "1").note
     assert "copy" not in similarity_table(effects.iloc[:0], design, "1").note
 

@@ -88,11 +88,11 @@ def test_suspicions_stand_beside_what_a_method_discloses():
         budgets={"1": {"subj01": 1}}, seeds=[0], resamples=10, confidence=0.95,
     )  # fmt: skip
     disclosed = pd.DataFrame({"method": ["mine", "other"], "generator": ["a pencil", "a pen"]})
-    assert "Beware" not in disclosure_table(disclosed, design).note
+    assert "Caution" not in disclosure_table(disclosed, design).note
     design = design.with_suspicions([("mine", "subj01: bad"), ("mine", "subj02: worse")])
-    assert "Beware of Mine, subj01: bad. Beware of Mine, subj02: worse." in disclosure_table(disclosed, design).note
+    assert "Caution: Mine (subj01: bad). Caution: Mine (subj02: worse)." in disclosure_table(disclosed, design).note
     facts = {method["name"]: dict(method["facts"]) for method in method_list(design, disclosed)}
-    assert facts["mine"]["Beware"] == "subj01: bad; subj02: worse" and "Beware" not in facts["other"]
+    assert facts["mine"]["Caution"] == "subj01: bad; subj02: worse" and "Caution" not in facts["other"]
 
 
 @pytest.mark.parametrize(("origin", "suspected"), [("submission", True), ("port", False)])

@@ -33,7 +33,7 @@ class Features:
         path = Path(path)
         metadata = read_json(path / "metadata.json")
         ids = np.array(read_array(path / "ids.npy"))
-        layers = {name: read_array(path / f"{name}.npy") for name in metadata["layers"]}
+        layers: dict[str, np.ndarray] = {name: read_array(path / f"{name}.npy") for name in metadata["layers"]}
         for name, values in layers.items():
             if values.ndim != 2 or len(values) != len(ids):
                 raise UserError(f"{path / name}.npy: {values.shape} does not match {len(ids)} ids; rerun")
@@ -43,7 +43,8 @@ class Features:
         """Features float32 (n, dimensions) of `ids`. Raises UserError for a layer or an id that is not there."""
         if layer not in self.layers:
             raise UserError(f"{self.path}: lacks layer '{layer}'; rerun the step that writes it")
-        return self.layers[layer][rows_of(ids, self.ids, self.path)]
+        values: np.ndarray = self.layers[layer][rows_of(ids, self.ids, self.path)]
+        return values
 
 
 def save_features(path: str | Path, ids: np.ndarray, layers: Mapping[str, np.ndarray], metadata: dict) -> None:

@@ -53,7 +53,7 @@ class Prediction:
         if ids.ndim != 1 or (np.diff(ids) <= 0).any():
             raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique")
 
-        def array(name: str, dtype, ndim: int) -> np.ndarray | None:
+        def array(name: str, dtype: type[np.generic], ndim: int) -> np.ndarray | None:
             if not (path / name).exists():
                 return None
             values = read_array(path / name)

@@ -12,6 +12,7 @@ metadata.json   subject, split, its hash and the names of its test sets; a datas
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pandas as pd
@@ -146,8 +147,13 @@ class RecordingWriter:
         self._directory = self._context.__enter__()
         return self
 
-    def __exit__(self, *exception) -> bool | None:
-        return self._context.__exit__(*exception)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._context.__exit__(kind, error, traceback)
 
     def betas(self, n_trials: int, n_voxels: int) -> np.memmap:
         """A writable float32 (n_trials, n_voxels) memory map. Raises OSError when the disk has no room for it."""

@@ -7,6 +7,7 @@ stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of t
 metadata.json    what the dataset says about their making, e.g. checksums of the source files
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def rows_of(ids: np.ndarray, table_ids: np.ndarray, path: Path) -> np.ndarray:
     return rows
 
 
-def save_stimuli(path: str | Path, images, table: pd.DataFrame, metadata: dict) -> None:
+def save_stimuli(
+    path: str | Path, images: np.ndarray | Iterable[np.ndarray], table: pd.DataFrame, metadata: dict
+) -> None:
     """Write stimuli; `images` is an array or an iterator of uint8 (n, height, width, 3) blocks in table order."""
     with atomic_directory(path) as directory:
         blocks = [images] if isinstance(images, np.ndarray) else images

@@ -16,13 +16,18 @@ def write_json(path: str | Path, record: dict) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON object; raises UserError when the file is missing or is not JSON."""
+    """Read a JSON object; raises UserError when the file is missing, is not JSON or holds something else."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that writes it") from None
     except ValueError as error:  # not JSON, or not text
         raise UserError(f"{path}: not valid JSON ({error}); delete it and rerun the step that writes it") from None
+    if not isinstance(record, dict):
+        raise UserError(
+            f"{path}: holds a {type(record).__name__}, not a JSON object; delete it and rerun the step that writes it"
+        )
+    return record
 
 
 def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ PICTURE, PRIOR, REFINEMENT = 0, 1, 2
 
 
 def image_noise(seed: int, image_id: int, *shapes: tuple[int, ...], stream: int = PICTURE) -> list[torch.Tensor]:
-    """Standard normal float32 tensors (CPU) of the given shapes, from a generator seeded by (seed, image_id, stream)."""
+    """Standard normal float32 tensors (CPU) of these shapes, from a generator seeded by (seed, image_id, stream)."""
     state = np.random.SeedSequence([seed, int(image_id), stream]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return [torch.randn(shape, generator=generator) for shape in shapes]

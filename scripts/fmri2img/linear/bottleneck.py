@@ -35,7 +35,7 @@ def bottleneck_directions(
 ) -> np.ndarray:
     """Orthonormal directions, most telling first: float32 (voxels, dimensions).
 
-    decoder: fitted to `betas` float32 (trials, voxels) of images `image_ids` int (trials,), with the tokens `embeddings`.
+    decoder: fitted to `betas` float32 (trials, voxels) of images `image_ids` int (trials,), with tokens `embeddings`.
     Memory beyond `betas`: five float64 (images, images) matrices, 3.2 GB for 9,000 images.
     Raises UserError when the data do not span that many.
     """

@@ -96,7 +96,7 @@ def provenance_table(facts: pd.DataFrame) -> Table:
         rows.append(Row([row.section if new else "", row.item], [Cell(row.value)], new and bool(rows)))
         previous = row.section
     note = (
-        "Versions are those of envs/requirements.lock. The whole configuration lies beside the tables, in config.yaml."
+        "Versions are those of envs/requirements.lock. The whole configuration is in config.yaml, in the same folder."
     )
     return Table("What was run", ["", ""], [Column("")], rows, note)
 
@@ -109,7 +109,7 @@ def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
     note = "As each Prediction declares it. Ranges span subjects and training budgets."
     for method in by_method.index:
         for text in design.methods[method].get("suspicions", []):
-            note += f" Beware of {design.methods[method]['title']}, {text}."
+            note += f" Caution: {design.methods[method]['title']} ({text})."
     return Table("How the reconstructions were made", ["Disclosed"], columns, rows, note)
 
 

@@ -113,7 +113,7 @@ def copies_note(effects: pd.DataFrame, budget: str) -> str:
         return f"No test image has a copy among the training images (cosine of {COPY} or more)."
     n, have = int(found.max()), "test image has" if found.max() == 1 else "test images have"
     return (
-        f"Beware: {n} {have} a copy among the training images (cosine of {COPY} or more), so that scores may be "
+        f"Caution: {n} {have} a copy among the training images (cosine of {COPY} or more), so that scores may be "
         "recall; the logs of measure_similarity name them."
     )
 

@@ -110,10 +110,10 @@ def summarise(
 ) -> pd.DataFrame:
     """Mean and percentile bootstrap interval of each group of `by`.
 
-    scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`; each group must hold one value for
-    each subject, seed and image. Returns `by` (sorted), mean, low, high, n_images (distinct), n_subjects, n_seeds, and
-    n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An image
-    counts with the mean of its defined seeds. A metric of the whole set has low and high NaN and no images.
+    scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`; each group must hold one value
+    for each subject, seed and image. Returns `by` (sorted), mean, low, high, n_images (distinct), n_subjects, n_seeds,
+    and n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An
+    image counts with the mean of its defined seeds. A metric of the whole set has low and high NaN and no images.
     Raises ValueError when two values stand for one cell.
     """
     table = image_values(scores, by)

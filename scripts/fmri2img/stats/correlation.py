@@ -37,4 +37,5 @@ def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> 
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     with np.errstate(invalid="ignore", divide="ignore"):
         mx, my, mxx, myy, mxy = ((weights @ moments) / weights.sum(axis=1, keepdims=True)).T
-        return (mxy - mx * my) / np.sqrt((mxx - mx**2) * (myy - my**2))
+        correlation: np.ndarray = (mxy - mx * my) / np.sqrt((mxx - mx**2) * (myy - my**2))
+    return correlation

@@ -220,7 +220,7 @@ def _open_folder(path: Path) -> Pictures:
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """image_id of each row, int64 (rows,): .npy of integers (or a mask over all images), .txt, or .csv with `image_id`."""
+    """image_id of each row, int64 (rows,): .npy of integers (or a mask over all images), .txt or .csv with image_id."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
     if path.suffix == ".npy":
@@ -249,8 +249,8 @@ def read_ids(path: Path) -> np.ndarray:
 def read_captions(path: Path, ids: np.ndarray | None = None) -> list[str]:
     """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
 
-    ids: image_id of the rows, int64 (rows,). A .csv that has the column `image_id` too is put in their order, and refused
-    where it is of other images.
+    ids: image_id of the rows, int64 (rows,). A .csv that has the column `image_id` too is put in their order, and
+    refused where it is of other images.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")

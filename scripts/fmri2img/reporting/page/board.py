@@ -1,4 +1,4 @@
-"""What the page's leaderboard shows: sort keys as numbers, and beside each the text that a reader sees."""
+"""What the page's leaderboard shows: sort keys as numbers, each with the text that a reader sees."""
 
 import math
 
@@ -47,7 +47,7 @@ def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
         entry = design.methods[name]
         of = entry.get("of")
         facts = {"Kind": kind_text(entry, design), "What it is": entry.get("reference", "")}
-        facts["Beware"] = "; ".join(entry.get("suspicions", []))
+        facts["Caution"] = "; ".join(entry.get("suspicions", []))
         if entry.get("outputs"):
             facts["Makes"] = ", ".join(entry["outputs"])
         facts |= {key.replace("_", " ").capitalize(): value for key, value in records.get(name, {}).items()}

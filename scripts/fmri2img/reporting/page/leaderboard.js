@@ -122,7 +122,7 @@
     byId("board-status").textContent = `Trained on ${budget}; sorted by ${title}, ${state.descending ? "descending" : "ascending"}.`;
   }
 
-  // One metric at a time is what a phone has room for.
+  // A phone's screen is wide enough for one metric at a time.
   if (matchMedia("(max-width: 640px)").matches) byId("board-metric").value = data.sortBy;
   byId("board-controls").addEventListener("change", (event) => {
     if (event.target.id === "board-metric" || event.target.name === "board-scale") state.key = null;
