@@ -6,7 +6,7 @@
 
 PYTHON_ENV := .venv/installed.lock
 BIN := .venv/bin
-SMK := $(wildcard workflow/*.smk workflow/rules/*.smk workflow/methods/*.smk) Snakefile workflow/Snakefile
+SMK := $(wildcard workflow/rules/*.smk workflow/methods/*.smk) Snakefile workflow/Snakefile tools/demo_networks/Snakefile
 # `make submission PATH=...` hides the search path of commands, which is therefore taken from the shell.
 ifeq ($(origin PATH),command line)
 SUBMISSION := $(PATH)
@@ -30,8 +30,8 @@ test-page: $(PYTHON_ENV)
 	@sh tests/browser/run.sh $(PAGE)
 
 lint: $(PYTHON_ENV)
-	ruff check scripts tests
-	ruff format --check scripts tests
+	ruff check scripts tests tools
+	ruff format --check scripts tests tools
 	snakefmt --check $(SMK)
 	snakemake --lint
 	snakemake --lint --configfile config/paper.yaml

@@ -74,6 +74,13 @@ def test_linear_and_constant_schedules():
     assert set(constant) == {3e-4}
 
 
+def test_the_cosine_schedule_warms_up_and_ends_at_a_fiftieth():
+    cosine = [rate for rate, _ in rates(epochs=100, per_epoch=1, warmup_epochs=4, schedule="cosine")]
+    assert cosine[0] < cosine[1] < cosine[2] < max(cosine) <= 3e-4
+    assert cosine[50] == pytest.approx(3e-4 * (0.02 + 0.98 / 2))
+    assert cosine[-1] == pytest.approx(3e-4 * 0.02, rel=0.02) and sorted(cosine[4:], reverse=True) == cosine[4:]
+
+
 def test_streams_use_every_row_once_per_pass_and_have_no_state():
     streams = sampler.Streams([7, 5], seed=3)
     rows = streams.rows(0, 0, 21)
