@@ -9,7 +9,7 @@
 
 PYTHON_ENV := .venv/installed.lock
 PYTHON := scripts tests tools
-SMK := Snakefile workflow/Snakefile $(shell find workflow scripts -name '*.smk')
+SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: demo test lint submission method test-page clean

@@ -6,8 +6,8 @@ import torch
 from fmri2img import job
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.splits import Split
+from fmri2img.backbones.converter_fit import fit_converter
 from fmri2img.backbones.converters import save_converter
-from fmri2img.backbones.training.converter import fit_converter
 
 HELD_OUT = 10  # every tenth image is measured on instead of trained on
 

@@ -10,6 +10,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
+ENVIRONMENTS = REPOSITORY / "envs"
 RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *REPOSITORY.glob("scripts/fmri2img/*/*/*.smk")]
 # import name -> package name where they differ, as Conda or PyPI call it
 PACKAGE = {
@@ -99,8 +100,9 @@ def imported_by_script(script: str) -> set[str]:
     return {PACKAGE.get(name, name) for file in files for name in imports(file, seen)} - OPTIONAL
 
 
-def packages(environment: str) -> dict[str, str]:
-    content = yaml.safe_load((REPOSITORY / "envs" / f"{environment}.yaml").read_text())
+def packages(file: Path) -> dict[str, str]:
+    """Package -> version of an environment file."""
+    content = yaml.safe_load(file.read_text())
     plain = [entry for entry in content["dependencies"] if isinstance(entry, str) and entry != "pip"]
     pip = [name for entry in content["dependencies"] if isinstance(entry, dict) for name in entry["pip"]]
     return dict(re.match(r"([\w.-]+) ?=+(.+)", entry).groups() for entry in plain + pip)
@@ -108,13 +110,13 @@ def packages(environment: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("script", "environment"), rules())
 def test_environment_holds_what_the_script_imports(script, environment):
-    assert imported_by_script(script) - set(packages(environment)) == set()
+    assert imported_by_script(script) - set(packages(ENVIRONMENTS / f"{environment}.yaml")) == set()
 
 
 @pytest.mark.parametrize("environment", sorted({environment for _, environment in rules()}))
 def test_environment_holds_nothing_that_no_script_imports(environment):
     needed = set().union(*(imported_by_script(script) for script, own in rules() if own == environment))
-    assert set(packages(environment)) - needed - set(NOT_IMPORTED) == set()
+    assert set(packages(ENVIRONMENTS / f"{environment}.yaml")) - needed - set(NOT_IMPORTED) == set()
 
 
 def test_every_direct_dependency_is_imported_or_has_a_reason():
@@ -134,7 +136,7 @@ def test_every_direct_dependency_is_imported_or_has_a_reason():
 
 
 def test_every_environment_is_used_and_every_rule_has_one():
-    assert {environment for _, environment in rules()} == {p.stem for p in (REPOSITORY / "envs").glob("*.yaml")}
+    assert {environment for _, environment in rules()} == {p.stem for p in ENVIRONMENTS.glob("*.yaml")}
 
 
 def test_versions_are_those_of_the_lock():
@@ -143,7 +145,7 @@ def test_versions_are_those_of_the_lock():
     for name, version in re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock, re.M):
         pinned.setdefault(name.lower(), set()).add(version)
     for environment in {environment for _, environment in rules()}:
-        for name, version in packages(environment).items():
+        for name, version in packages(ENVIRONMENTS / f"{environment}.yaml").items():
             if name != "python":
                 assert version in pinned[PYPI_NAME.get(name, name)], f"{environment}: {name}"
 
@@ -153,3 +155,14 @@ def test_the_lock_pins_by_hash_and_names_no_host():
     assert "://" not in lock
     blocks = re.split(r"\n(?=[\w.-]+==)", lock)[1:]
     assert len(blocks) > 100 and all("--hash=sha256:" in block for block in blocks)
+
+
+def test_the_demo_networks_environment_holds_what_their_recipes_import():
+    folder = REPOSITORY / "tools" / "demo_networks"
+    seen: set[Path] = set()
+    needed = set().union(*(imports(path, seen) for path in folder.glob("*.py"))) - {"demo_networks", "bitsandbytes"}
+    held = packages(folder / "environment.yaml")
+    assert {PACKAGE.get(name, name) for name in needed} - set(held) == set()
+    everywhere = [packages(path) for path in ENVIRONMENTS.glob("*.yaml")]
+    for name, version in held.items():
+        assert version in {other.get(name) for other in everywhere}, name

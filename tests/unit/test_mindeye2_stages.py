@@ -23,6 +23,7 @@ from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
+from fmri2img.backbones.converter_fit import fit_converter
 from fmri2img.backbones.converters import (
     CaptionConverter,
     load_converter,
@@ -32,7 +33,6 @@ from fmri2img.backbones.converters import (
 from fmri2img.backbones.pixels import Preprocessing
 from fmri2img.backbones.prompts import SdxlPrompts, load_prompts
 from fmri2img.backbones.registry import Backbone, load_registry
-from fmri2img.backbones.training.converter import fit_converter
 from fmri2img.errors import UserError
 
 IDS = np.array([3, 11, 12, 40])

@@ -10,10 +10,13 @@ import pytest
 import torch
 import training_tasks
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training_launch import run_pairs, table, toy, weights
 
 from fmri2img.errors import UserError
 from fmri2img.training import checkpoint, sampler
+from fmri2img.training.backends import Plain
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.loop import Interrupted, train
 from fmri2img.training.schedules import schedule
@@ -72,6 +75,13 @@ def test_linear_and_constant_schedules():
     np.testing.assert_allclose(np.diff(linear[31:]), np.diff(linear[31:])[0])
     constant = [rate for rate, _ in rates(epochs=4, warmup_epochs=0, schedule="constant")]
     assert set(constant) == {3e-4}
+
+
+def test_the_cosine_schedule_warms_up_and_ends_at_a_fiftieth():
+    cosine = [rate for rate, _ in rates(epochs=100, per_epoch=1, warmup_epochs=4, schedule="cosine")]
+    assert cosine[0] < cosine[1] < cosine[2] < max(cosine) <= 3e-4
+    assert cosine[50] == pytest.approx(3e-4 * (0.02 + 0.98 / 2))
+    assert cosine[-1] == pytest.approx(3e-4 * 0.02, rel=0.02) and sorted(cosine[4:], reverse=True) == cosine[4:]
 
 
 def test_streams_use_every_row_once_per_pass_and_have_no_state():
@@ -201,6 +211,25 @@ def test_an_infinite_gradient_stops_before_it_reaches_the_weights(tmp_path, monk
         train(toy(), tmp_path / "out", tmp_path / "work")
 
 
+def test_the_training_ends_with_the_moving_average_of_its_weights(tmp_path, monkeypatch):
+    """As torch's AveragedModel computes it."""
+    averaged, step = [], Plain.step
+
+    def recorded(self, norm):
+        norm = step(self, norm)
+        if not averaged:
+            averaged.append(AveragedModel(self._module, multi_avg_fn=get_ema_multi_avg_fn(0.8)))
+        averaged[0].update_parameters(self._module)
+        return norm
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plain, "step", recorded)
+        train(toy(ema=0.8), tmp_path / "out", tmp_path / "work")
+    wanted = averaged[0].module.state_dict()
+    for name, tensor in load_file(tmp_path / "out" / "model.safetensors").items():
+        assert torch.equal(tensor, wanted[name]), name
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), SafetensorError("I/O error: (os error 28)")])
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(error, tmp_path, monkeypatch):
     saved = []
@@ -302,7 +331,7 @@ def test_two_processes_follow_the_loss_curve_of_one(name, pairs, tmp_path):
 
 def test_dropout_that_draws_for_itself_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(training_tasks, "Dropout", lambda name, chance, units: torch.nn.Dropout(chance))
-    with pytest.raises(ValueError, match=r"dropout: is a Dropout of torch; use fmri2img\.decoders\.training\.dropout"):
+    with pytest.raises(ValueError, match=r"dropout: is a Dropout of torch; use fmri2img\.training\.dropout"):
         train(toy(dropout=0.3), tmp_path / "out", tmp_path / "work")
 
 

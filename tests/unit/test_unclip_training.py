@@ -1,8 +1,6 @@
 """Training of the unCLIP generator: what it starts from, what it minimises, on which pictures, and exact resumption."""
 
-import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +12,24 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from PIL import Image
 from safetensors.torch import load_file
 
+from demo_networks import measure, train, unclip
+from demo_networks import pictures as sources
+from demo_networks.initialisation import initialise_from, size_columns
+from demo_networks.stages import engine_configuration
+from demo_networks.unet import build, losses, noise_schedule, noised
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.generators import load_generator, scheduler_from_config
 from fmri2img.backbones.registry import Backbone, load_registry
-from fmri2img.backbones.training import pictures as sources
-from fmri2img.backbones.training import unclip
-from fmri2img.backbones.training.fitting import Schedule
-from fmri2img.backbones.training.initialisation import initialise_from, size_columns
-from fmri2img.backbones.training.unet import build, losses, noise_schedule
 from fmri2img.errors import UserError
+from fmri2img.training import checkpoint
+from fmri2img.training.configuration import TrainingConfig
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "resources" / "demo_backbones"
+RECIPES = REPOSITORY / "tools" / "demo_networks" / "recipes"
 CPU = torch.device("cpu")
 TINY = {"plain": 1, "layers_per_block": 1, "heads": [2, 2], "norm_num_groups": 2, "block_out_channels": [8, 8]}
 SDXL_BASE = {
@@ -118,9 +119,9 @@ def test_the_papers_recipe_begins_with_sdxl_base(monkeypatch):
 
     monkeypatch.setattr(Backbone, "checked_folder", lambda backbone: Path("models") / backbone.name)
     monkeypatch.setattr(unclip.UNet2DConditionModel, "from_pretrained", meta)
-    recipe, registry = unclip.Recipe.read(REPOSITORY / "config" / "unclip_sdxl.yaml"), load_registry()
-    encoder = registry[recipe.pictures["encoder"]].record
-    unet = unclip.first_weights(recipe, (4, 64, 64), encoder["token_width"], registry)
+    recipe, registry = unclip.read_recipe(RECIPES / "unclip_sdxl.yaml"), load_registry()
+    encoder = registry[recipe["pictures"]["encoder"]].record
+    unet = unclip.first_weights(recipe["start"], 0, (4, 64, 64), encoder["token_width"], registry)
     assert asked == ["models/sdxl_base/unet"]
     with torch.device("meta"):
         registered = UNet2DConditionModel(**registry["sdxl_unclip"].record["unet"])
@@ -130,15 +131,14 @@ def test_the_papers_recipe_begins_with_sdxl_base(monkeypatch):
 
 def test_the_demos_unclip_can_begin_with_its_text_to_image_network(tmp_path):
     start = {"network": "demo_text2img"}
-    recipe = dataclasses.replace(tiny_recipe(), start=start)
     unet, base = (
-        unclip.first_weights(recipe, (8, 16, 16), 96, load_registry()).state_dict(),
+        unclip.first_weights(start, 0, (8, 16, 16), 96, load_registry()).state_dict(),
         UNet2DConditionModel.from_pretrained(DEMO / "text2img" / "unet").float().state_dict(),
     )
     fresh = {name for name in base if not torch.equal(base[name], unet[name])}
     assert fresh and fresh == {name for name in base if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
-    with pytest.raises(UserError, match=r"'start\.network': 'no_such' is no entry"):
-        unclip.first_weights(dataclasses.replace(recipe, start={"network": "no_such"}), (8, 16, 16), 96, {})
+    with pytest.raises(UserError, match=r"'start\.network': 'no_such' is not an entry"):
+        unclip.first_weights({"network": "no_such"}, 0, (8, 16, 16), 96, {})
 
 
 def test_networks_without_size_conditioning_are_refused():
@@ -155,15 +155,22 @@ class Silent(torch.nn.Module):
         return type("Out", (), {"sample": torch.zeros_like(noisy)})
 
 
+def loss_of(network, scheduler, latents, tokens, dropout, **noise):
+    """The loss of one batch, with noise from a generator of its own."""
+    batch = len(latents)
+    inputs = noised(scheduler, latents, batch, slice(None), torch.Generator().manual_seed(0), dropout, **noise)
+    (term,) = losses(network, scheduler, tokens=tokens, time_ids=torch.zeros(batch, 4), **inputs).items()
+    return term
+
+
 def test_offset_noise_shifts_each_channel_of_each_picture_by_its_own_amount():
-    torch.manual_seed(0)
     scheduler, network = DDPMScheduler(beta_schedule="scaled_linear"), Silent()
-    latents = torch.zeros(400, 4, 16, 16)
-    arguments = (latents, torch.ones(400, 3, 2), torch.zeros(400, 4), 0.0)
-    value = float(losses(network, scheduler, *arguments, offset_noise=0.5, timesteps="uniform")["epsilon"])
+    arguments = (torch.zeros(400, 4, 16, 16), torch.ones(400, 3, 2), 0.0)
+    name, value = loss_of(network, scheduler, *arguments, offset_noise=0.5, timesteps="uniform")
+    assert name == "epsilon"
     share = (1 - scheduler.alphas_cumprod[network.times]).sqrt()[:, None, None, None]
     noise = network.noisy / share
-    assert value == pytest.approx(float(noise.square().mean()), rel=1e-4)
+    assert float(value) == pytest.approx(float(noise.square().mean()), rel=1e-4)
     means = noise.mean((2, 3))
     assert float(means.std()) == pytest.approx((0.5**2 + 1 / 256) ** 0.5, rel=0.05)
     assert np.abs(np.corrcoef(means.T.numpy()) - np.eye(4)).max() < 0.15
@@ -179,7 +186,8 @@ def test_loss_is_the_formula_of_its_prediction(prediction):
     root = np.sqrt(np.cumprod(1 - betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])  # Lin et al. 2024, algorithm 1
     latents = torch.randn(64, 4, 8, 8)
-    (value,) = losses(network, scheduler, latents, torch.ones(64, 3, 2), torch.zeros(64, 4), 0.25).values()
+    name, value = loss_of(network, scheduler, latents, torch.ones(64, 3, 2), 0.25)
+    assert name == {"epsilon": "epsilon", "v_prediction": "v"}[prediction]
     signal = torch.tensor(root, dtype=torch.float32)[network.times][:, None, None, None]
     spread = (1 - signal**2).sqrt()
     noise = (network.noisy - signal * latents) / spread
@@ -192,30 +200,31 @@ def test_loss_is_the_formula_of_its_prediction(prediction):
 
 def test_training_schedule_is_the_stored_one():
     for name in ("demo", "sdxl"):
-        recipe = unclip.Recipe.read(REPOSITORY / "config" / f"unclip_{name}.yaml")
-        stored = scheduler_from_config(recipe.scheduler)
+        recipe = unclip.read_recipe(RECIPES / f"unclip_{name}.yaml")
+        stored = scheduler_from_config(recipe["scheduler"])
         trained = DDPMScheduler.from_config(stored.config)
         torch.testing.assert_close(trained.alphas_cumprod, stored.alphas_cumprod, rtol=1e-5, atol=1e-7)
         assert trained.config.prediction_type == stored.config.prediction_type
     demo = DDIMScheduler.from_pretrained(DEMO / "unclip" / "scheduler")
-    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_demo.yaml")
-    written = scheduler_from_config(recipe.scheduler).config
+    recipe = unclip.read_recipe(RECIPES / "unclip_demo.yaml")
+    written = scheduler_from_config(recipe["scheduler"]).config
     assert {k: v for k, v in written.items() if k[0] != "_"} == {k: v for k, v in demo.config.items() if k[0] != "_"}
 
 
 def test_paper_recipe_has_the_published_numbers():
-    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_sdxl.yaml")
-    schedule = recipe.schedule
-    assert (recipe.offset_noise, schedule.learning_rate, schedule.warmup, schedule.steps) == (0.04, 1e-5, 1000, 110000)
+    recipe = unclip.read_recipe(RECIPES / "unclip_sdxl.yaml")
+    training = recipe["training"]
+    assert (recipe["offset_noise"], training["learning_rate"]) == (0.04, 1e-5)
+    assert (training["warmup_steps"], training["steps"]) == (1000, 110000)
     registered = load_registry()["sdxl_unclip"].record
     for key in ("beta_start", "beta_end", "beta_schedule", "prediction_type", "num_train_timesteps"):
-        assert recipe.scheduler[key] == registered["scheduler"][key]
-    assert recipe.start["sample_size"] == registered["unet"]["sample_size"]
+        assert recipe["scheduler"][key] == registered["scheduler"][key]
+    assert recipe["start"]["sample_size"] == registered["unet"]["sample_size"]
 
 
 def test_a_trained_folder_loads_as_a_registered_generator(tmp_path):
-    """The entry that config/unclip_sdxl.yaml describes, on a small network."""
-    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_sdxl.yaml")
+    """The entry that recipes/unclip_sdxl.yaml describes, on a small network."""
+    recipe = unclip.read_recipe(RECIPES / "unclip_sdxl.yaml")
     unet = initialise_from(small_base(), 20)
     unclip.save(tmp_path, unet, recipe)
     record = dict(load_registry()["sdxl_unclip"].record)
@@ -239,69 +248,70 @@ class Noise:
     def __init__(self, stop_after=None):
         self.batches, self.stop_after = 0, stop_after
 
-    def batch(self, rng, size):
+    def sources(self):
+        return {"pictures": "noise"}
+
+    def batch(self, rng, size, rows=slice(None)):
         self.batches += 1
         if self.stop_after is not None and self.batches > self.stop_after:
             raise KeyboardInterrupt
         shapes = (size, 4, 8, 8), (size, 4, 6), (size, 4)
-        return tuple(torch.from_numpy(rng.standard_normal(shape).astype(np.float32)) for shape in shapes)
+        return tuple(torch.from_numpy(rng.standard_normal(shape).astype(np.float32))[rows] for shape in shapes)
 
 
-def tiny_recipe(**schedule) -> unclip.Recipe:
-    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_demo.yaml")
-    settings = {"steps": 4, "batch": 3, "learning_rate": 1e-2, "warmup": 2, "checkpoint_seconds": 0.0} | schedule
+def tiny_recipe(**training) -> dict:
+    recipe = unclip.read_recipe(RECIPES / "unclip_demo.yaml")
+    sizes = {"steps": 4, "batch": 4, "learning_rate": 1e-2, "warmup_steps": 2, "checkpoint_steps": 1}
     start = {"build": TINY | {"time_embedding_dim": 16}}
-    return dataclasses.replace(recipe, start=start, offset_noise=0.1, schedule=Schedule(**settings))
+    return recipe | {"start": start, "offset_noise": 0.1, "training": recipe["training"] | sizes | training}
 
 
-def trained(recipe, work, stop_after=None):
-    pictures = Noise(stop_after)
-    unet = unclip.first_weights(recipe, pictures.latent_shape, pictures.token_width, {})
-    return unclip.train(recipe, pictures, unet, work, log=lambda line: None).module.state_dict()
+@pytest.fixture
+def trained(monkeypatch):
+    """A function that trains on random pictures, or on those given, and returns the weights."""
+
+    def run(recipe, work, pictures=None):
+        monkeypatch.setattr(unclip, "open_pictures", lambda *_: pictures or Noise())
+        unclip.train(recipe, None, work, work)
+        return UNet2DConditionModel.from_pretrained(work / "unclip" / "unet").state_dict()
+
+    return run
 
 
-def test_a_killed_run_ends_with_the_same_bits(tmp_path):
-    recipe = tiny_recipe(accumulation=2, ema=0.9, precision="bfloat16")
-    recipe = dataclasses.replace(recipe, gradient_checkpointing=True)
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, trained):
+    recipe = tiny_recipe(accumulation=2, ema=0.9, activation_checkpointing=True)
     whole = trained(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        trained(recipe, tmp_path / "cut", stop_after=5)
+        trained(recipe, tmp_path / "cut", Noise(stop_after=5))
+    assert not (tmp_path / "cut" / "unclip").exists()
     resumed = trained(recipe, tmp_path / "cut")
-    untrained = unclip.first_weights(recipe, (4, 8, 8), 6, {}).state_dict()
+    untrained = unclip.first_weights(recipe["start"], 0, (4, 8, 8), 6, {}).state_dict()
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
     assert not torch.equal(whole["conv_in.weight"], untrained["conv_in.weight"])
 
 
-def test_accumulated_batches_give_their_mean_gradient(tmp_path):
-    """One step of plain gradient descent in AdamW's guise: its first moment is a tenth of the mean gradient."""
-    recipe = dataclasses.replace(tiny_recipe(steps=1, accumulation=3, betas=[0.9, 0.98], clip=None), token_mixing=0.0)
-    trained(recipe, tmp_path)
-    moments = load_file(tmp_path / "checkpoint.safetensors")
-    unet = unclip.first_weights(recipe, (4, 8, 8), 6, {})
-    levels = DDPMScheduler.from_config(scheduler_from_config(recipe.scheduler).config)
-    for number in range(3):
-        torch.manual_seed(number)
-        batch = Noise().batch(np.random.default_rng((0, number)), 3)
-        losses(unet, levels, *batch, recipe.token_dropout, recipe.offset_noise)["v"].backward()
-    for index, (name, parameter) in enumerate(unet.named_parameters()):
-        if parameter.grad is not None:
-            found = moments[f"moment.{index}.exp_avg"]
-            torch.testing.assert_close(found, 0.1 * parameter.grad / 3, rtol=1e-3, atol=1e-6, msg=name)
+@pytest.mark.parametrize("mixing", [0.0, 0.5])
+def test_processes_together_train_on_the_batch_of_one(tmp_path, monkeypatch, mixing):
+    monkeypatch.setattr(unclip, "open_pictures", lambda *_: Noise())
+    recipe = tiny_recipe() | {"token_mixing": mixing, "work": str(tmp_path), "siblings": str(tmp_path)}
+    task = unclip.UnclipTask(recipe, TrainingConfig.from_dict(engine_configuration(recipe["training"])))
+    whole = task.inputs(3, 3, 4, 0, 1, CPU)
+    halves = [task.inputs(3, 3, 4, rank, 2, CPU) for rank in (0, 1)]
+    for name, rows in whole.items():
+        torch.testing.assert_close(torch.cat([half[name] for half in halves]), rows, msg=name)
+    assert not torch.equal(task.inputs(4, 4, 4, 0, 1, CPU)["noisy"], whole["noisy"])
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
-    recipe = tiny_recipe()
-
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, trained):
     class Broken(Noise):
-        def batch(self, rng, size):
-            latents, *rest = super().batch(rng, size)
+        def batch(self, rng, size, rows=slice(None)):
+            latents, *rest = super().batch(rng, size, rows)
             return latents * (float("nan") if self.batches == 3 else 1), *rest
 
-    unet = unclip.first_weights(recipe, (4, 8, 8), 6, {})
-    with pytest.raises(FloatingPointError, match="step 3: loss 'v' is nan"):
-        unclip.train(recipe, Broken(), unet, tmp_path, log=lambda line: None)
-    assert (tmp_path / "checkpoint.safetensors").exists()
+    with pytest.raises(UserError, match="step 2: loss term 'v' is nan"):
+        trained(tiny_recipe(), tmp_path, Broken())
+    assert checkpoint.newest(tmp_path / "unclip.unfinished").name == "step-00000002"
 
 
 class Encoder:
@@ -343,6 +353,8 @@ def test_photographs_keep_their_shape_and_tell_size_and_crop(photographs, autoen
         latents, tokens, time_ids = pictures.batch(np.random.default_rng(seed), 5)
         again = pictures.batch(np.random.default_rng(seed), 5)
         assert all(torch.equal(a, b) for a, b in zip((latents, tokens, time_ids), again, strict=True))
+        half = pictures.batch(np.random.default_rng(seed), 5, slice(3, 5))
+        assert torch.equal(half[1], tokens[3:]) and torch.equal(half[2], time_ids[3:])
         height, width = 8 * latents.shape[2], 8 * latents.shape[3]
         for (top_height, top_width, top, left), of in zip(time_ids.numpy(), tokens.numpy(), strict=True):
             scale = max(height / top_height, width / top_width)
@@ -389,57 +401,52 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
     [
         ({"offset_nois": 0.1}, "offset_nois' is unknown"),
         ({"timesteps": "early"}, "timesteps"),
-        ({"schedule": {"step": 3}}, "schedule.step"),
-        ({"schedule": {"steps": 3, "batch": 3}}, "schedule.learning_rate"),
+        ({"training": {"steps": 3, "warmup_steps": 1, "bach": 3}}, "recipe.yaml: .*unknown key 'training.bach'"),
+        ({"training": {"warmup_steps": 1, "batch": 3}}, "'training.steps' is missing"),
     ],
 )
 def test_a_wrong_recipe_names_its_key(tmp_path, change, named):
-    record = yaml.safe_load((REPOSITORY / "config" / "unclip_demo.yaml").read_text()) | change
+    record = yaml.safe_load((RECIPES / "unclip_demo.yaml").read_text()) | change
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(record))
     with pytest.raises(UserError, match=named):
-        unclip.Recipe.read(tmp_path / "recipe.yaml")
+        unclip.read_recipe(tmp_path / "recipe.yaml")
 
 
-def test_the_script_trains_the_demo_from_its_text_to_image_network(tmp_path, monkeypatch):
-    """The whole path in small: bank, tokens, initialisation, two steps, folder, card, and measuring anew."""
-    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
-    import measure_demo_backbones
-    import train_unclip
-
+def test_the_command_trains_the_demo_from_its_text_to_image_network(tmp_path, monkeypatch):
+    """The whole path in small: bank, tokens, initialisation, two steps, folder, card, and measuring once more."""
     for network in ("clip", "vae"):
         (tmp_path / network).symlink_to(DEMO / network)
-    record = yaml.safe_load((REPOSITORY / "config" / "unclip_demo.yaml").read_text())
+    record = yaml.safe_load((RECIPES / "unclip_demo.yaml").read_text())
     record["pictures"]["drawn_scenes"] = {"scenes": 12, "cropped": 4, "every": 2}
     record["start"] = {"network": "demo_text2img"}
-    record["schedule"] |= {"steps": 2, "batch": 2}
+    record["training"] |= {"steps": 2, "batch": 2}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(record))
     measured = []
     monkeypatch.setattr(
         unclip, "measure", lambda folder, siblings, stream, device: measured.append(stream) or {"psnr_db": stream}
     )
     output = tmp_path / "unclip"
-    arguments = ["--config", str(tmp_path / "recipe.yaml"), "--output", str(output), "--work", str(tmp_path / "work")]
-    train_unclip.main(arguments)
+    paths = {"--recipe": tmp_path / "recipe.yaml", "--output": output, "--work": tmp_path / "work"}
+    train.main(["unclip", *(str(part) for pair in paths.items() for part in pair)])
     card = json.loads((output / "card.json").read_text())
     assert card["fidelity"] == {"psnr_db": 7003} and measured == [7002, 7003]
-    assert card["recipe"]["schedule"]["steps"] == 2 and "7003" in (output / "CARD.md").read_text()
+    assert card["recipe"]["training"]["steps"] == 2 and "7003" in (output / "CARD.md").read_text()
     stored = load_file(output / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     assert UNet2DConditionModel.from_pretrained(output / "unet").config.cross_attention_dim == 96
     monkeypatch.setattr(unclip, "measure", lambda *_: {"psnr_db": 11.0})
     before = (output / "card.json").read_bytes()
-    measure_demo_backbones.main(["--development", str(output)])
+    measure.main(["--development", str(output)])
     assert (output / "card.json").read_bytes() == before
-    measure_demo_backbones.main([str(output), "--note", "once", "--note", "and twice"])
+    measure.main([str(output), "--note", "once", "--note", "and twice"])
     rewritten = json.loads((output / "card.json").read_text())
     assert rewritten["fidelity"] == {"psnr_db": 11.0} and rewritten["notes"] == ["once", "and twice"]
     assert rewritten["recipe"] == card["recipe"]
-    sys.modules.pop("train_unclip"), sys.modules.pop("measure_demo_backbones")
 
 
 def test_built_network_is_the_committed_one():
-    recipe = unclip.Recipe.read(REPOSITORY / "config" / "unclip_demo.yaml")
+    recipe = unclip.read_recipe(RECIPES / "unclip_demo.yaml")
     with torch.device("meta"):
-        unet = build(recipe.start["build"], (8, 16, 16), 96)
+        unet = build(recipe["start"]["build"], (8, 16, 16), 96)
     stored = UNet2DConditionModel.from_pretrained(DEMO / "unclip" / "unet")
     assert {k: v.shape for k, v in unet.state_dict().items()} == {k: v.shape for k, v in stored.state_dict().items()}

@@ -1,7 +1,7 @@
 """Caption converters: from the image tokens that a decoder is trained on to those that a captioner was trained with.
 
 MindEye2's is linear: one map over tokens, then one over features (256 tokens of ViT-bigG-14, 1664 wide, to the 257 of
-GIT's image encoder, 1024 wide; 1,771,009 parameters). Released as bigG_to_L_epoch8.pth; `fit_converter` makes others.
+GIT's image encoder, 1024 wide; 1,771,009 parameters). Released as bigG_to_L_epoch8.pth; converter_fit.py makes others.
 """
 
 import pickle

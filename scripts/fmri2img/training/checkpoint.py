@@ -5,6 +5,7 @@
         state.json            step, training configuration, number of processes, scalars of the optimiser
         model.safetensors     weights and buffers, fp32
         optimiser.safetensors moments
+        average.safetensors   with training.ema, the moving average of the weights
         log.parquet           the table of all steps so far
         engine/               with DeepSpeed, instead of the two safetensors files: DeepSpeed's own format
 
@@ -102,9 +103,14 @@ def load_tensors(
 ) -> None:
     """Restore what `save_tensors` wrote, exactly."""
     load_model(module, folder / "model.safetensors", strict=True)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, value in (load_file(folder / "optimiser.safetensors") | scalars).items():
         number, _, key = name.partition(".")
+        parameter = parameters[int(number)]
+        if torch.is_tensor(value) and value.shape == parameter.shape:
+            # a fused step takes moments to be laid out like their parameter, e.g. with channels last
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
@@ -121,9 +127,8 @@ def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, An
     config: the whole configuration of this run (task, settings, training), and its sources.
     """
     state = json.loads((folder / "state.json").read_text())
-    before, now = _fixed(state["config"]), _fixed(config)
-    if before != now:
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    changed = changed_keys(state["config"], config)
+    if changed:
         raise UserError(
             f"{folder.parent}: holds a checkpoint of another configuration ({', '.join(changed)} changed); "
             "restore what it was to go on with it, or delete the folder to start afresh"
@@ -134,6 +139,12 @@ def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, An
             f"start {state['processes']}, or delete the folder to start afresh"
         )
     return state
+
+
+def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Dotted keys of what decides the result in which two whole configurations differ."""
+    before, now = _fixed(before), _fixed(now)
+    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
 
 
 def _fixed(config: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fmri2img.errors import UserError
 
 CHOICES = {
     "optimiser": ("adamw", "adamw8bit"),
-    "schedule": ("one_cycle", "linear", "constant"),
+    "schedule": ("one_cycle", "cosine", "linear", "constant"),
     "precision": ("bf16", "fp32", "fp16"),
     "schedule_stepping": ("optimiser", "per_process"),
 }
@@ -26,11 +26,14 @@ class TrainingConfig:
     accumulation: batches per optimiser step; a contrastive loss compares samples within one of them.
     optimiser: adamw | adamw8bit (needs bitsandbytes).
     schedule: one_cycle (warm up over `warmup_epochs`, cosine to 1/25,000 of the peak, beta1 cycled from .95 to .85 and
-        back) | linear (warm up, then straight to `linear_end` of the peak) | constant (warm up, then constant).
+        back) | cosine (warm up, and a half cosine over the whole training down to a fiftieth of the peak) | linear
+        (warm up, then straight to `linear_end` of the peak) | constant (warm up, then constant).
     schedule_stepping: optimiser: one step of the schedule per optimiser step; per_process: as the released MindEye2
         does on several GPUs, one step per process, so that N processes end the schedule after 1/N of the training.
     precision: of matrix products under autocast; weights and optimiser state are fp32. bf16 also on the CPU.
     clip: largest norm of the gradient, 0 for no limit.
+    ema: share of their moving average that the weights keep at each step; the training ends with the average. 0 for
+        none.
     seed: of initial weights, samples, noise and dropout.
     log_every: optimiser steps between lines of the console log; the table has every step.
     checkpoint_minutes, checkpoint_steps: what comes first; 0 turns one off.
@@ -51,6 +54,7 @@ class TrainingConfig:
     schedule_stepping: str = "optimiser"
     precision: str = "bf16"
     clip: float = 1.0
+    ema: float = 0.0
     seed: int = 0
     log_every: int = 50
     checkpoint_minutes: float = 10.0
@@ -103,6 +107,8 @@ class TrainingConfig:
                     "checkpoint_steps", "validate_every_epochs"):  # fmt: skip
             if not getattr(self, key) >= 0:
                 raise UserError(f"training.{key} = {getattr(self, key)}; it must not be negative")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"training.ema = {self.ema}; it must be at least 0 and less than 1")
         if self.batch % self.accumulation:
             raise UserError(
                 f"training.batch = {self.batch} is not a multiple of training.accumulation = {self.accumulation}"

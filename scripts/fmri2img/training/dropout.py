@@ -47,7 +47,7 @@ def masks(module: nn.Module, batch: int, places: np.ndarray, device: torch.devic
 
 
 def check_dropout(module: nn.Module) -> None:
-    """Raise ValueError where `module` holds torch's own dropout: neither resumed nor divided runs would repeat it."""
+    """Raise ValueError where torch's own dropout acts in `module`: neither resumed nor divided runs would repeat it."""
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.modules.dropout._DropoutNd):
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p:
             raise ValueError(f"{name}: is a {type(layer).__name__} of torch; use fmri2img.training.dropout")

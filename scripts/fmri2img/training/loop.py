@@ -16,6 +16,7 @@ import torch
 from fmri2img.artifacts.atomic import atomic_directory, atomic_file
 from fmri2img.errors import UserError
 from fmri2img.training import checkpoint, distributed
+from fmri2img.training.averaging import Average
 from fmri2img.training.backends import backend
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.log import Log
@@ -62,6 +63,7 @@ class Run:
         self._device, self._main = accelerator.device, accelerator.is_main_process
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._backend = backend(accelerator, training, task.module, task.parameter_groups(training.weight_decay))
+        self._average = Average(task.module, training.ema) if training.ema else None
         self._epoch_steps = task.steps_per_epoch(training.batch)
         self._total = training.epochs * self._epoch_steps
         self._schedule = schedule(training, self._epoch_steps, self._world)
@@ -82,6 +84,8 @@ class Run:
         if folder is not None:
             state = checkpoint.load_state(folder, self._config, self._world)
             self._backend.load(folder, state["backend"])
+            if self._average:
+                self._average.load(folder)
             self._step, self._seconds = state["step"], state["seconds"]
             self._validation = state["validation"]
         if self._log:
@@ -105,6 +109,10 @@ class Run:
             row |= values | {"samples_per_second": self._training.batch / (now - before), "peak_memory_mb": _peak_mb()}
             before = now
             self._step += 1
+            if self._average:
+                self._average.update()
+                if self._step == self._total:
+                    self._average.apply()
             if self._validation_due():
                 self._validation = self._validate()
                 row |= {f"validation_{key}": value for key, value in self._validation.items()}
@@ -194,6 +202,8 @@ class Run:
                     "backend": state,
                 },
             )
+            if self._average:
+                self._average.save(folder)
             with checkpoint.disk_errors(folder):
                 self._log.save(folder / "log.parquet")
             checkpoint.publish(self._work, self._step)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fmri2img.training.configuration import TrainingConfig
 
 START, END = 25.0, 1000.0  # one cycle starts at peak / 25 and ends at that / 1000
+COSINE_END = 0.02  # of the peak
 SLOW_BETA, FAST_BETA = 0.95, 0.85  # beta1 at the lowest and at the highest learning rate
 
 Schedule = Callable[[int], tuple[float, float | None]]
@@ -19,7 +20,7 @@ def schedule(config: TrainingConfig, steps_per_epoch: int, world: int) -> Schedu
     """A function from the 0-based optimiser step to (learning rate, beta1 or None to leave it alone)."""
     total = config.epochs * steps_per_epoch
     warmup = warmup_fraction(config)
-    at = {"one_cycle": _one_cycle, "linear": _linear, "constant": _constant}[config.schedule]
+    at = {"one_cycle": _one_cycle, "cosine": _half_cosine, "linear": _linear, "constant": _constant}[config.schedule]
     pace = world if config.schedule_stepping == "per_process" else 1
     return lambda step: at(config, min(step * pace, total), total, warmup)
 
@@ -45,6 +46,11 @@ def _one_cycle(config: TrainingConfig, step: int, total: int, warmup: float) -> 
 
 def _cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) / 2.0 * (math.cos(math.pi * fraction) + 1)
+
+
+def _half_cosine(config: TrainingConfig, step: int, total: int, warmup: float) -> tuple[float, None]:
+    rate, _ = _constant(config, step, total, warmup)
+    return rate * _cosine(1.0, COSINE_END, step / total), None
 
 
 def _linear(config: TrainingConfig, step: int, total: int, warmup: float) -> tuple[float, None]:

@@ -1,4 +1,4 @@
-"""A text-to-image UNet becomes one that listens to image tokens: the first weights of an unCLIP generator.
+"""A text-to-image UNet becomes one that is conditioned on image tokens: the first weights of an unCLIP generator.
 
 As for MindEye2's SDXL unCLIP (its configuration unclip6): every tensor is the text-to-image network's, except the keys
 and values of the cross-attentions, which are drawn anew because the tokens have another width and another meaning, and

@@ -9,21 +9,23 @@ import numpy as np
 import torch
 from PIL import Image
 
+from demo_networks.bank import Bank, training_bank
+from demo_networks.clip import GRID, tokens_of, vision_digest
+from demo_networks.unet import frozen
+from demo_networks.vae import encoder_digest, latent_shape, latents_of
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
 from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.registry import Backbone
-from fmri2img.backbones.training.bank import Bank, precomputed, training_bank
-from fmri2img.backbones.training.clip import GRID, embed, vision_digest
-from fmri2img.backbones.training.unet import frozen
-from fmri2img.backbones.training.vae import encoder_digest, latent_shape, to_latents
 from fmri2img.errors import UserError
+from fmri2img.training.sources import fingerprint
 
 STEP = 64  # sides of photographs are multiples of it, so that latents can be halved three times
 WIDEST = 2.0  # ratio of the sides
 READERS = 8  # threads that read and scale a batch's photographs
+ALL = slice(None)
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -37,11 +39,16 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A batch chosen by `rng` alone, float32 on the device.
+    def sources(self) -> dict[str, str]:
+        """What tells the pictures, and the networks behind which they are, from others."""
 
-        Returns latents (size, channels, height, width), scaled as the diffusion model wants them; tokens
-        (size, tokens, width); and time_ids (size, 4): original height and width, crop top and left.
+    def batch(
+        self, rng: np.random.Generator, size: int, rows: slice = ALL
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pictures `rows` of a batch of `size` that is chosen by `rng` alone, float32 on the device.
+
+        Returns latents (pictures, channels, height, width), scaled as the diffusion model wants them; tokens
+        (pictures, tokens, width); and time_ids (pictures, 4): original height and width, crop top and left.
         """
 
 
@@ -52,19 +59,18 @@ class DrawnScenes:
         self.bank, self.device = bank, device
         self.latent_shape = latent_shape(vae)
         self.tokens, self.token_width = GRID * GRID, clip.visual.ln_post.weight.shape[0]
-        self._latents = precomputed(
-            work, "latents", encoder_digest(vae), bank.images, self.latent_shape, lambda x: to_latents(vae, x, device)
-        )
-        self._tokens = precomputed(
-            work, "tokens", vision_digest(clip), bank.images, (self.tokens, self.token_width),
-            lambda x: embed(clip, x, device)[1],
-        )  # fmt: skip
+        self._latents = latents_of(vae, bank, work, device)
+        self._tokens = tokens_of(clip, bank, work, device)
+        self._sources = {"latents": encoder_digest(vae), "image tokens": vision_digest(clip)}
+
+    def sources(self):
+        return self._sources
 
     def __len__(self) -> int:
         return len(self.bank.images)
 
-    def batch(self, rng, size):
-        chosen = np.sort(rng.choice(len(self), size, replace=False))
+    def batch(self, rng, size, rows=ALL):
+        chosen = np.sort(rng.choice(len(self), size, replace=False))[rows]
         arrays = (self._latents[chosen], self._tokens[chosen], self.bank.time_ids[chosen])
         return tuple(torch.from_numpy(array.astype(np.float32)).to(self.device) for array in arrays)
 
@@ -118,20 +124,22 @@ class Photographs:
         top, left = (where * (scaled - shape + 1)).astype(int)
         return np.asarray(image)[top : top + shape[0], left : left + shape[1]], (top, left)
 
-    def batch(self, rng, size):
+    def sources(self):
+        return {"pictures": fingerprint({"count": len(self)}, self.sizes)}
+
+    def batch(self, rng, size, rows=ALL):
         shape_index = self.shape_of[rng.integers(len(self))]
         fitting = np.flatnonzero(self.shape_of == shape_index)
         chosen = rng.choice(fitting, size, replace=len(fitting) < size)
-        where = rng.random((size, 2))
+        chosen, where = chosen[rows], rng.random((size, 2))[rows]
         shape = self.shapes[shape_index]
         pixels, corners = zip(*self._threads.map(lambda i, w: self._cut(i, shape, w), chosen, where), strict=True)
         pixels = np.stack(pixels)
-        with torch.autocast(self.device.type, enabled=False):
-            latents = self.autoencoder.encode(pixels).clone()
-            if self._known is None:
-                tokens = self.encoder.encode_images(pixels)[0]
-            else:
-                tokens = self._known[self.rows[chosen]].astype(np.float32)
+        latents = self.autoencoder.encode(pixels).clone()
+        if self._known is None:
+            tokens = self.encoder.encode_images(pixels)[0]
+        else:
+            tokens = self._known[self.rows[chosen]].astype(np.float32)
         time_ids = np.concatenate([self.sizes[chosen], np.array(corners)], axis=1).astype(np.float32)
         return latents, torch.from_numpy(tokens).to(self.device), torch.from_numpy(time_ids).to(self.device)
 

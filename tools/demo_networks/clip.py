@@ -5,7 +5,6 @@ for the patch's own pixels, the pixels around it and its place: without them the
 too little of the picture for a generator to draw it again.
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,13 +13,23 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import nn
 
-from fmri2img.backbones.training.bank import precomputed, unseen_scenes
-from fmri2img.backbones.training.fidelity import retrieval_top1
-from fmri2img.backbones.training.fitting import Schedule
-from fmri2img.backbones.training.vocabulary import EOS, PAD, build_tokenizer, encode
+from demo_networks.bank import Bank, precomputed, training_bank, unseen_scenes
+from demo_networks.fidelity import retrieval_top1
+from demo_networks.stages import (
+    WEIGHTS,
+    RecipeTask,
+    load_stage,
+    settings_of,
+    train_stage,
+    weights_digest,
+    working_device,
+)
+from demo_networks.vocabulary import EOS, PAD, build_tokenizer, encode
+from fmri2img.training.configuration import TrainingConfig
+from fmri2img.training.distributed import gather
 
 GRID = 8
 
@@ -73,6 +82,11 @@ def to_network(images: np.ndarray, device) -> torch.Tensor:
     return torch.tensor(images, device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def to_ids(text_ids: np.ndarray, device) -> torch.Tensor:
+    """Token ids as the text tower wants them, int64."""
+    return torch.from_numpy(text_ids.astype(np.int64)).to(device)
+
+
 def encode_text(clip, text_ids: torch.Tensor) -> torch.Tensor:
     """What `clip.encode_text(text_ids, normalize=True)` gives, without the work on columns that hold padding only.
 
@@ -87,8 +101,9 @@ def encode_text(clip, text_ids: torch.Tensor) -> torch.Tensor:
 
 def contrastive(clip, pooled: torch.Tensor, text_ids: torch.Tensor) -> torch.Tensor:
     """CLIP's symmetric cross-entropy between pictures' pooled embeddings and their captions."""
-    logits = clip.logit_scale.exp() * (F.normalize(pooled, dim=-1) @ encode_text(clip, text_ids).T).float()
-    same = torch.arange(len(pooled), device=pooled.device)
+    images, texts = gather(F.normalize(pooled, dim=-1)), gather(encode_text(clip, text_ids))
+    logits = clip.logit_scale.exp() * (images @ texts.T).float()
+    same = torch.arange(len(images), device=images.device)
     return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
 
 
@@ -114,14 +129,18 @@ def embed(clip, images: np.ndarray, device, batch: int = 256) -> tuple[np.ndarra
 @torch.no_grad()
 def embed_text(clip, text_ids: np.ndarray, device) -> np.ndarray:
     """Text embeddings (n, embed_dim) float32."""
-    return clip.encode_text(torch.from_numpy(text_ids.astype(np.int64)).to(device)).float().cpu().numpy()
+    return clip.encode_text(to_ids(text_ids, device)).float().cpu().numpy()
 
 
 def vision_digest(clip) -> str:
     """Names the tokens of a model: changes with its vision tower, not with the projection behind the tokens."""
-    named = (w for name, w in clip.visual.named_parameters() if name != "proj")
-    weights = (w.detach().cpu().half().numpy().tobytes() for w in named)
-    return hashlib.sha256(b"".join(weights)).hexdigest()[:12]
+    return weights_digest(w for name, w in clip.visual.named_parameters() if name != "proj")
+
+
+def tokens_of(clip, bank: Bank, work: Path, device) -> np.ndarray:
+    """Image tokens (scenes, 64, width) float16 of a bank, computed once and memory-mapped."""
+    shape = (GRID * GRID, clip.visual.ln_post.weight.shape[0])
+    return precomputed(work, "tokens", vision_digest(clip), bank.images, shape, lambda x: embed(clip, x, device)[1])
 
 
 def measure(folder: Path, siblings: Path, stream: int, device) -> dict:
@@ -161,56 +180,79 @@ def save(clip, config: dict, folder: Path) -> None:
     build_tokenizer().save_pretrained(folder)
 
 
-def refine_text(clip, bank, work: Path, device, fit, schedule) -> float:
-    """Train what lies behind the tokens alone: projection, text tower and temperature, in large batches.
+class ClipTask(RecipeTask):
+    """First stage: both towers together. It ends with tokens of unit variance, at the precision that is stored."""
+
+    def __init__(self, settings: dict, training: TrainingConfig) -> None:
+        self.bank = training_bank(Path(settings["work"]), **settings["bank"])
+        torch.manual_seed(training.seed)
+        super().__init__(settings, training, Trainee(configuration(settings, len(build_tokenizer()))))
+
+    def draw(self, rng, noise, batch, rows, device):
+        chosen = np.sort(rng.choice(self.bank.whole, batch, replace=False))
+        ids = self.bank.text_ids[chosen, rng.integers(5, size=batch)]
+        return {"images": to_network(self.bank.images[chosen[rows]], device), "text_ids": to_ids(ids[rows], device)}
+
+    def losses(self, network, images, text_ids):
+        return losses(network, images, text_ids)
+
+    def save(self, directory, metadata):
+        clip = self.network.clip.eval()
+        unit_variance(clip, embed(clip, self.bank.images[:2000], clip.visual.proj.device)[1])
+        # Rounded to the precision that is stored, so that nothing after this step changes the tokens.
+        save_model(clip.half().float(), str(directory / WEIGHTS))
+
+
+class TextTask(RecipeTask):
+    """Second stage: what lies behind the tokens alone (projection, text tower and temperature), in large batches.
 
     The tokens stay as they are (locked-image tuning, Zhai et al. 2022), so that whatever was built on them still fits.
+    settings: also `start`, the folder of the first stage.
     """
-    width = clip.visual.ln_post.weight.shape[0]
-    tokens = precomputed(
-        work.parent, "tokens", vision_digest(clip), bank.images, (GRID**2, width), lambda x: embed(clip, x, device)[1]
-    )
-    blocks = range(0, bank.whole, 1024)
-    means = np.concatenate([tokens[b : min(b + 1024, bank.whole)].astype(np.float32).mean(1) for b in blocks])
-    behind = [clip.visual.proj, clip.logit_scale, clip.text_projection, clip.positional_embedding]
-    behind += [*clip.token_embedding.parameters(), *clip.transformer.parameters(), *clip.ln_final.parameters()]
-    for parameter in behind:
-        parameter.requires_grad_(True)
 
-    def loss_of(module, rng):
-        chosen = rng.choice(bank.whole, schedule.batch, replace=False)
-        ids = torch.from_numpy(bank.text_ids[chosen, rng.integers(5, size=schedule.batch)].astype(np.int64)).to(device)
-        pooled = torch.from_numpy(means[chosen]).to(device) @ module.visual.proj
-        return {"contrastive": contrastive(module, pooled, ids)}
-
-    fitted = fit(clip, loss_of, schedule, work / "text", device)
-    clip.load_state_dict(fitted.module.state_dict())
-    return fitted.seconds
-
-
-def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, siblings) -> dict:
-    """Train, save into `folder`, and return what the card says: parameters and seconds.
-
-    First both towers together, then, with the image tokens settled, what lies behind them.
-    """
-    config = configuration(recipe, len(build_tokenizer()))
-    torch.manual_seed(schedule.seed)
-    trainee = Trainee(config)
-
-    def loss_of(module, rng):
-        chosen = np.sort(rng.choice(bank.whole, schedule.batch, replace=False))
-        ids = bank.text_ids[chosen, rng.integers(5, size=schedule.batch)]
-        return losses(
-            module, to_network(bank.images[chosen], device), torch.from_numpy(ids.astype(np.int64)).to(device)
+    def __init__(self, settings: dict, training: TrainingConfig) -> None:
+        device = working_device()
+        clip = trained(settings, Path(settings["start"])).to(device).requires_grad_(False)
+        self.bank = training_bank(Path(settings["work"]), **settings["bank"]).thinned(settings["every"])
+        tokens = tokens_of(clip, self.bank, Path(settings["work"]), device)
+        blocks = range(0, self.bank.whole, 1024)
+        self.means = np.concatenate(
+            [tokens[b : min(b + 1024, self.bank.whole)].astype(np.float32).mean(1) for b in blocks]
         )
+        self.tokens = vision_digest(clip)
+        behind = [clip.visual.proj, clip.logit_scale, clip.text_projection, clip.positional_embedding]
+        behind += [*clip.token_embedding.parameters(), *clip.transformer.parameters(), *clip.ln_final.parameters()]
+        for parameter in behind:
+            parameter.requires_grad_(True)
+        super().__init__(settings, training, clip)
 
-    fitted = fit(trainee, loss_of, schedule, work, device)
-    clip = fitted.module.clip
-    unit_variance(clip, embed(clip, bank.images[:2000], device)[1])
-    # Rounded to the precision that is stored, so that nothing after this step changes the tokens.
-    clip.half().float()
-    seconds = fitted.seconds + refine_text(
-        clip, bank.thinned(recipe["every"]), work, device, fit, Schedule(**recipe["text_schedule"])
-    )
-    save(clip.eval(), config, folder)
-    return {"parameters": sum(p.numel() for p in clip.parameters()), "seconds": seconds}
+    def sources(self):
+        return {"image tokens": self.tokens}
+
+    def draw(self, rng, noise, batch, rows, device):
+        chosen = rng.choice(self.bank.whole, batch, replace=False)
+        ids = self.bank.text_ids[chosen, rng.integers(5, size=batch)]
+        return {"means": torch.from_numpy(self.means[chosen[rows]]).to(device), "text_ids": to_ids(ids[rows], device)}
+
+    def losses(self, network, means, text_ids):
+        return {"contrastive": contrastive(network, means @ network.visual.proj, text_ids)}
+
+
+def trained(settings: dict, folder: Path):
+    """The CLIP model of a stage's folder."""
+    return load_stage(Trainee(configuration(settings, len(build_tokenizer()))).clip, folder)
+
+
+def train(recipe: dict, bank: dict, work: Path, siblings: Path) -> float:
+    """Train both stages; returns the seconds they took."""
+    settings = settings_of(recipe, bank=bank, work=str(work))
+    first = train_stage("demo_networks.clip:ClipTask", settings, recipe["training"], work / "clip")
+    settings["start"] = str(work / "clip")
+    return first + train_stage("demo_networks.clip:TextTask", settings, recipe["text_training"], work / "clip-text")
+
+
+def package(recipe: dict, work: Path, siblings: Path, folder: Path) -> dict:
+    """Write the network's files into `folder`; returns what the card says of it."""
+    clip = trained(recipe, work / "clip-text")
+    save(clip.eval(), configuration(recipe, len(build_tokenizer())), folder)
+    return {"parameters": sum(p.numel() for p in clip.parameters())}

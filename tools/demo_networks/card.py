@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from demo_networks.bank import DEVELOPMENT_STREAM, FINAL_STREAM, TRAINING_STREAM
 from fmri2img.artifacts.atomic import atomic_file
-from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, TRAINING_STREAM
 
 TITLES = {
     "clip": "Image-text model (open_clip CLIP)",

@@ -13,10 +13,12 @@ from torch import nn
 from transformers import GitConfig, GitForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
-from fmri2img.backbones.training.bank import precomputed, unseen_scenes
-from fmri2img.backbones.training.clip import embed, vision_digest
-from fmri2img.backbones.training.vocabulary import BOS, EOS, PAD, build_tokenizer
+from demo_networks.bank import training_bank, unseen_scenes
+from demo_networks.clip import GRID, embed, to_ids, tokens_of, vision_digest
+from demo_networks.stages import RecipeTask, load_stage, settings_of, train_stage, working_device
+from demo_networks.vocabulary import BOS, EOS, PAD, build_tokenizer
 from fmri2img.datasets.scenes import named_in
+from fmri2img.training.configuration import TrainingConfig
 
 
 class TokenPassthrough(nn.Module):
@@ -91,7 +93,7 @@ def caption(model, tokenizer, tokens: np.ndarray, device, batch: int = 100) -> l
 
 def measure(folder: Path, siblings: Path, stream: int, device, count=500) -> dict:
     """Shares of unseen scenes whose caption names the right background and objects."""
-    clip = open_clip.create_model(f"local-dir:{siblings / 'clip'}").to(device).eval()
+    clip = encoder(siblings, device)
     model = bypassed(GitForCausalLM.from_pretrained(folder).float()).to(device).eval()
     scenes, images, _ = unseen_scenes(count, stream)
     written = caption(model, build_tokenizer(), embed(clip, images, device)[1], device)
@@ -111,32 +113,57 @@ def measure(folder: Path, siblings: Path, stream: int, device, count=500) -> dic
     }
 
 
-def train(recipe: dict, bank, work: Path, folder: Path, device, fit, schedule, siblings: Path) -> dict:
-    """Train, save into `folder`, and return what the card says: parameters, seconds, notes."""
-    clip = open_clip.create_model(f"local-dir:{siblings / 'clip'}").to(device).eval().requires_grad_(False)
-    key = vision_digest(clip)
-    bank = bank.thinned(recipe["every"])
-    width = clip.visual.ln_post.weight.shape[0]
-    tokens = precomputed(work.parent, "tokens", key, bank.images, (64, width), lambda x: embed(clip, x, device)[1])
-    tokenizer = build_tokenizer()
-    torch.manual_seed(schedule.seed)
-    model = build(recipe, 64, width, len(tokenizer))
+class CaptionerTask(RecipeTask):
+    """settings: also `siblings`, the folder that holds the encoder `clip`."""
+
+    def __init__(self, settings: dict, training: TrainingConfig) -> None:
+        work, device = Path(settings["work"]), working_device()
+        clip = encoder(Path(settings["siblings"]), device)
+        self.bank = training_bank(work, **settings["bank"]).thinned(settings["every"])
+        self.tokens, self.digest = tokens_of(clip, self.bank, work, device), vision_digest(clip)
+        super().__init__(settings, training, bypassed(first_weights(settings, self.tokens.shape[2], training.seed)))
+
+    def sources(self):
+        return {"image tokens": self.digest}
+
+    def draw(self, rng, noise, batch, rows, device):
+        chosen = np.sort(rng.choice(self.bank.whole, batch, replace=False))
+        ids = self.bank.text_ids[chosen, rng.choice(self.settings["wordings"], size=batch)]
+        tokens = torch.from_numpy(self.tokens[chosen[rows]].astype(np.float32)).to(device)
+        return {"tokens": tokens, "text_ids": to_ids(ids[rows], device)}
+
+    def losses(self, network, tokens, text_ids):
+        return losses(network, tokens, text_ids)
+
+
+def encoder(siblings: Path, device):
+    return open_clip.create_model(f"local-dir:{siblings / 'clip'}").to(device).eval().requires_grad_(False)
+
+
+def first_weights(recipe: dict, width: int, seed: int) -> GitForCausalLM:
+    """The untrained captioner of tokens of `width`."""
+    torch.manual_seed(seed)
+    return build(recipe, GRID * GRID, width, len(build_tokenizer()))
+
+
+def train(recipe: dict, bank: dict, work: Path, siblings: Path) -> float:
+    """Train the network; returns the seconds it took."""
+    settings = settings_of(recipe, bank=bank, work=str(work), siblings=str(siblings))
+    return train_stage("demo_networks.captioner:CaptionerTask", settings, recipe["training"], work / "captioner")
+
+
+def package(recipe: dict, work: Path, siblings: Path, folder: Path) -> dict:
+    """Write the network's files into `folder`; returns what the card says of it."""
+    width = encoder(siblings, "cpu").visual.ln_post.weight.shape[0]
+    model = first_weights(recipe, width, recipe["training"].get("seed", 0))
     vision = model.git.image_encoder
-    bypassed(model)
-
-    def loss_of(module, rng):
-        chosen = np.sort(rng.choice(bank.whole, schedule.batch, replace=False))
-        ids = bank.text_ids[chosen, rng.choice(recipe["wordings"], size=schedule.batch)].astype(np.int64)
-        x = torch.from_numpy(tokens[chosen].astype(np.float32)).to(device)
-        return losses(module, x, torch.from_numpy(ids).to(device))
-
-    fitted = fit(model, loss_of, schedule, work, device)
-    fitted.module.git.image_encoder = vision
-    fitted.module.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    load_stage(bypassed(model), work / "captioner")
+    parameters = sum(p.numel() for p in model.parameters())
+    model.git.image_encoder = vision
+    model.half().save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
     return {
-        "parameters": sum(p.numel() for p in bypassed(fitted.module).parameters()),
-        "seconds": fitted.seconds,
+        "parameters": parameters,
         "notes": [
             "model.git.image_encoder is bypassed: what replaces it returns the 64 tokens as last_hidden_state",
             "generation starts from [BOS] and ends with [EOS]; a caption takes up to 42 words; the tokenizer is here",

@@ -1,6 +1,6 @@
 """What the demo's two diffusion networks share: both are diffusers UNet2DConditionModel of the SDXL kind.
 
-`unclip` (unclip.py) hears the 64 image tokens by cross-attention, `text2img` (text2img.py) the text tower's token
+`unclip` (unclip.py) takes the 64 image tokens by cross-attention, `text2img` (text2img.py) the text tower's token
 states. The demo's are trained with the velocity target (Salimans & Ho 2022) on a schedule with zero terminal
 signal-to-noise ratio (Lin et al. 2024), so that sampling starts from pure noise, as in training, and few steps do.
 """
@@ -12,7 +12,7 @@ import open_clip
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from fmri2img.backbones.training.bank import SIDE
+from demo_networks.bank import SIDE
 
 CODE = 256
 INTERFACE = (
@@ -66,31 +66,42 @@ def predict(unet, noisy, timesteps, tokens, time_ids):
     return unet(noisy, timesteps, encoder_hidden_states=tokens, added_cond_kwargs=added).sample
 
 
-def losses(
-    unet, scheduler, latents, tokens, time_ids, dropout: float, offset_noise: float = 0.0, timesteps: str = "late"
+def noised(
+    scheduler, latents, batch: int, rows: slice, generator, dropout: float, offset_noise=0.0, timesteps="late"
 ) -> dict[str, torch.Tensor]:
-    """Mean squared error of what the UNet predicts, the noise or the velocity, at random times.
+    """Latents with noise at random times, and what the UNet is to predict: the noise or the velocity.
 
-    latents: (batch, channels, height, width); tokens: (batch, length, width); time_ids: (batch, 4). scheduler: one
-    that adds noise in the variance-preserving way (DDPM or DDIM); its prediction_type decides the target.
-    dropout: share of pictures whose tokens are set to zero, for guidance. offset_noise: size of a random shift of
-    each channel that is part of the noise, so that the network learns to move a picture's mean colour as well.
-    timesteps: "uniform", or "late" to draw late times more often: with strong schedules the picture is decided there,
-    and from its tokens alone.
+    latents: (pictures, channels, height, width), the pictures at `rows` of a batch of `batch`; what is random is drawn
+    from `generator` for the whole batch. scheduler: one that adds noise in the variance-preserving way (DDPM or DDIM);
+    its prediction_type decides the target. dropout: share of pictures whose tokens are set to zero, for guidance.
+    offset_noise: size of a random shift of each channel that is part of the noise, so that the network learns to move
+    a picture's mean colour as well. timesteps: "uniform", or "late" to draw late times more often: with strong
+    schedules the picture is decided there, and from its tokens alone.
+
+    Returns noisy and target, both like latents; times int64 (pictures,); kept bool (pictures, 1, 1), False where tokens
+    are set to zero.
     """
-    device, last = latents.device, scheduler.config.num_train_timesteps - 1
-    noise = torch.randn_like(latents)
+    random = {"generator": generator, "device": latents.device}
+    noise = torch.randn(batch, *latents.shape[1:], **random)
     if offset_noise:
-        noise = noise + offset_noise * torch.randn(*latents.shape[:2], 1, 1, device=device)
-    drawn = torch.rand(len(latents), device=device)
+        noise = noise + offset_noise * torch.randn(batch, latents.shape[1], 1, 1, **random)
+    drawn, kept = torch.rand(batch, **random), torch.rand(batch, 1, 1, **random) >= dropout
+    noise, drawn = noise[rows], drawn[rows]
+    last = scheduler.config.num_train_timesteps - 1
     times = ((drawn.sqrt() if timesteps == "late" else drawn) * (last + 1)).long().clamp(max=last)
-    kept = (torch.rand(len(latents), 1, 1, device=device) >= dropout).to(tokens.dtype)
-    noisy = scheduler.add_noise(latents, noise, times)
-    if scheduler.config.prediction_type == "v_prediction":
-        name, target = "v", scheduler.get_velocity(latents, noise, times)
-    else:
-        name, target = "epsilon", noise
-    return {name: (predict(unet, noisy, times, tokens * kept, time_ids).float() - target).square().mean()}
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, times) if velocity else noise
+    return {"noisy": scheduler.add_noise(latents, noise, times), "target": target, "times": times, "kept": kept[rows]}
+
+
+def losses(unet, scheduler, noisy, target, times, kept, tokens, time_ids) -> dict[str, torch.Tensor]:
+    """Mean squared error of what the UNet predicts for `noised` latents.
+
+    tokens: (pictures, length, width); time_ids: (pictures, 4).
+    """
+    name = "v" if scheduler.config.prediction_type == "v_prediction" else "epsilon"
+    predicted = predict(unet, noisy, times, tokens * kept.to(tokens.dtype), time_ids)
+    return {name: (predicted.float() - target).square().mean()}
 
 
 @torch.no_grad()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from demo_networks.vocabulary import build_tokenizer, encode
 from fmri2img.artifacts.arrays import new_array
 from fmri2img.artifacts.atomic import atomic_file
-from fmri2img.backbones.training.vocabulary import build_tokenizer, encode
 from fmri2img.datasets.scenes import Scene, captions, draw, sample_scene
 
 TRAINING_STREAM, DEVELOPMENT_STREAM, FINAL_STREAM = 7001, 7002, 7003

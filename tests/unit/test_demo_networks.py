@@ -7,16 +7,20 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from fmri2img.backbones.training import captioner, clip, fidelity, unet, vae
-from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
-from fmri2img.backbones.training.fitting import Schedule, fit
-from fmri2img.backbones.training.vocabulary import PAD, UNK, build_tokenizer, encode
+from demo_networks import captioner, clip, fidelity, stages, text2img, unet, vae
+from demo_networks.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
+from demo_networks.train import NETWORKS, read_recipe
+from demo_networks.vocabulary import PAD, UNK, build_tokenizer, encode
 from fmri2img.errors import UserError
+from fmri2img.training.configuration import TrainingConfig
 
 CPU = torch.device("cpu")
 DEMO = Path(__file__).parents[2] / "resources" / "demo_backbones"
+RECIPES = Path(__file__).parents[2] / "tools" / "demo_networks" / "recipes"
+BANK = {"scenes": 12, "cropped": 2, "context": 42}
 CLIP = {
     "embed_dim": 16,
     "vision": {"width": 32, "layers": 1, "head_width": 16},
@@ -36,56 +40,109 @@ def tiny_clip():
     return clip.Trainee(clip.configuration(CLIP, len(build_tokenizer()))).clip.eval()
 
 
-class Stopped(Exception):
-    pass
+def tiny_autoencoder(**changes) -> dict:
+    training = {"steps": 4, "warmup_steps": 2, "batch": 4, "schedule": "cosine", "precision": "fp32", "ema": 0.9,
+                "learning_rate": 1e-2, "seed": 7, "checkpoint_steps": 1}  # fmt: skip
+    rest = {"kl_weight": 1e-4, "latent_noise": 0.01, "every": 2, "betas": [0.9, 0.98], "decoder_training": training}
+    return VAE | rest | {"training": training} | changes
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
-    schedule = Schedule(steps=120, batch=8, learning_rate=0.1, warmup=3, ema=0.9, seed=7, checkpoint_seconds=0.0)
+@pytest.mark.parametrize("stage", ["VaeTask", "DecoderTask"])
+def test_a_run_killed_in_either_stage_ends_with_the_same_bits(tmp_path, monkeypatch, stage):
+    task, recipe = getattr(vae, stage), tiny_autoencoder()
+    draw, calls = task.draw, []
 
-    def run(work, stop_after=None):
-        torch.manual_seed(1)
-        calls = []
+    def stopping(self, *arguments):
+        calls.append(0)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return draw(self, *arguments)
 
-        def loss_of(module, rng):
-            calls.append(0)
-            if stop_after is not None and len(calls) > stop_after:
-                raise Stopped
-            x = torch.from_numpy(rng.standard_normal((schedule.batch, 3)).astype(np.float32))
-            return {"l2": (module(x) - x.sum(1, keepdim=True) + 0.1 * torch.randn(len(x), 1)).square().mean()}
-
-        return fit(nn.Linear(3, 1), loss_of, schedule, work, CPU, log=lambda line: None, recipe={}).module
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(Stopped):
-        run(tmp_path / "cut", stop_after=57)
-    resumed = run(tmp_path / "cut")
-    torch.testing.assert_close(resumed.weight, whole.weight, rtol=0, atol=0)
-    assert (whole.weight - 1).abs().max() < 0.2
+    vae.train(recipe, BANK, tmp_path / "whole", tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(task, "draw", stopping)
+        vae.train(recipe, BANK, tmp_path / "cut", tmp_path)
+    vae.train(recipe, BANK, tmp_path / "cut", tmp_path)
+    whole, resumed = (load_file(tmp_path / name / "vae-decoder" / stages.WEIGHTS) for name in ("whole", "cut"))
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
 
 
 @pytest.mark.parametrize(
-    ("schedule", "recipe", "changed"),
+    ("changes", "changed"),
     [
-        ({}, {"noise": 0.5}, "noise"),
-        ({}, {}, "noise"),
-        ({"learning_rate": 0.2, "seed": 8}, {"noise": 0.1}, "schedule.learning_rate, schedule.seed"),
-        ({"accumulation": 2}, {"noise": 0.1}, "schedule.accumulation x processes"),
+        ({"kl_weight": 0.5}, "settings.kl_weight"),
+        ({"training": {"learning_rate": 0.2, "seed": 8}}, "training.learning_rate, training.seed"),
+        ({"training": {"accumulation": 2}}, "training.accumulation"),
     ],
 )
-def test_a_checkpoint_of_another_recipe_is_refused_by_key(tmp_path, schedule, recipe, changed):
-    def run(changes, recipe):
-        def loss_of(module, rng):
-            return {"l2": module(torch.from_numpy(rng.standard_normal((2, 3)).astype(np.float32))).square().mean()}
+def test_a_stage_of_another_recipe_is_refused_by_key(tmp_path, changes, changed):
+    recipe = tiny_autoencoder()
+    vae.train(recipe, BANK, tmp_path, tmp_path)
+    before = (tmp_path / "vae" / stages.WEIGHTS).read_bytes()
+    free = {"training": recipe["training"] | {"checkpoint_steps": 2}}
+    vae.train(recipe | free, BANK, tmp_path, tmp_path)
+    merged = {key: recipe[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
+    with pytest.raises(UserError, match=rf"vae: holds a network of another recipe \({changed} changed\)"):
+        vae.train(recipe | merged, BANK, tmp_path, tmp_path)
+    assert (tmp_path / "vae" / stages.WEIGHTS).read_bytes() == before
 
-        settings = {"steps": 4, "batch": 2, "learning_rate": 0.1, "seed": 7, "checkpoint_seconds": 0.0}
-        return fit(nn.Linear(3, 1), loss_of, Schedule(**settings | changes), tmp_path, CPU, recipe=recipe)
 
-    kept = {"noise": 0.1, "later_schedule": {"steps": 1}}
-    run({}, kept)
-    with pytest.raises(UserError, match=rf"checkpoint\.safetensors: .*another recipe \({changed} changed\)"):
-        run(schedule, recipe)
-    run({"checkpoint_seconds": 9.0}, kept | {"later_schedule": {"steps": 2}})  # free to change
+def test_a_stage_behind_another_encoder_is_refused(tmp_path):
+    recipe = read_recipe(RECIPES / "demo.yaml", "captioner")[0]
+    recipe["training"] |= {"steps": 1, "warmup_steps": 1, "batch": 2}
+    (tmp_path / "clip").symlink_to(DEMO / "clip")
+    captioner.train(recipe, BANK, tmp_path / "work", tmp_path)
+    (tmp_path / "clip").unlink()
+    other = clip.Trainee(clip.configuration(CLIP, len(build_tokenizer()))).clip
+    (tmp_path / "clip").mkdir()
+    clip.save(other, clip.configuration(CLIP, len(build_tokenizer())), tmp_path / "clip")
+    with pytest.raises(UserError, match=r"sources\.image tokens changed"):
+        captioner.train(recipe, BANK, tmp_path / "work", tmp_path)
+
+
+def test_every_network_has_a_recipe_that_the_engine_takes():
+    for name in NETWORKS:
+        recipe, bank = read_recipe(RECIPES / ("unclip_demo.yaml" if name == "unclip" else "demo.yaml"), name)
+        assert bank["scenes"] == 40000 and bank["cropped"] == 4000
+        for key in recipe:
+            if key.endswith("training"):
+                assert stages.engine_configuration(recipe[key])["schedule"] == "cosine"
+
+
+@pytest.fixture(scope="module")
+def first_stages(tmp_path_factory):
+    """Settings of each task, on a small bank, the second stages after the first."""
+    work, settings = tmp_path_factory.mktemp("work"), {}
+    for module in (captioner, clip, text2img, vae):
+        name = module.__name__.split(".")[-1]
+        recipe, _ = read_recipe(RECIPES / "demo.yaml", name)
+        small = {"steps": 1, "warmup_steps": 1, "batch": 2}
+        recipe |= {"every": 1} | {key: recipe[key] | small for key in recipe if key.endswith("training")}
+        module.train(recipe, BANK, work, DEMO)
+        where = {"bank": BANK, "work": str(work), "siblings": str(DEMO), "start": str(work / name)}
+        settings[name] = stages.settings_of(recipe, **where)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("captioner", captioner.CaptionerTask),
+        ("clip", clip.ClipTask),
+        ("clip", clip.TextTask),
+        ("text2img", text2img.TextToImageTask),
+        ("vae", vae.VaeTask),
+        ("vae", vae.DecoderTask),
+    ],
+)
+def test_processes_together_train_on_the_batch_of_one(first_stages, name, task):
+    made = task(first_stages[name], TrainingConfig(1, 4))
+    whole = made.inputs(3, 3, 4, 0, 1, CPU)
+    halves = [made.inputs(3, 3, 4, rank, 2, CPU) for rank in (0, 1)]
+    for key, rows in whole.items():
+        torch.testing.assert_close(torch.cat([half[key] for half in halves]), rows, msg=key)
+    assert any(not torch.equal(rows, whole[key]) for key, rows in made.inputs(4, 4, 4, 0, 1, CPU).items())
 
 
 def test_every_caption_word_is_in_the_vocabulary_and_comes_back(unseen):
@@ -193,8 +250,10 @@ def test_diffusion_loss_knows_the_dropped_tokens():
     values = []
     for tokens in (torch.zeros(2, 64, 6), torch.randn(2, 64, 6)):
         for dropout in (0.0, 1.0):
-            torch.manual_seed(5)
-            values.append(float(unet.losses(model, scheduler, latents, tokens, sizes, dropout)["v"]))
+            random = torch.Generator().manual_seed(5)
+            noisy = unet.noised(scheduler, latents, 2, slice(None), random, dropout)
+            loss = unet.losses(model, scheduler, tokens=tokens, time_ids=sizes, **noisy)["v"]
+            values.append(float(loss.detach()))
     assert values[0] == values[1] == values[3] != values[2]
 
 

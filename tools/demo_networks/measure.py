@@ -1,7 +1,8 @@
 """Measure trained networks of the demo on unseen scenes, without training them.
 
-    python scripts/measure_demo_backbones.py resources/demo_backbones/unclip
-    python scripts/measure_demo_backbones.py --development resources/demo_backbones/*
+    export PYTHONPATH=scripts:tools
+    python -m demo_networks.measure resources/demo_backbones/unclip
+    python -m demo_networks.measure --development resources/demo_backbones/*
 
 Without --development the figures are those of the final scenes and are written into the networks' cards; nothing may be
 decided on them. With it, figures of the development scenes are printed and no file is changed. Networks that build on
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import torch
 
-from fmri2img.backbones.training.bank import DEVELOPMENT_STREAM, FINAL_STREAM
-from fmri2img.backbones.training.card import rewrite_fidelity
+from demo_networks.bank import DEVELOPMENT_STREAM, FINAL_STREAM
+from demo_networks.card import rewrite_fidelity
+from demo_networks.stages import working_device
 from fmri2img.errors import UserError
 
 
@@ -29,14 +31,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for folder in options.folders:
         if not (folder / "card.json").is_file():
             raise UserError(f"{folder / 'card.json'}: no such file; give the folder of a trained network")
         name = json.loads((folder / "card.json").read_text())["network"]
-        network = importlib.import_module(f"fmri2img.backbones.training.{name}")
+        network = importlib.import_module(f"demo_networks.{name}")
         stream = DEVELOPMENT_STREAM if options.development else FINAL_STREAM
-        fidelity = network.measure(folder, folder.parent, stream, device)
+        fidelity = network.measure(folder, folder.parent, stream, working_device())
         print(f"{name}: {json.dumps(fidelity)}", flush=True)
         if not options.development:
             rewrite_fidelity(folder, fidelity, options.note)

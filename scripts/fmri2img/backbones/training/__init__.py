@@ -1,1 +1,0 @@
-"""Recipes of the demo's frozen networks: the classes of the paper, trained from nothing on drawn scenes."""
