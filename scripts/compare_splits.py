@@ -7,12 +7,12 @@ import yaml
 from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.figures import split_figure
 from fmri2img.reporting.split_comparison import (
     Side,
     check_comparable,
     common_budget,
     split_effects,
-    split_figure,
     split_table,
 )
 from fmri2img.reporting.style import save_figure

@@ -6,8 +6,9 @@ import pandas as pd
 
 from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
-from fmri2img.reporting.bottleneck import bottleneck_curves, bottleneck_effects, bottleneck_table, with_dimensions
+from fmri2img.reporting.bottleneck import bottleneck_effects, bottleneck_table, with_dimensions
 from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.figures import bottleneck_curves
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_table
 from fmri2img.study import Study

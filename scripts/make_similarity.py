@@ -8,9 +8,9 @@ from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.tables import read_table
 from fmri2img.reporting.estimates import scored_design
+from fmri2img.reporting.figures import similarity_curves
 from fmri2img.reporting.similarity import (
     SIMILARITY_COLUMNS,
-    similarity_curves,
     similarity_effects,
     similarity_table,
     with_similarity,

@@ -14,8 +14,9 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
 from fmri2img.linear.bottleneck import bottleneck_directions, restrict
 from fmri2img.linear.decoder import fit
-from fmri2img.reporting.bottleneck import ALL, bottleneck_curves, bottleneck_effects, bottleneck_table, with_dimensions
+from fmri2img.reporting.bottleneck import ALL, bottleneck_effects, bottleneck_table, with_dimensions
 from fmri2img.reporting.design import Design
+from fmri2img.reporting.figures import bottleneck_curves
 from fmri2img.reporting.style import save_figure
 from fmri2img.study import Study
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.colors import to_hex
 from rich.console import Console
 
 from fmri2img.artifacts.prediction import save_prediction
@@ -469,12 +470,53 @@ def test_figures_are_the_same_bytes_every_time(scores, design, pictures, tmp_pat
             assert first == second and len(first) > 1000
 
 
-def test_a_missing_budget_leaves_a_hole_in_its_curve(scores, design):
+def test_a_missing_budget_leaves_a_hole_in_its_curve_and_its_band(scores, design):
     gap = drop(scores, method="recall", sessions=2)
     figure = figures.session_curves(estimates(gap, design), design)
     panel = figure.axes[0]
-    heights = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 3]
-    assert [int(np.isnan(height).sum()) for height in heights] == [0, 1, 0]
+    colours = {name: style["color"] for name, style in method_styles(design).items()}
+    for method, stretches in {"ridge": [[1, 2, 7]], "recall": [[1], [7]]}.items():
+        own = [line.get_xdata().tolist() for line in panel.lines if line.get_color() == colours[method]]
+        assert own == stretches
+        bands = [band for band in panel.collections if to_hex(band.get_facecolor()[0]) == colours[method]]
+        assert [sorted(set(band.get_paths()[0].vertices[:, 0])) for band in bands] == stretches
+    plt.close(figure)
+
+
+def test_figures_draw_the_intervals_that_they_are_given(scores, design):
+    cells, by_subject = estimates(scores, design), estimates(scores, design, by_subject=True)
+    panel = figures.session_curves(cells, design).axes[0]
+    colour = method_styles(design)["ridge"]["color"]
+    (band,) = [band for band in panel.collections if to_hex(band.get_facecolor()[0]) == colour]
+    (line,) = [line for line in panel.lines if line.get_color() == colour]
+    wanted = cells[(cells["method"] == "ridge") & (cells["metric"] == "identification_net")]
+    assert line.get_ydata() == pytest.approx(wanted["mean"].to_numpy())
+    drawn = {round(y, 9) for y in band.get_paths()[0].vertices[:, 1]}
+    assert drawn == {round(y, 9) for y in wanted[["low", "high"]].to_numpy().ravel()}
+    panel = figures.subject_bars(scores, by_subject, design, "all").axes[0]
+    rows = by_subject[(by_subject["metric"] == "identification_net") & (by_subject["budget"] == "all")]
+    rows = rows.set_index(["method", "subject"])
+    bars = {round(bar.get_center()[0], 6): bar.get_height() for bars in panel.containers[:3] for bar in bars}
+    intervals = {round(s[0, 0], 6): s[:, 1] for c in panel.collections for s in getattr(c, "get_segments", list)()}
+    assert len(bars) == 6 and bars.keys() == intervals.keys()
+    for place, (subject, method) in zip(sorted(bars), product(design.subjects, design.methods), strict=True):
+        cell = rows.loc[(method, subject)]
+        assert bars[place] == pytest.approx(cell["mean"])
+        assert intervals[place] == pytest.approx(cell[["low", "high"]].to_numpy(float))
+    plt.close("all")
+
+
+def test_bars_mark_missing_scores_and_leave_out_methods_that_a_metric_does_not_apply_to(scores, design):
+    methods = design.methods | {"shuffled": design.methods["shuffled"] | {"outputs": ["retrieval"]}}
+    design = replace(design, methods=methods)
+    gap = drop(scores[scores["method"] != "shuffled"], method="recall", subject="subj02")
+    figure = figures.subject_bars(gap, estimates(gap, design, by_subject=True), design, "all")
+    panel = figure.axes[0]
+    assert sum(len(bars) for bars in panel.containers if hasattr(bars, "patches")) == 3
+    (mark,) = [line for line in panel.lines if line.get_marker() == "_"]
+    assert len(mark.get_xdata()) == 1 and 1 < mark.get_xdata()[0] < 1.5
+    assert "missing scores" in [text.get_text() for text in figure.legends[0].texts]
+    plt.close(figure)
 
 
 def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, design):
@@ -482,12 +524,13 @@ def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, d
         f"{backbone}_{pretrained}": {
             "title": f"A rather long title of {backbone}, {'' if pretrained else 'not '}pretrained",
             "kind": "decoder",
+            "outputs": ["images"],
             "training": {"backbone": backbone, "pretrained": pretrained},
         }
         for pretrained in (True, False)
         for backbone in ("as_released", "residual_mlp")
     }
-    controls = {f"control{n}": {"title": f"Control {n}", "kind": "control"} for n in range(6)}
+    controls = {f"control{n}": {"title": f"Control {n}", "kind": "control", "outputs": ["images"]} for n in range(6)}
     many = replace(design, methods=trained | controls | design.methods)
     styles = method_styles(many)
     for backbone in ("as_released", "residual_mlp"):

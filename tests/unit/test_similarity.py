@@ -10,7 +10,8 @@ from scipy import stats
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.reporting.design import GAP, Design
-from fmri2img.reporting.similarity import similarity_curves, similarity_effects, similarity_table, with_similarity
+from fmri2img.reporting.figures import similarity_curves
+from fmri2img.reporting.similarity import similarity_effects, similarity_table, with_similarity
 from fmri2img.reporting.style import save_figure
 from fmri2img.stats import rank_correlation
 from measure_similarity import measure_similarity

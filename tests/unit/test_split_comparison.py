@@ -7,13 +7,13 @@ from test_study import merged
 
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design
+from fmri2img.reporting.figures import split_figure
 from fmri2img.reporting.split_comparison import (
     DIFFERENCE,
     Side,
     check_comparable,
     common_budget,
     split_effects,
-    split_figure,
     split_table,
 )
 from fmri2img.study import Study
@@ -80,7 +80,7 @@ def test_table_and_figure_show_both_splits():
     text = split_table(effects, here.design).markdown()
     assert "cluster0 beside shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
     titles = {axis.get_title("left") for axis in split_figure(effects, here.design).axes}
-    assert titles == {"PixCorr ↑", "SSIM ↑", "Brain correlation (visual cortex) ↑"}
+    assert titles == {"PixCorr ↑", "SSIM ↑", "Brain correlation ↑"}
 
 
 def test_an_incomplete_method_is_left_out():

@@ -1,24 +1,17 @@
 """Score against a bottleneck: how far a decoder gets with k dimensions of the brain (BrainBits, Mayo et al., 2024)."""
 
-import math
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
 
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
+from fmri2img.reporting.design import GAP, Design, arrow
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.leaderboard import scale_end
-from fmri2img.reporting.style import MUTED, PAGE_WIDTH, legend_columns, look, method_styles
 from fmri2img.reporting.tables import Cell, Column, Row, Table, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
 ALL = 0  # stands for every voxel in the column `dimensions`
 COLUMNS = ["metric", "method", "dimensions", "mean", "low", "high", "share", "share_low", "share_high", "floor"]
-PANELS_ACROSS, PANEL_HEIGHT = 3, 2.3  # inches
 
 
 def with_dimensions(full: pd.DataFrame, restricted: pd.DataFrame, design: Design) -> pd.DataFrame:
@@ -82,42 +75,3 @@ def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
         return Cell(GAP)
     row = lookup.loc[key]
     return share_cell(row, row["share"], metric)
-
-
-def bottleneck_curves(effects: pd.DataFrame, design: Design):
-    """Each metric against dimensions (log axis), all voxels at the right end; dashed: the floor."""
-    shown, dimensions = design.metrics_in(effects), _dimensions(effects)
-    x = {k: 4 * max(dimensions) if k == ALL else k for k in dimensions}
-    curves = {name: style for name, style in method_styles(design).items() if name in set(effects["method"])}
-    across = min(PANELS_ACROSS, len(shown))
-    down = math.ceil(len(shown) / across)
-    handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in curves.items()]
-    if effects["floor"].notna().any():
-        handles.append(Line2D([], [], color=MUTED, linestyle="--", label="floor (shuffled brain)"))
-    columns = legend_columns([handle.get_label() for handle in handles])
-    header = 0.3 + 0.24 * math.ceil(len(handles) / columns)
-    size = PAGE_WIDTH, header + PANEL_HEIGHT * down
-    with look():
-        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, squeeze=False, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - header / size[1]))
-        for panel, name in zip(axes.flat, shown, strict=False):
-            metric = design.metrics[name]
-            for method, style in curves.items():
-                points = effects[(effects["metric"] == name) & (effects["method"] == method)]
-                points = points.assign(x=points["dimensions"].map(x)).sort_values("x")
-                panel.fill_between(points["x"], points["low"], points["high"], color=style["color"], alpha=0.15, lw=0)
-                panel.plot(points["x"], points["mean"], **style, markeredgecolor="white", markeredgewidth=0.6)
-                panel.axhline(points["floor"].iloc[0], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
-            panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
-            if is_proportion(metric):
-                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-            panel.set_xscale("log", base=2)
-            panel.set_xticks(list(x.values()), ["all" if k == ALL else str(k) for k in x])
-            panel.xaxis.set_minor_locator(NullLocator())
-            panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
-            panel.tick_params(labelbottom=True)
-        for panel in axes.flat[len(shown) :]:
-            panel.remove()
-        figure.supxlabel("dimensions of the brain that the decoder hears", fontsize=9)
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=2.6)
-    return figure

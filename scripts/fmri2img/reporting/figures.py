@@ -1,77 +1,136 @@
-"""Figures of the numbers: score against training sessions, and every subject on its own."""
+"""Figures of scores: against training sessions, by subject, against similarity, against a bottleneck, on two splits.
+
+Means and intervals are the study's own (`estimates`, `fmri2img.stats`); seaborn draws them and computes none.
+"""
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from fmri2img.reporting.design import Design, arrow, is_proportion
+from fmri2img.reporting.bottleneck import ALL
+from fmri2img.reporting.design import Design, arrow, is_proportion, is_scored
 from fmri2img.reporting.estimates import at_budgets
-from fmri2img.reporting.style import INK, MUTED, PAGE_WIDTH, is_from_scratch, legend_columns, look, method_styles
+from fmri2img.reporting.similarity import quarter_means
+from fmri2img.reporting.style import (
+    INK,
+    MUTED,
+    PAGE_WIDTH,
+    RULE,
+    is_from_scratch,
+    legend_columns,
+    look,
+    method_styles,
+)
 
 PANELS_ACROSS = 3
 FEW = 6  # methods whose bands may overlap without hiding the lines
-BARS_ACROSS = 72  # bars side by side that a page has room for
-PANEL_HEIGHT = 2.45  # inches
-LEGEND_ROW = 0.24  # inches
-SEED_DOT = {
-    "marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 0.8,
-    "linestyle": "none",
-}  # fmt: skip
+BARS_ACROSS = 72  # bars that fit side by side on a page
+PANEL_HEIGHT, ROW_HEIGHT = 2.3, 0.24  # inches; a row is a method's in `split_figure`
+BAR_WIDTH, BAR_GAP = 0.86, 0.12  # of all bars of a subject in the fullest panel; share of a bar left free
+STEPS = [1, 2, 2.5, 5, 10]  # between ticks, times a power of ten
+GREY_RAMP = ["#3d4852", "#c3cad2"]  # of the bars of controls
+CHANCE = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
+MISSING = {"marker": "_", "color": INK, "markersize": 5, "markeredgewidth": 1.2, "linestyle": "none"}
 
 
-def _panels(design: Design, across: int, others: list[str], sharex: bool):
-    """A grid of one panel a metric, with room above it for a legend of the methods and `others`.
+def draw_curves(panel, curves: pd.DataFrame, styles: dict[str, dict], band: float, **line) -> None:
+    """Means as lines and their intervals as bands. Rows whose mean is NaN are gaps: nothing is drawn across them.
 
-    Returns the figure and a dict metric -> Axes, titled and scaled.
+    curves: x, method, mean, low, high; styles: of `method_styles`; band: opacity of bands; line: of all lines.
     """
-    across = min(across, len(design.metrics))
-    down = math.ceil(len(design.metrics) / across)
-    labels = [entry["title"] for entry in design.methods.values()] + others
-    header = 0.1 + LEGEND_ROW * math.ceil(len(labels) / legend_columns(labels))
-    size = PAGE_WIDTH, header + PANEL_HEIGHT * down
-    figure, axes = plt.subplots(down, across, figsize=size, sharex=sharex, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - header / size[1]))
-    panels = {}
-    for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
-        title, _, detail = metric["title"].partition(" (")
-        bounds = [
-            end if bound is None else f"{bound:g}" for bound, end in zip(metric["range"], ["-∞", "∞"], strict=True)
-        ]
-        share = "percent" if metric["chance"] is None else "percent correct"
-        unit = share if is_proportion(metric) else " to ".join(bounds)
-        detail = ", ".join(part for part in (detail.removesuffix(")"), unit.replace("-", "−")) if part)
-        panel.set_title(f"{title} {arrow(metric)}", pad=17)
-        panel.annotate(detail, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=MUTED)
-        if is_proportion(metric):
-            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-        panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+    curves = curves.sort_values("x", kind="stable")
+    stretch = curves["mean"].isna().groupby(curves["method"]).cumsum()  # seaborn would join the ends of a gap
+    curves = curves.assign(stretch=stretch)[curves["mean"].notna()]
+    for (method, _), part in curves.groupby(["method", "stretch"], sort=False):
+        panel.fill_between(part["x"], part["low"], part["high"], color=styles[method]["color"], alpha=band, linewidth=0)
+    names = list(styles)
+    sns.lineplot(
+        curves, x="x", y="mean", hue="method", style="method", units="stretch", estimator=None, errorbar=None,
+        hue_order=names, style_order=names, palette={name: styles[name]["color"] for name in names},
+        markers={name: styles[name]["marker"] for name in names},
+        dashes={name: _dashes(styles[name]["linestyle"]) for name in names},
+        markeredgecolor="white", markeredgewidth=0.6, zorder=3, legend=False, ax=panel, **line,
+    )  # fmt: skip
+
+
+def _dashes(linestyle) -> str | tuple:
+    """matplotlib's linestyle as seaborn wants it: "" for solid."""
+    return "" if linestyle == "-" else linestyle[1]
+
+
+def head(panel, metric: dict) -> None:
+    """Title, detail below it, and unit of a panel for one metric (registry entry)."""
+    title, _, detail = metric["title"].partition(" (")
+    unit = ""
+    if is_proportion(metric):
+        unit = "percent" if metric["chance"] is None else "percent correct"
+    elif None not in metric["range"]:
+        unit = " to ".join(f"{bound:g}" for bound in metric["range"]).replace("-", "−")
+    panel.set_title(f"{title} {arrow(metric)}", pad=17)
+    panel.annotate(
+        ", ".join(filter(None, [detail.removesuffix(")"), unit])), (0, 1), (0, 6), xycoords="axes fraction",
+        textcoords="offset points", color=MUTED,
+    )  # fmt: skip
+
+
+def _format(axis, metric: dict) -> None:
+    if is_proportion(metric):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+
+
+def _panels(data: pd.DataFrame, design: Design, metrics: list[str], across: int, height: float, **share):
+    """A FacetGrid with one panel for each metric. height: of a panel, in inches; share: sharex, sharey."""
+    across = min(across, len(metrics))
+    grid = sns.FacetGrid(data, col="metric", col_order=metrics, col_wrap=across, legend_out=False, **share)
+    for name, panel in grid.axes_dict.items():
+        head(panel, design.metrics[name])
         panel.set_axisbelow(True)
-        panels[name] = panel
-    for panel in axes.flat[len(design.metrics) :]:
-        panel.remove()
-    return figure, panels
+    grid.figure.set_size_inches(PAGE_WIDTH, height * math.ceil(len(metrics) / across))
+    return grid
 
 
-def _of(cells: pd.DataFrame, metric: str, method: str) -> pd.DataFrame:
-    return cells[(cells["metric"] == metric) & (cells["method"] == method)]
+def _curve_panels(data: pd.DataFrame, design: Design, metrics: list[str], sharex: bool = True):
+    grid = _panels(data, design, metrics, PANELS_ACROSS, PANEL_HEIGHT, sharex=sharex, sharey=False)
+    for name, panel in grid.axes_dict.items():
+        _format(panel.yaxis, design.metrics[name])
+        panel.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+        panel.grid(axis="y", color=RULE, linewidth=0.7)
+    return grid
 
 
-def _chance_line(panel, metric: dict, drawn: list) -> None:
-    if metric["chance"] is not None:
-        drawn.append(panel.axhline(metric["chance"], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1))
+def _finish(grid, handles: list, xlabel: str = ""):
+    """Lay the panels out below a legend, and make the figure taller by the legend's rows. Returns the figure."""
+    grid.set_axis_labels("", "")
+    figure, columns = grid.figure, legend_columns([handle.get_label() for handle in handles])
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 + 0.19 * math.ceil(len(handles) / columns))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.6)
+    if xlabel:
+        figure.supxlabel(xlabel, fontsize=9)
+    return figure
 
 
-def _legend(figure, handles: list, chance_lines: list) -> None:
-    if chance_lines:
-        chance_lines[0].set_label("chance level")
-        handles = [*handles, chance_lines[0]]
-    columns = legend_columns([handle.get_label() for handle in handles])
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=columns, handlelength=2.6)
+def _handles(styles: dict[str, dict], design: Design) -> list[Line2D]:
+    return [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in styles.items()]
+
+
+def _chance_lines(grid, design: Design) -> list:
+    """Draw the chance level of each metric that has one. Returns the legend's entry, or nothing."""
+    known = {name: design.metrics[name]["chance"] for name in grid.axes_dict}
+    for name, panel in grid.axes_dict.items():
+        if known[name] is not None:
+            panel.axhline(known[name], **CHANCE)
+    return [Line2D([], [], **CHANCE, label="chance level")] if any(c is not None for c in known.values()) else []
+
+
+def _band(styles: dict) -> float:
+    return 0.18 * min(1, FEW / len(styles))
 
 
 def session_curves(cells: pd.DataFrame, design: Design):
@@ -81,74 +140,167 @@ def session_curves(cells: pd.DataFrame, design: Design):
     """
     position = {label: float(np.mean(list(sessions.values()))) for label, sessions in design.budgets.items()}
     labels = sorted(design.budgets, key=position.get)
-    x = [position[label] for label in labels]
-    ticks = [f"all\n({design.sessions_text(b)})" if b == "all" else b for b in labels]
-    styles, chance_lines = method_styles(design), []
-    band = 0.18 * min(1, FEW / len(styles))
+    ticks = [f"all ({design.sessions_text(b)})" if b == "all" else b for b in labels]
+    styles, cells = method_styles(design), cells.assign(x=cells["budget"].map(position))
     with look():
-        figure, panels = _panels(design, PANELS_ACROSS, ["chance level"], sharex=True)
-        for metric, panel in panels.items():
-            _chance_line(panel, design.metrics[metric], chance_lines)
-            for method, style in styles.items():
-                curve = _of(cells, metric, method).set_index("budget").loc[labels]
-                panel.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=band, linewidth=0)
-                panel.plot(x, curve["mean"], **style, markeredgecolor="white", markeredgewidth=0.6, zorder=3)
+        grid = _curve_panels(cells, design, list(design.metrics))
+        chance = _chance_lines(grid, design)
+        for metric, panel in grid.axes_dict.items():
+            draw_curves(panel, cells[cells["metric"] == metric], styles, _band(styles))
             panel.set_xscale("log", base=2)
-            panel.set_xticks(x, ticks)
+            panel.set_xticks([position[label] for label in labels], ticks)
             panel.xaxis.set_minor_locator(NullLocator())
             panel.margins(x=0.08, y=0.12)
-        _label_bottom(panels, "training sessions (about 1 hour each)")
-        handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in styles.items()]
-        _legend(figure, handles, chance_lines)
-    return figure
+        return _finish(grid, _handles(styles, design) + chance, "training sessions (about 1 hour each)")
 
 
 def subject_bars(scores: pd.DataFrame, cells: pd.DataFrame, design: Design, budget: str):
-    """Bars of every subject at one budget, with intervals; dots are the single seeds.
+    """Bars of every subject at one budget, with intervals; dots are single seeds, dashes mark missing scores.
 
-    cells: `estimates(scores, design, by_subject=True)`.
+    cells: `estimates(scores, design, by_subject=True)`. A panel has the methods that its metric applies to.
     """
-    styles, chance_lines = method_styles(design), []
     at_budget = at_budgets(scores, design)
-    seeds = at_budget[at_budget["budget"] == budget].groupby(["metric", "method", "subject", "seed"])["value"].mean()
+    seeds = at_budget[at_budget["budget"] == budget]
+    seeds = seeds.groupby(["metric", "method", "subject", "seed"])["value"].mean().reset_index()
+    many_seeds = any(len(design.seeds_of(method)) > 1 for method in design.methods)
     cells = cells[cells["budget"] == budget]
-    width = 0.8 / len(styles)
-    looks = {
-        name: {
-            "color": style["color"],
-            "alpha": 0.35 if is_from_scratch(design.methods[name]) else 0.75,
-            "linewidth": 0,
-        }
-        for name, style in styles.items()
-    }
     with look():
-        across = max(1, min(PANELS_ACROSS, BARS_ACROSS // (len(styles) * len(design.subjects))))
-        figure, panels = _panels(design, across, ["single seeds", "chance level"], sharex=False)
-        for metric, panel in panels.items():
-            for number, method in enumerate(styles):
-                bars = _of(cells, metric, method).set_index("subject").loc[design.subjects]
-                x = np.arange(len(design.subjects)) + (number - (len(styles) - 1) / 2) * width
-                errors = np.abs(bars[["low", "high"]].to_numpy().T - bars["mean"].to_numpy())
-                panel.bar(x, bars["mean"], width * 0.88, **looks[method])
-                panel.errorbar(x, bars["mean"], errors, fmt="none", ecolor=INK, elinewidth=1.1, zorder=4)
-                for place, subject in zip(x, design.subjects, strict=True):
-                    values = seeds.get((metric, method, subject), pd.Series(dtype=float)).to_numpy()
-                    spread = np.linspace(-1, 1, len(values)) * width * 0.2 if len(values) > 1 else np.zeros(len(values))
-                    panel.plot(place + spread, values, **SEED_DOT, zorder=5)
-            _chance_line(panel, design.metrics[metric], chance_lines)
+        colours = _bar_colours(design)
+        across = max(1, min(PANELS_ACROSS, BARS_ACROSS // (len(colours) * len(design.subjects))))
+        grid = _panels(cells, design, list(design.metrics), across, PANEL_HEIGHT, sharex=False, sharey=False)
+        applicable = {
+            metric: [name for name, entry in design.methods.items() if is_scored(entry, design.metrics[metric])]
+            for metric in design.metrics
+        }
+        width = BAR_WIDTH / max(map(len, applicable.values()))
+        inches = PAGE_WIDTH / across * 0.9 * width / len(design.subjects)
+        missing = []
+        for metric, panel in grid.axes_dict.items():
+            _format(panel.yaxis, design.metrics[metric])
+            panel.grid(axis="y", color=RULE, linewidth=0.7)
+            shown = applicable[metric]
+            palette = {name: colours[name] for name in shown}
+            if not shown:
+                continue
+            bars = cells[(cells["metric"] == metric) & cells["method"].isin(shown)]
+            sns.barplot(
+                bars, x="subject", y="mean", order=design.subjects, hue="method", hue_order=shown, palette=palette,
+                saturation=1, errorbar=None, width=width * len(shown), gap=BAR_GAP, linewidth=0, legend=False, ax=panel,
+            )  # fmt: skip
+            places = bars["subject"].map(design.subjects.index).to_numpy()
+            x = places + (bars["method"].map(shown.index).to_numpy() - (len(shown) - 1) / 2) * width
+            errors = np.abs(bars[["low", "high"]].to_numpy().T - bars["mean"].to_numpy())
+            panel.errorbar(x, bars["mean"], errors, fmt="none", ecolor=INK, elinewidth=min(1.1, 12 * inches), zorder=4)
+            if many_seeds:
+                place = bars.assign(x=x).set_index(["method", "subject"])["x"]
+                dots = seeds[(seeds["metric"] == metric) & seeds["method"].isin(shown)]
+                dots = dots.assign(x=place.loc[list(zip(dots["method"], dots["subject"], strict=True))].to_numpy())
+                sns.scatterplot(dots, x="x", y="value", color="white", legend=False, ax=panel, **_seed_dot(inches))
+            gaps = x[bars["mean"].isna().to_numpy()]
+            if len(gaps):
+                missing = [Line2D([], [], **MISSING, label="missing scores")]
+                panel.plot(gaps, np.full(len(gaps), 0.02), **MISSING, transform=panel.get_xaxis_transform(), zorder=5)
             panel.axhline(0, color=MUTED, linewidth=0.8)
-            tilt = 45 if across > 1 and len(design.subjects) > 5 else 0
-            panel.set_xticks(range(len(design.subjects)), design.subjects, rotation=tilt)
-            panel.tick_params(axis="x", length=0)
-        handles = [Patch(**looks[name], label=design.methods[name]["title"]) for name in styles]
-        _legend(figure, [*handles, Line2D([], [], **SEED_DOT, label="single seeds")], chance_lines)
-    return figure
+            panel.set_xlim(-0.5, len(design.subjects) - 0.5)
+            panel.tick_params(axis="x", length=0, rotation=45 if across > 1 and len(design.subjects) > 5 else 0)
+        handles = [Patch(color=colour, label=design.methods[name]["title"]) for name, colour in colours.items()]
+        if many_seeds:
+            dot = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 3.6}
+            handles.append(Line2D([], [], **dot, markeredgewidth=0.7, linestyle="none", label="single seeds"))
+        return _finish(grid, handles + _chance_lines(grid, design) + missing)
 
 
-def _label_bottom(panels: dict, text: str) -> None:
-    """Label the x axis of the lowest panel of each column, and show its ticks even above a removed panel."""
-    names = list(panels)
-    across = min(PANELS_ACROSS, len(names))
-    for name in names[-across:]:
-        panels[name].set_xlabel(text)
-        panels[name].tick_params(labelbottom=True)
+def _bar_colours(design: Design) -> dict[str, tuple]:
+    """Of each method: decoders as in the curves, networks from scratch lighter, controls from dark to light grey."""
+    controls = [name for name, entry in design.methods.items() if entry["kind"] == "control"]
+    greys = dict(zip(controls, sns.blend_palette(GREY_RAMP, len(controls)), strict=True)) if controls else {}
+    for name, style in method_styles(design).items():
+        shade = 3 if is_from_scratch(design.methods[name]) else 8
+        greys.setdefault(name, sns.blend_palette(["white", style["color"]], 10)[shade])
+    return {name: greys[name] for name in design.methods}
+
+
+def _seed_dot(inches: float) -> dict:
+    """A white dot with a dark edge, no wider than a bar of so many inches."""
+    size = min(3.6, max(1.6, 72 * inches * 0.7))
+    return {"s": size**2, "edgecolor": INK, "linewidth": 0.7 * size / 3.6, "zorder": 5}
+
+
+def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
+    """Each metric in quarters of test images, from the least to the most similar to a training image.
+
+    labelled: `with_similarity(...)`.
+    """
+    found, similarity = quarter_means(labelled, design, budget)
+    curves = found.reset_index()
+    curves["x"] = curves["quarter"].map(similarity)
+    styles = {name: style for name, style in method_styles(design).items() if name in set(curves["method"])}
+    with look():
+        grid = _curve_panels(curves, design, list(design.metrics))
+        chance = _chance_lines(grid, design)
+        for metric, panel in grid.axes_dict.items():
+            draw_curves(panel, curves[curves["metric"] == metric], styles, _band(styles))
+        label = "cosine to the nearest training image (quarters of the test images)"
+        return _finish(grid, _handles(styles, design) + chance, label)
+
+
+def bottleneck_curves(effects: pd.DataFrame, design: Design):
+    """Each metric against bottleneck dimensions (log axis), all voxels at the right end; thin dashes: the floor.
+
+    effects: `bottleneck_effects(...)`.
+    """
+    dimensions = sorted(effects["dimensions"].unique(), key=lambda k: (k == ALL, k))
+    x = {k: 4 * max(dimensions) if k == ALL else k for k in dimensions}
+    styles = {name: style for name, style in method_styles(design).items() if name in set(effects["method"])}
+    floors = effects.dropna(subset="floor").drop_duplicates(["metric", "floor"])
+    # A number of dimensions without scores is a gap like any other.
+    every = pd.MultiIndex.from_product([effects["metric"].unique(), styles, dimensions])
+    curves = effects.set_index(["metric", "method", "dimensions"]).reindex(
+        every.set_names(["metric", "method", "dimensions"])
+    )
+    curves = curves.reset_index().assign(x=lambda table: table["dimensions"].map(x))
+    with look():
+        grid = _curve_panels(curves, design, design.metrics_in(effects))
+        for metric, panel in grid.axes_dict.items():
+            levels = floors[floors["metric"] == metric]
+            for row in levels.itertuples():
+                colour = {"color": styles[row.method]["color"]} if len(levels) > 1 else {}
+                panel.axhline(row.floor, **CHANCE | colour)
+            draw_curves(panel, curves[curves["metric"] == metric], styles, _band(styles))
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(list(x.values()), ["all" if k == ALL else str(k) for k in x])
+            panel.xaxis.set_minor_locator(NullLocator())
+        floor = [Line2D([], [], **CHANCE, label="floor: shuffled brain")] if len(floors) else []
+        return _finish(grid, _handles(styles, design) + floor, "bottleneck dimensions")
+
+
+def split_figure(effects: pd.DataFrame, design: Design):
+    """A panel for each metric, a row for each method: its score on the other split (open) and on this one (filled).
+
+    effects: `split_effects(...)`.
+    """
+    shown, (other, own, _) = design.metrics_in(effects), effects["split"].unique()
+    styles = {name: style for name, style in method_styles(design).items() if name in set(effects["method"])}
+    row = {method: number for number, method in enumerate(styles)}
+    height = 0.75 + ROW_HEIGHT * len(styles)
+    with look():
+        grid = _panels(effects, design, shown, PANELS_ACROSS, height, sharex=False, sharey=True)
+        for metric, panel in grid.axes_dict.items():
+            for split, offset in ((other, -0.16), (own, 0.16)):
+                points = effects[(effects["metric"] == metric) & (effects["split"] == split)]
+                y, colours = points["method"].map(row) + offset, [styles[m]["color"] for m in points["method"]]
+                panel.hlines(y, points["low"], points["high"], color=colours, linewidth=1.2, zorder=2)
+                faces = colours if split == own else "white"
+                panel.scatter(points["mean"], y, s=22, color=faces, edgecolor=colours, linewidth=1.2, zorder=3)
+            _format(panel.xaxis, design.metrics[metric])
+            panel.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+            panel.margins(x=0.06)
+            panel.set_yticks(range(len(styles)), [design.methods[method]["title"] for method in styles])
+            panel.set_ylim(len(styles) - 0.5, -0.5)
+            panel.grid(axis="both", color=RULE, linewidth=0.7)
+            panel.tick_params(axis="y", length=0)
+        dot = {"marker": "o", "markeredgecolor": INK, "linestyle": "none"}
+        handles = [
+            Line2D([], [], **dot, markerfacecolor=face, label=split) for split, face in ((other, "white"), (own, INK))
+        ]
+        return _finish(grid, handles)

@@ -1,4 +1,4 @@
-"""A paper's figures of score against training sessions: what it published on the left, this study on the right."""
+"""A paper's figures of score against training sessions: published values on the left, this study's on the right."""
 
 import math
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 import yaml
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -13,8 +14,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design, arrow, is_proportion
 from fmri2img.reporting.estimates import estimates
+from fmri2img.reporting.figures import draw_curves
 from fmri2img.reporting.published import metric_entry
-from fmri2img.reporting.style import COLOURS, INK, MARKERS, MUTED, PAGE_WIDTH, look
+from fmri2img.reporting.style import COLOURS, FROM_SCRATCH, INK, MARKERS, MUTED, PAGE_WIDTH, RULE, look, method_styles
 from fmri2img.study import check_schema
 
 PANEL_HEIGHT, HEADER = 2.2, 0.75  # inches
@@ -114,11 +116,24 @@ def _time_axis(panel, sessions) -> None:
     panel.margins(x=0.06, y=0.12)
 
 
-def _style(number: int) -> dict:
-    return {
-        "color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": "--" if number == 1 else "-", "linewidth": 1.5, "markersize": 4,
-    }  # fmt: skip
+def _styles(figure: dict, design: Design) -> dict[int, dict]:
+    """colour, marker and linestyle of each curve, by its number: those of the answering method in all figures of the
+    study, and for curves that only the paper has, colours that no method of the study has as long as there are any."""
+    known = method_styles(design)
+    answers = [design.answering(curve["ours"]) for curve in figure["curves"]]
+    taken = {known[name]["color"] for name in answers if name in known}
+    used = {style["color"] for style in known.values()}
+    free = [pair for pair in zip(COLOURS, MARKERS, strict=True) if pair[0] not in taken]
+    free = iter(sorted(free, key=lambda pair: pair[0] in used))
+    styles = {}
+    for number, (name, curve) in enumerate(zip(answers, figure["curves"], strict=True)):
+        if name in known:
+            styles[number] = known[name]
+            continue
+        colour, marker = next(free)
+        line = FROM_SCRATCH if "scratch" in curve["method"] else "-"
+        styles[number] = {"color": colour, "marker": marker, "linestyle": line}
+    return styles
 
 
 def _empty(panel) -> None:
@@ -135,7 +150,7 @@ def _frame(figure, title: str, size: tuple[float, float], handles: list) -> None
 
 
 def _panels_figure(figure: dict, points: pd.DataFrame, entries: dict, design: Design):
-    names = list(entries)
+    names, styles = list(entries), _styles(figure, design)
     across = min(PAIRS_ACROSS, len(names))
     down = math.ceil(len(names) / across)
     size = PAGE_WIDTH, HEADER + PANEL_HEIGHT * down
@@ -145,7 +160,7 @@ def _panels_figure(figure: dict, points: pd.DataFrame, entries: dict, design: De
         pair = axes[row, 2 * left : 2 * left + 2]
         pair[1].sharey(pair[0])
         for side, panel in zip(SIDES, pair, strict=True):
-            _metric_panel(panel, points[(points["side"] == side) & (points["metric"] == name)])
+            _metric_panel(panel, points[(points["side"] == side) & (points["metric"] == name)], styles)
             panel.set_title(f"{entries[name]['title']} {arrow(entries[name])}" if side == "published" else "", pad=16)
             panel.annotate(
                 _side_title(side, design), (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
@@ -158,23 +173,20 @@ def _panels_figure(figure: dict, points: pd.DataFrame, entries: dict, design: De
                 panel.set_xlabel("training sessions")
     for panel in axes.flat[2 * len(names) :]:
         panel.remove()
-    handles = [Line2D([], [], **_style(n), label=curve["title"]) for n, curve in enumerate(figure["curves"])]
+    handles = [Line2D([], [], **styles[n], label=curve["title"]) for n, curve in enumerate(figure["curves"])]
     _frame(drawn, figure["title"], size, handles)
     return drawn
 
 
-def _metric_panel(panel, points: pd.DataFrame) -> None:
-    panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+def _metric_panel(panel, points: pd.DataFrame, styles: dict[int, dict]) -> None:
+    panel.grid(axis="y", color=RULE, linewidth=0.7)
     panel.set_axisbelow(True)
     if points.empty:
         _empty(panel)
         return
-    for number, curve in points.groupby("curve"):
-        if curve["low"].notna().any():
-            panel.fill_between(
-                curve["sessions"], curve["low"], curve["high"], color=_style(number)["color"], alpha=0.18
-            )
-        panel.plot(curve["sessions"], curve["mean"], **_style(number), markeredgecolor="white", markeredgewidth=0.5)
+    curves = points.rename(columns={"sessions": "x", "curve": "method"})
+    draw_curves(panel, curves, styles, 0.18, linewidth=1.5, markersize=4)
+    panel.set(xlabel="", ylabel="")
     _time_axis(panel, points["sessions"])
 
 
@@ -182,27 +194,26 @@ def _normalised_figure(figure: dict, points: pd.DataFrame, entries: dict, design
     size = PAGE_WIDTH, HEADER + 0.25 + 3.4
     drawn, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     colours = dict(zip(entries, COLOURS, strict=False))
-    dashes = ["-", "--", ":"]
+    dashes = dict(zip(range(len(figure["curves"])), ["", (4, 1.6), (1, 1)], strict=False))
     for side, panel in zip(SIDES, axes, strict=True):
         of_side = points[points["side"] == side]
         panel.set_title(_side_title(side, design))
-        panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+        panel.grid(axis="y", color=RULE, linewidth=0.7)
         if of_side.empty:
             _empty(panel)
             continue
-        for (number, metric), curve in of_side.groupby(["curve", "metric"], sort=False):
-            style = {"color": colours[metric], "linestyle": dashes[number % len(dashes)], "linewidth": 1.0}
-            panel.plot(curve["sessions"], curve["mean"], **style, alpha=0.85)
-        medians = of_side.groupby(["curve", "sessions"])["mean"].median()
-        for number in medians.index.unique("curve"):
-            median = medians.loc[number]
-            panel.plot(median.index, median, color=INK, linewidth=2.4, linestyle=dashes[number % len(dashes)])
+        styles = {"x": "sessions", "y": "mean", "style": "curve", "style_order": list(dashes), "dashes": dashes}
+        styles |= {"errorbar": None, "legend": False, "ax": panel}
+        sns.lineplot(of_side, hue="metric", palette=colours, estimator=None, linewidth=1.0, alpha=0.85, **styles)
+        medians = of_side.groupby(["curve", "sessions"], as_index=False)["mean"].median()
+        sns.lineplot(medians, color=INK, estimator=None, linewidth=2.4, **styles)
+        panel.set(xlabel="", ylabel="")
         _time_axis(panel, of_side["sessions"])
         panel.set_xlabel("training sessions")
     axes[0].set_ylabel("0: chance, 1: MindEye2 on all sessions")
     handles = [Line2D([], [], color=colours[name], label=entries[name]["title"]) for name in entries]
     for number, curve in enumerate(figure["curves"]):
-        line = {"color": INK, "linewidth": 2.4, "linestyle": dashes[number % len(dashes)]}
+        line = {"color": INK, "linewidth": 2.4, "linestyle": (0, dashes[number] or None)}
         handles.append(Line2D([], [], **line, label=f"{curve['title']} (median)"))
     _frame(drawn, figure["title"], size, handles)
     drawn.get_layout_engine().set(rect=(0, 0, 1, 1 - (HEADER + 0.25) / size[1]))

@@ -4,23 +4,16 @@ The similarity of a test image is the cosine between its true tokens and those o
 after the training images' mean is taken from both. It depends on the subject and the budget, as the training images do.
 """
 
-import math
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from fmri2img.metrics.similarity import COPY
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion
+from fmri2img.reporting.design import GAP, Design, arrow
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, intervals
-from fmri2img.reporting.style import PAGE_WIDTH, legend_columns, look, method_styles
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 from fmri2img.stats import image_values, rank_correlation
 
 BINS = 4
-PANELS_ACROSS, PANEL_HEIGHT = 3, 2.4  # inches
 SIMILARITY_COLUMNS = {"image_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}
 COLUMNS = [
     "budget", "metric", "method", "kind", "correlation", "low", "high", "least_similar", "most_similar", "n_images",
@@ -123,36 +116,3 @@ def quarter_means(labelled: pd.DataFrame, design: Design, budget: str) -> tuple[
     labelled = labelled[labelled["budget"] == budget]
     similarity = labelled.drop_duplicates(["subject", "image_id"]).groupby("quarter")["similarity"].mean()
     return intervals(labelled, ["metric", "method", "quarter"], design), similarity
-
-
-def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
-    """Each metric in quarters of test images, from the least to the most similar to a training image."""
-    found, x = quarter_means(labelled, design, budget)
-    styles = method_styles(design)
-    across = min(PANELS_ACROSS, len(design.metrics))
-    down = math.ceil(len(design.metrics) / across)
-    columns = legend_columns([entry["title"] for entry in design.methods.values()])
-    header = 0.3 + 0.24 * math.ceil(len(styles) / columns)
-    size = PAGE_WIDTH, header + PANEL_HEIGHT * down
-    with look():
-        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, squeeze=False, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - header / size[1]))
-        for panel, (name, metric) in zip(axes.flat, design.metrics.items(), strict=False):
-            for method, style in styles.items():
-                if (name, method) not in found.index.droplevel("quarter"):
-                    continue
-                curve = found.loc[(name, method)]
-                at = x[curve.index]
-                panel.fill_between(at, curve["low"], curve["high"], color=style["color"], alpha=0.15, linewidth=0)
-                panel.plot(at, curve["mean"], **style, markeredgecolor="white", markeredgewidth=0.6, zorder=3)
-            panel.set_title(f"{metric['title']} {arrow(metric)}", fontsize=8.5)
-            if is_proportion(metric):
-                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-            panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
-            panel.tick_params(labelbottom=True)
-        for panel in axes.flat[len(design.metrics) :]:
-            panel.remove()
-        figure.supxlabel("cosine to the nearest training image (quarters of the test images)", fontsize=9)
-        handles = [Line2D([], [], **style, label=design.methods[name]["title"]) for name, style in styles.items()]
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=2.6)
-    return figure

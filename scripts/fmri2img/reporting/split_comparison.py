@@ -6,15 +6,13 @@ say how hard the images are, values between floor and ceiling how much of what t
 
 from dataclasses import dataclass, replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import GAP, Design, is_proportion
+from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
 from fmri2img.reporting.leaderboard import scale_end
-from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
 from fmri2img.reporting.tables import Cell, Row, Table, column, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
@@ -29,7 +27,6 @@ COLUMNS = [
     "budget", "metric", "method", "split", "mean", "low", "high", "n_images", "normalised", "normalised_low",
     "normalised_high",
 ]  # fmt: skip
-PANELS_ACROSS, ROW_HEIGHT = 3, 0.24  # inches
 
 
 @dataclass(frozen=True)
@@ -149,33 +146,3 @@ def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:
         return Cell(GAP)
     row = lookup.loc[key]
     return share_cell(row, row["normalised"], metric)
-
-
-def split_figure(effects: pd.DataFrame, design: Design):
-    """A panel for each metric, a line for each method: its score on the other split (open) and on this one (filled)."""
-    shown, (other, own, _) = design.metrics_in(effects), effects["split"].unique()
-    methods = list(dict.fromkeys(effects["method"]))[::-1]
-    across = min(PANELS_ACROSS, len(shown))
-    down = -(-len(shown) // across)
-    size = PAGE_WIDTH, 0.5 + down * (0.75 + ROW_HEIGHT * len(methods))
-    with look():
-        figure, axes = plt.subplots(
-            down, across, figsize=size, sharey=True, squeeze=False, layout="constrained", subplot_kw={"xmargin": 0.06}
-        )
-        for panel, name in zip(axes.flat, shown, strict=False):
-            metric, of_metric = design.metrics[name], effects[effects["metric"] == name]
-            for split, offset, face in ((other, 0.13, "white"), (own, -0.13, "#0072b2")):
-                points = of_metric[of_metric["split"] == split]
-                y = [methods.index(method) + offset for method in points["method"]]
-                panel.hlines(y, points["low"], points["high"], color=MUTED, linewidth=1)
-                panel.plot(points["mean"], y, "o", color="#0072b2", markerfacecolor=face, label=split)
-            panel.set_title(str(column(metric)), fontsize=8.5)
-            scale = 100 if is_proportion(metric) else 1
-            panel.xaxis.set_major_formatter(lambda value, _, scale=scale: f"{scale * value:g}".replace("-", "−"))
-            panel.set_yticks(range(len(methods)), [design.methods[method]["title"] for method in methods])
-            panel.grid(axis="x", color="#e4e7eb", linewidth=0.7)
-        for panel in axes.flat[len(shown) :]:
-            panel.remove()
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=2)
-    return figure

@@ -1,4 +1,4 @@
-"""The look every figure shares: fonts, a palette safe for colour-blind readers, and byte-identical files."""
+"""The theme of every figure: fonts, a palette safe for colour-blind readers, and byte-identical files."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +13,8 @@ from fmri2img.reporting.design import Design
 mpl.use("Agg")  # figures are made on machines without a display
 
 PAGE_WIDTH = 10.0  # inches
-LEGEND_ACROSS, LETTER, LEGEND_HANDLE = 5, 0.075, 0.68  # entries side by side; inches of a letter, a handle and its gaps
-INK, MUTED = "#1f2933", "#6b7785"
+LEGEND_ACROSS, LETTER, LEGEND_HANDLE = 5, 0.07, 0.62  # entries in a row; inches of a letter, a handle and its gaps
+INK, MUTED, RULE = "#1f2933", "#6b7785", "#e4e7eb"
 SETTINGS = {
     "font.family": "DejaVu Sans",  # the one family that comes with matplotlib, so figures agree everywhere
     "font.size": 9,
@@ -32,6 +32,10 @@ SETTINGS = {
     "ytick.color": INK,
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.8,
@@ -39,9 +43,9 @@ SETTINGS = {
     "svg.hashsalt": "fmri2img",
     "savefig.facecolor": "white",
 }
-# Decoders take the colours of the Okabe-Ito palette that stand out on white; controls are greys told apart by dashes.
+# Decoders take the colours of the Okabe-Ito palette that are visible on white; controls are greys with dashed lines.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c4799", "#7f5539"]
-GREYS = ["#4a5560", "#9aa5b1", "#6b7785", "#b8c1ca"]
+GREYS = ["#4a5560", "#94a0ac", "#6b7785"]
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "h"]
 FROM_SCRATCH = (0, (3, 1.2))
 DASHES = [(0, (5, 1.6)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2))]
@@ -55,8 +59,8 @@ def method_styles(design: Design) -> dict[str, dict]:
     styles, places, n_controls = {}, {}, 0
     for name, entry in design.methods.items():
         if entry["kind"] == "control":
-            # The cycle of dashes shifts by one each time the greys are through, so that no two controls look alike.
-            colour, line = GREYS[n_controls % len(GREYS)], DASHES[(n_controls + n_controls // len(GREYS)) % len(DASHES)]
+            # Three greys and four dashes: twelve controls before any two look the same.
+            colour, line = GREYS[n_controls % len(GREYS)], DASHES[n_controls % len(DASHES)]
             marker = MARKERS[len(styles) % len(MARKERS)]
             n_controls += 1
         else:
@@ -84,8 +88,12 @@ def legend_columns(labels: list[str]) -> int:
 
 @contextmanager
 def look():
-    """matplotlib with the shared settings."""
-    with mpl.rc_context(SETTINGS):
+    """seaborn's theme "ticks" with the settings that all figures share."""
+    # Imported here, because jobs that draw nothing import this module too, and seaborn takes about a second.
+    import seaborn as sns
+
+    with mpl.rc_context():
+        sns.set_theme(style="ticks", palette=COLOURS, color_codes=False, rc=SETTINGS)
         yield
 
 

@@ -1,14 +1,16 @@
-"""How a network's training went: loss terms, learning rate and gradient norm against the optimiser step."""
+"""Training curves of a network: loss terms, learning rate and gradient norm against the optimiser step."""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogFormatter
+import seaborn as sns
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from fmri2img.artifacts.tables import read_table
-from fmri2img.reporting.style import COLOURS, INK, MUTED, PAGE_WIDTH, look
+from fmri2img.reporting.style import COLOURS, INK, PAGE_WIDTH, RULE, look
 
 POINTS = 300  # of a curve; longer logs are averaged
 PANEL_HEIGHT = 1.9  # inches
@@ -30,30 +32,34 @@ def training_curves(runs: dict[str, str | Path], title: str):
             layout="constrained",
         )  # fmt: skip
         terms = list(dict.fromkeys(name for log in logs.values() for name in log if name.startswith("loss_")))
+        colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(terms)} | {"loss": INK}
         for column, (name, log) in zip(axes.T, logs.items(), strict=True):
             curves = thinned(log.select_dtypes("number"))
-            for number, term in enumerate(term for term in terms if term in curves):
-                label = term.removeprefix("loss_").replace("_", " ")
-                column[0].plot(
-                    curves["step"], curves[term], color=COLOURS[number % len(COLOURS)], linewidth=1.4, label=label
-                )
-            column[0].plot(curves["step"], curves["loss"], color=INK, linewidth=1, label="sum")
-            column[1].plot(curves["step"], curves["learning_rate"], color=INK, linewidth=1.4)
-            column[2].plot(curves["step"], curves["gradient_norm"], color=INK, linewidth=1)
+            losses = curves.melt("step", [term for term in colours if term in curves], "term")
+            sns.lineplot(
+                losses, x="step", y="value", hue="term", hue_order=list(colours), palette=colours, estimator=None,
+                errorbar=None, linewidth=1.4, legend=False, ax=column[0],
+            )  # fmt: skip
+            for panel, key in zip(column[1:], ("learning_rate", "gradient_norm"), strict=True):
+                line = {"color": INK, "linewidth": 1.2, "estimator": None, "errorbar": None}
+                sns.lineplot(curves, x="step", y=key, ax=panel, **line)
             for panel in (column[0], column[2]):
                 panel.set_yscale("log")
+                panel.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
                 panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
+                panel.yaxis.set_minor_locator(NullLocator())
             column[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1e4 * value:g}"))
             column[0].set_title(name)
-            column[-1].set_xlabel("optimiser step")
             for panel in column:
-                panel.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+                panel.set(xlabel="", ylabel="")
+                panel.grid(axis="y", color=RULE, linewidth=0.7)
                 panel.set_axisbelow(True)
-                panel.tick_params(axis="y", which="minor", labelsize=7, labelcolor=MUTED)
+            column[-1].set_xlabel("optimiser step")
         for panel, text in zip(axes[:, 0], ROWS, strict=True):
             panel.set_ylabel(text)
         figure.align_ylabels(axes[:, 0])
-        axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        labels = {term: "sum" if term == "loss" else term.removeprefix("loss_").replace("_", " ") for term in colours}
+        handles = [Line2D([], [], color=colour, label=labels[term]) for term, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), handlelength=2.0)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     return figure
