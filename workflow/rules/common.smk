@@ -149,8 +149,8 @@ def submitted_files(wildcards):
     ]
 
 
-def control_inputs(method, wildcards):
-    """What a control is made from: files by the names that its function knows them by."""
+def made_from(method, wildcards):
+    """What a method's function makes it from: files by the names that the function knows them by."""
     entry = study.registries["methods"][method]
     files = {
         "recording": "<results>/recordings/{subject}",
@@ -159,9 +159,9 @@ def control_inputs(method, wildcards):
         "captioned": "<results>/captioned_images.parquet",
     }
     found = {"split": f"<results>/splits/{config['split']}.json"}
-    found |= {name: files[name].format(**vars(wildcards)) for name in entry["control"]["needs"]}
-    if entry["control"]["of"]:
-        folder = f"<results>/{entry['control']['of']}/{entry['source']}"
+    found |= {name: files[name].format(**vars(wildcards)) for name in entry["made_by"]["needs"]}
+    if entry["made_by"]["of"]:
+        folder = f"<results>/{entry['made_by']['of']}/{entry['source']}"
         found["source"] = f"{folder}/{CELL}".format(**vars(wildcards))
     return found
 

@@ -1,7 +1,7 @@
 """What the functions of method folders get and give.
 
-    def decode(decoding: Decoding) -> Made       of a decoder: `decode` in its method.yaml
-    def mean_tokens(given: Given) -> Made        of a control: `control.function` in its method.yaml
+    def decode(decoding: Decoding) -> Made       of a fitted decoder: `decode` in its method.yaml
+    def mean_tokens(given: Given) -> Made        of controls and simple decoders: `made_by.function`
 
 The rules open what is needed, call the function, and write what it makes as a Decoded or a Prediction.
 """
@@ -26,9 +26,9 @@ from fmri2img.artifacts.tables import read_table
 
 @dataclass(frozen=True)
 class Given:
-    """Inputs of a control in one cell. paths: what it needs -> file or folder; opened when first used.
+    """Inputs of a method's function in one cell. paths: what it needs -> file or folder; opened when first used.
 
-    split is always there; `source` is the Decoded or Prediction of the other method, of controls of one.
+    The split is always there; `source` is the Decoded or Prediction of another method, of what is made of one.
     """
 
     cell: Cell
@@ -79,7 +79,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Made:
-    """What a control makes. ids: image_id of each row.
+    """What such a function makes. ids: image_id of each row.
 
     arrays: of a Decoded its named arrays; of a Prediction images, captions, retrieval, responses as `save_prediction`
     takes them. disclosure: how it was made. facts: further entries of the metadata.

@@ -87,10 +87,10 @@ class MethodQueries:
             "prompts": refinement["prompts"],
         }
 
-    def controls(self, makes: str) -> list[str]:
-        """Controls that are functions and make `predictions` or `decoded`."""
+    def made_by_functions(self, makes: str) -> list[str]:
+        """Methods that a function of their folder makes, as `predictions` or `decoded`."""
         methods = self.registries["methods"].items()
-        return [name for name, entry in methods if "control" in entry and entry["control"]["makes"] == makes]
+        return [name for name, entry in methods if "made_by" in entry and entry["made_by"]["makes"] == makes]
 
     @property
     def described(self) -> list[str]:

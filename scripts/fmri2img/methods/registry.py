@@ -67,8 +67,8 @@ class Stage(Settings):
     reference: str
 
 
-class Control(Settings):
-    function: str = Field(description="module:function in the folder; see controls.py.")
+class Function(Settings):
+    function: str = Field(description="module:function in the folder; see artifacts/interfaces.py.")
     of: Literal["decoded", "predictions"] | None = Field(None, description="What of another method it is made from.")
     makes: Literal["decoded", "predictions"] = "predictions"
     needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
@@ -88,7 +88,7 @@ class MethodRecord(Settings):
     )
     card: str | None = Field(None, description="module:function, what its card says besides the common facts.")
     linear: list[Regression] = Field([], description="Regressions of a linear decoder.")
-    control: Control | None = None
+    made_by: Function | None = Field(None, description="The function that makes it, of controls and simple decoders.")
     of: str | None = Field(None, description="Method that a control is made from, where it is always the same one.")
     scale: Literal["floor", "ceiling"] | None = Field(None, description="End of the normalised score that it fixes.")
     decodes: list[str] = Field(["tokens"], description="Arrays of its Decoded.")
@@ -119,20 +119,20 @@ def read_methods() -> dict[str, dict]:
     An entry holds title, kind (decoder: its pictures are drawn from what it decodes; stage: a further step on them, or
     a part of them; control), origin, sentence, reference, folder, module, outputs, varies_with and configured_by; where
     they apply decoder (whose Decoded it draws from), drawing, takes, of, stage, training, released, stands_for, linear,
-    control, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
+    made_by, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
     """
     records = {name: _record(folder / "method.yaml") for name, folder in plugins.folders("methods").items()}
     entries: dict[str, dict] = {}
     for name, record in records.items():
-        if record.control is None or record.control.of is None:
+        if record.made_by is None or record.made_by.of is None:
             _add(entries, _family(name, record), name)
     for name, record in records.items():
         for kind, control in [*(("floors", c) for c in record.floors), *(("controls", c) for c in record.controls)]:
             found = records.get(control)
-            if found is None or found.control is None or found.control.of is None:
+            if found is None or found.made_by is None or found.made_by.of is None:
                 raise UserError(
                     f"{plugins.folders('methods')[name] / 'method.yaml'}: key '{kind}': '{control}' is not a control of "
-                    "other methods; name a folder whose method.yaml has control.of"
+                    "other methods; name a folder whose method.yaml has made_by.of"
                 )
             own = {key: entry for key, entry in entries.items() if entry["folder"] == name}
             _add(entries, _controls(control, found, own), name)
@@ -155,9 +155,9 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
         "sentence": record.sentence,
         "varies_with": list(record.varies_with),
     }
-    if record.control and record.control.makes == "predictions":
-        common |= {"control": _control(record.control, common["module"])}
-    elif record.control or record.drawing != "captions":
+    if record.made_by and record.made_by.makes == "predictions":
+        common |= {"made_by": _function(record.made_by, common["module"])}
+    elif record.made_by or record.drawing != "captions":
         common |= {"decodes": list(record.decodes)}
     variants = record.variants or {DEFAULT: Variant()}
     stages = record.stages or {"": None}
@@ -194,8 +194,8 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
                 entry["of"] = record.of
             if kind == "decoder":
                 entry |= _decoder(record, variant, common["module"])
-            if record.control and record.control.makes == "decoded":
-                entry["control"] = _control(record.control, common["module"])
+            if record.made_by and record.made_by.makes == "decoded":
+                entry["made_by"] = _function(record.made_by, common["module"])
             if variant.stands_for:
                 other = name if variant.stands_for == DEFAULT else f"{name}_{variant.stands_for}"
                 entry["stands_for"] = f"{other}_{stage_name}" if stage_name else other
@@ -221,9 +221,9 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
     """Entries of a control of each of a folder's methods, or of each of its decoders."""
     found = {}
     for method, entry in methods.items():
-        if entry["kind"] == "control" or (record.control.of == "decoded" and entry["kind"] != "decoder"):
+        if entry["kind"] == "control" or (record.made_by.of == "decoded" and entry["kind"] != "decoder"):
             continue
-        source = entry["decoder"] if record.control.of == "decoded" else method
+        source = entry["decoder"] if record.made_by.of == "decoded" else method
         outputs = entry["outputs"] if record.outputs == "inherited" else record.outputs
         inherited = entry["configured_by"]
         found[f"{source}_{control}"] = {
@@ -239,15 +239,15 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
             "configured_by": list(inherited if record.configured_by == "inherited" else record.configured_by),
             "of": method,
             "source": source,
-            "control": _control(record.control, f"fmri2img.methods.{control}"),
+            "made_by": _function(record.made_by, f"fmri2img.methods.{control}"),
         }
         if record.scale:
             found[f"{source}_{control}"]["scale"] = {record.scale: read_by(outputs)}
     return found
 
 
-def _control(control: Control, module: str) -> dict:
-    return control.model_dump() | {"function": f"{module}.{control.function}"}
+def _function(made_by: Function, module: str) -> dict:
+    return made_by.model_dump() | {"function": f"{module}.{made_by.function}"}
 
 
 def read_by(outputs: list[str]) -> list[str]:

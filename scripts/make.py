@@ -1,4 +1,4 @@
-"""Make a control, by the function that its method.yaml names: a Prediction, or a Decoded to draw from."""
+"""Make a method's Prediction, or its Decoded to draw from, by the function that its method.yaml names."""
 
 import importlib
 

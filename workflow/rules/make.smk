@@ -1,0 +1,53 @@
+# Controls, and decoders without a training of their own, are functions of a method's folder. They make a Prediction, or a
+# Decoded to draw from, out of recordings, embeddings and stimuli, or of what another method made.
+
+
+def function_params(wildcard):
+    """Parameters of a rule whose method bears the name of this wildcard."""
+
+    def of(key):
+        return lambda w: study.registries["methods"][w[wildcard]]["made_by"][key]
+
+    return {
+        "method": lambda w: w[wildcard],
+        "function": of("function"),
+        "of": of("of"),
+        "makes": of("makes"),
+        "origin": lambda w: study.registries["methods"][w[wildcard]]["origin"],
+        "captioner": config["captioner"],
+        "code": lambda w: code_of("make", of("function")(w)),
+    }
+
+
+rule make_prediction:
+    """A Prediction that a function makes."""
+    input:
+        unpack(lambda w: made_from(w.method, w)),
+    output:
+        directory(f"<results>/predictions/{{method}}/{CELL}"),
+    log:
+        f"<logs>/make_prediction/{{method}}/{CELL}.log",
+    wildcard_constraints:
+        method=one_of(study.made_by_functions("predictions")),
+    conda:
+        "../../envs/decode.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light"),
+    params:
+        **function_params("method"),
+    script:
+        "../../scripts/make.py"
+
+
+use rule make_prediction as make_decoded with:
+    input:
+        unpack(lambda w: made_from(w.decoder, w)),
+    output:
+        directory(f"<results>/decoded/{{decoder}}/{CELL}"),
+    log:
+        f"<logs>/make_decoded/{{decoder}}/{CELL}.log",
+    wildcard_constraints:
+        decoder=one_of(study.made_by_functions("decoded")),
+    params:
+        **function_params("decoder"),
