@@ -12,7 +12,7 @@ from fmri2img.artifacts.prediction import save_prediction
 def main(snakemake) -> None:
     params, cell = snakemake.params, Cell.of(snakemake.wildcards)
     paths = dict(snakemake.input.items()) | {"of": params.of, "captioner": params.captioner}
-    given = Given(cell, paths)
+    given = Given(cell, paths, params.settings)
     module, _, function = params.function.partition(":")
     made = getattr(importlib.import_module(module), function)(given)
     metadata = cell._asdict() | {

@@ -14,6 +14,7 @@ def function_params(wildcard):
         "of": of("of"),
         "makes": of("makes"),
         "origin": lambda w: study.registries["methods"][w[wildcard]]["origin"],
+        "settings": lambda w: config.get(study.registries["methods"][w[wildcard]]["folder"], {}),
         "captioner": config["captioner"],
         "code": lambda w: code_of("make", of("function")(w)),
     }

@@ -28,11 +28,12 @@ from fmri2img.artifacts.tables import read_table
 class Given:
     """Inputs of a method's function in one cell. paths: what it needs -> file or folder; opened when first used.
 
-    The split is always there; `source` is the Decoded or Prediction of another method, of what is made of one.
+    settings: the section of the configuration that bears the folder's name. The split is always there; `source` is the Decoded or Prediction of another method, of what is made of one.
     """
 
     cell: Cell
     paths: dict[str, str] = field(repr=False)
+    settings: dict = field(default_factory=dict)
 
     @property
     def seed(self) -> int:

@@ -1,0 +1,73 @@
+"""What every method's folder must keep to: what it declares exists, what it makes can be scored and beats its floor."""
+
+import importlib
+from pathlib import Path
+
+import pandas as pd
+
+from fmri2img.artifacts.prediction import Prediction
+from fmri2img.artifacts.scores import read_scores
+
+FUNCTIONS = ("task", "decode")
+
+
+def check_declared(folder: Path, entries: dict[str, dict]) -> list[str]:
+    """What the folder's entries name and does not exist, a line each."""
+    problems = []
+    if not entries:
+        problems.append(f"{folder / 'method.yaml'}: declares no method of its own")
+    named = {entry[key] for entry in entries.values() for key in FUNCTIONS if key in entry}
+    named |= {entry["made_by"]["function"] for entry in entries.values() if "made_by" in entry}
+    for name in sorted(named):
+        module, _, member = name.partition(":")
+        try:
+            if not hasattr(importlib.import_module(module), member):
+                problems.append(f"{folder}: module {module} has no '{member}', which method.yaml names; add it")
+        except Exception as error:  # whatever an author's module raises
+            problems.append(f"{folder}: module {module} cannot be imported ({type(error).__name__}: {error})")
+    return problems
+
+
+def check_scores(results: Path, entries: dict[str, dict]) -> list[str]:
+    """What is wrong with the predictions and scores of these methods in a finished study, a line each."""
+    problems = []
+    for name, entry in entries.items():
+        predictions = [Prediction.open(path.parent) for path in results.glob(f"predictions/{name}/**/ids.npy")]
+        if not predictions:
+            problems.append(f"{name}: made no prediction; check `outputs` and `drawing`")
+            continue
+        for output in entry["outputs"]:
+            if getattr(predictions[0], output) is None:
+                problems.append(f"{name}: `outputs` lists {output}, but the prediction holds none; correct one of them")
+    problems += _below_floor(results, entries)
+    return problems
+
+
+def _below_floor(results: Path, entries: dict[str, dict]) -> list[str]:
+    """Methods whose mean is not better than that of their own floor in any metric of retrieval or identification."""
+    problems = []
+    for floor, entry in entries.items():
+        if "floor" not in entry.get("scale", {}) or entry["of"] not in entries:
+            continue
+        means = [_means(results, name) for name in (entry["of"], floor)]
+        if not any(means[0][metric] > means[1].get(metric, 1) for metric in means[0].index):
+            problems.append(f"{entry['of']}: does not beat {floor} in any of {', '.join(means[0].index)}")
+    return problems
+
+
+def _means(results: Path, method: str) -> pd.Series:
+    table = read_scores(results / "scores" / f"{method}.parquet")
+    chosen = table[table["metric"].str.contains("retrieval|identification")]
+    return chosen.groupby("metric")["value"].mean()
+
+
+def check_expected(table: pd.DataFrame, expected: dict[str, dict]) -> list[str]:
+    """Means that differ from those a folder expects, a line each. expected: method -> metric -> [value, tolerance]."""
+    problems = []
+    means = table.groupby(["method", "metric"])["value"].mean()
+    for method, metrics in expected.items():
+        for metric, (value, tolerance) in metrics.items():
+            found = means.get((method, metric), float("nan"))
+            if not abs(found - value) <= tolerance:
+                problems.append(f"{method}: {metric} is {found:.4f}, expected {value:g} within {tolerance:g}")
+    return problems
