@@ -16,10 +16,9 @@ rule learn_bottleneck:
         "<benchmarks>/learn_bottleneck/{subject}_{sessions}sessions_seed{seed}.tsv"
     conda:
         "../../envs/decode.yaml"
-    threads: 1
+    threads: threads_of("fit")
     resources:
-        mem_mb=1000,
-        runtime=60,
+        **needs("fit"),
     params:
         dimensions=max(config["bottleneck"]["dimensions"]),
         code=code_of("learn_bottleneck"),
@@ -38,10 +37,9 @@ rule restrict_recording:
         "<logs>/restrict_recording/{dimensions}_{subject}_{sessions}sessions_seed{seed}.log",
     conda:
         "../../envs/decode.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **needs("light"),
     params:
         code=code_of("restrict_recording"),
     script:
@@ -163,10 +161,9 @@ rule bottleneck:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("make_bottleneck"),

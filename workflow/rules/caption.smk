@@ -16,10 +16,9 @@ rule train_caption_converter:
         "<benchmarks>/train_caption_converter.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 2
+    threads: threads_of("embed")
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **needs("embed"),
     params:
         names={"encoder": config["encoder"], "captioner": config["captioner"]},
         sweeps=6,

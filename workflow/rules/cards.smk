@@ -1,12 +1,6 @@
 # Registries, configuration and records of trainings -> a card for each method.
 
 
-from fmri2img.code_identity import module_file
-
-# What methods say of their own design is imported by name (reporting.cards.card_of).
-card_modules = sorted({f"{study.registries['methods'][method]['module']}.card" for method in study.described})
-
-
 rule make_cards:
     """What each method is: origin, size, training, settings, and which known defects it reproduces."""
     input:
@@ -40,12 +34,11 @@ rule make_cards:
     localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
-        code=code_of("make_cards", *filter(module_file, card_modules)),
+        code=code_of("make_cards", *study.card_functions),
     script:
         "../../scripts/make_cards.py"

@@ -79,7 +79,9 @@ def decoded_path(method, wildcards):
 
 def captions_path(method, wildcards):
     """The captions of a decoder's tokens."""
-    return f"<results>/captions/{study.registries['methods'][method]['decoder']}/{CELL}.parquet".format(**vars(wildcards))
+    return f"<results>/captions/{study.registries['methods'][method]['decoder']}/{CELL}.parquet".format(
+        **vars(wildcards)
+    )
 
 
 def taken_path(method, role, wildcards):

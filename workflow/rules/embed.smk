@@ -11,10 +11,9 @@ rule acquire_backbone:
         "<benchmarks>/acquire_backbone/{entry}.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("download")
     resources:
-        mem_mb=2000,
-        runtime=720,
+        **needs("download"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
     script:
@@ -34,10 +33,9 @@ rule embed_stimuli:
         "<benchmarks>/embed_stimuli/{encoder}.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 2
+    threads: threads_of("embed")
     resources:
-        mem_mb=2000,
-        runtime=240,
+        **needs("embed"),
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
         code=code_of("embed_stimuli"),
@@ -58,10 +56,9 @@ rule encode_latents:
         "<benchmarks>/encode_latents/{entry}.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 2
+    threads: threads_of("embed")
     resources:
-        mem_mb=4000,
-        runtime=480,
+        **needs("embed"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         image_size=lookup(dpath="mindeye2/low_level/image_size", within=config, default=None),
@@ -85,10 +82,9 @@ rule embed_local_features:
         view=r"\d+",
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("features")
     resources:
-        mem_mb=12000,
-        runtime=480,
+        **needs("features"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         code=code_of("embed_local_features"),

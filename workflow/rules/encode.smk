@@ -19,10 +19,9 @@ if config["encoding"]["model"] == "banded_ridge":
             "<benchmarks>/fit_encoding/{subject}.tsv"
         conda:
             "../../envs/models.yaml"
-        threads: 1
+        threads: threads_of("features")
         resources:
-            mem_mb=2500,
-            runtime=240,
+            **needs("features"),
         params:
             encoding=config["encoding"],
             networks={name: study.registries["backbones"][name] for name in study.encoding_networks},
@@ -47,10 +46,9 @@ else:
             "<logs>/import_encoding/{subject}.log",
         conda:
             "../../envs/models.yaml"
-        threads: 1
+        threads: threads_of("features")
         resources:
-            mem_mb=4000,
-            runtime=30,
+            **needs("features"),
         params:
             name=config["encoding"]["model"],
             record=study.registries["backbones"][config["encoding"]["model"]],
@@ -101,10 +99,9 @@ rule make_brain_maps:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=1500,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("make_brain_maps"),

@@ -17,10 +17,9 @@ rule embed_test_images:
         entry=one_of(study.compared_layers),
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("features")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        **needs("features"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         layers=lambda w: study.compared_layers[w.entry],

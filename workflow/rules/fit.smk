@@ -89,9 +89,7 @@ rule finetune:
     resources:
         **needs("train"),
     params:
-        settings=lambda w: launch.settings_json(
-            study, w.decoder, "finetuning", w.subject, w.sessions, w.seed
-        ),
+        settings=lambda w: launch.settings_json(study, w.decoder, "finetuning", w.subject, w.sessions, w.seed),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
         launch=lambda w: launch.launcher(study, w.decoder, "finetuning"),
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),

@@ -36,10 +36,9 @@ rule make_page:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **needs("light"),
     params:
         benchmarks=in_results("<results>/benchmarks"),
         published=lambda w, input: dirname(input.published[0]),
@@ -75,10 +74,9 @@ rule make_crate:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         snakemake=version("snakemake"),

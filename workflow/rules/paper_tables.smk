@@ -56,10 +56,9 @@ rule paper_tables:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         published=lambda w, input: dirname(input.published[0]),
         study=study.fingerprint,

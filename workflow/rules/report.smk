@@ -77,10 +77,9 @@ rule make_tables:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("make_tables"),
@@ -127,10 +126,9 @@ rule make_figures:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("make_figures"),

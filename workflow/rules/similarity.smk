@@ -12,10 +12,9 @@ rule measure_similarity:
         "<logs>/measure_similarity/{subject}_{sessions}sessions.log",
     conda:
         "../../envs/decode.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         code=code_of("measure_similarity"),
     script:
@@ -53,10 +52,9 @@ rule make_similarity:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("make_similarity"),

@@ -27,10 +27,9 @@ rule compare_splits:
     localrule: True
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("light"),
     params:
         study=study.fingerprint,
         code=code_of("compare_splits"),

@@ -43,10 +43,9 @@ rule import_submission:
         method=one_of(study.submissions),
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: threads_of("light")
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **needs("light"),
     params:
         record=lambda w: submitted(w).record(),
         tokens=[study.registries["backbones"][config["encoder"]][size] for size in ("tokens", "token_width")],

@@ -103,6 +103,12 @@ class MethodQueries:
         return wanted
 
     @property
+    def card_functions(self) -> list[str]:
+        """Functions by which methods describe themselves on their cards."""
+        entries = self.registries["methods"]
+        return sorted({entries[method]["card"] for method in self.described if "card" in entries[method]})
+
+    @property
     def trained(self) -> list[str]:
         """Methods of the study, and those that its other methods build on, whose network must be trained."""
         return [name for name in self.described if "training" in self.registries["methods"][name]]

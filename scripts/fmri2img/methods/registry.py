@@ -119,7 +119,7 @@ def read_methods() -> dict[str, dict]:
     An entry holds title, kind (decoder: its pictures are drawn from what it decodes; stage: a further step on them, or
     a part of them; control), origin, sentence, reference, folder, module, outputs, varies_with and configured_by; where
     they apply decoder (whose Decoded it draws from), drawing, takes, of, stage, training, released, stands_for, linear,
-    made_by, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
+    made_by, card, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
     """
     records = {name: _record(folder / "method.yaml") for name, folder in plugins.folders("methods").items()}
     entries: dict[str, dict] = {}
@@ -159,6 +159,8 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
         common |= {"made_by": _function(record.made_by, common["module"])}
     elif record.made_by or record.drawing != "captions":
         common |= {"decodes": list(record.decodes)}
+    if record.card:
+        common["card"] = f"fmri2img.methods.{name}.{record.card}"
     variants = record.variants or {DEFAULT: Variant()}
     stages = record.stages or {"": None}
     found = {}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pandas as pd
 
 from fmri2img.backbones.registry import Backbone
-from fmri2img.code_identity import module_file
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 from fmri2img.reporting.trained_runs import PRETRAINING, TrainedRun
@@ -28,8 +27,10 @@ def card_of(entry: dict) -> Callable[[dict, bool, list[dict]], dict] | None:
         known_defects   table, one row per defect of the method's released code: name, key (the switch), released,
                         correct, here (three values of the switch), reproduced (yes, no or GAP), effect; all text
     """
-    name = f"{entry['module']}.card"
-    return importlib.import_module(name).card if module_file(name) else None
+    if "card" not in entry:
+        return None
+    module, _, function = entry["card"].partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def value_at(config: dict, key: str):
