@@ -6,6 +6,9 @@ tell whether pictures look natural to a network, never whether they are right.
 At the size of NSD's test set (1,000 images, and far fewer in the demo) FID is dominated by its bias: with fewer images
 than feature dimensions the covariances are singular, and FID of two samples of one distribution is far from zero.
 Compare FID only within one study, among methods scored on the same images and network; KID is unbiased at any size.
+
+torchmetrics' own (measured on 300 images and 2,048 features): its FID takes 240 times as long as ours; its KID is
+the same number in a fifth of the time (0.06 s), but that of a set, without the value of each image that intervals need.
 """
 
 import numpy as np
