@@ -6,7 +6,10 @@ without a word in it scores 0 everywhere: it is a failure to describe, never lef
 
 The word metrics are modules of Hugging Face's `evaluate` (evaluate_modules/), which anyone can load by path. Here their
 classes are used directly, because `evaluate.load` copies a module into a cache in the home directory first. Each is
-imported where it is used: `evaluate` takes seconds to import, and most predictions have no captions.
+imported where it is used: `evaluate` takes seconds to import, and most predictions have no captions. `evaluate`'s own
+modules are fetched from the network when they are loaded. torchmetrics' take 0.5 (BLEU) to 0.8 (ROUGE) times as long, a
+second for 1,000 captions, but its BLEU is another number (it splits words and smooths differently), and its ROUGE that
+of the package used here in single precision.
 """
 
 import importlib

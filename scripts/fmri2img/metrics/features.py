@@ -1,6 +1,8 @@
 """Metrics on the features a network gives to stimuli and reconstructions: row i of both arrays belongs to one image.
 
 Nothing here knows which network it was. Features are float (n, d), already flattened.
+torchmetrics has no identification. Its pairwise_cosine_similarity would give the correlations in 0.3 to 0.5 times the
+time, but in single precision, in which copies of one image are no longer exactly equal (see similarity.TIE).
 """
 
 import numpy as np

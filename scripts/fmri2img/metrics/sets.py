@@ -6,6 +6,10 @@ tell whether pictures look natural to a network, never whether they are right.
 At the size of NSD's test set (1,000 images, and far fewer in the demo) FID is dominated by its bias: with fewer images
 than feature dimensions the covariances are singular, and FID of two samples of one distribution is far from zero.
 Compare FID only within one study, among methods scored on the same images and network; KID is unbiased at any size.
+
+torchmetrics' own (measured on 300 images): its FID takes 7 times as long as ours with 512 features and 240 times with
+2,048; its KID is the same number in 0.2 to 2 times our time, a fraction of a second, but that of a set, without the
+value of each image that intervals need.
 """
 
 import numpy as np
