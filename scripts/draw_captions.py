@@ -19,8 +19,8 @@ SETTINGS = ("steps", "guidance", "batch")
 
 
 def draw_captions(
-    stimuli: Stimuli, split: Split, cell: Cell, networks: dict[str, Backbone], refinement: dict, method: str, origin: str,
-    output: str,
+    stimuli: Stimuli, split: Split, cell: Cell, networks: dict[str, Backbone], refinement: dict, method: str,
+    origin: str, output: str,
 ) -> None:  # fmt: skip
     """Write the Prediction `method` of every image of the cell's test set that is in the Stimuli.
 

@@ -1,4 +1,1 @@
-"""Benchmark of fMRI-to-image decoding: eight rooms, each importing only the rooms before it.
-
-datasets, artifacts, backbones, decoders, generation, metrics, stats, reporting.
-"""
+"""The library of the fMRI-to-image benchmark. docs/architecture.md lists its packages and which may import which."""

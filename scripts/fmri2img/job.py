@@ -117,14 +117,14 @@ class Items(list):
         return self._names.get(name, default)
 
 
-def write_job(snakemake, path: Path) -> None:
+def write_job(snakemake: Any, path: Path) -> None:
     """Record a job, so that it can be repeated by hand. Values that JSON does not know become text."""
     record: dict[str, Any] = {name: _items(getattr(snakemake, name)) for name in (*LISTS, *MAPS)}
     record |= {"threads": snakemake.threads, "rule": snakemake.rule, "config": snakemake.config}
     path.write_text(json.dumps(record, default=str, indent=1) + "\n", encoding="utf-8")
 
 
-def _items(values) -> dict[str, Any]:
+def _items(values: Any) -> dict[str, Any]:
     """{values: all of them, names: name -> one or several}"""
     named = dict(values.items()) if hasattr(values, "items") else {}
     plain = {

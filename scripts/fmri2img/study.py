@@ -13,14 +13,14 @@ from pathlib import Path
 
 import yaml
 
+from fmri2img import plugins
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.cells import Cell
 from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
-from fmri2img import plugins
+from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_methods
-from fmri2img.methods.mindeye2.configuration import LossConfig, LowLevelConfig, ModelConfig
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record

@@ -15,7 +15,7 @@ npm ci --silent --no-fund --no-audit
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/planted"
-PYTHONPATH=../../scripts python ../unit/planted_page.py "$folder/planted"
+PYTHONPATH=../../scripts python ../helpers/planted_page.py "$folder/planted"
 export CHROMIUM PAGES="$folder/planted/page.html $pages" AXE=node_modules/axe-core/axe.min.js
 .venv/bin/python -m pytest -q -p no:cacheprovider page_in_chromium.py
 

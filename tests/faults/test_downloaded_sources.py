@@ -1,26 +1,20 @@
 """Files that were downloaded are compared with their locks when something is made of them."""
 
 import io
-import sys
 import zipfile
 from pathlib import Path
 
 import h5py
 import nibabel
 import pytest
+from nsd_tree import Tree, save_volume
+from prepared import record, stimuli
 from servers import BUCKET, faulty_server
 
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import ANNOTATIONS, Source, acquire, acquire_annotations
 from fmri2img.errors import UserError
-
-# A small tree and its preparation, of the unit tests.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-
-from nsd_tree import Tree, save_volume
-from prepared import record, stimuli
-
 from list_test_images import list_test_images
 from make_splits import make_splits
 

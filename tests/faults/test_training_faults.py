@@ -3,14 +3,10 @@
 import json
 import random
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from training_launch import TORCHRUN, run_pairs, start, table, toy, weights
 
 from fmri2img.errors import UserError

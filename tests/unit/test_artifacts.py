@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from designs import DISCLOSURE
 
 from fmri2img.artifacts import atomic
 from fmri2img.artifacts.arrays import new_array, read_array
@@ -21,11 +22,6 @@ from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.artifacts.tables import read_json
 from fmri2img.errors import UserError
 
-DISCLOSURE = {
-    "training_trials": 3, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "e", "generator": "g", "origin": "port",
-}  # fmt: skip
 METADATA = {
     "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
     "disclosure": DISCLOSURE,

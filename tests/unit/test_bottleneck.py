@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from configurations import DEMO
+from designs import small_design
 from recordings import small_recording
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
@@ -123,14 +124,12 @@ def design():
         "chance": None,
         "needs": "images",
     }
-    return Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01", "subj02"],
+    return small_design(
         methods={
             "ridge": {"title": "Ridge", "kind": "decoder"},
             "shuffled": {"title": "Shuffled", "kind": "control", "of": "ridge", "scale": {"floor": ["images"]}},
         },
-        metrics=metrics, budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
-        seeds=[0, 1], resamples=300, confidence=0.95,
+        metrics=metrics,
     )  # fmt: skip
 
 
@@ -182,8 +181,7 @@ def test_without_a_floor_there_are_scores_and_no_shares(design):
 
 
 def study(**changes):
-    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
-    return Study(config | changes)
+    return Study(DEMO | changes)
 
 
 def test_the_curve_is_of_decoders_that_are_fitted_and_drawn():

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from test_study import merged
+from configurations import DEMO, merged
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.card import PARTS, idle_parameters, known_defects, parameters_by_part
@@ -22,7 +21,7 @@ from fmri2img.study import Study
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.record import save_record, training_record
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+CONFIG = DEMO
 VOXELS = {"subj01": 11, "subj02": 7}
 MODEL = {
     "hidden": 8, "backbone": "as_released", "blocks": 3, "tokens": 4, "token_width": 6,

@@ -4,10 +4,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-
-from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
-from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.errors import UserError
+from designs import DISCLOSURE
 from fmri2img.methods.controls.functions import (
     derangement,
     drawn_training_images,
@@ -17,13 +14,12 @@ from fmri2img.methods.controls.functions import (
     nearest_with_cosine,
     shuffle_brains,
 )
+
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.errors import UserError
 from fmri2img.study import REPOSITORY
 
-DISCLOSURE = {
-    "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "planted", "generator": "none", "origin": "port",
-}  # fmt: skip
 METADATA = {
     "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
     "disclosure": DISCLOSURE,

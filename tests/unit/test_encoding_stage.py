@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from designs import small_design
 
 from fmri2img import job
 from fmri2img.artifacts.recording import Recording
@@ -187,8 +188,7 @@ def test_the_template_takes_the_nearest_voxel_on_its_own_side():
 
 def design() -> Design:
     methods = {"ridge": {"title": "Ridge", "kind": "decoder"}, "shuffled": {"title": "Shuffled", "kind": "control"}}
-    budgets = {"all": {"subj01": 8}}
-    return Design("small", True, "shared1000", ["subj01"], methods, {}, budgets, [0], 100, 0.95)
+    return small_design(subjects=["subj01"], methods=methods, budgets={"all": {"subj01": 8}}, seeds=[0], resamples=100)
 
 
 def test_maps_and_tables_show_the_limits_first_and_methods_without_pictures_not_at_all(tmp_path):

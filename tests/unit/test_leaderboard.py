@@ -3,8 +3,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from designs import small_design
 
-from fmri2img.reporting.design import GAP, Design
+from fmri2img.reporting.design import GAP
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.leaderboard import flips_needed, leaderboard_table, rank_methods, scale_end, scale_note
 from fmri2img.stats import holm
@@ -16,11 +17,7 @@ LEVELS = {"first": 0.7, "twin": 0.7, "worse": 0.6, "shuffled": 0.5, "true": 0.9}
 
 @pytest.fixture
 def design():
-    return Design(
-        study="small",
-        simulated=True,
-        split="shared1000",
-        subjects=["subj01", "subj02"],
+    return small_design(
         methods={
             "first": {"title": "First", "kind": "decoder"},
             "twin": {"title": "Twin", "kind": "decoder"},
@@ -44,10 +41,6 @@ def design():
                 "needs": "images",
             },
         },
-        budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
-        seeds=[0, 1],
-        resamples=300,
-        confidence=0.95,
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from designs import DISCLOSURE
 from scipy.spatial.distance import correlation as scipy_correlation_distance
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
@@ -368,12 +369,6 @@ def test_pools_are_the_same_every_time_and_may_miss_an_image(rng):
 
 
 # Scoring whole predictions
-
-DISCLOSURE = {
-    "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "planted", "generator": "none", "origin": "port",
-}  # fmt: skip
 
 
 class MeanColour:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from designs import small_design
 
 from fmri2img.errors import UserError
 from fmri2img.metrics.registry import read_metrics
-from fmri2img.reporting.design import Design
 from fmri2img.reporting.paper_figures import curve_points, normalised, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import (
     DEVIATES,
@@ -48,17 +48,14 @@ def published():
 
 
 def design_of(simulated=False, subjects=SUBJECTS, longest=40):
-    return Design(
-        study="small",
+    return small_design(
         simulated=simulated,
-        split="shared1000",
         subjects=subjects,
         methods=METHODS,
         metrics={name: REGISTRY[name] | {"chance": 0.5 if "clip" in name else 1 / 300} for name in METRICS},
         budgets={"1": dict.fromkeys(subjects, 1), "all": dict.fromkeys(subjects, longest)},
         seeds=[0],
         resamples=200,
-        confidence=0.95,
     )
 
 

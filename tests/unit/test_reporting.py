@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from designs import DISCLOSURE, small_design
 from matplotlib.colors import to_hex
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
-from fmri2img.reporting.design import GAP, Design, matching
+from fmri2img.reporting.design import GAP, matching
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.style import method_styles, save_figure
 
@@ -25,20 +26,11 @@ CONFIG = Path(__file__).parents[2] / "config"
 MAIN = {"title": "Trained on {budget}", "rows": ["method"], "methods": ["*"], "metrics": ["*"]}
 N_IMAGES = 20
 LEVELS = {"ridge": [0.6, 0.7, 0.9], "recall": [0.55, 0.6, 0.7], "shuffled": [0.5, 0.5, 0.5]}
-DISCLOSURE = {
-    "training_trials": 750, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "clip", "generator": "unclip", "origin": "port",
-}  # fmt: skip
 
 
 @pytest.fixture
 def design():
-    return Design(
-        study="small",
-        simulated=True,
-        split="shared1000",
-        subjects=["subj01", "subj02"],
+    return small_design(
         methods={
             "ridge": {"title": "Ridge", "kind": "decoder", "outputs": ["images"]},
             "recall": {"title": "Recall", "kind": "control", "outputs": ["images"]},
@@ -61,9 +53,7 @@ def design():
             },
         },
         budgets={"1": {"subj01": 1, "subj02": 1}, "2": {"subj01": 2, "subj02": 2}, "all": {"subj01": 8, "subj02": 6}},
-        seeds=[0, 1],
         resamples=200,
-        confidence=0.95,
     )
 
 

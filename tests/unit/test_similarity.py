@@ -4,12 +4,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from designs import small_design
 from recordings import small_recording
 from scipy import stats
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.recording import Recording
-from fmri2img.reporting.design import GAP, Design
+from fmri2img.reporting.design import GAP
 from fmri2img.reporting.figures import similarity_curves
 from fmri2img.reporting.similarity import similarity_effects, similarity_table, with_similarity
 from fmri2img.reporting.style import save_figure
@@ -21,16 +22,13 @@ N_IMAGES = 60
 
 @pytest.fixture
 def design():
-    return Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01", "subj02"],
+    return small_design(
         methods={
             "recalls": {"title": "Recalls", "kind": "decoder"},
             "knows": {"title": "Knows", "kind": "decoder"},
             "missing": {"title": "Missing", "kind": "control"},
         },
         metrics={"id": {"title": "Identification", "range": [0, 1], "higher_is_better": True, "chance": 0.5}},
-        budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
-        seeds=[0, 1], resamples=300, confidence=0.95,
     )  # fmt: skip
 
 

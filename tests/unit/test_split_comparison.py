@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import merged
+from configurations import merged
 
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design

@@ -4,41 +4,13 @@ import copy
 from pathlib import Path
 
 import pytest
-import yaml
+from configurations import DEMO, changed, merged
 
 from fmri2img import disk
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.simulator.volumes import LABELS
 from fmri2img.errors import UserError
 from fmri2img.study import REPOSITORY, Study
-
-DEMO = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
-
-
-def merged(*names: str) -> dict:
-    """Configuration files laid over the default one after the other, as Snakemake does with --configfile."""
-
-    def update(base: dict, over: dict) -> dict:
-        for key, value in over.items():
-            base[key] = update(base[key], value) if isinstance(value, dict) and key in base else value
-        return base
-
-    config = copy.deepcopy(DEMO)
-    for name in names:
-        update(config, yaml.safe_load((REPOSITORY / "config" / name).read_text()))
-    return config
-
-
-def changed(**keys) -> dict:
-    """The demo configuration with dotted keys replaced (`__` for the dot)."""
-    config = copy.deepcopy(DEMO)
-    for dotted, value in keys.items():
-        *parents, last = dotted.split("__")
-        section = config
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-    return config
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "rescore.yaml"])

@@ -1,6 +1,5 @@
 """Submissions: every form that is read, every fault that is named, MindEye2's published tensors scored from disk."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from configurations import merged
 from nsd_tree import Tree
 from PIL import Image
 from prepared import DESIGN, STIMULUS_INFO, record, responses
@@ -379,18 +379,6 @@ def published_folder(path: Path) -> np.ndarray:
     torch.save(np.array(["a dog"] * 6), path / "evals" / "all_captions.pt")
     np.save(path / "shared1000.npy", np.isin(np.arange(73_000), IDS))
     return truth
-
-
-def merged(name: str) -> dict:
-    """A configuration laid over the default as Snakemake does it."""
-
-    def update(base: dict, over: dict) -> dict:
-        for key, value in over.items():
-            base[key] = update(base[key], value) if isinstance(value, dict) and key in base else value
-        return base
-
-    default = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
-    return update(copy.deepcopy(default), yaml.safe_load((REPOSITORY / "config" / name).read_text()))
 
 
 def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from designs import DISCLOSURE, small_design
 
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.metrics.registry import read_metrics
-from fmri2img.reporting.design import Design
 from fmri2img.reporting.page.board import method_list
 from fmri2img.reporting.provenance import disclosure_table
 from fmri2img.reporting.suspicions import suspicions
@@ -22,11 +22,6 @@ METRICS = {
     name: REGISTRY[name] for name in ("pixcorr", "identification_clip", "retrieval_image", "retrieval_image_all")
 }
 N = 60
-DISCLOSURE = {
-    "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "planted", "generator": "none",
-}  # fmt: skip
 
 
 class Named(dict):
@@ -83,9 +78,8 @@ def test_pictures_that_equal_their_stimulus_are_named_of_any_method():
 
 def test_suspicions_stand_beside_what_a_method_discloses():
     methods = {name: {"title": name.title(), "kind": "submission"} for name in ("mine", "other")}
-    design = Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01"], methods=methods, metrics={},
-        budgets={"1": {"subj01": 1}}, seeds=[0], resamples=10, confidence=0.95,
+    design = small_design( subjects=["subj01"], methods=methods,
+        budgets={"1": {"subj01": 1}}, seeds=[0], resamples=10,
     )  # fmt: skip
     disclosed = pd.DataFrame({"method": ["mine", "other"], "generator": ["a pencil", "a pen"]})
     assert "Caution" not in disclosure_table(disclosed, design).note

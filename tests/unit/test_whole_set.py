@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from designs import small_design
 
 from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.errors import UserError
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting import claims, grids, paper_tables, similarity, tables
-from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.figures import session_curves, subject_bars
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
@@ -30,11 +30,8 @@ FIRST = {"rows": ["method"], "methods": ["*"], "metrics": ["*"], "title": "At {b
 
 @pytest.fixture
 def design():
-    return Design(
-        study="small",
+    return small_design(
         simulated=False,
-        split="shared1000",
-        subjects=["subj01", "subj02"],
         methods={
             "bad": {"title": "Bad", "kind": "decoder", "outputs": ["images"]},
             "good": {"title": "Good", "kind": "decoder", "outputs": ["images"]},
@@ -46,9 +43,7 @@ def design():
             "fid_inception": REGISTRY["fid_inception"],
         },
         budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 40, "subj02": 40}},
-        seeds=[0, 1],
         resamples=200,
-        confidence=0.95,
     )
 
 

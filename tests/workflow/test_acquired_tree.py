@@ -8,14 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from servers import BUCKET, s3_server, serve_tree
 
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests" / "faults"))
-
-from servers import BUCKET, s3_server, serve_tree  # noqa: E402  (local servers of the acquisition tests)
 
 SUBJECTS = {"subj01": 3, "subj02": 2}
 TARGETS = ["results/{study}/recordings/subj01", "results/{study}/recordings/subj02", "results/{study}/stimuli"]

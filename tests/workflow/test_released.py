@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from recordings import small_recording
 
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import save_embeddings
@@ -19,9 +20,6 @@ from fmri2img.methods.mindeye2.prior import cosine_betas
 from fmri2img.methods.mindeye2.released import SCHEDULE, SCHEDULE_TABLES, TRANSFORMER, published_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
-
-from recordings import small_recording  # noqa: E402  (what the unit tests record)
 
 STUDY = ("--configfile", "config/paper.yaml", "config/released.yaml")
 ENTRY, FILE = "mindeye2_subj01_1sess", "train_logs/final_subj01_pretrained_1sess_24bs/last.pth"

@@ -1,10 +1,10 @@
 """Cells of a study: which subject, training budget, seed and test set a Decoded or a Prediction is of.
 
-What does not vary with one of the first three is made once and bears `all` in its place, so that a control that looks at
-the true images alone is not copied for every subject and budget.
+What does not vary with one of the first three is made once and has `all` in its place, so that a control that reads
+only the true images is not copied for every subject and budget.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fmri2img.artifacts.budgets import parse_sessions
 
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
     test_set: str
 
     @classmethod
-    def of(cls, wildcards) -> "Cell":
+    def of(cls, wildcards: Any) -> "Cell":
         """The cell of a job's wildcards."""
         seed = wildcards.seed if wildcards.seed == ALL else int(wildcards.seed)
         return cls(wildcards.subject, cls.sessions_of(wildcards.sessions), seed, wildcards.test_set)

@@ -1,8 +1,8 @@
 """Decoded: what a decoder makes of test trials, before anything is drawn from it.
 
-    <name>.npy     float16 (images, ...), one for each target that the decoder has: `tokens` (images, tokens, width), what
-                   a generator is conditioned on; `retrieval` (images, dimensions), compared by cosine with the flattened
-                   true tokens; `latents` (images, channels, side, side), scaled autoencoder latents; or others
+    <name>.npy     float16 (images, ...), one for each target of the decoder: `tokens` (images, tokens, width), which
+                   condition a generator; `retrieval` (images, dimensions), compared by cosine with the flattened true
+                   tokens; `latents` (images, channels, side, side), scaled autoencoder latents; or others
     ids.npy        int64 (images,) image_id; row i of each array belongs to ids[i]
     metadata.json  method, subject, sessions, seed, split, test_set, arrays (names) and the decoder's part of the
                    disclosure record
@@ -44,7 +44,7 @@ class Decoded:
         ids = np.array(read_array(path / "ids.npy"))
         if ids.ndim != 1 or (np.diff(ids) <= 0).any():
             raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique; rerun the decoding")
-        arrays = {name: read_array(path / f"{name}.npy") for name in metadata["arrays"]}
+        arrays: dict[str, np.ndarray] = {name: read_array(path / f"{name}.npy") for name in metadata["arrays"]}
         for name, values in arrays.items():
             if len(values) != len(ids) or values.dtype != np.float16 or values.ndim < 2:
                 raise UserError(

@@ -48,7 +48,7 @@ class Disclosure:
     @classmethod
     def kinds(cls) -> dict[str, type]:
         """Field -> type of its value in a record."""
-        return {field.name: typing.get_origin(field.type) or field.type for field in dataclasses.fields(cls)}
+        return {name: typing.get_origin(kind) or kind for name, kind in typing.get_type_hints(cls).items()}
 
     def but(self, **changes: Any) -> "Disclosure":
         """The same record with some fields changed."""

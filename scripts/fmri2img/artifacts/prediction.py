@@ -85,13 +85,14 @@ class Prediction:
         if np.array_equal(ids, self.ids):
             return replace(self, metadata=metadata)
         rows = rows_of(ids, self.ids, self.path)
-        arrays = {name: getattr(self, name) for name in ("images", "retrieval", "responses")}
         return replace(
             self,
             ids=self.ids[rows],
             captions=None if self.captions is None else self.captions.iloc[rows].reset_index(drop=True),
             metadata=metadata,
-            **{name: None if values is None else values[rows] for name, values in arrays.items()},
+            images=None if self.images is None else self.images[rows],
+            retrieval=None if self.retrieval is None else self.retrieval[rows],
+            responses=None if self.responses is None else self.responses[rows],
         )
 
 

@@ -83,7 +83,8 @@ class Recording:
     @property
     def test_sets(self) -> list[str]:
         """Names of the test sets, in the split's order."""
-        return self.metadata["test_sets"]
+        names: list[str] = self.metadata["test_sets"]
+        return names
 
     @property
     def n_sessions(self) -> int:

@@ -1,9 +1,9 @@
 """Scores: one long table, one row per metric and image. Every table and figure of a report is a query over it.
 
-Columns: method, subject, sessions, seed, split, test_set, metric, image_id, value (float64; NaN where a metric is undefined
-for an image, and then the metric's definition says when). A metric whose `unit` in config/metrics.yaml is `set` has one
-value for all images of a prediction, stored under image_id WHOLE_SET: there are no images to resample, so it has no
-interval.
+Columns: method, subject, sessions, seed, split, test_set, metric, image_id, value (float64; NaN where a metric is
+undefined for an image, and then the metric's definition says when). A metric whose `unit` in config/metrics.yaml is
+`set` has one value for all images of a prediction, stored under image_id WHOLE_SET: there are no images to resample, so
+it has no interval.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Control: the mean of the training images' tokens for every test image, from which a generator draws without a brain."""
+"""Control: the mean of the training images' tokens for every test image: what a generator makes without a brain."""
 
 import numpy as np
 

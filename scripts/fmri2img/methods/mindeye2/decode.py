@@ -22,9 +22,10 @@ def decode(decoding: Decoding) -> Made:
     """Decode the test trials with a trained network, on a GPU where there is one.
 
     decoding.settings: {"prior_steps": points of the sampler's time grid (prior.sampling_times), "batch": trials, or
-    images, at a time}. Arrays: tokens float16 (images, tokens, width); retrieval float32 (images, tokens * width); with a
-    low-level head latents float32 (images, channels, side, side). Facts, for the metadata: training (the network's own
-    metadata) and prior (of the sampler). Raises UserError for a decoder that is missing or cannot be read, and for
+    images, at a time}. Arrays: tokens float16 (images, tokens, width); retrieval float32 (images, tokens * width);
+    with a low-level head latents float32 (images, channels, side, side). Facts, for the metadata: training (the
+    network's own metadata) and prior (of the sampler). Raises UserError for a decoder that is missing or cannot be
+    read, and for
     prior_steps that the schedule does not allow.
     """
     return _decoded(decoding, brain=True)

@@ -1,8 +1,8 @@
 """Floor: the predictions of another method, each given to another test image.
 
-A reconstruction belongs to the brain response it was decoded from, so giving test image i the outputs made from response
-j is the decoder run on permuted test responses. The generator's noise travels with response j instead of staying with
-place i; it is independent of both, so the distribution is the same, and nothing is generated twice.
+A reconstruction belongs to the brain response it was decoded from, so giving test image i the outputs made from
+response j is the decoder run on permuted test responses. The generator's noise travels with response j instead of
+staying with place i; it is independent of both, so the distribution is the same, and nothing is generated twice.
 """
 
 import numpy as np

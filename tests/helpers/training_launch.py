@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {
-    "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY / 'tests/unit'}",
+    "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY / 'tests/helpers'}",
     "OMP_NUM_THREADS": "1",
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # DeepSpeed looks for ninja
 }
@@ -51,7 +51,7 @@ def run_pairs(folder: Path, runs: list[tuple[str, dict]]) -> str:
     """
     listed = [[config, str(folder / name), str(folder / f"{name}_work")] for name, config in runs]
     (folder / "runs.json").write_text(json.dumps(listed))
-    command = [*TORCHRUN, str(REPOSITORY / "tests/unit/training_runs.py"), str(folder / "runs.json")]
+    command = [*TORCHRUN, str(REPOSITORY / "tests/helpers/training_runs.py"), str(folder / "runs.json")]
     done = subprocess.run(command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -1,4 +1,4 @@
-"""A small study's page with known contents: python tests/unit/planted_page.py FOLDER writes it to FOLDER/page.html."""
+"""A small study's page with known contents; python tests/helpers/planted_page.py FOLDER writes FOLDER/page.html."""
 
 import sys
 from itertools import product
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from designs import DISCLOSURE, small_design
 from PIL import Image
 
 from fmri2img.artifacts.prediction import save_prediction
@@ -24,20 +25,12 @@ N_IMAGES, SIDE = 12, 8
 HOSTILE = '</script><script>alert("title")</script> & <b>"bold"</b>'
 # Identification at the longest budget; one session is 0.1 worse.
 LEVELS = {"first": 0.8, "second": 0.7, "sent": 0.75, "floor": 0.5, "ceiling": 0.9}
-DISCLOSURE = {
-    "training_trials": 750, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "samples_per_image": 1, "selector": "none",
-    "encoder": "clip", "generator": "unclip", "origin": "port",
-}  # fmt: skip
 
 
 def planted_design() -> Design:
     proportion = {"range": [0, 1], "higher_is_better": True, "needs": "images"}
-    return Design(
+    return small_design(
         study="planted",
-        simulated=True,
-        split="shared1000",
-        subjects=["subj01", "subj02"],
         methods={
             "first": {"title": "First", "kind": "decoder", "outputs": ["images", "captions"], "reference": HOSTILE},
             "second": {"title": HOSTILE, "kind": "stage", "of": "first", "outputs": ["images"]},
@@ -56,10 +49,8 @@ def planted_design() -> Design:
                 "unit": "set", "warning": "biased at this sample size.",
             },
         },
-        budgets={"1": {"subj01": 1, "subj02": 1}, "all": {"subj01": 8, "subj02": 6}},
         seeds=[0],
         resamples=200,
-        confidence=0.95,
     )  # fmt: skip
 
 
