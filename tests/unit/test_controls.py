@@ -4,10 +4,6 @@ import sys
 import numpy as np
 import pytest
 import yaml
-
-from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
-from fmri2img.artifacts.prediction import Prediction, save_prediction
-from fmri2img.errors import UserError
 from fmri2img.methods.controls.functions import (
     derangement,
     drawn_training_images,
@@ -17,7 +13,11 @@ from fmri2img.methods.controls.functions import (
     nearest_with_cosine,
     shuffle_brains,
 )
-from fmri2img.study import REPOSITORY
+
+from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
+from fmri2img.artifacts.prediction import Prediction, save_prediction
+from fmri2img.errors import UserError
+from fmri2img.paths import REPOSITORY
 
 DISCLOSURE = {
     "training_trials": 1, "training_subjects": ["subj01"], "trial_averaging": "single",

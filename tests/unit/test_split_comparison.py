@@ -94,7 +94,10 @@ def test_an_incomplete_method_is_left_out():
     ("changes", "message"),
     [
         ({"split": "shared1000"}, "'beside': study demo has split shared1000 too"),
-        ({"split": "cluster0", "betas": CONFIG["betas"] | {"version": "b2"}}, "study demo has another 'betas'"),
+        (
+            {"split": "cluster0", "nsd": CONFIG["nsd"] | {"betas": CONFIG["nsd"]["betas"] | {"version": "b2"}}},
+            "study demo has another 'nsd'",
+        ),
         ({"split": "cluster0", "encoder": "openclip_bigg"}, "study demo has another 'encoder'"),
     ],
 )
@@ -119,4 +122,4 @@ def test_a_study_beside_must_have_been_run(tmp_path, monkeypatch):
             Study(merged("cluster.yaml"))
         (tmp_path / "results/demo" / made).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results/demo" / made).touch()
-    assert Study(merged("cluster.yaml")).methods_beside() == ["ridge"]
+    assert Study(merged("cluster.yaml")).methods_compared() == ["ridge"]

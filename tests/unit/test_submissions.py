@@ -23,9 +23,11 @@ from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
+from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
-from fmri2img.study import REPOSITORY, Study, check_schema
+from fmri2img.schemas import check_schema
+from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_images import import_images
@@ -395,7 +397,7 @@ def merged(name: str) -> dict:
 
 def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
     published_folder(tmp_path)
-    images = merged("rescore.yaml")["dataset"]["images"]
+    images = merged("rescore.yaml")["nsd"]["images"]
     files = {key: path for key, path in images.items() if key != "fetched"}
     import_images(tmp_path, files, "test", tmp_path / "stimuli", tmp_path / "split.json")
     stimuli, split = Stimuli.open(tmp_path / "stimuli"), Split.open(tmp_path / "split.json")

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from fmri2img.methods.plan import fixing_control
 from fmri2img.reporting.design import GAP, Design, is_of_whole_set, number
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.tables import Cell, Column, Row, Table, note, score_cell
@@ -22,7 +23,6 @@ from fmri2img.stats import (
     normalised_score,
     tie_groups,
 )
-from fmri2img.methods.plan import fixing_control
 
 FLIPS = 10_000
 COLUMNS = [
@@ -136,7 +136,7 @@ def leaderboard_table(board: pd.DataFrame, design: Design, budget: str) -> Table
         Column("Normalised"),
         Column("Seed SD"),
     ]
-    title = f"Leaderboard, trained on {design.budget_title(budget)}"
+    title = f"Leaderboard, trained on {design.budget(budget).title}"
     return Table(title, ["Metric", "Rank", "Method"], columns, rows, _note(board, design))
 
 
