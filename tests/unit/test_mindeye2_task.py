@@ -513,7 +513,7 @@ def test_training_learns_to_retrieve_held_out_images(study, tmp_path):
             {"model": MODEL | {"low_level": MODEL["low_level"] | {"channels": [32]}}},
             r"its grid has 16 places, the teacher's map has 4",
         ),
-        ({"losses": {"negatives": "none"}}, r"settings\.losses\.negatives: 'none'"),
+        ({"losses": {"negatives": "none"}}, r"settings\.losses\.negatives': 'none'"),
     ],
 )
 def test_bad_settings_are_named(study, change, message):
