@@ -19,13 +19,13 @@ from fmri2img.datasets.nsd.acquisition import Source, acquire, acquire_annotatio
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", required=True, help="folder of the dataset's tree")
-    parser.add_argument("--source", required=True, type=json.loads, help="dataset.nsd of the configuration, as JSON")
+    parser.add_argument("--source", required=True, type=json.loads, help="nsd.bucket of the configuration, as JSON")
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("key", nargs="?", help="file below the root; COCO's annotation files when left out")
     arguments = parser.parse_args()
     terminal = sys.stderr
     job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire"))
-    source = Source(**arguments.source)
+    source = Source.read(arguments.source, key="nsd.bucket")
     if arguments.key:
         acquire(arguments.key, arguments.root, source, terminal)
     else:

@@ -24,7 +24,7 @@ def main(snakemake) -> None:
     brains = {layout.func(s, "brainmask.nii.gz"): path for s, path in zip(design.subjects, given.brains, strict=True)}
     transforms = {layout.to_mni(s): path for s, path in zip(design.subjects, given.transforms, strict=False)}
     lockfile.verify_downloaded(brains | transforms)
-    trained = design.budget_title(design.longest_budget)
+    trained = design.budget(design.longest_budget).title
     stimuli, *methods = [Path(given.accuracy[0]).parent, *map(Path, given.methods)]
     regions = []
     for number, subject in enumerate(design.subjects):

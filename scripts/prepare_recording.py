@@ -22,7 +22,7 @@ def prepare_recording(
     """Z-score the sessions and write the Recording.
 
     sessions: 1-based numbers; masked: the file of each, int16 (trials, voxels of the mask); files: key of layout.py ->
-    path; options: configuration `betas` (version, mask, normalise, statistics). Voxels without data in any of the
+    path; options: configuration `nsd.betas` (version, mask, normalise, statistics). Voxels without data in any of the
     sessions, or constant over the trials that the statistics come from, are left out. Raises UserError when a file is
     damaged, or is not what was downloaded.
     """
@@ -51,7 +51,7 @@ def prepare_recording(
     if not keep.any():
         raise UserError(
             f"{files[layout.roi(subject, options['mask'])]}: no voxel of the mask has data in all sessions; check its "
-            "valid_session files, or choose another betas.mask"
+            "valid_session files, or choose another nsd.betas.mask"
         )
 
     with Recording.writer(output) as recording:
@@ -89,7 +89,7 @@ if __name__ == "__main__":
         snakemake.params.sessions,
         given.masked,
         given.split,
-        by_key(snakemake.config["dataset"]["root"], [*given.trials, *given.regions, given.ncsnr, *given.valid]),
+        by_key(snakemake.config["nsd"]["root"], [*given.trials, *given.regions, given.ncsnr, *given.valid]),
         snakemake.params.betas,
         snakemake.output[0],
     )

@@ -31,7 +31,7 @@ def check_space(study: Study) -> None:
             raise UserError(
                 f"disk: study {study.name} needs about {wanted / 1e9:.0f} GB more for "
                 f"{' and '.join(map(str, folders))}, {free / 1e9:.0f} GB are free there; free some space, set "
-                "dataset.root to another disk, or run elsewhere with `snakemake --directory`"
+                "nsd.root to another disk, or run elsewhere with `snakemake --directory`"
             )
 
 
@@ -41,7 +41,7 @@ def tree_bytes(study: Study) -> int:
     Files that are downloaded to stay are not counted: each download begins by asking for the room that it needs.
     """
     if study.simulated:
-        simulation = study.config["dataset"]["simulation"]
+        simulation = study.config["nsd"]["simulation"]
         trials = 6 * sum(simulation["trials_per_run"])
         volumes = [(s["sessions"], *s["dims"]) for s in simulation["subjects"].values()]
         # int16 in HDF5, and compressed in NIfTI, of b2 and of b3.
@@ -59,7 +59,7 @@ def results_bytes(study: Study) -> int:
     tokens = encoder["tokens"] * encoder["token_width"]
     picture = 3 * backbones[config["generator"]]["image_size"] ** 2
     if study.simulated:
-        simulation = config["dataset"]["simulation"]
+        simulation = config["nsd"]["simulation"]
         images, stimulus = simulation["stimuli"], 3 * simulation["image_size"] ** 2
         tested = images // 10
         session_trials = 6 * sum(simulation["trials_per_run"])

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.methods.mindeye2.losses import Objective
 from fmri2img.methods.mindeye2.network import MindEye2
+from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
 from fmri2img.training.backends import backend
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
@@ -115,8 +115,8 @@ def main() -> None:
 
     voxels, model = PRESETS[arguments.preset]
     voxels = arguments.voxels or voxels
-    config = ModelConfig.from_dict(model | arguments.model)
-    training = TrainingConfig.from_dict(
+    config = ModelConfig.read(model | arguments.model)
+    training = TrainingConfig.read(
         {"epochs": 1, "batch": arguments.batch, "precision": arguments.precision, "optimiser": arguments.optimiser,
          "clip": arguments.clip, "compile": arguments.compile}
     )  # fmt: skip

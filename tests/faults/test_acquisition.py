@@ -155,7 +155,7 @@ def test_coco_annotations_come_out_of_their_archive(tmp_path):
 def test_nothing_is_requested_before_the_terms_are_accepted(tmp_path):
     with faulty_server(objects={s3_path(MASK): b"x"}) as server:
         for get in (lambda s: acquire(MASK, tmp_path, s), lambda s: acquire_annotations(tmp_path, s)):
-            with pytest.raises(UserError, match=r"dataset\.nsd\.terms_accepted.*https://forms\.gle/xue2bCdM9LaFNMeb7"):
+            with pytest.raises(UserError, match=r"nsd\.bucket\.terms_accepted.*https://forms\.gle/xue2bCdM9LaFNMeb7"):
                 get(source(server.url, terms_accepted=False))
     assert server.requests == []
 

@@ -1,7 +1,7 @@
 """The rules of workflow/rules/acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
 
 Snakemake deletes a temp() file after its last use even when it did not make it; the first test pins that down, as
-it is the reason for `dataset.nsd.copy` and for the check of the tree.
+it is the reason for `nsd.bucket.copy` and for the check of the tree.
 """
 
 import gzip
@@ -34,7 +34,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, "{REPOSITORY / "scripts"}")
 from fmri2img.errors import UserError
 
-study = SimpleNamespace(root=Path(config["dataset"]["root"]))
+study = SimpleNamespace(root=Path(config["nsd"]["root"]))
 
 
 def tree(key):
@@ -85,7 +85,7 @@ def nsd(tmp_path_factory):
 def snakemake(folder: Path, url: str, *arguments, snakefile: str = SNAKEFILE, **nsd) -> subprocess.CompletedProcess:
     (folder / "Snakefile").write_text(snakefile)
     settings = {"terms_accepted": True, "endpoint": url} | nsd
-    (folder / "config.json").write_text(json.dumps({"dataset": {"root": "tree", "nsd": settings}}))
+    (folder / "config.json").write_text(json.dumps({"nsd": {"root": "tree", "bucket": settings}}))
     command = [sys.executable, "-m", "snakemake", "--configfile", "config.json", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
@@ -177,7 +177,7 @@ def test_a_users_betas_in_the_tree_stop_the_run_and_stay(tmp_path, nsd):
     own.write_bytes((original / BETAS[0]).read_bytes())
     run = snakemake(tmp_path, url)
     assert run.returncode != 0
-    assert "not downloaded by this workflow" in run.stderr and "dataset.nsd.copy" in run.stderr
+    assert "not downloaded by this workflow" in run.stderr and "nsd.bucket.copy" in run.stderr
     assert "Traceback" not in run.stderr
     assert own.read_bytes() == (original / BETAS[0]).read_bytes()
 
@@ -201,5 +201,5 @@ def test_a_failed_download_tells_why_in_one_line(tmp_path, nsd):
     url, _ = nsd
     run = snakemake(tmp_path, url, f"tree/{MASK}", terms_accepted=False)
     assert run.returncode != 0
-    assert "dataset.nsd.terms_accepted" in run.stderr
+    assert "nsd.bucket.terms_accepted" in run.stderr
     assert not (tmp_path / "tree" / MASK).exists()

@@ -25,7 +25,7 @@ from fmri2img.backbones.generators import SGM_PREFIX, load_generator, unet_from_
 from fmri2img.backbones.pixels import Preprocessing, resize, to_uint8, to_unit
 from fmri2img.backbones.registry import MODELS, REPOSITORY, Backbone, load_registry
 from fmri2img.errors import UserError
-from fmri2img.study import check_schema
+from fmri2img.schemas import check_schema
 
 PLAIN = {"interpolation": "bicubic", "antialias": True, "mean": [0.5] * 3, "std": [0.5] * 3}
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.backbones.texts import load_text_encoder, wordnet_folder
 from fmri2img.errors import UserError
 from fmri2img.metrics import captions
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 REFERENCES = [
     ["A red car stands on a beach.", "a red automobile by the sea", "cars"],

@@ -10,13 +10,14 @@ from configurations import DEMO, merged
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.card import PARTS, idle_parameters, known_defects, parameters_by_part
-from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.methods.mindeye2.network import MindEye2, save_model
+from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
 from fmri2img.reporting.cards import card, runs_table
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_tables
 from fmri2img.reporting.trained_runs import TrainedRun
 from fmri2img.reporting.training_curves import thinned, training_curves
+from fmri2img.settings.configuration import read_configuration
 from fmri2img.study import Study
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.record import save_record, training_record
@@ -32,7 +33,7 @@ METHODS = ["mindeye2", "mindeye2_unrefined", "mindeye2_residual_mlp_scratch", "r
 
 def store(path: Path, subjects: list[str], sessions, seed=0, initial=None, **changes) -> Path:
     """A trained network as the training engine stores it."""
-    model = MindEye2(ModelConfig.from_dict(MODEL | changes), {subject: VOXELS[subject] for subject in subjects})
+    model = MindEye2(ModelConfig.read(MODEL | changes), {subject: VOXELS[subject] for subject in subjects})
     metadata = {
         "subjects": subjects, "sessions": dict.fromkeys(subjects, sessions), "trials": 500 + seed, "images": 400,
         "held_out_images": 20, "losses": LossConfig().to_dict(), "initial": initial,
@@ -77,7 +78,7 @@ def test_parameters_are_those_of_the_stored_weights_and_idle_ones_have_no_gradie
     config = TrainedRun.open(path).config
     counts = parameters_by_part(config)
     torch.manual_seed(0)
-    model = MindEye2(ModelConfig.from_dict(config["model"]), VOXELS).eval()
+    model = MindEye2(ModelConfig.read(config["model"]), VOXELS).eval()
     assert counts["subj01"] == 8 * (11 + 1) and counts["map to tokens"] == (8 + 1) * 24
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
     assert "low-level head" not in counts and set(counts) - set(VOXELS) < set(PARTS)
@@ -118,8 +119,8 @@ def test_trainings_are_listed_with_ranges_over_seeds(trained):
     assert fine["Retrieval image"] == "50.0" and fine["Chance"] == "5.0"
 
 
-def test_defects_are_looked_up_in_the_configuration_with_the_library_s_defaults():
-    table = known_defects(CONFIG).set_index("key")
+def test_defects_are_looked_up_in_the_configuration():
+    table = known_defects(read_configuration(CONFIG).to_dict()).set_index("key")
     assert table.loc["mindeye2.losses.negatives", ["here", "reproduced"]].tolist() == ["gathered", "no"]
     stepping = "mindeye2.{pretraining,finetuning}.training.schedule_stepping"
     assert table.loc[stepping, ["here", "reproduced"]].tolist() == ["optimiser", "no"]
@@ -134,9 +135,9 @@ def test_defects_are_looked_up_in_the_configuration_with_the_library_s_defaults(
     as_released = CONFIG | {
         "mindeye2": section,
         "encoder": "openclip_bigg",
-        "betas": CONFIG["betas"] | {"normalise": "pooled"},
+        "nsd": CONFIG["nsd"] | {"betas": {"normalise": "pooled"}},
     }
-    table = known_defects(as_released).set_index("key")
+    table = known_defects(read_configuration(as_released).to_dict()).set_index("key")
     assert table.loc[stepping, ["here", "reproduced"]].tolist() == ["optimiser / per_process", "yes"]
     assert table[table["reproduced"] == "no"].index.tolist() == ["mindeye2.losses.fixed_points"]
     assert table.loc["mindeye2.losses.permutation_offsets", "here"] == "false"
@@ -157,9 +158,11 @@ def test_a_published_network_has_the_defects_it_was_trained_with():
     for method in ("mindeye2_released", "mindeye2_released_unrefined"):
         facts = card(study, method, [])[1]
         assert set(facts[facts["item"] == "reproduced"]["value"]) == {"yes"}
-    study = Study(merged("paper.yaml", "released.yaml") | {"betas": CONFIG["betas"]})
+    config = merged("paper.yaml", "released.yaml")
+    config["nsd"]["betas"] = CONFIG["nsd"]["betas"]
+    study = Study(config)
     defects = known_defects(study.config, published=True).set_index("key")["reproduced"]
-    assert defects[defects == "no"].index.tolist() == ["betas.normalise"]
+    assert defects[defects == "no"].index.tolist() == ["nsd.betas.normalise"]
     facts = facts_of(study, "mindeye2_released_unrefined")
     assert "final_subj02_pretrained_40sess_24bs/last.pth, revision 26421f1" in facts["network", "subj02, 40 sessions"]
 

@@ -16,8 +16,8 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import PriorConfig
 from fmri2img.methods.mindeye2.prior import PriorNetwork, sample, sampling_times, without_brain
+from fmri2img.methods.mindeye2.settings import PriorConfig
 from fmri2img.metrics.brain import MeasuredBrain
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.scoring import score

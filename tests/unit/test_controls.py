@@ -18,7 +18,7 @@ from fmri2img.methods.controls.functions import (
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.errors import UserError
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 METADATA = {
     "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",

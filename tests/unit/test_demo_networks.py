@@ -137,7 +137,7 @@ def first_stages(tmp_path_factory):
     ],
 )
 def test_processes_together_train_on_the_batch_of_one(first_stages, name, task):
-    made = task(first_stages[name], TrainingConfig(1, 4))
+    made = task(first_stages[name], TrainingConfig(epochs=1, batch=4))
     whole = made.inputs(3, 3, 4, 0, 1, CPU)
     halves = [made.inputs(3, 3, 4, rank, 2, CPU) for rank in (0, 1)]
     for key, rows in whole.items():

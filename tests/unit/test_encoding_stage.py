@@ -18,10 +18,10 @@ from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, region_table, save_brain_tables, voxel_correlation
+from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.brain_maps import brain_map, map_rows, projection, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.glass_brain import OUTSIDE, glass_brain, on_template
-from fmri2img.study import REPOSITORY
 
 NETWORKS = {
     "efficientnet_lite0": yaml.safe_load((REPOSITORY / "config/backbones.yaml").read_text())["efficientnet_lite0"]

@@ -18,7 +18,7 @@ from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.encoding.gnet import GNetEncoding, import_gnet
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.errors import UserError
-from fmri2img.study import REPOSITORY
+from fmri2img.paths import REPOSITORY
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gnet_reference.safetensors"
 

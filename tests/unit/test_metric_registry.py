@@ -13,7 +13,7 @@ from fmri2img.errors import UserError
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY, SCRIPTS
 from fmri2img.reporting.paper_tables import read_paper_layout
-from fmri2img.study import check_schema
+from fmri2img.schemas import check_schema
 
 CONFIG = REPOSITORY / "config"
 REGISTRY = read_metrics(CONFIG / "metrics.yaml")

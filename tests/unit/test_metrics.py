@@ -32,7 +32,8 @@ from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.retrieval import retrieval_brain, retrieval_image
 from fmri2img.metrics.scoring import score
 from fmri2img.metrics.sets import fid, kid_contributions
-from fmri2img.study import REPOSITORY, check_schema
+from fmri2img.paths import REPOSITORY
+from fmri2img.schemas import check_schema
 
 REGISTRY = read_metrics(REPOSITORY / "config" / "metrics.yaml")
 METHODS = (REPOSITORY / "config" / "methods.yaml").read_text()

@@ -10,9 +10,9 @@ import torch
 from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.interfaces import Decoding, Made
 from fmri2img.artifacts.recording import Recording
-from fmri2img.methods.mindeye2.configuration import ModelConfig
 from fmri2img.methods.mindeye2.decode import decode, decode_without_brain
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
+from fmri2img.methods.mindeye2.settings import ModelConfig
 
 VOXELS = 5
 IMAGES = [30, 10, 20, 10, 30, 10]  # image_id of each trial
@@ -39,7 +39,7 @@ def recording(tmp_path_factory) -> Recording:
 
 def stored(path: Path, **changes) -> Path:
     torch.manual_seed(0)
-    model = MindEye2(ModelConfig.from_dict(MODEL | changes), {"subj01": VOXELS})
+    model = MindEye2(ModelConfig.read(MODEL | changes), {"subj01": VOXELS})
     save_model(path, model, {"trials": 7, "images": 5, "training_subjects": ["subj01"]})
     return path
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LossConfig, soft_temperature
 from fmri2img.methods.mindeye2.data import Mixture, draw_mixture, mixed_betas, mixture_labels
 from fmri2img.methods.mindeye2.losses import bimixco_loss, flat_unit, latent_loss, local_contrast_loss, soft_clip_loss
+from fmri2img.methods.mindeye2.settings import LossConfig, soft_temperature
 
 
 @pytest.fixture(scope="module")
@@ -166,21 +166,21 @@ def test_low_level_losses_are_computed_in_float32():
 
 
 def test_published_weights_are_the_defaults():
-    config = LossConfig.from_dict({})
+    config = LossConfig.read({})
     assert (config.prior, config.contrast, config.low_level, config.local_contrast) == (30, 1, 0.5, 0.1)
-    assert LossConfig.from_dict(config.to_dict()) == config
+    assert LossConfig.read(config.to_dict()) == config
 
 
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"negative": "local"}, r"losses\.negative: unknown key; did you mean 'negatives'"),
-        ({"negatives": "all"}, r"losses\.negatives: 'all' is not one of gathered, local"),
-        ({"permutation_offsets": 1}, r"losses\.permutation_offsets: 1 is not of the same kind"),
-        ({"mixco_temperature": 0}, r"losses\.mixco_temperature: 0 is not a positive number"),
-        ({"mixup_share": 1.5}, r"losses\.mixup_share: 1.5 is a share"),
+        ({"negative": "local"}, "key 'losses.negative': unknown; did you mean 'negatives'"),
+        ({"negatives": "all"}, "key 'losses.negatives': 'all' is not one of gathered, local"),
+        ({"permutation_offsets": 1}, "key 'losses.permutation_offsets': 1 is not true or false"),
+        ({"mixco_temperature": 0}, "key 'losses.mixco_temperature': 0 is out of range; it must be greater than 0"),
+        ({"mixup_share": 1.5}, "key 'losses.mixup_share': 1.5 is out of range; it must be at most 1"),
     ],
 )
 def test_a_bad_loss_configuration_is_named(record, message):
     with pytest.raises(UserError, match=message):
-        LossConfig.from_dict(record)
+        LossConfig.read(record, key="losses")

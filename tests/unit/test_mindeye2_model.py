@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import ModelConfig
 from fmri2img.methods.mindeye2.network import MindEye2, Upsampler, load_model, save_model
+from fmri2img.methods.mindeye2.settings import ModelConfig
 
 VOXELS = {
     "subj01": 15724, "subj02": 14278, "subj03": 15226, "subj04": 13153,
@@ -39,12 +39,12 @@ def parameters(module: torch.nn.Module, only_trained: bool = False) -> int:
 
 def published(voxels: dict[str, int], **changes) -> MindEye2:
     with torch.device("meta"):
-        return MindEye2(ModelConfig.from_dict({**PUBLISHED, **changes}), voxels)
+        return MindEye2(ModelConfig.read({**PUBLISHED, **changes}), voxels)
 
 
 def small(**changes) -> MindEye2:
     torch.manual_seed(0)
-    return MindEye2(ModelConfig.from_dict({**SMALL, **changes}), {"a": 10, "b": 7}).eval()
+    return MindEye2(ModelConfig.read({**SMALL, **changes}), {"a": 10, "b": 7}).eval()
 
 
 def test_each_subjects_adapter_has_the_published_size():
@@ -198,14 +198,14 @@ def test_damaged_weights_are_reported(tmp_path, damage):
 )
 def test_wrong_configuration_names_its_key(changes, named):
     with pytest.raises(UserError, match=named):
-        ModelConfig.from_dict({**SMALL, **changes})
+        ModelConfig.read({**SMALL, **changes}, "config.json", "model")
 
 
 def test_configuration_must_be_complete_and_survives_a_record():
     with pytest.raises(UserError, match=r"model\.hidden"):
-        ModelConfig.from_dict({key: value for key, value in SMALL.items() if key != "hidden"})
-    config = ModelConfig.from_dict(SMALL)
-    assert ModelConfig.from_dict(config.to_dict()) == config
+        ModelConfig.read({key: value for key, value in SMALL.items() if key != "hidden"}, "config.json", "model")
+    config = ModelConfig.read(SMALL)
+    assert ModelConfig.read(config.to_dict()) == config
 
 
 @pytest.mark.parametrize(("channels", "layers"), [((32, 64, 128), 1), ((32, 32), 2), ((64,), 1)])

@@ -17,10 +17,10 @@ from recordings import small_recording
 from safetensors import safe_open
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
 from fmri2img.methods.mindeye2.prior import cosine_betas, noised, prior_loss, remaining_signal, sample
 from fmri2img.methods.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig, PriorConfig
 from import_mindeye2 import main as import_mindeye2
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -134,7 +134,14 @@ def test_sizes_follow_from_the_shapes(model):
 
 def test_as_many_weights_are_expected_as_the_published_files_hold():
     """249 entries, as users of the fine-tuned checkpoints log them."""
-    config = ModelConfig(4096, "as_released", 256, 1664, low_level=LowLevelConfig(), prior=PriorConfig())
+    config = ModelConfig(
+        hidden=4096,
+        backbone="as_released",
+        tokens=256,
+        token_width=1664,
+        low_level=LowLevelConfig(),
+        prior=PriorConfig(),
+    )
     with torch.device("meta"):
         names = MindEye2(config, {"subj01": 15724}).state_dict()
     rotations = {f"layers.{layer}.rotation" for layer in range(1, config.prior.depth)}  # ours has one for all layers

@@ -17,10 +17,10 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2 import losses as losses_module
 from fmri2img.methods.mindeye2 import task as task_module
-from fmri2img.methods.mindeye2.configuration import LossConfig
 from fmri2img.methods.mindeye2.data import Batches, held_out_images, open_trials
 from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.methods.mindeye2.network import load_model
+from fmri2img.methods.mindeye2.settings import LossConfig
 from fmri2img.methods.mindeye2.task import MindEye2Task
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.loop import train
@@ -76,7 +76,7 @@ def study(tmp_path_factory) -> dict:
 
 
 def task(settings: dict, **training) -> MindEye2Task:
-    training = TrainingConfig.from_dict({"epochs": 4, "batch": 8, "precision": "fp32"} | training)
+    training = TrainingConfig.read({"epochs": 4, "batch": 8, "precision": "fp32"} | training)
     torch.manual_seed(training.seed)
     return MindEye2Task(settings, training)
 
@@ -215,7 +215,7 @@ def test_local_negatives_mix_within_a_process(study):
 
 def test_bug_compatible_labels_reach_the_batch(study):
     trials = open_trials(study["recordings"], study["sessions"], 0, 0)
-    config = LossConfig.from_dict({"permutation_offsets": False, "fixed_points": "overwritten"})
+    config = LossConfig.read({"permutation_offsets": False, "fixed_points": "overwritten"})
     strayed = np.zeros((16, 16))
     for step in range(10):
         share, correct = (Batches(trials, c, 0).share(step, 16, 0, 1, True) for c in (config, LossConfig()))
@@ -513,7 +513,7 @@ def test_training_learns_to_retrieve_held_out_images(study, tmp_path):
             {"model": MODEL | {"low_level": MODEL["low_level"] | {"channels": [32]}}},
             r"its grid has 16 places, the teacher's map has 4",
         ),
-        ({"losses": {"negatives": "none"}}, r"settings\.losses\.negatives: 'none'"),
+        ({"losses": {"negatives": "none"}}, r"settings\.losses\.negatives': 'none'"),
     ],
 )
 def test_bad_settings_are_named(study, change, message):
@@ -538,7 +538,7 @@ def test_recordings_of_different_splits_are_refused(study, tmp_path):
 
 
 def test_every_known_defect_is_off_by_default():
-    defaults = LossConfig().to_dict() | {"schedule_stepping": TrainingConfig(1, 1).schedule_stepping}
+    defaults = LossConfig().to_dict() | {"schedule_stepping": TrainingConfig(epochs=1, batch=1).schedule_stepping}
     switches = {defect.key.split(".")[-1]: defect for defect in KNOWN_DEFECTS}
     assert {"permutation_offsets", "fixed_points", "schedule_stepping", "encoder", "inherit_adapter_bias",
             "normalise"} <= set(switches)  # fmt: skip

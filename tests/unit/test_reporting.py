@@ -555,7 +555,14 @@ def test_provenance_holds_split_hash_versions_and_the_configuration(design, pict
     )
     versions = provenance.locked_versions(tmp_path / "lock", tmp_path / "in")
     assert versions == {"moto": "5.0", "numpy": "2.4.6", "open-clip-torch": "3.3.0"}
-    config = {"betas": {"version": "b3"}, "encoder": "clip", "autoencoder": "vae", "generator": "unclip", "seeds": [1]}
+    config = {
+        "dataset": "nsd",
+        "nsd": {"betas": {"version": "b3"}},
+        "encoder": "clip",
+        "autoencoder": "vae",
+        "generator": "unclip",
+        "seeds": [1],
+    }
     facts = provenance.provenance(config, design, split, versions).set_index(["section", "item"])["value"]
     assert facts["split", "SHA-256 of held-out ids"] == split.sha256
     assert facts["versions", "numpy"] == "2.4.6" and facts["betas", "version"] == "b3"

@@ -87,5 +87,5 @@ def test_a_record_names_its_file_and_the_key_it_stands_under():
         Inner.read({"steps": "x" * 200}, "model/config.json", "model")
     assert str(caught.value).startswith("model/config.json: key 'model.steps': 'xxx")
     assert len(str(caught.value)) < 200
-    with pytest.raises(UserError, match="^configuration: null is not a table of keys"):
+    with pytest.raises(UserError, match=r"^configuration: null is not a table of keys"):
         Outer.read(None)

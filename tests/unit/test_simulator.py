@@ -244,7 +244,7 @@ def test_subjects_have_different_volumes_and_different_noise(truth):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"stimuli": 400}, "stimuli: 400 is fewer than the 448"),
+        ({"stimuli": 400}, "stimuli': 400 is fewer than the 448"),
         ({"subjects": {"subj09": {"sessions": 1, "dims": [9, 10, 8], "ncsnr": 0.5}}}, "subj09 is not one of"),
         ({"subjects": {"subj01": {"sessions": 1, "dims": [9, 9, 8], "ncsnr": 0.5}}}, "three different numbers"),
     ],

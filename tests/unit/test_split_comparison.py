@@ -93,8 +93,11 @@ def test_an_incomplete_method_is_left_out():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "shared1000"}, "'beside': study demo has split shared1000 too"),
-        ({"split": "cluster0", "betas": CONFIG["betas"] | {"version": "b2"}}, "study demo has another 'betas'"),
+        ({"split": "shared1000"}, "'compare_with': study demo has split shared1000 too"),
+        (
+            {"split": "cluster0", "nsd": CONFIG["nsd"] | {"betas": CONFIG["nsd"]["betas"] | {"version": "b2"}}},
+            "study demo has another 'nsd'",
+        ),
         ({"split": "cluster0", "encoder": "openclip_bigg"}, "study demo has another 'encoder'"),
     ],
 )
@@ -112,11 +115,11 @@ def test_other_subjects_or_budgets_are_refused():
     assert common_budget(Design.of(Study(CONFIG | {"sessions": [2, 3]})), there.design) == "2"
 
 
-def test_a_study_beside_must_have_been_run(tmp_path, monkeypatch):
+def test_a_study_to_compare_with_must_have_been_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for made in ("scores/mindeye2.parquet", "config.yaml", "scores/ridge.parquet"):
-        with pytest.raises(UserError, match=r"'beside': results/demo holds no finished study .* run study demo first"):
+        with pytest.raises(UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"):
             Study(merged("cluster.yaml"))
         (tmp_path / "results/demo" / made).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results/demo" / made).touch()
-    assert Study(merged("cluster.yaml")).methods_beside() == ["ridge"]
+    assert Study(merged("cluster.yaml")).methods_compared() == ["ridge"]

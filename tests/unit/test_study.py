@@ -10,7 +10,10 @@ from fmri2img import disk
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.simulator.volumes import LABELS
 from fmri2img.errors import UserError
-from fmri2img.study import REPOSITORY, Study
+from fmri2img.paths import REPOSITORY
+from fmri2img.study import Study
+
+IMAGES = {"fetched": "mindeye2_test_images", "pictures": "images.pt", "ids": "ids.npy"}
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "rescore.yaml"])
@@ -21,59 +24,99 @@ def test_every_shipped_configuration_is_valid(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sesions": [1]}, "unknown key 'sesions'; did you mean 'sessions'"),
-        ({"betas__versoin": "b3"}, "unknown key 'betas.versoin'; did you mean 'version'"),
-        ({"betas__version": "b4"}, "key 'betas.version': 'b4' is not one of"),
-        ({"seeds": "0"}, "key 'seeds': '0' is not of type 'array'"),
+        ({"sesions": [1]}, "key 'sesions': unknown; did you mean 'sessions'"),
+        ({"nsd__betas__versoin": "b3"}, "key 'nsd.betas.versoin': unknown; did you mean 'version'"),
+        ({"nsd__betas__version": "b4"}, "key 'nsd.betas.version': 'b4' is not one of b2, b3"),
+        ({"seeds": "0"}, "key 'seeds': '0' is not a list; write its entries in square brackets"),
         (
             {"sessions": ["most"]},
-            "key 'sessions.0': 'most' is not a whole number of sessions, minutes as in 10min, or all",
+            "key 'sessions.0': 'most' is not a whole number of sessions from 1, minutes as in 10min, or all",
         ),
-        ({"seeds": [0, 0]}, "key 'seeds'"),
-        ({"generation__steps": 0}, "key 'generation.steps'"),
-        ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07"),
-        ({"sessions": [1, 9]}, "9 sessions asked, but subj01 has 8"),
-        ({"split": "cluster5"}, "cluster5 asked, but splits.clusters is 5"),
-        ({"methods": ["rigde"]}, "'rigde' is not in config/methods.yaml; did you mean 'ridge'"),
-        ({"methods": ["nearest_neighbour"]}, "nearest_neighbour is a control of ridge, which is not listed"),
+        ({"seeds": [0, 0]}, "key 'seeds': 0 is listed twice; remove one"),
+        ({"generation__steps": 0}, "key 'generation.steps': 0 is out of range; it must be at least 1"),
+        ({"subjects": ["subj01", "subj07"]}, "key 'subjects': no data for subj07; available: subj01, "),
+        ({"sessions": [1, 9]}, "9 sessions requested, but subj01 has 8"),
+        ({"split": "cluster5"}, "cluster5 requested, but cluster_split.clusters is 5"),
+        ({"methods": ["rigde"]}, "'rigde' is not a method; did you mean 'ridge'"),
+        ({"methods": ["ridge_nearest_neighbour"]}, "is a control of ridge, which is not listed; add ridge or drop"),
         ({"metrics": ["sim"]}, "key 'metrics': 'sim' is not in config/metrics.yaml; did you mean 'ssim'"),
-        ({"retrieval_only": ["mindeye2_unrefined"]}, "mindeye2 needs the pictures of mindeye2_unrefined"),
-        ({"retrieval_only": ["shuffled_brain"]}, "'retrieval_only': shuffled_brain is not a decoder"),
-        ({"mindeye2__low_level": None}, "'mindeye2.low_level' is null, which mindeye2 needs; use mindeye2_refined"),
-        ({"refinement__start": 12}, "'refinement.start' must be below refinement.steps"),
+        ({"retrieval_only": ["mindeye2_unrefined"]}, "mindeye2_blended needs the images of mindeye2_unrefined"),
+        ({"retrieval_only": ["ridge_shuffled_brain"]}, "'retrieval_only': ridge_shuffled_brain is not a decoder"),
+        (
+            {"mindeye2__low_level": None},
+            "key 'mindeye2.low_level': is null, but mindeye2_blended needs it; set it or use mindeye2_refined",
+        ),
+        ({"refinement__start": 12}, "key 'refinement.start': 12 must be below steps (8), or no step is run; lower it"),
         ({"refinement__prompts": "demo_clop"}, "'refinement.prompts': 'demo_clop' is not in config/backbones.yaml"),
         ({"encoding__model": "gnet"}, "key 'encoding.model': 'gnet' is not in config/backbones.yaml"),
-        ({"encoding__model": "demo_clip"}, "'encoding.model': demo_clip is no encoding model; use banded_ridge"),
-        ({"encoding__model": "gnet_multisubject"}, "knows NSD's subjects, and these are simulated; use banded_ridge"),
+        (
+            {"encoding__model": "demo_clip"},
+            "demo_clip is of kind open_clip, which is not allowed here; use banded_ridge or gnet_multisubject",
+        ),
+        (
+            {"encoding__model": "gnet_multisubject"},
+            "only covers NSD's subjects, and these are simulated; use banded_ridge",
+        ),
         (
             {"encoder": "demo_vae"},
-            "key 'encoder': demo_vae is of kind diffusers_vae, which cannot stand here; there are",
+            "key 'encoder': demo_vae is of kind diffusers_vae, which is not allowed here; use demo_clip or ",
         ),
         ({"captioner": "demo_vae"}, "key 'captioner': demo_vae is of kind diffusers_vae"),
         ({"mindeye2__low_level__teacher": "demo_clip"}, "key 'mindeye2.low_level.teacher': demo_clip is of kind"),
         ({"caption_converter": "demo_clip"}, "key 'caption_converter': demo_clip is of kind open_clip"),
         (
             {"encoding__bands": [{"network": "demo_clip", "layer": "pooling"}]},
-            "key 'encoding.bands.0.layer': demo_clip has no layer 'pooling'; there are pooled",
+            "key 'encoding.bands.0.layer': demo_clip has no layer 'pooling'; available: pooled",
         ),
         (
             {"encoding__bands": [{"network": "demo_vae", "layer": "x"}]},
             "key 'encoding.bands.0.network': demo_vae is of",
         ),
-        ({"betas__mask": "nsdgenera"}, "key 'betas.mask': no region file 'nsdgenera'; did you mean 'nsdgeneral'?"),
-        ({"mindeye2__model__hiden": 192}, "configuration: mindeye2.model.hiden: unknown key; the keys are hidden"),
-        ({"mindeye2__model__prior__heads": 0}, "mindeye2.model.prior.heads: expected a positive whole number, found 0"),
-        ({"mindeye2__low_level__head__channels": [20]}, "mindeye2.low_level.head.channels: 20 is not a multiple of 32"),
-        ({"mindeye2__losses__priors": 3}, "configuration: mindeye2.losses.priors: unknown key; did you mean 'prior'?"),
-        ({"mindeye2__losses__low_level_every": 0}, "mindeye2.losses.low_level_every: 0 is not a positive whole number"),
-        ({"mindeye2__pretraining__training__epoks": 3}, "mindeye2.pretraining: training configuration: unknown key"),
+        (
+            {"nsd__betas__mask": "nsdgenera"},
+            "key 'nsd.betas.mask': there is no region file 'nsdgenera'; did you mean 'nsdgeneral'?",
+        ),
+        ({"mindeye2__model__hiden": 192}, "key 'mindeye2.model.hiden': unknown; did you mean 'hidden'?"),
+        (
+            {"mindeye2__model__prior__heads": 0},
+            "key 'mindeye2.model.prior.heads': 0 is out of range; it must be at least 1",
+        ),
+        (
+            {"mindeye2__low_level__head__channels": [20]},
+            "key 'mindeye2.low_level.head.channels': 20 is not a multiple of 32",
+        ),
+        ({"mindeye2__losses__priors": 3}, "key 'mindeye2.losses.priors': unknown; did you mean 'prior'?"),
+        (
+            {"mindeye2__losses__low_level_every": 0},
+            "key 'mindeye2.losses.low_level_every': 0 is out of range; it must be at least 1",
+        ),
+        (
+            {"mindeye2__pretraining__training__epoks": 3},
+            "key 'mindeye2.pretraining.training.epoks': unknown; did you mean 'epochs'?",
+        ),
         (
             {"mindeye2__finetuning__training__epochs": "three"},
-            "mindeye2.finetuning: training.epochs = 'three'; it must",
+            "key 'mindeye2.finetuning.training.epochs': 'three' is not a whole number",
         ),
-        ({"mindeye2__finetuning__processes": 5}, "mindeye2.finetuning: training.batch = 48 is not a multiple of"),
+        (
+            {"mindeye2__finetuning__processes": 5},
+            "key 'mindeye2.finetuning.training.batch': 48 is not a multiple of accumulation x processes (1 x 5)",
+        ),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
-        ({"dataset__kind": "nsd"}, "key 'dataset.nsd' is missing"),
+        ({"nsd__source": "images"}, "key 'nsd.images': missing; source is 'images', so add the section"),
+        ({"nsd__source": "images", "nsd__images": IMAGES}, "key 'methods': must be [] for published test images alone"),
+        ({"nsd__simulation__stimuli": 400}, "key 'nsd.simulation.stimuli': 400 is fewer than the "),
+        ({"dataset": "nsf"}, "key 'dataset': there is no dataset 'nsf'; did you mean 'nsd'?"),
+        ({"plugins": ["nowhere"]}, "key 'plugins': nowhere holds neither method.yaml nor dataset.yaml"),
+        ({"bottleneck__directions": "mindeye2"}, "key 'bottleneck.directions': 'mindeye2' is not a linear decoder; "),
+        ({"resources": "huge"}, "key 'resources': 'huge' is not one of laptop, cluster"),
+        ({"split": "shared100"}, "key 'split': 'shared100' is not one of shared1000, shared982, cluster<k>"),
+        (
+            {"test_sets": ["imagery"]},
+            "key 'test_sets': there is no test set 'imagery' in split shared1000; available: ",
+        ),
+        ({"submissions": {"ridge": {"path": "x"}}}, "key 'submissions.ridge': is the name of a method"),
+        ({"submissions": {"mine": {"title": "x"}}}, "key 'submissions.mine': give the path of a submission, or its"),
         ({"study": "My Study"}, "key 'study'"),
     ],
 )
@@ -94,8 +137,8 @@ def test_an_encoding_model_does_not_judge_images_it_was_trained_on():
 
 def test_missing_key_is_named():
     config = copy.deepcopy(DEMO)
-    del config["betas"]["mask"]
-    with pytest.raises(UserError, match=r"key 'betas\.mask' is missing"):
+    del config["nsd"]["root"]
+    with pytest.raises(UserError, match=r"key 'nsd\.root': missing; add it"):
         Study(config)
 
 
@@ -106,22 +149,22 @@ def test_all_is_each_subjects_own_number_of_sessions():
 
 
 def test_shared982_ends_before_the_held_out_sessions():
-    with pytest.raises(UserError, match="8 sessions asked, but subj01 has 7 in split shared982"):
+    with pytest.raises(UserError, match="8 sessions requested, but subj01 has 7 in split shared982"):
         Study(changed(split="shared982", sessions=[1, 8], subjects=["subj01"]))
 
 
 def test_a_users_own_region_file_is_a_mask(tmp_path):
     config = merged("paper.yaml")
-    config["dataset"]["nsd"]["copy"] = str(tmp_path)
-    config["betas"]["mask"] = "attended"
-    with pytest.raises(UserError, match=r"betas\.mask': no region file 'attended'; NSD has nsdgeneral"):
+    config["nsd"]["bucket"]["copy"] = str(tmp_path)
+    config["nsd"]["betas"]["mask"] = "attended"
+    with pytest.raises(UserError, match=r"betas\.mask': there is no region file 'attended'; available: nsdgeneral"):
         Study(config)
     for subject in config["subjects"]:
         file = tmp_path / layout.roi(subject, "attended")
         file.parent.mkdir(parents=True)
         file.touch()
     assert Study(config).predictions()
-    assert Study(changed(betas__mask="lh.streams")).predictions()
+    assert Study(changed(nsd__betas__mask="lh.streams")).predictions()
 
 
 def test_region_files_are_those_that_are_simulated():
@@ -129,7 +172,7 @@ def test_region_files_are_those_that_are_simulated():
 
 
 def test_terms_must_be_accepted_before_a_real_run():
-    with pytest.raises(UserError, match=r"dataset\.nsd\.terms_accepted.*https://forms\.gle"):
+    with pytest.raises(UserError, match=r"nsd\.bucket\.terms_accepted.*https://forms\.gle"):
         Study(merged("paper.yaml")).check_terms()
 
 
@@ -175,6 +218,7 @@ def test_packages_import_only_packages_before_them():
 
     order = [
         "artifacts",
+        "settings",
         "datasets",
         "backbones",
         "stats",
@@ -208,23 +252,23 @@ def test_minutes_are_shares_of_a_session():
 
 def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on():
     assert Study(changed(methods=["ridge"])).recorded == ["subj01", "subj02"]
-    assert Study(changed(methods=["mindeye2_scratch"])).recorded == ["subj01", "subj02"]
-    study = Study(changed(methods=["mindeye2"], subjects=["subj02"]))
+    assert Study(changed(methods=["mindeye2_scratch_unrefined"])).recorded == ["subj01", "subj02"]
+    study = Study(changed(methods=["mindeye2_blended"], subjects=["subj02"]))
     assert study.trained == ["mindeye2_unrefined"]
     assert study.recorded == ["subj01", "subj02", "subj03", "subj04"]
-    assert study.pretraining_subjects("subj02") == ["subj01", "subj03", "subj04"]
+    assert study.pretraining_subjects("mindeye2", "subj02") == ["subj01", "subj03", "subj04"]
     chosen = Study(
-        changed(methods=["mindeye2"], subjects=["subj03"], mindeye2__pretraining__subjects=["subj02", "subj01"])
+        changed(methods=["mindeye2_blended"], subjects=["subj03"], mindeye2__pretraining__subjects=["subj02", "subj01"])
     )
     assert chosen.recorded == ["subj01", "subj02", "subj03"]
-    with pytest.raises(UserError, match="nobody is left to pretrain on for subj02"):
-        Study(changed(methods=["mindeye2"], mindeye2__pretraining__subjects=["subj02"]))
+    with pytest.raises(UserError, match="no subject is left to pretrain on when decoding subj02"):
+        Study(changed(methods=["mindeye2_blended"], mindeye2__pretraining__subjects=["subj02"]))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"subjects": ["subj01", "subj03"]}, "subj03 at 1 sessions; there are mindeye2_subj01_40sess, "),
+        ({"subjects": ["subj01", "subj03"]}, "subj03 at 1 sessions; available: mindeye2_subj01_40sess, "),
         ({"sessions": [2]}, "mindeye2_released_unrefined has no published network of subj01 at 2 sessions"),
         ({"sessions": ["10min"]}, "no published network of subj01 at 0.166667 sessions"),
         ({"split": "shared982"}, "no published network of subj01 at 37 sessions"),
@@ -242,13 +286,13 @@ def test_what_was_not_published_is_refused(changes, message):
 
 
 def test_published_networks_decode_no_simulated_subject():
-    with pytest.raises(UserError, match=r"decode NSD's subjects, but dataset\.kind is 'simulated'"):
-        Study(changed(methods=["mindeye2_released"]))
+    with pytest.raises(UserError, match=r"decode NSD's subjects, but nsd\.source is 'simulated'"):
+        Study(changed(methods=["mindeye2_released_blended"]))
 
 
 def test_a_blend_has_its_two_parts_in_the_registry():
     study = Study(DEMO)
-    for blended in study.having("stage", "blended"):
-        entry = study.registries["methods"][blended]
-        parts = [study.registries["methods"][study.stage_of(entry["of"], part)] for part in ("refined", "lowlevel")]
-        assert [part["of"] for part in parts] == [entry["of"]] * 2
+    entries = study.registries["methods"]
+    for blended in study.drawn_by("blend"):
+        parts = [entries[study.stage_of(blended, part)] for part in ("refined", "lowlevel")]
+        assert [part["of"] for part in parts] == [entries[blended]["of"]] * 2

@@ -23,9 +23,11 @@ from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
+from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
-from fmri2img.study import REPOSITORY, Study, check_schema
+from fmri2img.schemas import check_schema
+from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_images import import_images
@@ -383,7 +385,7 @@ def published_folder(path: Path) -> np.ndarray:
 
 def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
     published_folder(tmp_path)
-    images = merged("rescore.yaml")["dataset"]["images"]
+    images = merged("rescore.yaml")["nsd"]["images"]
     files = {key: path for key, path in images.items() if key != "fetched"}
     import_images(tmp_path, files, "test", tmp_path / "stimuli", tmp_path / "split.json")
     stimuli, split = Stimuli.open(tmp_path / "stimuli"), Split.open(tmp_path / "split.json")
@@ -467,12 +469,12 @@ def test_what_a_submission_lacks_is_a_gap_in_the_report(tmp_path):
         (ENTRY | {"tilte": "Mine"}, {}, "submission mine: unknown key 'tilte'; did you mean 'title'?"),
         ({"title": "Mine"}, {}, "submission mine: key 'predictions' is missing"),
         (ENTRY | {"stands_for": "mindeye3"}, {}, "did you mean 'mindeye2'"),
-        (ENTRY, {"subjects": ["subj02"]}, "none of which the study's subjects and sessions ask for"),
+        (ENTRY, {"subjects": ["subj02"]}, "none of which the study's subjects and sessions include"),
         (ENTRY, {"methods": [], "submissions": {}}, "none is listed and there are no submissions"),
         (
             ENTRY,
             {"submissions": {"ridge": ENTRY}},
-            "is a method of config/methods.yaml; give the submission another name",
+            "is the name of a method; give the submission another one",
         ),
         (ENTRY | {"predictions": ENTRY["predictions"] * 2}, {}, "two predictions of subj01, 1 sessions, seed 5"),
     ],

@@ -12,10 +12,11 @@ from designs import DISCLOSURE, small_design
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.metrics.registry import read_metrics
+from fmri2img.paths import REPOSITORY
+from fmri2img.reporting.design import Design
 from fmri2img.reporting.page.board import method_list
 from fmri2img.reporting.provenance import disclosure_table
 from fmri2img.reporting.suspicions import suspicions
-from fmri2img.study import REPOSITORY
 
 REGISTRY = read_metrics(REPOSITORY / "config" / "metrics.yaml")
 METRICS = {

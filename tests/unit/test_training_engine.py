@@ -43,7 +43,7 @@ def torch_one_cycle(epochs, per_epoch, pace=1):
 
 
 def rates(world=1, per_epoch=31, **settings):
-    config = TrainingConfig.from_dict({"batch": 8, **settings})
+    config = TrainingConfig.read({"batch": 8, **settings})
     at = schedule(config, per_epoch, world)
     return [at(step) for step in range(config.epochs * per_epoch)]
 
@@ -117,7 +117,7 @@ def test_the_output_holds_weights_record_log_and_events(undisturbed):
     log = table(out)
     assert list(log["step"]) == list(range(20)) and list(log["epoch"]) == sorted(list(range(4)) * 5)
     np.testing.assert_allclose(log["loss"], log["loss_mse"] + log["loss_size"], rtol=1e-6)
-    config = TrainingConfig.from_dict(toy()["training"])
+    config = TrainingConfig.read(toy()["training"])
     assert list(log["learning_rate"]) == [schedule(config, 5, 1)(step)[0] for step in range(20)]
     assert log["loss"].iloc[-5:].mean() < log["loss"].iloc[:5].mean()
 
@@ -336,27 +336,27 @@ def test_dropout_that_draws_for_itself_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_batch_that_the_processes_cannot_divide_is_refused():
-    config = TrainingConfig.from_dict(toy(batch=6, accumulation=2)["training"])
+    config = TrainingConfig.read(toy(batch=6, accumulation=2)["training"])
     config.check_processes(3)
-    with pytest.raises(UserError, match=r"training.batch = 6 is not a multiple .* 2 x 2"):
+    with pytest.raises(UserError, match=r"key 'training\.batch': 6 is not a multiple .*2 x 2"):
         config.check_processes(2)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lerning_rate": 1}, "unknown key 'training.lerning_rate'; did you mean 'learning_rate'"),
-        ({"batch": None}, "training.batch = None; it must be int"),
-        ({"precision": "fp8"}, "training.precision = 'fp8'; it must be one of bf16, fp32, fp16"),
-        ({"epochs": 0}, "training.epochs = 0"),
-        ({"clip": -1}, "training.clip = -1"),
-        ({"compile": 1}, "training.compile = 1; it must be bool"),
-        ({"accumulation": 3}, "training.batch = 8 is not a multiple of training.accumulation = 3"),
+        ({"lerning_rate": 1}, "key 'training.lerning_rate': unknown; did you mean 'learning_rate'"),
+        ({"batch": None}, "key 'training.batch': null is not a whole number"),
+        ({"precision": "fp8"}, "key 'training.precision': 'fp8' is not one of bf16, fp32, fp16"),
+        ({"epochs": 0}, "key 'training.epochs': 0 is out of range; it must be at least 1"),
+        ({"clip": -1}, "key 'training.clip': -1 is out of range; it must be at least 0"),
+        ({"compile": 1}, "key 'training.compile': 1 is not true or false"),
+        ({"accumulation": 3}, "key 'training.batch': 8 is not a multiple of accumulation .3."),
     ],
 )
 def test_bad_configurations_are_named(change, message):
     with pytest.raises(UserError, match=message):
-        TrainingConfig.from_dict(toy()["training"] | change)
+        TrainingConfig.read(toy()["training"] | change, "training configuration", "training")
 
 
 def test_missing_things_are_named(tmp_path, monkeypatch):

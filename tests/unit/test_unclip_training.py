@@ -295,7 +295,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, trained):
 def test_processes_together_train_on_the_batch_of_one(tmp_path, monkeypatch, mixing):
     monkeypatch.setattr(unclip, "open_pictures", lambda *_: Noise())
     recipe = tiny_recipe() | {"token_mixing": mixing, "work": str(tmp_path), "siblings": str(tmp_path)}
-    task = unclip.UnclipTask(recipe, TrainingConfig.from_dict(engine_configuration(recipe["training"])))
+    task = unclip.UnclipTask(recipe, TrainingConfig.read(engine_configuration(recipe["training"])))
     whole = task.inputs(3, 3, 4, 0, 1, CPU)
     halves = [task.inputs(3, 3, 4, rank, 2, CPU) for rank in (0, 1)]
     for name, rows in whole.items():

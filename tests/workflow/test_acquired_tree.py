@@ -55,7 +55,7 @@ def run_workflow(folder: Path, study: str, dataset: dict) -> None:
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {
         "study": study,
-        "dataset": dataset,
+        "nsd": dataset,
         "subjects": list(SUBJECTS),
         "sessions": [1, "all"],
         "methods": ["ridge"],
@@ -82,7 +82,7 @@ def artifacts(folder: Path, study: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "run"
-    run_workflow(folder, "here", {"kind": "simulated", "root": "tree", "simulation": SIMULATION})
+    run_workflow(folder, "here", {"source": "simulated", "root": "tree", "simulation": SIMULATION})
     return folder
 
 
@@ -98,7 +98,7 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
     with s3_server() as (url, owner):
         serve_tree(owner, served)
         nsd = {"terms_accepted": True, "endpoint": url, "coco_url": f"{url}/{BUCKET}/coco.zip"}
-        run_workflow(tmp_path / "run", "there", {"kind": "nsd", "root": "tree", "nsd": nsd})
+        run_workflow(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
     here, there = artifacts(simulated, "here"), artifacts(tmp_path / "run", "there")
     assert {name.split("/")[0] for name in here} == {"subj01", "subj02", "stimuli"}
     assert [name for name in here if here[name] != there.get(name)] == [] and set(there) == set(here)

@@ -126,5 +126,5 @@ def test_real_data_need_accepted_terms_before_the_first_job(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--configfile", "config/paper.yaml", "--cores", "1"]
     command += ["--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert result.returncode != 0 and "dataset.nsd.terms_accepted" in result.stdout + result.stderr
+    assert result.returncode != 0 and "nsd.bucket.terms_accepted" in result.stdout + result.stderr
     assert not (tmp_path / "data").exists()

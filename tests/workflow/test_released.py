@@ -14,10 +14,10 @@ from recordings import small_recording
 
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import save_embeddings
-from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
 from fmri2img.methods.mindeye2.prior import cosine_betas
 from fmri2img.methods.mindeye2.released import SCHEDULE, SCHEDULE_TABLES, TRANSFORMER, published_name
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig, PriorConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,8 @@ def published_weights(model: MindEye2) -> dict[str, torch.Tensor]:
 
 def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path, monkeypatch):
     prior = PriorConfig(depth=2, heads=2, head_width=16, feedforward=2, rotary_width=8)
-    config = ModelConfig(8, "as_released", 4, 6, low_level=LowLevelConfig(seed_channels=32, maps_width=8), prior=prior)
+    low_level = LowLevelConfig(seed_channels=32, maps_width=8)
+    config = ModelConfig(hidden=8, backbone="as_released", tokens=4, token_width=6, low_level=low_level, prior=prior)
     model = MindEye2(config, {"subj01": 7}).eval()
     state = published_weights(model)
     wrong = {("backbone.blin.bias" if key == "backbone.blin1.bias" else key): value for key, value in state.items()}

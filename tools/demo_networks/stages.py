@@ -92,7 +92,7 @@ def engine_configuration(section: dict[str, Any]) -> dict[str, Any]:
         if key not in settings:
             raise UserError(f"training configuration: key 'training.{key}' is missing; add it to the recipe")
         settings[name] = settings.pop(key)
-    return TrainingConfig.from_dict(settings).to_dict()
+    return TrainingConfig.read(settings, "recipe", "training").to_dict()
 
 
 def train_stage(task: str, settings: dict[str, Any], section: dict[str, Any], output: Path) -> float:
@@ -104,7 +104,7 @@ def train_stage(task: str, settings: dict[str, Any], section: dict[str, Any], ou
     config = {"task": task, "settings": settings, "training": engine_configuration(section)}
     record = output / "training.json"
     if record.exists():
-        training = TrainingConfig.from_dict(config["training"])
+        training = TrainingConfig.read(config["training"], "recipe", "training")
         config["sources"] = task_class(task)(settings, training).sources()
         changed = checkpoint.changed_keys(json.loads(record.read_text())["config"], config)
         if changed:

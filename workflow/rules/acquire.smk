@@ -45,7 +45,7 @@ rule acquire:
     params:
         script=lambda wildcards, output: ACQUIRE,
         root=lambda wildcards, output: study.root,
-        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
+        source=lambda wildcards, output: json.dumps(config["nsd"]["bucket"]),
     shell:
         "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
 
@@ -68,7 +68,7 @@ rule acquire_betas:
     params:
         script=lambda wildcards, output: ACQUIRE,
         root=lambda wildcards, output: study.root,
-        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
+        source=lambda wildcards, output: json.dumps(config["nsd"]["bucket"]),
     shell:
         "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
 
@@ -90,6 +90,6 @@ rule acquire_annotations:
     params:
         script=lambda wildcards, output: ACQUIRE,
         root=lambda wildcards, output: study.root,
-        source=lambda wildcards, output: json.dumps(config["dataset"]["nsd"]),
+        source=lambda wildcards, output: json.dumps(config["nsd"]["bucket"]),
     shell:
         "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q}"

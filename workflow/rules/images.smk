@@ -4,7 +4,7 @@
 rule import_images:
     """Published test images with the list of their image_id."""
     input:
-        model_path(config["dataset"]["images"]["fetched"]),
+        model_path(config["nsd"]["images"]["fetched"]),
     output:
         stimuli=directory("<results>/stimuli"),
         split="<results>/splits/shared1000.json",
@@ -17,9 +17,9 @@ rule import_images:
         mem_mb=3000,
         runtime=30,
     params:
-        images=config["dataset"]["images"],
+        images=config["nsd"]["images"],
         code=code_of("import_images"),
-        backbone=study.registries["backbones"][config["dataset"]["images"]["fetched"]],
+        backbone=study.registries["backbones"][config["nsd"]["images"]["fetched"]],
     script:
         "../../scripts/import_images.py"
 

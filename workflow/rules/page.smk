@@ -19,7 +19,7 @@ rule make_page:
         config="<results>/config.yaml",
         similarity=rules.make_similarity.input.similarity if study.recorded_brains else [],
         effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
-        splits="<results>/tables/splits.csv" if config["beside"] else [],
+        splits="<results>/tables/splits.csv" if config["compare_with"] else [],
         brain=brain_figures(),
         settings=in_repository("config/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],

@@ -6,8 +6,8 @@ from fmri2img.datasets.nsd import layout
 rule mask_session:
     """One session of betas inside the mask. It is kept, because the session's own 1.1 GB are deleted after this."""
     input:
-        betas=lambda w: tree(layout.betas(w.subject, config["betas"]["version"], int(w.session))),
-        mask=tree(layout.roi("{subject}", config["betas"]["mask"])),
+        betas=lambda w: tree(layout.betas(w.subject, config["nsd"]["betas"]["version"], int(w.session))),
+        mask=tree(layout.roi("{subject}", config["nsd"]["betas"]["mask"])),
         responses=tree(layout.responses("{subject}")),
     output:
         "<results>/masked/{subject}/session{session}.npy",
@@ -31,8 +31,8 @@ rule prepare_recording:
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in all_sessions(w.subject)],
         split=f"<results>/splits/{config['split']}.json",
         trials=[tree(layout.responses("{subject}")), tree(layout.EXPERIMENT_DESIGN), tree(layout.STIMULUS_INFO)],
-        regions=[tree(layout.roi("{subject}", name)) for name in {config["betas"]["mask"]: None, **layout.ROI_LABELS}],
-        ncsnr=tree(layout.ncsnr("{subject}", config["betas"]["version"])),
+        regions=[tree(layout.roi("{subject}", name)) for name in {config["nsd"]["betas"]["mask"]: None, **layout.ROI_LABELS}],
+        ncsnr=tree(layout.ncsnr("{subject}", config["nsd"]["betas"]["version"])),
         valid=lambda w: [tree(layout.valid(w.subject, n)) for n in all_sessions(w.subject)],
     output:
         directory("<results>/recordings/{subject}"),
@@ -48,7 +48,7 @@ rule prepare_recording:
         runtime=60,
     params:
         sessions=lambda w: all_sessions(w.subject),
-        betas=config["betas"],
+        betas=config["nsd"]["betas"],
         code=code_of("prepare_recording"),
     script:
         "../../scripts/prepare_recording.py"
@@ -98,7 +98,7 @@ rule make_splits:
         mem_mb=600,
         runtime=10,
     params:
-        shared982_sessions=config["splits"]["shared982_sessions"],
+        shared982_sessions=config["nsd"]["shared982_sessions"],
         code=code_of("make_splits"),
     script:
         "../../scripts/make_splits.py"
@@ -119,8 +119,8 @@ rule make_cluster_split:
         mem_mb=4000,
         runtime=30,
     params:
-        clusters=config["splits"]["clusters"],
-        seed=config["splits"]["cluster_seed"],
+        clusters=config["cluster_split"]["clusters"],
+        seed=config["cluster_split"]["seed"],
         code=code_of("make_cluster_split"),
     script:
         "../../scripts/make_cluster_split.py"

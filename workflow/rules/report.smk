@@ -14,27 +14,27 @@ rule make_tables:
     output:
         main=[
             report(
-                f"<results>/tables/main_{budget}.html",
+                f"<results>/tables/main_{budget.label}.html",
                 caption="../report/main_table.rst",
                 category="1 Scores",
                 labels={
                     "content": "Table: all methods",
-                    "trained on": study.budget_label(budget),
+                    "trained on": budget.title,
                 },
             )
-            for budget in config["sessions"]
+            for budget in study.training_budgets
         ],
         subjects=[
             report(
-                f"<results>/tables/subjects_{budget}.html",
+                f"<results>/tables/subjects_{budget.label}.html",
                 caption="../report/subjects_table.rst",
                 category="1 Scores",
                 labels={
                     "content": "Table: each subject",
-                    "trained on": study.budget_label(budget),
+                    "trained on": budget.title,
                 },
             )
-            for budget in config["sessions"]
+            for budget in study.training_budgets
         ],
         leaderboard=report(
             "<results>/tables/leaderboard.html",

@@ -1,4 +1,4 @@
-# The simulated NSD: the files that the preparation reads, in NSD's own layout. Only included when dataset.kind is
+# The simulated NSD: the files that the preparation reads, in NSD's own layout. Only included when nsd.source is
 # simulated. The other files of the layout (betas as NIfTI, the other beta version, further maps) are written beside.
 
 from fmri2img.datasets.nsd import layout
@@ -23,7 +23,7 @@ rule simulate_stimuli:
         mem_mb=2000,
         runtime=30,
     params:
-        simulation=config["dataset"]["simulation"],
+        simulation=config["nsd"]["simulation"],
         code=code_of("simulate_stimuli"),
     script:
         "../../scripts/simulate_stimuli.py"
@@ -47,7 +47,7 @@ for subject in study.available_sessions:
             ncsnr=[tree(layout.ncsnr(subject, version)) for version in ("b2", "b3")],
             valid=[tree(layout.valid(subject, session)) for session in all_sessions(subject)],
             brainmask=tree(layout.func(subject, "brainmask.nii.gz")),
-            rois=[tree(layout.roi(subject, name)) for name in {config["betas"]["mask"]: None, **layout.ROI_LABELS}],
+            rois=[tree(layout.roi(subject, name)) for name in {config["nsd"]["betas"]["mask"]: None, **layout.ROI_LABELS}],
             responses=tree(layout.responses(subject)),
         log:
             f"<logs>/simulate_subject/{subject}.log",
@@ -60,7 +60,7 @@ for subject in study.available_sessions:
             mem_mb=2000,
             runtime=60,
         params:
-            simulation=config["dataset"]["simulation"],
+            simulation=config["nsd"]["simulation"],
             subject=subject,
             code=code_of("simulate_subject"),
         script:

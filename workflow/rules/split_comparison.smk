@@ -5,8 +5,8 @@ rule compare_splits:
     """What is left of each score when the test images resemble no training image."""
     input:
         scores=all_scores(),
-        others=[f"results/{config['beside']}/scores/{method}.parquet" for method in study.methods_beside()],
-        config=f"results/{config['beside']}/config.yaml",
+        others=[f"results/{config['compare_with']}/scores/{method}.parquet" for method in study.methods_compared()],
+        config=f"results/{config['compare_with']}/config.yaml",
     output:
         table=report(
             "<results>/tables/splits.html",

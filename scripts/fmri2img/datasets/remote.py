@@ -167,7 +167,7 @@ def _failures(remote: S3Object | WebObject) -> Iterator[None]:
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         # A malformed endpoint or bucket name.
         raise UserError(
-            f"{remote.name}: {error}; check dataset.nsd (bucket, region, endpoint, coco_url) and the AWS settings"
+            f"{remote.name}: {error}; check nsd.bucket (bucket, region, endpoint, coco_url) and the AWS settings"
         ) from error
 
 
@@ -175,10 +175,10 @@ def _by_status(name: str, status: int, text: str) -> Exception:
     if status == 403:
         return UserError(
             f"{name}: 403, access denied: the object is not public (NSD keeps some sessions back before their release) "
-            "or the bucket or endpoint in dataset.nsd is wrong; requests are never signed, so credentials play no part"
+            "or the bucket or endpoint in nsd.bucket is wrong; requests are never signed, so credentials play no part"
         )
     if status == 404:
-        return UserError(f"{name}: 404, there is no such object; check dataset.nsd (bucket, endpoint, coco_url)")
+        return UserError(f"{name}: 404, there is no such object; check nsd.bucket (bucket, endpoint, coco_url)")
     if status in (412, 416):
         return Changed(name)
     if status >= 500 or status in (408, 425, 429):

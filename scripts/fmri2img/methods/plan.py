@@ -7,7 +7,6 @@ nothing of the rest of a configuration.
 from functools import cached_property
 
 from fmri2img.artifacts.cells import ALL, Cell
-from fmri2img.errors import UserError
 
 
 class MethodQueries:
@@ -162,15 +161,6 @@ class MethodQueries:
     def released_network(self, decoder: str, subject: str, sessions: int | float) -> str:
         """Name in config/backbones.yaml of the published network of a decoder for a subject and budget."""
         return self.decoders[decoder]["released"].format(subject=subject, sessions=sessions)
-
-    def check_methods(self) -> None:
-        """Every listed method exists with what it builds on. Raises UserError."""
-        for method in self.config["methods"]:
-            of = self.registries["methods"][method].get("of")
-            if self.registries["methods"][method]["kind"] == "control" and of is not None and of not in self.methods:
-                raise UserError(
-                    f"configuration: key 'methods': {method} is a control of {of}, which is not listed; add it"
-                )
 
 
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:

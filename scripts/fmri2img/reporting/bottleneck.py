@@ -65,7 +65,7 @@ def bottleneck_table(effects: pd.DataFrame, design: Design) -> Table:
         f"Mean [{100 * design.confidence:g} % bootstrap interval over images] where the decoder hears that many linear "
         "combinations of the voxels, learned from the training responses; then, in percent, how far that is on the way "
         "from the floor, the shuffled brain, to what it reaches with all voxels. Trained on "
-        f"{design.budget_title(design.longest_budget)}. Split {design.split}, {design.data}."
+        f"{design.budget(design.longest_budget).title}. Split {design.split}, {design.data}."
     )
     return Table("Score against a bottleneck", ["Method", "Dimensions"], columns, rows, note)
 

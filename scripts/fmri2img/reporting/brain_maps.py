@@ -147,7 +147,7 @@ def region_tables(regions: pd.DataFrame, design: Design) -> list[Table]:
             f"subjects [share of the noise ceiling]. Split {design.split}, {design.data}. The first row is the "
             "encoding model's own accuracy: no reconstruction is expected to be above it."
         )
-        title = f"Brain correlation {meaning}, trained on {design.budget_title(design.longest_budget)}"
+        title = f"Brain correlation {meaning}, trained on {design.budget(design.longest_budget).title}"
         tables.append(Table(title, ["Method"], columns, rows, note))
     return tables
 

@@ -34,12 +34,12 @@ def card_of(entry: dict) -> Callable[[dict, bool, list[dict]], dict] | None:
 
 
 def value_at(config: dict, key: str):
-    """The value of a dotted key; None where the study leaves it out."""
+    """The value of a dotted key, None where there is none; "dataset.a" is key a of the dataset's own section."""
     value = config
     for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return None
-        value = value[part]
+        value = value.get(part) if isinstance(value, dict) else None
+        if value is config.get("dataset") and part == "dataset":
+            value = config.get(value)
     return value
 
 

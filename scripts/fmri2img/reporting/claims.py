@@ -175,7 +175,7 @@ def _larger_gain_at(claim, methods, metrics, labelled, cells, design: Design) ->
                 excess = _signed(found, name, metric)
                 steps = [both[(method, name, budget)] - both[(than, name, budget)] for budget in ends]
                 finding = " against ".join(
-                    f"{number(step, metric)} at {design.budget_title(budget)}"
+                    f"{number(step, metric)} at {design.budget(budget).title}"
                     for step, budget in zip(steps, ends, strict=True)
                 )
                 finding += f"; excess {_interval_text(excess, metric)}"
@@ -198,7 +198,7 @@ def claims_table(tested: pd.DataFrame, design: Design) -> Table:
         # A name is printed once for all the rows below it.
         first = next((n for n in range(3) if names[n] != previous[n]), 3)
         heads = ["" if n < first else name for n, name in enumerate(names)]
-        budget = design.budget_title(row.budget) if row.budget else "all budgets"
+        budget = design.budget(row.budget).title if row.budget else "all budgets"
         cells = [Cell("met" if row.met else "NOT MET"), Cell(row.finding)]
         rows.append(Row([*heads, budget], cells, first == 0 and bool(rows)))
         previous = names

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from fmri2img.artifacts.budgets import Budget
+
 GAP = "—"
 ORDER = {"submission": 1, "control": 2}  # of kinds in tables; all others come first
 
@@ -49,10 +51,7 @@ class Design:
                 for name, entry in study.registries["metrics"].items()
                 if name in config["metrics"]
             },
-            budgets={
-                str(budget): {subject: study.sessions_of(budget, subject) for subject in study.subjects}
-                for budget in config["sessions"]
-            },
+            budgets={budget.label: dict(budget.sessions) for budget in study.training_budgets},
             seeds=study.seeds,
             resamples=config["statistics"]["resamples"],
             confidence=config["statistics"]["confidence"],
@@ -110,22 +109,11 @@ class Design:
     @property
     def longest_budget(self) -> str:
         """Label of the budget with the most sessions in all."""
-        return max(self.budgets, key=lambda label: sum(self.budgets[label].values()))
+        return max(self.budgets, key=lambda label: self.budget(label).total)
 
-    def sessions_text(self, budget: str) -> str:
-        """Sessions of a budget over its subjects: "2", or "6–8" where subjects differ."""
-        sessions = self.budgets[budget].values()
-        low, high = min(sessions), max(sessions)
-        return f"{low:.3g}" if low == high else f"{low}–{high}"
-
-    def budget_title(self, budget: str) -> str:
-        """ "10 minutes", "1 session", "2 sessions", "all 8 sessions", "all sessions (6–8)"."""
-        if budget.endswith("min"):
-            return f"{budget.removesuffix('min')} minutes"
-        count = self.sessions_text(budget)
-        if "–" in count:
-            return f"all sessions ({count})"
-        return f"{'all ' if budget == 'all' else ''}{count} session{'' if count == '1' else 's'}"
+    def budget(self, label: str) -> Budget:
+        """A budget by its label, for its title and numbers."""
+        return Budget(label, self.budgets[label])
 
 
 def matching(names, patterns: list[str]) -> list[str]:

@@ -79,6 +79,6 @@ def estimates(scores: pd.DataFrame, design: Design, by_subject: bool = False) ->
     if by_subject:
         sessions = [str(design.budgets[b][s]) for b, s in zip(table["budget"], table["subject"], strict=True)]
     else:
-        sessions = [design.sessions_text(b) for b in table["budget"]]
+        sessions = [design.budget(b).count for b in table["budget"]]
     table.insert(len(keys), "sessions", sessions)
     return table

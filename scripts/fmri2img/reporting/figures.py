@@ -140,7 +140,7 @@ def session_curves(cells: pd.DataFrame, design: Design):
     """
     position = {label: float(np.mean(list(sessions.values()))) for label, sessions in design.budgets.items()}
     labels = sorted(design.budgets, key=position.get)
-    ticks = [f"all ({design.sessions_text(b)})" if b == "all" else b for b in labels]
+    ticks = [f"all ({design.budget(b).count})" if b == "all" else b for b in labels]
     styles, cells = method_styles(design), cells.assign(x=cells["budget"].map(position))
     with look():
         grid = _curve_panels(cells, design, list(design.metrics))

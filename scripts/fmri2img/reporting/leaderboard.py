@@ -136,7 +136,7 @@ def leaderboard_table(board: pd.DataFrame, design: Design, budget: str) -> Table
         Column("Normalised"),
         Column("Seed SD"),
     ]
-    title = f"Leaderboard, trained on {design.budget_title(budget)}"
+    title = f"Leaderboard, trained on {design.budget(budget).title}"
     return Table(title, ["Metric", "Rank", "Method"], columns, rows, _note(board, design))
 
 

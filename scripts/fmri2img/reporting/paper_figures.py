@@ -17,7 +17,7 @@ from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.figures import draw_curves
 from fmri2img.reporting.published import metric_entry
 from fmri2img.reporting.style import COLOURS, FROM_SCRATCH, INK, MARKERS, MUTED, PAGE_WIDTH, RULE, look, method_styles
-from fmri2img.study import check_schema
+from fmri2img.schemas import check_schema
 
 PANEL_HEIGHT, HEADER = 2.2, 0.75  # inches
 PAIRS_ACROSS = 2  # metrics side by side, each with its two panels

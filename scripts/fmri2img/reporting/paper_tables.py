@@ -12,7 +12,7 @@ from fmri2img.reporting.design import GAP, Design, number
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.published import as_printed, metric_entry, rounding
 from fmri2img.reporting.tables import Cell, Column, Row, Table, column, score_cell
-from fmri2img.study import check_schema
+from fmri2img.schemas import check_schema
 
 ALL_SESSIONS = 40  # of NSD's four complete subjects, on whom the papers report
 NOT_RUN, REPRODUCED, DEVIATES = "not run", "reproduced", "deviates"

@@ -40,7 +40,7 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
         ("study", "name", design.study),
         ("study", "data", design.data),
         ("study", "subjects", ", ".join(design.subjects)),
-        ("study", "training budgets", "; ".join(design.budget_title(budget) for budget in design.budgets)),
+        ("study", "training budgets", "; ".join(design.budget(budget).title for budget in design.budgets)),
         ("study", "methods", ", ".join(design.methods)),
         ("study", "seeds", ", ".join(map(str, design.seeds))),
         ("split", "name", split.name),
@@ -50,8 +50,9 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
         ("statistics", "bootstrap resamples", str(design.resamples)),
         ("statistics", "confidence", f"{design.confidence:g}"),
     ]
-    for section in ("betas", "generation", "retrieval", "evaluation"):
-        rows += [(section, key, str(value)) for key, value in config.get(section, {}).items()]
+    sections = {"betas": config[config["dataset"]].get("betas", {})}
+    sections |= {section: config.get(section, {}) for section in ("generation", "retrieval", "evaluation")}
+    rows += [(section, key, str(value)) for section, keys in sections.items() for key, value in keys.items()]
     rows += [("networks", role, config[role]) for role in ("encoder", "autoencoder", "generator")]
     rows += [("versions", name, version) for name, version in versions.items()]
     return pd.DataFrame(rows, columns=["section", "item", "value"])

@@ -8,7 +8,7 @@ import yaml
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import GAP, is_proportion
 from fmri2img.reporting.tables import Cell, Row, Table, column
-from fmri2img.study import check_schema
+from fmri2img.schemas import check_schema
 
 NUMBERS = ("sessions", "value")
 # What is quoted as a block of its own, one for each split.

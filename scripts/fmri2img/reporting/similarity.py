@@ -90,7 +90,7 @@ def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Tabl
         f"the nearest training image, mean over subjects [{100 * design.confidence:g} % bootstrap interval over "
         f"images]. {copies_note(effects, budget)} Split {design.split}, {design.data}."
     )
-    title = f"Score against similarity to the training images, trained on {design.budget_title(budget)}"
+    title = f"Score against similarity to the training images, trained on {design.budget(budget).title}"
     return Table(title, ["Method"], columns, rows, note)
 
 

@@ -17,11 +17,11 @@ from fmri2img.reporting.tables import Cell, Row, Table, column, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
-# Sections of the configuration in which two studies must agree for their scores to be comparable.
-SHARED = (
-    "dataset", "betas", "encoder", "autoencoder", "generator", "captioner", "caption_converter", "generation",
-    "refinement", "mindeye2", "ridge", "evaluation", "retrieval",
-)  # fmt: skip
+# Keys of the configuration in which two studies may differ while their scores remain comparable.
+MAY_DIFFER = {
+    "study", "plugins", "subjects", "sessions", "seeds", "methods", "retrieval_only", "submissions", "metrics", "split",
+    "test_sets", "cluster_split", "compare_with", "encoding", "bottleneck", "statistics",
+}  # fmt: skip
 DIFFERENCE = "difference"
 COLUMNS = [
     "budget", "metric", "method", "split", "mean", "low", "high", "n_images", "normalised", "normalised_low",
@@ -38,15 +38,15 @@ class Side:
 
 
 def check_comparable(config: dict, other: dict) -> None:
-    """Raise UserError naming the first section in which two effective configurations differ beside their split."""
+    """Raise UserError naming the first section in which two effective configurations differ, apart from their split."""
     if config["split"] == other["split"]:
         raise UserError(
-            f"configuration: key 'beside': study {other['study']} has split {other['split']} too; name one with another"
+            f"configuration: key 'compare_with': study {other['study']} has split {other['split']} too; name one with another"
         )
-    for section in SHARED:
-        if config[section] != other[section]:
+    for section in [key for key in config if key not in MAY_DIFFER]:
+        if config[section] != other.get(section):
             raise UserError(
-                f"configuration: key 'beside': study {other['study']} has another '{section}'; run it again with this "
+                f"configuration: key 'compare_with': study {other['study']} has another '{section}'; run it again with this "
                 "study's, so that the split is all they differ in"
             )
 
@@ -55,12 +55,12 @@ def common_budget(here: Design, there: Design) -> str:
     """The longest budget that both studies have. Raises UserError when they have none, or not the same subjects."""
     if here.subjects != there.subjects:
         raise UserError(
-            f"configuration: key 'beside': study {there.study} has subjects {', '.join(there.subjects)}, this one "
+            f"configuration: key 'compare_with': study {there.study} has subjects {', '.join(there.subjects)}, this one "
             f"{', '.join(here.subjects)}; they must be the same"
         )
     labels = [label for label in here.budgets if label in there.budgets]
     if not labels:
-        raise UserError(f"configuration: key 'beside': study {there.study} has none of this study's sessions")
+        raise UserError(f"configuration: key 'compare_with': study {there.study} has none of this study's sessions")
     return max(labels, key=lambda label: sum(here.budgets[label].values()))
 
 
@@ -92,7 +92,7 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
             rows.append([budget, metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
     if not rows:
         raise UserError(
-            f"configuration: key 'beside': no method has all its scores both here and in study {there.design.study}; "
+            f"configuration: key 'compare_with': no method has all its scores both here and in study {there.design.study}; "
             "finish both with the same methods and metrics"
         )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -136,7 +136,7 @@ def split_table(effects: pd.DataFrame, design: Design) -> Table:
         f"Mean [{100 * design.confidence:g} % bootstrap interval over images]; then, in percent, how far it is on the "
         "way from the floor to the ceiling of the same split. The images of the splits differ, and so do the levels of "
         "chance of retrieval: the percentages are what can be compared. Differences are of raw means. Trained on "
-        f"{design.budget_title(effects['budget'].iloc[0])}; {counts}; {design.data}."
+        f"{design.budget(effects['budget'].iloc[0]).title}; {counts}; {design.data}."
     )
     return Table(f"Scores on {splits[1]} beside {splits[0]}", ["Method", "Split"], columns, rows, note)
 

@@ -46,7 +46,7 @@ def score_tables(cells: pd.DataFrame, design: Design, with_intervals: bool) -> l
         return table
 
     header = empty_table()
-    header.add_row("", *(Text(design.budget_title(budget), style="bold") for budget in design.budgets))
+    header.add_row("", *(Text(design.budget(budget).title, style="bold") for budget in design.budgets))
     tables = [("", header)]
     for name, metric in design.metrics.items():
         table = empty_table()

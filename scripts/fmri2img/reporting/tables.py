@@ -186,7 +186,7 @@ def lay_out(layout: dict, cells: pd.DataFrame, design: Design, budget: str) -> T
         ]
         rows.append(Row(heads, values, new_kind or (new_method and len(key) > 1)))
         previous = key
-    title = layout["title"].format(budget=design.budget_title(budget))
+    title = layout["title"].format(budget=design.budget(budget).title)
     heads = [key.capitalize() for key in keys]
     return Table(title, heads, [column(design.metrics[m]) for m in metrics], rows, note(cells, design))
 

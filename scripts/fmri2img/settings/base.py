@@ -9,7 +9,8 @@ Every problem is one line of the same form: `configuration: key 'a.b': what is w
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
 from fmri2img.errors import UserError
 
 SHOWN = 80  # characters of a wrong value that a message shows
+LISTED = 12  # names that a message lists
 
 
 class WrongKey(ValueError):
@@ -61,18 +63,51 @@ class Settings(BaseModel):
         """Check what depends on other parts of a `fmri2img.study.Study`, which calls this once. Raises UserError."""
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def known_keys(cls) -> list[str]:
         """Names of the section's keys as a user writes them."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @model_validator(mode="before")
     @classmethod
     def _without_unknown_keys(cls, value: Any) -> Any:
-        known = cls.keys()
+        known = cls.known_keys()
         for key in value if isinstance(value, dict) else []:
             if key not in known:
                 raise WrongKey(str(key), f"unknown; {nearest(str(key), known, 'known keys')}")
         return value
+
+
+@dataclass(frozen=True)
+class Network:
+    """Annotation of a key that names a frozen network of config/backbones.yaml.
+
+    kinds: those it may have; also: another value that is allowed.
+    """
+
+    kinds: tuple[str, ...]
+    also: str | None
+
+    def __init__(self, *kinds: str, also: str | None = None) -> None:
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "also", also)
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return handler(core_schema) | {"x-network": list(self.kinds)}
+
+
+def networks(settings: Any, key: str = "") -> Iterator[tuple[str, str, Network]]:
+    """All networks that settings name: dotted key, name, and which kinds may stand there."""
+    if isinstance(settings, Settings):
+        for name, field in type(settings).model_fields.items():
+            value, below = getattr(settings, name), f"{key}.{field.alias or name}".lstrip(".")
+            role = next((item for item in field.metadata if isinstance(item, Network)), None)
+            if role is None:
+                yield from networks(value, below)
+            elif value is not None and value != role.also:
+                yield below, value, role
+    elif isinstance(settings, dict | list | tuple):
+        for part, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
+            yield from networks(value, f"{key}.{part}")
 
 
 def problem(key: str, text: str, where: str = "configuration") -> UserError:
@@ -81,10 +116,11 @@ def problem(key: str, text: str, where: str = "configuration") -> UserError:
 
 
 def nearest(name: str, known: Iterable[str], what: str = "there are") -> str:
-    """The remedy for a name that is not among the `known` ones: the one it looks like, or all of them."""
+    """The remedy for a name that is not among the `known` ones: the one it looks like, or what there is."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean '{near[0]}'?" if near else f"{what}: {', '.join(known) or 'none'}"
+    listed = [*known[:LISTED], *([f"{len(known) - LISTED} more"] if len(known) > LISTED else [])]
+    return f"did you mean '{near[0]}'?" if near else f"{what}: {', '.join(listed) or 'none'}"
 
 
 def shown(value: Any) -> str:
@@ -97,7 +133,11 @@ def _reported(error: ValidationError, where: str, key: str) -> UserError:
     """The first problem that pydantic found, in our words."""
     found = error.errors(include_url=False)[0]
     cause = found.get("ctx", {}).get("error")
-    path = [*([key] if key else []), *map(str, found["loc"]), *([cause.key] if isinstance(cause, WrongKey) else [])]
+    path = [
+        *([key] if key else []),
+        *(str(part) for part in found["loc"] if part != "[key]"),
+        *([cause.key] if isinstance(cause, WrongKey) else []),
+    ]
     text = _text(found["type"], found["input"], found.get("ctx", {}), found["msg"])
     return problem(".".join(path), text, where) if path else UserError(f"{where}: {text}")
 
@@ -112,7 +152,7 @@ def _text(kind: str, value: Any, context: dict, message: str) -> str:
         return f"{shown(value)} is not one of {', '.join(allowed)}"
     if kind in BOUNDS:
         name, words = BOUNDS[kind]
-        return f"{shown(value)} is out of range; it must be {words} {context[name]:g}"
+        return f"{shown(value)} is out of range; it must be {words} {context[name]:.16g}"
     if kind in ("too_short", "string_too_short"):
         short = "is empty" if not value else "is too short"
         return f"{short}; give at least {context['min_length']}"
@@ -193,6 +233,7 @@ Fixed = Annotated[tuple[T, ...], Strict(False), Field(min_length=1)]
 Name = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"minLength": 1})]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PositiveNumber = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

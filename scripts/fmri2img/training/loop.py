@@ -39,7 +39,7 @@ def train(config: dict[str, Any], output: Path, work: Path) -> None:
     for key in ("task", "settings", "training"):
         if key not in config:
             raise UserError(f"training configuration: key '{key}' is missing")
-    training = TrainingConfig.from_dict(config["training"])
+    training = TrainingConfig.read(config["training"], "training configuration", "training")
     config = {**config, "training": training.to_dict()}
     accelerator = accelerator_for(training)
     training.check_processes(accelerator.num_processes)

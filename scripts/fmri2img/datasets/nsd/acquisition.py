@@ -2,51 +2,32 @@
 
 A file appears under its name only when it is complete, has the content that the server's tag promises, and opens as
 its format; its size, ETag and SHA-256 are locked (lockfile.py). Files that the user has already are linked from
-`Source.copy`. COCO's annotations, which NSD does not host, come from COCO's own archive.
+`nsd.bucket.copy`. COCO's annotations, which NSD does not host, come from COCO's own archive.
 """
 
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from fmri2img.datasets import checksums, lockfile, transfer
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.settings import Bucket as Source
+from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.datasets.progress import Progress
 from fmri2img.datasets.remote import Changed, S3Object, WebObject
 from fmri2img.errors import UserError
 
-TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
 WHOLE_ATTEMPTS = 2  # downloads of a whole object that arrives damaged or changes under way
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where files come from: the section `dataset.nsd` of the configuration.
-
-    terms_accepted: the user has signed NSD's agreement; endpoint: URL of another S3 server, or None for Amazon's;
-    copy: a folder with NSD's files that the user has already, or None. It is linked to, never written or deleted.
-    """
-
-    terms_accepted: bool = False
-    bucket: str = "natural-scenes-dataset"
-    region: str = "us-east-2"
-    endpoint: str | None = None
-    coco_url: str = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
-    copy: str | None = None
-
-
 def check_terms(source: Source) -> None:
-    if source.terms_accepted is not True:
-        raise UserError(
-            "configuration: key 'dataset.nsd.terms_accepted' is false; read and sign NSD's Data Sharing and Usage "
-            f"Agreement at {TERMS_FORM}, then set it to true"
-        )
+    if not source.terms_accepted:
+        raise terms_not_accepted()
 
 
 def acquire(key: str, root: str | Path, source: Source, terminal: TextIO | None = None) -> Path:
@@ -80,8 +61,8 @@ def acquire_annotations(root: str | Path, source: Source, terminal: TextIO | Non
 
 def link(key: str, root: str | Path, source: Source) -> Path | None:
     """Link `<root>/<key>` to the user's own copy and return it; None when the copy has no such file."""
-    target, original = Path(root) / key, Path(source.copy or "", key).resolve()
-    if source.copy is None or not original.is_file():
+    target, original = Path(root) / key, Path(source.copied or "", key).resolve()
+    if source.copied is None or not original.is_file():
         return None
     try:
         check_opens(original, key)
@@ -111,7 +92,7 @@ def check_betas_are_own(root: str | Path) -> None:
         if not may_go:
             raise UserError(
                 f"{path}: not downloaded by this workflow, which deletes betas once they are masked; keep your own "
-                "files in another folder, name it in dataset.nsd.copy (it is only linked to) and give dataset.root a "
+                "files in another folder, name it in nsd.bucket.copy (it is only linked to) and give nsd.root a "
                 "folder for the workflow's use"
             )
 

@@ -7,6 +7,8 @@ NSD data manual and the code that exported the files (cvnlab/nsddatapaper).
 SESSIONS = {
     "subj01": 40, "subj02": 40, "subj03": 32, "subj04": 30, "subj05": 40, "subj06": 32, "subj07": 40, "subj08": 30,
 }  # fmt: skip
+RUNS = 12  # of every session
+REPEATS = 3  # planned presentations of each image to each subject
 BETA_FOLDERS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 INT16_PER_PERCENT = 300  # stored int16 = percent signal change x 300
 EXPERIMENT_DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"

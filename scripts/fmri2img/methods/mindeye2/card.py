@@ -1,23 +1,15 @@
 """What the method card says of MindEye2 itself: its parts and their sizes, its epoch, and the defects it reproduces."""
 
-from dataclasses import asdict
-
 import pandas as pd
 import torch
 from torch import nn
 
-from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.methods.mindeye2.network import MindEye2
-from fmri2img.training.configuration import TrainingConfig
+from fmri2img.methods.mindeye2.settings import ModelConfig
 
 PARTS = ("backbone's blocks", "map to tokens", "projector", "low-level head", "diffusion prior")
 NEITHER = "—"
-DEFAULTS = {  # section of the configuration -> values of the keys that a study leaves out
-    "mindeye2.losses": asdict(LossConfig()),
-    "mindeye2.pretraining.training": vars(TrainingConfig),
-    "mindeye2.finetuning.training": vars(TrainingConfig),
-}
 EPOCH = (
     "As many samples as the longest budget of a training subject has trials (trials of a session times sessions, test "
     "images counted), rounded down to whole steps. A batch holds equally many samples of each subject, so all subjects "
@@ -46,7 +38,7 @@ def network_facts(networks: list[dict]) -> dict[str, str]:
     """Item -> text about the parts of the networks; of several networks of a subject, the last one counts."""
     of_subject = {subject: network for network in networks for subject in network["voxels"]}
     first = next(iter(of_subject.values()))
-    model = ModelConfig.from_dict(first["model"])
+    model = ModelConfig.read(first["model"], "config.json", "model")
     idle = idle_parameters(first)
     facts = {
         "backbone": BACKBONES[model.backbone].format(blocks=model.blocks, idle=f"{idle:,}"),
@@ -90,7 +82,7 @@ def idle_parameters(network: dict) -> int:
 
 def _empty(network: dict) -> MindEye2:
     with torch.device("meta"):
-        return MindEye2(ModelConfig.from_dict(network["model"]), network["voxels"])
+        return MindEye2(ModelConfig.read(network["model"], "config.json", "model"), network["voxels"])
 
 
 def _count(part: nn.Module) -> int:
@@ -127,13 +119,10 @@ def _expanded(key: str) -> list[str]:
 
 
 def _setting(config: dict, key: str):
-    """The value of a dotted key, or its default where the study leaves the key out."""
+    """The value of a dotted key; None where a section above it is null or missing."""
     value = config
     for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            section, _, name = key.rpartition(".")
-            return DEFAULTS.get(section, {}).get(name)
-        value = value[part]
+        value = value.get(part) if isinstance(value, dict) else None
     return value
 
 

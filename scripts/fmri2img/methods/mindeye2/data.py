@@ -18,7 +18,7 @@ from torch import Tensor
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LossConfig, PriorConfig
+from fmri2img.methods.mindeye2.settings import LossConfig, PriorConfig
 from fmri2img.training.sampler import Streams, generator, share
 from fmri2img.training.sources import fingerprint
 

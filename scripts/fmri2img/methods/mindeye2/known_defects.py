@@ -67,7 +67,7 @@ KNOWN_DEFECTS = (
     ),
     Defect(
         "normalisation statistics of all sessions",
-        "betas.normalise",
+        "nsd.betas.normalise",
         "pooled",
         "session",
         "Betas are z-scored with mean and deviation over the training trials of all sessions, also those that a "

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fmri2img.methods.mindeye2.configuration import LossConfig
 from fmri2img.methods.mindeye2.network import MindEye2
 from fmri2img.methods.mindeye2.prior import prior_loss
+from fmri2img.methods.mindeye2.settings import LossConfig
 from fmri2img.training import distributed
 
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig
 from fmri2img.methods.mindeye2.prior import PriorNetwork
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig
 from fmri2img.training.dropout import Dropout, Masks
 
 
@@ -340,7 +340,7 @@ def load_model(path: str | Path) -> tuple[MindEye2, dict]:
     for key in ("model", "voxels", "metadata"):
         if key not in record:
             raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
-    config = ModelConfig.from_dict(record["model"], f"{path / 'config.json'}: model")
+    config = ModelConfig.read(record["model"], str(path / "config.json"), "model")
     weights = path / "model.safetensors"
     try:
         state = load_file(weights)

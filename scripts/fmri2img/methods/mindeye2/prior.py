@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import PriorConfig
+from fmri2img.methods.mindeye2.settings import PriorConfig
 
 LOGIT_SCALE = 16.0
 BUCKETS, MAX_DISTANCE = 32, 128  # of the relative positions

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LowLevelConfig, ModelConfig, PriorConfig
 from fmri2img.methods.mindeye2.network import MindEye2, assemble
 from fmri2img.methods.mindeye2.prior import cosine_betas
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig, PriorConfig
 
 # Our names -> the published names, applied in this order.
 PUBLISHED_NAMES = [
@@ -177,7 +177,9 @@ def _template(key: str) -> str:
 
 def _templates() -> set[str]:
     """The published names of all weights a model can have, numbers left out."""
-    config = ModelConfig(4, "as_released", 2, 4, low_level=LowLevelConfig(), prior=PriorConfig())
+    config = ModelConfig(
+        hidden=4, backbone="as_released", tokens=2, token_width=4, low_level=LowLevelConfig(), prior=PriorConfig()
+    )
     with torch.device("meta"):
         names = MindEye2(config, {"subject": 2}).state_dict()
     published = [published_name(name, ["subject"]) for name in names]
@@ -212,7 +214,7 @@ def _configuration(state: dict[str, Tensor], subjects: list[str], path: str) -> 
         seed_channels = size("backbone.bnorm.weight")
         side = math.isqrt(size("backbone.blin1.bias") // seed_channels)
         up = "backbone.bupsampler.up_blocks."
-        low_level = LowLevelConfig(
+        low_level = dict(
             latent_channels=size("backbone.bupsampler.conv_out.bias"),
             latent_side=side * 2 ** max(blocks - 1, 0),
             seed_channels=seed_channels,
@@ -222,7 +224,7 @@ def _configuration(state: dict[str, Tensor], subjects: list[str], path: str) -> 
         )
     prior = None
     if any(key.startswith("diffusion_prior.") for key in state):
-        prior = PriorConfig(
+        prior = dict(
             depth=count(re.escape(TRANSFORMER) + r"layers\.(\d+)\."),
             heads=size(TRANSFORMER + "rel_pos_bias.relative_attention_bias.weight", -1),
             head_width=size(TRANSFORMER + "layers.0.0.null_kv", -1),
@@ -230,7 +232,7 @@ def _configuration(state: dict[str, Tensor], subjects: list[str], path: str) -> 
             timesteps=size(SCHEDULE + "betas"),
             rotary_width=2 * size(TRANSFORMER + "layers.0.0.rotary_emb.freqs"),
         )
-    config = ModelConfig(
+    record = dict(
         hidden=size("ridge.linears.0.bias"),
         backbone="as_released",
         tokens=max(1, size("backbone.backbone_linear.bias") // token_width),
@@ -239,7 +241,7 @@ def _configuration(state: dict[str, Tensor], subjects: list[str], path: str) -> 
         low_level=low_level,
         prior=prior,
     )
-    return ModelConfig.from_dict(config.to_dict(), path), voxels
+    return ModelConfig.read(record, path, "model"), voxels
 
 
 def _mismatch(path: str | Path, missing: list[str], unexpected: list[str], misshaped: list[str]) -> str:

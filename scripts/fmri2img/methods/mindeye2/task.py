@@ -24,7 +24,6 @@ import torch
 from torch import nn
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.configuration import LossConfig, ModelConfig
 from fmri2img.methods.mindeye2.data import (
     DROPOUT,
     LOW_LEVEL_DROPOUT,
@@ -36,6 +35,7 @@ from fmri2img.methods.mindeye2.data import (
 )
 from fmri2img.methods.mindeye2.losses import Objective, flat_unit
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
+from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
 from fmri2img.training import distributed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
@@ -56,7 +56,7 @@ class MindEye2Task:
     def __init__(self, settings: dict[str, Any], training: TrainingConfig) -> None:
         settings = _checked(settings)
         self._settings, self._training = settings, training
-        self._losses = LossConfig.from_dict(settings["losses"], "settings.losses")
+        self._losses = LossConfig.read(settings["losses"], "training configuration", "settings.losses")
         self._targets = Targets(settings["embeddings"], settings["latents"], settings["local_features"] or ())
         self._trials = open_trials(
             settings["recordings"], settings["sessions"], settings["validation_share"], training.seed
@@ -202,7 +202,7 @@ def completed(record: dict[str, Any], targets: Targets) -> ModelConfig:
         channels, side = targets.latent_shape
         sizes = {"latent_channels": channels, "latent_side": side, "maps_width": targets.map_shape[1]}
         record["low_level"] = _with_sizes(record["low_level"], sizes, "settings.model.low_level")
-    config = ModelConfig.from_dict(record, "settings.model")
+    config = ModelConfig.read(record, "training configuration", "settings.model")
     if config.low_level and config.low_level.positions != targets.map_shape[0]:
         raise UserError(
             f"settings.model.low_level: its grid has {config.low_level.positions} places, the teacher's map has "

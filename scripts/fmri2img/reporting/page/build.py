@@ -54,7 +54,7 @@ def page(parts: Parts, design: Design) -> str:
     """The page as HTML."""
     methods, metrics = method_list(design, parts.disclosures), metric_list(design)
     ranked = matching(design.metrics, parts.rank_by) or list(design.metrics)
-    budgets = [[label, design.budget_title(label)] for label in design.budgets]
+    budgets = [[label, design.budget(label).title] for label in design.budgets]
     pictures, claims, costs = parts.pictures, _claims(parts.claims, design), parts.costs
     has_costs = costs is not None and len(costs) > 0
     curves = parts.curves
@@ -73,7 +73,7 @@ def page(parts: Parts, design: Design) -> str:
         "metric_facts": metric_facts(design),
         "budgets": budgets,
         "longest": design.longest_budget,
-        "longest_title": design.budget_title(design.longest_budget),
+        "longest_title": design.budget(design.longest_budget).title,
         "normalised": bool(parts.board["normalised"].notna().any()),
         "board_note": f"{note(parts.board, design)} {_ties(design)} {scale_note(parts.board, design)}",
         "session_panels": charts.session_panels(parts.board, design) if len(design.budgets) > 1 else [],
@@ -159,7 +159,7 @@ def _headline(board: pd.DataFrame, claims: list[dict], design: Design) -> list[t
         ("Data", design.data),
         ("Subjects", str(len(design.subjects))),
         ("Test images", str(int(board["n_images"].max()) if len(board) else 0)),
-        ("Training sessions", ", ".join(design.sessions_text(budget) for budget in design.budgets)),
+        ("Training sessions", ", ".join(design.budget(budget).count for budget in design.budgets)),
         ("Seeds", str(len(design.seeds))),
         ("Metrics", str(len(design.metrics))),
     ]
@@ -190,7 +190,7 @@ def _claims(tested: pd.DataFrame, design: Design) -> list[dict]:
                         "method": design.methods[row.method]["title"],
                         "metric": design.metrics[row.metric]["title"]
                         + (" (%)" if is_proportion(design.metrics[row.metric]) else ""),
-                        "budget": "all budgets" if pd.isna(row.budget) else design.budget_title(row.budget),
+                        "budget": "all budgets" if pd.isna(row.budget) else design.budget(row.budget).title,
                         "met": bool(row.met),
                         "finding": row.finding,
                     }

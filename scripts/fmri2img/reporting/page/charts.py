@@ -142,7 +142,7 @@ def session_panels(board: pd.DataFrame, design: Design) -> list[Panel]:
     sessions = {label: float(np.mean(list(of_subject.values()))) for label, of_subject in design.budgets.items()}
     places = {label: float(np.log2(sessions[label])) for label in sorted(sessions, key=sessions.get)}
     labels = {
-        label: f"all ({design.sessions_text(label)})" if label == "all" else label.replace("min", " min")
+        label: f"all ({design.budget(label).count})" if label == "all" else label.replace("min", " min")
         for label in places
     }
     return panels(board.rename(columns={"budget": "at"}), design, places, labels)

@@ -173,7 +173,7 @@ def pictures_note(data: dict, design: Design) -> str:
     if side < grid:
         text += f"; those of all test images at {side} × {side}, to keep this page small"
     text += "; WebP compression may soften fine detail"
-    left_out = [design.budget_title(budget) for budget in design.budgets if budget not in data["budgets"]]
+    left_out = [design.budget(budget).title for budget in design.budgets if budget not in data["budgets"]]
     if left_out:
         text += f". Those trained on {', '.join(left_out)} are left out for the same reason; they lie in predictions/"
     return f"{text}. Of several seeds the first is shown."

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmri2img.datasets.nsd.layout import SESSIONS
-from fmri2img.datasets.nsd.simulator.parameters import REPEATS, RUNS, Simulation
+from fmri2img.datasets.nsd.layout import REPEATS, RUNS, SESSIONS
+from fmri2img.datasets.nsd.simulator.parameters import Simulation
 
 NEAR_SHARE = 0.6
 CONCENTRATION = 729.0  # for the 40 sessions of NSD

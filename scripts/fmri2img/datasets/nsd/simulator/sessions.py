@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.layout import REPEATS
 from fmri2img.datasets.nsd.simulator import brain as model
 from fmri2img.datasets.nsd.simulator import oracle, writers
 from fmri2img.datasets.nsd.simulator.brain import Brain
-from fmri2img.datasets.nsd.simulator.parameters import REPEATS, Simulation
+from fmri2img.datasets.nsd.simulator.parameters import Simulation
 from fmri2img.datasets.nsd.simulator.volumes import Anatomy
 
 VERSIONS = ("b2", "b3")

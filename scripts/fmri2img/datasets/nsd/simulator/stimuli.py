@@ -5,9 +5,9 @@ import ast
 import numpy as np
 import pandas as pd
 
-from fmri2img.datasets.nsd.layout import SESSIONS
+from fmri2img.datasets.nsd.layout import REPEATS, SESSIONS
 from fmri2img.datasets.nsd.simulator.design import Design
-from fmri2img.datasets.nsd.simulator.parameters import REPEATS, Simulation, subject_number
+from fmri2img.datasets.nsd.simulator.parameters import Simulation, subject_number
 from fmri2img.datasets.scene_glyphs import extent
 from fmri2img.datasets.scenes import CATEGORIES, Scene, captions, draw, sample_scene
 

@@ -1,0 +1,223 @@
+"""Settings of the Natural Scenes Dataset: the section `nsd` of a study."""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, Strict, model_validator
+
+from fmri2img.datasets.nsd import layout
+from fmri2img.settings import base
+from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed, problem
+
+TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
+SHARED_SHARE = 0.1  # of each simulated subject's images; NSD: 1,000 of 10,000
+SPLITS = ("shared1000", "shared982")
+Axis = Annotated[int, Field(ge=8)]
+
+
+class SimulatedSubject(base.Settings):
+    """A simulated subject."""
+
+    sessions: int = Field(ge=1, le=40, description="Recorded sessions.")
+    dims: Annotated[tuple[Axis, Axis, Axis], Strict(False)] = Field(
+        description="Voxels along X, Y and Z: three different numbers, so that exchanged axes cannot go unnoticed."
+    )
+    ncsnr: PositiveNumber = Field(
+        description="Median noise-ceiling signal-to-noise ratio of the nsdgeneral voxels, beta version b3."
+    )
+
+    @model_validator(mode="after")
+    def _axes_differ(self) -> "SimulatedSubject":
+        if len(set(self.dims)) != 3:
+            raise base.WrongKey("dims", f"{list(self.dims)} must be three different numbers; change one")
+        return self
+
+
+def _in_order(subjects: dict[str, SimulatedSubject]) -> dict[str, SimulatedSubject]:
+    for name in subjects:
+        if name not in layout.SESSIONS:
+            raise ValueError(f"{name} is not one of {', '.join(layout.SESSIONS)}; rename it")
+    return dict(sorted(subjects.items()))
+
+
+class SimulationSettings(base.Settings):
+    """The simulated NSD."""
+
+    seed: Seed = Field(description="Seed of images, anatomy, responses and noise.")
+    stimuli: Positive = Field(description="Rows of nsd_stimuli.hdf5. Some are never shown.")
+    image_size: int = Field(ge=16, description="Side of a stimulus, in pixels.")
+    trials_per_run: Annotated[tuple[Positive, Positive], Strict(False)] = Field(
+        description="Stimulus trials of odd and of even runs; 12 runs a session (NSD: 63 and 62)."
+    )
+    subjects: Annotated[dict[str, SimulatedSubject], AfterValidator(_in_order)] = Field(
+        min_length=1, description="Simulated subjects, by NSD's names."
+    )
+
+    @model_validator(mode="after")
+    def _stimuli_suffice(self) -> "SimulationSettings":
+        if self.stimuli < self.shown:
+            raise base.WrongKey(
+                "stimuli",
+                f"{self.stimuli} is fewer than the {self.shown} images that {len(self.subjects)} subjects see in "
+                f"{self.planned_sessions} sessions; raise it",
+            )
+        return self
+
+    @property
+    def trials_per_session(self) -> int:
+        return layout.RUNS // 2 * sum(self.trials_per_run)
+
+    @property
+    def planned_sessions(self) -> int:
+        """Every subject's trial order is planned for the longest participation, as in NSD (40 sessions)."""
+        return max(subject.sessions for subject in self.subjects.values())
+
+    @property
+    def pool(self) -> int:
+        """Images planned for each subject (NSD: 10,000). Twelve runs make the trials a multiple of three."""
+        return self.trials_per_session * self.planned_sessions // layout.REPEATS
+
+    @property
+    def shared(self) -> int:
+        """Images planned for every subject (NSD: 1,000)."""
+        return round(SHARED_SHARE * self.pool)
+
+    @property
+    def shown(self) -> int:
+        """Different images planned for any subject."""
+        return self.shared + len(self.subjects) * (self.pool - self.shared)
+
+
+class Bucket(base.Settings):
+    """Where NSD's files come from."""
+
+    terms_accepted: bool = Field(
+        False,
+        description=f"`true` once you have signed NSD's Data Sharing and Usage Agreement (<{TERMS_FORM}>). Nothing is "
+        "downloaded before.",
+    )
+    bucket: Name = Field("natural-scenes-dataset", description="The S3 bucket.")
+    region: Name = Field("us-east-2", description="Its region.")
+    endpoint: Name | None = Field(None, description="URL of another S3 server, for a mirror, or null for Amazon's.")
+    coco_url: Name = Field(
+        "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+        description="The archive of COCO's caption files, which NSD does not host.",
+    )
+    copied: Name | None = Field(
+        None,
+        alias="copy",
+        description="A folder with NSD files that you already have, in the same layout. They are linked into `root` "
+        "instead of downloaded, and never changed or deleted. Do not use it as `root` itself: the betas of a session "
+        "are deleted from there once they are masked, so a run refuses to start when it finds betas that it did not "
+        "download.",
+    )
+
+
+class Images(base.Settings):
+    """Published test images without recordings. Only submissions can be scored on them."""
+
+    fetched: Name = Field(description="The entry of config/backbones.yaml that is downloaded.")
+    pictures: Name = Field(description="Its file of the images.")
+    ids: Name = Field(description="Its file of their image_id, ascending, or of a mask over all images.")
+    captions: Name | None = Field(None, description="Its file of a caption for each image, or null.")
+
+
+class Betas(base.Settings):
+    """Which betas are used and how they are normalised.
+
+    The choice is written into every recording and shown in the report.
+    """
+
+    version: Literal["b2", "b3"] = Field(
+        "b3", description="`b2`: fitted HRF. `b3`: fitted HRF, GLMdenoise and ridge regression."
+    )
+    mask: Name = Field(
+        "nsdgeneral",
+        description="NSD's region file whose voxels are used (all labels above 0), or your own in `bucket.copy`.",
+    )
+    normalise: Literal["session", "pooled"] = Field(
+        "session",
+        description="Each voxel is z-scored within each `session`, or `pooled` over all sessions, as the published "
+        "betas may have been; then even a small budget is scaled by what was recorded after it. How the published MindEye2 "
+        "files were normalised is not documented, so compare variants before you compare numbers.",
+    )
+    statistics: Literal["train", "all"] = Field(
+        "train", description="Mean and deviation come from the training trials only, or from all."
+    )
+
+
+class Settings(base.Settings):
+    """The Natural Scenes Dataset, real or simulated."""
+
+    source: Literal["simulated", "bucket", "images"] = Field(
+        description="`simulated`: made here. `bucket`: downloaded, or linked from a copy. `images`: published test "
+        "images alone, so that only submissions can be scored (`methods: []`, split `shared1000`)."
+    )
+    root: Name = Field(
+        description="Folder of the data, in NSD's own layout (`nsddata/`, `nsddata_betas/`, `nsddata_stimuli/`, "
+        "`annotations/`)."
+    )
+    simulation: SimulationSettings | None = Field(None, description="Needed where the source is `simulated`.")
+    bucket: Bucket = Field(Bucket(), description=Bucket.__doc__)
+    images: Images | None = Field(None, description="Needed where the source is `images`.")
+    betas: Betas = Field(Betas(), description="Which betas are used and how they are normalised.")
+    shared982_sessions: Positive = Field(
+        37, description="Sessions that split `shared982` uses; the later ones are held out in NSD."
+    )
+
+    @model_validator(mode="after")
+    def _source_is_described(self) -> "Settings":
+        section = {"simulated": "simulation", "images": "images"}.get(self.source, "bucket")
+        if getattr(self, section) is None:
+            raise base.WrongKey(section, f"missing; source is '{self.source}', so add the section")
+        return self
+
+    def test_sets(self, split: str) -> list[str]:
+        """Names of a split's test sets: one, named as the split."""
+        return [split]
+
+    def sessions(self, split: str) -> dict[str, int]:
+        """Sessions of each subject that a split has a use for (shared982 ends early)."""
+        sessions = layout.SESSIONS
+        if self.source == "simulated":
+            sessions = {name: subject.sessions for name, subject in self.simulation.subjects.items()}
+        last = self.shared982_sessions if split == "shared982" else math.inf
+        return {subject: min(number, last) for subject, number in sessions.items()}
+
+    def check(self, study) -> None:
+        """Raises UserError when the study's split, subjects, methods or mask do not fit the data."""
+        split = study.config["split"]
+        if split not in SPLITS and not re.fullmatch(r"cluster\d+", split):
+            raise problem("split", f"{split!r} is not one of {', '.join(SPLITS)}, cluster<k>")
+        self._check_mask(study.subjects)
+        if self.source != "images":
+            return
+        if study.config["methods"]:
+            raise problem(
+                "methods",
+                "must be [] for published test images alone, which have no recordings to decode; list submissions only",
+            )
+        if split != "shared1000":
+            raise problem("split", "published test images alone have only shared1000; use it")
+        study.named("backbones", self.images.fetched, "nsd.images.fetched")
+
+    def _check_mask(self, subjects: list[str]) -> None:
+        mask = self.betas.mask
+        own = [Path(self.bucket.copied or self.root, layout.roi(subject, mask)) for subject in subjects]
+        if mask.removeprefix("lh.").removeprefix("rh.") not in layout.ROI_FILES and not all(p.is_file() for p in own):
+            hint = base.nearest(mask, layout.ROI_FILES, "available")
+            raise problem("nsd.betas.mask", f"there is no region file '{mask}'; {hint}")
+
+    def check_terms(self) -> None:
+        """What only a real run needs: NSD's data terms are accepted. Raises UserError."""
+        if self.source == "bucket" and not self.bucket.terms_accepted:
+            raise terms_not_accepted()
+
+
+def terms_not_accepted() -> Exception:
+    return problem(
+        "nsd.bucket.terms_accepted",
+        f"is false; read and sign NSD's Data Sharing and Usage Agreement at {TERMS_FORM}, then set it to true",
+    )

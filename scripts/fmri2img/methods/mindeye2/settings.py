@@ -1,0 +1,304 @@
+"""MindEye2's settings: the section `mindeye2` of a study, the sizes of a model, and its losses.
+
+Defaults are those of the published models, with known defects of the released code put right. Torch is not needed here.
+"""
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fmri2img.errors import UserError
+from fmri2img.settings import base
+from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, Weight, problem
+from fmri2img.training.configuration import TrainingSettings
+
+GROUPS = 32  # of the normalisation in the low-level head
+
+
+class LowLevelHead(base.Settings):
+    """Sizes of the low-level head: a grid of features (the seed grid), enlarged to autoencoder latents."""
+
+    seed_channels: Positive = Field(64, description="Channels of the seed grid.")
+    channels: base.Fixed[Positive] = Field(
+        (32, 64, 128),
+        description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
+    )
+    layers: Positive = Field(1, description="Residual units of a block, less one.")
+    dropout: Chance = Field(0.3, description="Dropout on the seed grid.")
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> "LowLevelHead":
+        for channels in self.channels:
+            if channels % GROUPS:
+                raise base.WrongKey(
+                    "channels", f"{channels} is not a multiple of {GROUPS} (groups of its normalisation); change it"
+                )
+        return self
+
+
+class LowLevelConfig(LowLevelHead):
+    """A low-level head with the sizes that follow from its targets."""
+
+    latent_channels: Positive = Field(4, description="Channels of the autoencoder's latents.")
+    latent_side: Positive = Field(28, description="Side of the autoencoder's latents.")
+    maps_width: Positive = Field(512, description="Width of the local features, one for each place of the seed grid.")
+
+    @property
+    def seed_side(self) -> int:
+        return self.latent_side // 2 ** (len(self.channels) - 1)
+
+    @property
+    def positions(self) -> int:
+        """Number of local features."""
+        return self.seed_side**2
+
+    @model_validator(mode="after")
+    def _grid_is_whole(self) -> "LowLevelConfig":
+        enlargement = 2 ** (len(self.channels) - 1)
+        if self.latent_side % enlargement:
+            raise base.WrongKey(
+                "latent_side",
+                f"{self.latent_side} is not a multiple of {enlargement}, by which the {len(self.channels)} blocks of "
+                "`channels` enlarge; change one of them",
+            )
+        return self
+
+
+class PriorConfig(base.Settings):
+    """The diffusion prior."""
+
+    depth: Positive = Field(6, description="Transformer layers.")
+    heads: Positive = Field(32, description="Attention heads of the queries.")
+    head_width: Positive = Field(52, description="Width of a head.")
+    feedforward: Positive = Field(4, description="Hidden width of the feed-forward layer, in token widths.")
+    timesteps: Positive = Field(100, description="Steps of the diffusion.")
+    condition_drop: Chance = Field(
+        0.2, description="Chance in training that a learned null takes the place of the brain tokens."
+    )
+    image_drop: Chance = Field(
+        0.2, description="Chance in training that a learned null takes the place of the noised image tokens."
+    )
+    rotary_width: Positive = Field(32, description="Entries of a head that are rotated, at most head_width.")
+
+    @property
+    def rotated(self) -> int:
+        """Entries of a head that are rotated."""
+        return min(self.rotary_width, self.head_width)
+
+    @model_validator(mode="after")
+    def _pairs_are_whole(self) -> "PriorConfig":
+        if self.rotated % 2:
+            key = "rotary_width" if self.rotary_width <= self.head_width else "head_width"
+            raise base.WrongKey(key, f"{self.rotated} entries of a head cannot be rotated in pairs; make it even")
+        return self
+
+
+class ModelSettings(base.Settings):
+    """Sizes of the network. Number and width of the tokens follow from the encoder."""
+
+    hidden: Positive = Field(4096, description="Width of the latent that all subjects share.")
+    blocks: Positive = Field(4, description="Blocks of the backbone.")
+    dropout: Chance = Field(0.15, description="Dropout of the backbone.")
+    prior: PriorConfig = Field(PriorConfig(), description=PriorConfig.__doc__)
+
+
+class ModelConfig(ModelSettings):
+    """A whole model, as it is recorded with its weights."""
+
+    hidden: Positive = Field(description="Width of the latent that all subjects share.")
+    backbone: Literal["as_released", "residual_mlp"] = Field(description="See backbone.py.")
+    tokens: Positive = Field(description="Tokens of the image encoder.")
+    token_width: Positive = Field(description="Their width.")
+    low_level: LowLevelConfig | None = Field(None, description="Null leaves the low-level head out.")
+    prior: PriorConfig | None = Field(None, description="Null leaves the diffusion prior out.")
+
+    @model_validator(mode="after")
+    def _time_embedding_is_whole(self) -> "ModelConfig":
+        if self.prior and self.token_width % 2:
+            raise base.WrongKey("token_width", f"{self.token_width} must be even for the prior's time embedding")
+        return self
+
+
+class LossConfig(base.Settings):
+    """Weights and temperatures of the losses."""
+
+    prior: Weight = Field(30.0, description="Weight of the diffusion prior's loss.")
+    contrast: Weight = Field(1.0, description="Weight of the contrastive loss.")
+    low_level: Weight = Field(0.5, description="Weight of the low-level loss.")
+    local_contrast: Weight = Field(0.1, description="Weight of the local contrast within the low-level loss.")
+    mixup_share: Share = Field(0.33, description="Share of the epochs, from the first, with MixCo.")
+    mixup_concentration: PositiveNumber = Field(0.15, description="Concentration of MixCo's Beta distribution.")
+    mixup_chance: Share = Field(0.5, description="Chance that a trial is mixed.")
+    mixco_temperature: PositiveNumber = Field(0.006, description="Temperature of MixCo's loss.")
+    soft_temperature_start: PositiveNumber = Field(0.004, description="First temperature of SoftCLIP.")
+    soft_temperature_end: PositiveNumber = Field(0.0075, description="Last temperature of SoftCLIP.")
+    local_temperature: PositiveNumber = Field(0.2, description="Temperature of the local contrast.")
+    low_level_every: Positive = Field(
+        1,
+        description="The low-level losses are computed for every n-th trial of a global batch, to save time; 1 for "
+        "all, as published.",
+    )
+    negatives: Literal["gathered", "local"] = Field(
+        "gathered",
+        description="`gathered`: samples are compared, and mixed, with those of all processes. `local`: within each "
+        "process's share, as in the released code, so that results depend on the number of processes.",
+    )
+    permutation_offsets: bool = Field(
+        True, description="See mixco.mixture_labels; false in the released code (a known defect)."
+    )
+    fixed_points: Literal["summed", "overwritten"] = Field(
+        "summed", description='See mixco.mixture_labels; "overwritten" in the released code (a known defect).'
+    )
+
+    def mixup_epochs(self, epochs: int) -> int:
+        """Number of epochs, from the first, with MixCo: 49 of 150."""
+        return int(self.mixup_share * epochs)
+
+    def temperature(self, epoch: int, epochs: int) -> float:
+        """Temperature of the contrastive loss in an epoch (0-based): constant for MixCo, then a half cosine."""
+        mixup = self.mixup_epochs(epochs)
+        if epoch < mixup:
+            return self.mixco_temperature
+        return soft_temperature(epoch - mixup, epochs - mixup, self.soft_temperature_start, self.soft_temperature_end)
+
+
+def soft_temperature(epoch: int, epochs: int, start: float, end: float) -> float:
+    """Temperature of SoftCLIP's epoch number `epoch` (0-based) of `epochs`: half a cosine from `start` to `end`."""
+    if epochs < 2:
+        return start
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * epoch / (epochs - 1)))
+
+
+class LowLevel(base.Settings):
+    """The low-level head and what it is trained to predict."""
+
+    autoencoder: Annotated[Name, Network("diffusers_vae")] = Field(description="The autoencoder of its latents.")
+    teacher: Annotated[Name, Network("efficientnet_lite_map", "vicregl_convnext")] = Field(
+        description="The network whose local features it learns."
+    )
+    image_size: int = Field(224, ge=16, description="Side that images are resized to, in pixels.")
+    augmentations: Positive = Field(
+        4,
+        description="Augmented views of each image for the teacher: cached, and one picked at each step. Published: a "
+        "new one at each step.",
+    )
+    head: LowLevelHead = Field(LowLevelHead(), description=LowLevelHead.__doc__)
+
+
+class Pretraining(base.Settings):
+    """Training on the other subjects."""
+
+    subjects: Annotated[
+        Literal["all"] | Annotated[Unique[Name], Field(min_length=1)],
+        base.one_of("all or a list of subjects; give one"),
+    ] = Field("all", description="Subjects to pretrain on: `all` others of the dataset, or a list.")
+    seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
+    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
+    training: TrainingSettings = Field(
+        TrainingSettings(epochs=150, batch=63), description="How the network is pretrained."
+    )
+
+
+class Finetuning(base.Settings):
+    """Training on the subject that is decoded."""
+
+    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
+    inherit_adapter_bias: bool = Field(
+        False,
+        description="True: the subject's adapter starts from the bias of the first pretraining subject, as in the "
+        "released code (a known defect).",
+    )
+    training: TrainingSettings = Field(
+        TrainingSettings(epochs=150, batch=24), description="How the network is fine-tuned."
+    )
+
+
+class Decoding(base.Settings):
+    """From betas to tokens."""
+
+    prior_steps: Positive = Field(20, description="Steps of the diffusion prior.")
+    batch: Positive = Field(32, description="Images decoded at a time.")
+
+
+class Settings(base.Settings):
+    """MindEye2. Defects of the released code are switches here, off by default, which each method card lists."""
+
+    model: ModelSettings = Field(ModelSettings(), description=ModelSettings.__doc__)
+    low_level: LowLevel | None = Field(None, description="Null leaves the low-level head out.")
+    losses: LossConfig = Field(LossConfig(), description=LossConfig.__doc__)
+    validation_share: Chance = Field(
+        0.05,
+        description="Share of the training images that are held out to log retrieval on. No weights are chosen by it. "
+        "Published: 0, and the test images are watched.",
+    )
+    pretraining: Pretraining = Field(Pretraining(), description=Pretraining.__doc__)
+    finetuning: Finetuning = Field(Finetuning(), description=Finetuning.__doc__)
+    decoding: Decoding = Field(Decoding(), description=Decoding.__doc__)
+
+    def check(self, study) -> None:
+        """Raises UserError when the study's encoder, subjects, methods or published networks do not fit."""
+        encoder = study.registries["backbones"][study.config["encoder"]]
+        sizes = {"backbone": "as_released", "tokens": encoder["tokens"], "token_width": encoder["token_width"]}
+        ModelConfig.read(self.model.to_dict() | sizes, key="mindeye2.model")
+        for stage in ("pretraining", "finetuning"):
+            section = getattr(self, stage)
+            section.training.check_processes(section.processes, "configuration", f"mindeye2.{stage}.training")
+        self._check_pretraining(study)
+        self._check_low_level(study)
+        for method in study.described:
+            if "released" in study.registries["methods"][method]:
+                _check_released(study, method)
+
+    def _check_pretraining(self, study) -> None:
+        key = "mindeye2.pretraining.subjects"
+        for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
+            if subject not in study.available_sessions:
+                raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+        if any(study.registries["methods"][method]["training"]["pretrained"] for method in study.trained):
+            for target in study.subjects:
+                if not study.pretraining_subjects("mindeye2", target):
+                    raise problem(
+                        key, f"no subject is left to pretrain on when decoding {target}; name another subject"
+                    )
+
+    def _check_low_level(self, study) -> None:
+        for method in [*study.drawn_by("blend"), *study.drawn_by("latents")] if self.low_level is None else []:
+            if method in study.methods:
+                refined = study.stage_of(method, "refined")
+                raise problem("mindeye2.low_level", f"is null, but {method} needs it; set it or use {refined}")
+
+
+def _check_released(study, method: str) -> None:
+    """Published networks of a method are there for every subject and budget, and fit the data and the encoder."""
+    backbones = study.registries["backbones"]
+    if study.simulated or not study.recorded_brains:
+        raise problem(
+            "methods",
+            f"the networks of {method} decode NSD's subjects, but nsd.source is '{study.config['nsd']['source']}'; "
+            "drop it and what builds on it",
+        )
+    if study.config["split"].startswith("cluster"):
+        raise problem(
+            "split",
+            f"the networks of {method} were trained on test images of {study.config['split']}; use shared1000 or drop "
+            "it and what builds on it",
+        )
+    decoder = study.registries["methods"][method]["decoder"]
+    there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]
+    for subject in study.subjects:
+        for sessions in study.budgets(subject):
+            name = study.released_network(decoder, subject, sessions)
+            if name not in there:
+                raise UserError(
+                    f"configuration: keys 'subjects' and 'sessions': {method} has no published network of {subject} at "
+                    f"{sessions} sessions; available: {', '.join(there)} (config/backbones.yaml)"
+                )
+            encoder = backbones[name]["features"]
+            if encoder != study.config["encoder"]:
+                raise problem(
+                    "encoder",
+                    f"the networks of {method} decode tokens of {encoder}, not of {study.config['encoder']}; use "
+                    f"{encoder}, or drop {method} and what builds on it",
+                )

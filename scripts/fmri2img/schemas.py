@@ -1,0 +1,43 @@
+"""Registries and records that are described by a JSON schema in workflow/schemas."""
+
+import difflib
+from functools import cache
+from typing import Any
+
+import yaml
+
+from fmri2img.errors import UserError
+from fmri2img.paths import REPOSITORY
+
+
+def check_schema(value: Any, schema_name: str, what: str) -> None:
+    """Check `value` against workflow/schemas/<schema_name>.schema.yaml; UserError names the first offending key.
+
+    what: how the value is called in the message, e.g. the path of a registry.
+    """
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator(schema_name).iter_errors(value))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(name for name in error.instance if name not in known)
+        near = difflib.get_close_matches(unknown, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        raise UserError(f"{what}: unknown key '{key + '.' if key else ''}{unknown}'; {hint}")
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        raise UserError(f"{what}: key '{key + '.' if key else ''}{missing}' is missing; see config/README.md")
+    wanted = error.schema.get("description")
+    problem = f"{error.instance!r} is not {wanted}" if wanted else error.message
+    raise UserError(f"{what}: key '{key}': {problem}; see config/README.md")
+
+
+@cache
+def _validator(schema_name: str):
+    from jsonschema import Draft202012Validator
+
+    path = REPOSITORY / "workflow" / "schemas" / f"{schema_name}.schema.yaml"
+    return Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -1,0 +1,103 @@
+"""What several parts of a configuration must agree on. What concerns one dataset or method alone is in its settings."""
+
+import re
+
+from fmri2img.artifacts.budgets import sessions_of
+from fmri2img.settings.base import nearest, networks, problem
+from fmri2img.settings.general import FEATURE_KINDS
+
+
+def check_data(study) -> None:
+    """The dataset has the subjects, sessions and test sets, and there is something to score."""
+    for subject in study.subjects:
+        if subject not in study.available_sessions:
+            raise problem("subjects", f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+    if not study.methods:
+        raise problem("methods", "none is listed and there are no submissions; name a method")
+    for subject in study.subjects:
+        available = study.available_sessions[subject]
+        for budget in study.config["sessions"]:
+            if sessions_of(budget, available) > available:
+                raise problem(
+                    "sessions",
+                    f"{budget} sessions requested, but {subject} has {available} in split {study.config['split']}; use "
+                    "'all' for each subject's own number",
+                )
+    for name in [] if study.settings.test_sets == "all" else study.settings.test_sets:
+        known = study.dataset.test_sets(study.settings.split)
+        if name not in known:
+            what = f"there is no test set '{name}' in split {study.settings.split}"
+            raise problem("test_sets", f"{what}; {nearest(name, known, 'available')}")
+    other = study.config["compare_with"]
+    if other is not None and not study.methods_compared():
+        raise problem(
+            "compare_with",
+            f"results/{other} holds no finished study with a method of this one; run study {other} first",
+        )
+    split, clusters = study.config["split"], study.config["cluster_split"]["clusters"]
+    cluster = re.fullmatch(r"cluster(\d+)", split)
+    if cluster and int(cluster[1]) >= clusters:
+        raise problem("split", f"{split} requested, but cluster_split.clusters is {clusters}; choose a lower number")
+
+
+def check_registered(study) -> None:
+    """Methods, metrics and networks are in their registries and of the right kind."""
+    methods = study.registries["methods"]
+    for method in study.config["methods"]:
+        entry = study.named("methods", method, "methods")
+        of = entry.get("of")
+        if entry["kind"] == "control" and of is not None and of not in study.methods:
+            raise problem("methods", f"{method} is a control of {of}, which is not listed; add {of} or drop {method}")
+    for metric in study.config["metrics"]:
+        entry = study.named("metrics", metric, "metrics")
+        if entry["needs"] == "brain" and not study.recorded_brains:
+            raise problem("metrics", f"{metric} needs recordings, and the dataset has test images alone; drop it")
+        if entry.get("network"):
+            study.named("backbones", entry["network"], f"metrics: {metric}")
+    for key, name, role in networks(study.settings):
+        study.network(name, key, *role.kinds, also=role.also)
+    for number, band in enumerate(study.config["encoding"]["bands"]):
+        layers = study.network(band["network"], f"encoding.bands.{number}.network", *FEATURE_KINDS)["layers"]
+        if band["layer"] not in layers:
+            raise problem(
+                f"encoding.bands.{number}.layer",
+                f"{band['network']} has no layer '{band['layer']}'; available: {', '.join(layers)}",
+            )
+    for method in study.config["retrieval_only"]:
+        if methods[method]["kind"] != "decoder":
+            raise problem("retrieval_only", f"{method} is not a decoder; remove it")
+        for other in study.methods:
+            if methods[other].get("of") == method:
+                raise problem("retrieval_only", f"{other} needs the images of {method}; drop one of them")
+    _check_bottleneck(study)
+    _check_encoding(study)
+
+
+def _check_bottleneck(study) -> None:
+    """The curves are of decoders that are fitted to a subject's responses, in directions that a linear one gives."""
+    section = study.settings.bottleneck
+    for method in section.methods:
+        entry = study.named("methods", method, "bottleneck.methods")
+        if "linear" not in entry and "training" not in entry:
+            fitted = ", ".join(study.decoders_with("linear", "training"))
+            raise problem("bottleneck.methods", f"{method} is not fitted to a subject's responses; use one of {fitted}")
+    if section.directions not in study.decoders_with("linear"):
+        remedy = nearest(section.directions, study.decoders_with("linear"), "available")
+        raise problem("bottleneck.directions", f"'{section.directions}' is not a linear decoder; {remedy}")
+
+
+def _check_encoding(study) -> None:
+    """The encoding model behind brain correlation was trained on none of the images that it judges."""
+    model, split = study.config["encoding"]["model"], study.config["split"]
+    if model == "banded_ridge":
+        return
+    if study.simulated:
+        raise problem(
+            "encoding.model", f"{model} only covers NSD's subjects, and these are simulated; use banded_ridge"
+        )
+    if split.startswith("cluster"):
+        raise problem(
+            "encoding.model",
+            f"{model} was trained on every image that is not shared, test images of split {split} among them; use "
+            "banded_ridge",
+        )
