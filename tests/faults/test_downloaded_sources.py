@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from nsd_tree import Tree, save_volume
 from prepared import record, stimuli
 
-from list_test_images import list_test_images
-from make_splits import make_splits
+from fmri2img.datasets.nsd.scripts.list_test_images import list_test_images
+from fmri2img.datasets.nsd.scripts.make_splits import make_splits
 
 CHANGED = r"differs from what was downloaded \(damaged or edited\); delete it to download it again"
 

@@ -35,6 +35,8 @@ def planted_design() -> Design:
     proportion = {"range": [0, 1], "higher_is_better": True, "needs": "images"}
     return Design(
         study="planted",
+        dataset="nsd",
+        data="simulated data",
         simulated=True,
         split="shared1000",
         subjects=["subj01", "subj02"],

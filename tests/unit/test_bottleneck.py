@@ -124,7 +124,9 @@ def design():
         "needs": "images",
     }
     return Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01", "subj02"],
+        study="small", dataset="nsd",
+        data="simulated data",
+        simulated=True, split="shared1000", subjects=["subj01", "subj02"],
         methods={
             "ridge": {"title": "Ridge", "kind": "decoder"},
             "shuffled": {"title": "Shuffled", "kind": "control", "of": "ridge", "scale": {"floor": ["images"]}},

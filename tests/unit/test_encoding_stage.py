@@ -188,7 +188,9 @@ def test_the_template_takes_the_nearest_voxel_on_its_own_side():
 def design() -> Design:
     methods = {"ridge": {"title": "Ridge", "kind": "decoder"}, "shuffled": {"title": "Shuffled", "kind": "control"}}
     budgets = {"all": {"subj01": 8}}
-    return Design("small", True, "shared1000", ["subj01"], methods, {}, budgets, [0], 100, 0.95)
+    return Design(
+        "small", "nsd", "simulated data", True, "shared1000", ["subj01"], methods, {}, budgets, [0], 100, 0.95
+    )
 
 
 def test_maps_and_tables_show_the_limits_first_and_methods_without_pictures_not_at_all(tmp_path):

@@ -18,6 +18,8 @@ LEVELS = {"first": 0.7, "twin": 0.7, "worse": 0.6, "shuffled": 0.5, "true": 0.9}
 def design():
     return Design(
         study="small",
+        dataset="nsd",
+        data="simulated data",
         simulated=True,
         split="shared1000",
         subjects=["subj01", "subj02"],

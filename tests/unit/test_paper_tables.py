@@ -50,6 +50,8 @@ def published():
 def design_of(simulated=False, subjects=SUBJECTS, longest=40):
     return Design(
         study="small",
+        dataset="nsd",
+        data="simulated data" if simulated else "NSD",
         simulated=simulated,
         split="shared1000",
         subjects=subjects,

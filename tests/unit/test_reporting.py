@@ -36,6 +36,8 @@ DISCLOSURE = {
 def design():
     return Design(
         study="small",
+        dataset="nsd",
+        data="simulated data",
         simulated=True,
         split="shared1000",
         subjects=["subj01", "subj02"],

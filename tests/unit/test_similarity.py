@@ -22,7 +22,9 @@ N_IMAGES = 60
 @pytest.fixture
 def design():
     return Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01", "subj02"],
+        study="small", dataset="nsd",
+        data="simulated data",
+        simulated=True, split="shared1000", subjects=["subj01", "subj02"],
         methods={
             "recalls": {"title": "Recalls", "kind": "decoder"},
             "knows": {"title": "Knows", "kind": "decoder"},

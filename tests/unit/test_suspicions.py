@@ -84,7 +84,9 @@ def test_pictures_that_equal_their_stimulus_are_named_of_any_method():
 def test_suspicions_stand_beside_what_a_method_discloses():
     methods = {name: {"title": name.title(), "kind": "submission"} for name in ("mine", "other")}
     design = Design(
-        study="small", simulated=True, split="shared1000", subjects=["subj01"], methods=methods, metrics={},
+        study="small", dataset="nsd",
+        data="simulated data",
+        simulated=True, split="shared1000", subjects=["subj01"], methods=methods, metrics={},
         budgets={"1": {"subj01": 1}}, seeds=[0], resamples=10, confidence=0.95,
     )  # fmt: skip
     disclosed = pd.DataFrame({"method": ["mine", "other"], "generator": ["a pencil", "a pen"]})

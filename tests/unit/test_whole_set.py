@@ -32,6 +32,8 @@ FIRST = {"rows": ["method"], "methods": ["*"], "metrics": ["*"], "title": "At {b
 def design():
     return Design(
         study="small",
+        dataset="nsd",
+        data="NSD",
         simulated=False,
         split="shared1000",
         subjects=["subj01", "subj02"],
