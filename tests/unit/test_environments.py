@@ -22,7 +22,7 @@ PACKAGE = {
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
 # Scripts that rules start by a shell command, and the modules that a script imports by name at run time.
-SHELL = {("acquire.py", "prepare"), ("train.py", "train"), ("import_mindeye2.py", "train")}
+SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
 BY_NAME = {"train.py": "methods/mindeye2"}
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes"}
@@ -83,7 +83,7 @@ def rules() -> list[tuple[str, str]]:
     """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder."""
     pairs = set()
     for file in RULE_FILES:
-        folder = SCRIPTS if "workflow" in file.relative_to(REPOSITORY).parts else file.parent.parent / "scripts"
+        folder = file.parent.parent / "scripts" if "datasets" in file.parts else SCRIPTS
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
             script = re.search(r"scripts/(\w+\.py)", block)

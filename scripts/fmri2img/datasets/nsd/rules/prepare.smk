@@ -11,7 +11,9 @@ def recorded_sessions(subject):
 rule mask_session:
     """One session of betas inside the mask. It is kept, because the session's own 1.1 GB are deleted after this."""
     input:
-        betas=lambda w: study.dataset.tree(layout.betas(w.subject, study.dataset.section["betas"]["version"], int(w.session))),
+        betas=lambda w: study.dataset.tree(
+            layout.betas(w.subject, study.dataset.section["betas"]["version"], int(w.session))
+        ),
         mask=study.dataset.tree(layout.roi("{subject}", study.dataset.section["betas"]["mask"])),
         responses=study.dataset.tree(layout.responses("{subject}")),
     output:
@@ -36,8 +38,15 @@ rule prepare_recording:
     input:
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in recorded_sessions(w.subject)],
         split=f"<results>/splits/{config['split']}.json",
-        trials=[study.dataset.tree(layout.responses("{subject}")), study.dataset.tree(layout.EXPERIMENT_DESIGN), study.dataset.tree(layout.STIMULUS_INFO)],
-        regions=[study.dataset.tree(layout.roi("{subject}", name)) for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}],
+        trials=[
+            study.dataset.tree(layout.responses("{subject}")),
+            study.dataset.tree(layout.EXPERIMENT_DESIGN),
+            study.dataset.tree(layout.STIMULUS_INFO),
+        ],
+        regions=[
+            study.dataset.tree(layout.roi("{subject}", name))
+            for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
+        ],
         ncsnr=study.dataset.tree(layout.ncsnr("{subject}", study.dataset.section["betas"]["version"])),
         valid=lambda w: [study.dataset.tree(layout.valid(w.subject, n)) for n in recorded_sessions(w.subject)],
     output:

@@ -44,9 +44,15 @@ for subject in study.dataset.sessions:
                 for session in range(1, study.available_sessions[subject] + 1)
             ],
             ncsnr=[study.dataset.tree(layout.ncsnr(subject, version)) for version in ("b2", "b3")],
-            valid=[study.dataset.tree(layout.valid(subject, session)) for session in range(1, study.available_sessions[subject] + 1)],
+            valid=[
+                study.dataset.tree(layout.valid(subject, session))
+                for session in range(1, study.available_sessions[subject] + 1)
+            ],
             brainmask=study.dataset.tree(layout.func(subject, "brainmask.nii.gz")),
-            rois=[study.dataset.tree(layout.roi(subject, name)) for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}],
+            rois=[
+                study.dataset.tree(layout.roi(subject, name))
+                for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
+            ],
             responses=study.dataset.tree(layout.responses(subject)),
         log:
             f"<logs>/simulate_subject/{subject}.log",
