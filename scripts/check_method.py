@@ -1,6 +1,6 @@
 """Check a method's folder: run it through a tiny simulated study and say what is missing or wrong.
 
-    python scripts/check_method.py path/to/folder
+python scripts/check_method.py path/to/folder
 """
 
 import argparse

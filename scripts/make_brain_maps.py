@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pandas as pd
 
 from fmri2img import job
-from fmri2img.datasets import lockfile
-from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.nsd.volumes import read_volume
+from fmri2img.artifacts.anatomy import Anatomy
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.glass_brain import glass_brain
@@ -21,20 +17,16 @@ from fmri2img.study import Study
 def main(snakemake) -> None:
     given, made = snakemake.input, snakemake.output
     design = Design.of(Study(snakemake.config))
-    brains = {layout.func(s, "brainmask.nii.gz"): path for s, path in zip(design.subjects, given.brains, strict=True)}
-    transforms = {layout.to_mni(s): path for s, path in zip(design.subjects, given.transforms, strict=False)}
-    lockfile.verify_downloaded(brains | transforms)
     trained = design.budget(design.longest_budget).title
     stimuli, *methods = [Path(given.accuracy[0]).parent, *map(Path, given.methods)]
     regions = []
     for number, subject in enumerate(design.subjects):
         mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
-        maps, brain = map_rows(voxels, design), read_volume(given.brains[number]) > 0
-        save_figure(brain_map(maps, brain, subject, trained), Path(made.figures[number]).with_suffix(""))
-        if given.transforms:
-            transform = np.asarray(nibabel.load(given.transforms[number]).dataobj)
-            drawn = glass_brain(maps, brain.shape, transform, subject, trained)
+        maps, anatomy = map_rows(voxels, design), Anatomy.open(given.anatomy[number])
+        save_figure(brain_map(maps, anatomy.brain, subject, trained), Path(made.figures[number]).with_suffix(""))
+        if made.glass:
+            drawn = glass_brain(maps, anatomy.brain.shape, anatomy.mni, subject, trained)
             save_figure(drawn, Path(made.glass[number]).with_suffix(""))
         for name, folder in mapped.items():
             regions.append(pd.read_parquet(folder / "regions.parquet").assign(method=name, subject=subject))

@@ -19,12 +19,12 @@ MAIN = Path("Snakefile")
 def main(snakemake) -> None:
     study = Study(snakemake.config)
     root, copy = Path(snakemake.output.metadata).parent, Path(snakemake.output.workflow)
-    files = sorted(Path(path).resolve().relative_to(REPOSITORY / "workflow") for path in snakemake.input.workflow)
+    placed = {_place(Path(path).resolve(), study): path for path in snakemake.input.workflow}
     with atomic_directory(copy) as directory:
-        for file in files:
+        for file, path in placed.items():
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / "workflow" / file, directory / file)
-    files = [MAIN, *(file for file in files if file != MAIN)]
+            shutil.copyfile(path, directory / file)
+    files = [MAIN, *sorted(file for file in placed if file != MAIN)]
     crate = run_crate(
         root,
         workflow=[(copy / file).relative_to(root).as_posix() for file in files],
@@ -33,9 +33,18 @@ def main(snakemake) -> None:
         config=study.config,
         citation=yaml.safe_load(Path(snakemake.input.citation).read_text(encoding="utf-8")),
         snakemake=snakemake.params.snakemake,
-        simulated=study.simulated,
+        simulated=study.dataset.simulated,
+        licence=study.dataset.licence,
     )
     write_json(snakemake.output.metadata, crate)
+
+
+def _place(path: Path, study: Study) -> Path:
+    """Where a file of the workflow goes in the copy: those of the dataset's folder have one of their own."""
+    workflow, dataset = REPOSITORY / "workflow", study.dataset.folder.resolve()
+    if path.is_relative_to(workflow):
+        return path.relative_to(workflow)
+    return Path("datasets", study.dataset.name, path.relative_to(dataset))
 
 
 if __name__ == "__main__":

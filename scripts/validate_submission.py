@@ -88,7 +88,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         study = study_of(arguments.configfile, arguments.submission.resolve())
-        study.check_terms()
+        study.dataset.check_terms()
         results = Path("results") / study.name
         subjects = sorted({p.subject for submission in study.submissions.values() for p in submission})
         make(study, arguments.configfile, [f"{results}/test_images/{subject}.json" for subject in subjects])

@@ -10,7 +10,7 @@ def prepare() -> None:
     """Set variables of this process, which its jobs inherit. Those that a user has set are kept."""
     # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-    # Scripts of plug-ins lie elsewhere and import the library.
+    # Scripts in folders of datasets and methods, also of plug-ins, lie elsewhere and import the library.
     paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     # glibc gives blocks above 32 MB back to the system as soon as they are freed, and the page faults of getting them

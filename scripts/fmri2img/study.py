@@ -13,6 +13,7 @@ import yaml
 
 from fmri2img.artifacts.budgets import Budget, sessions_of
 from fmri2img.artifacts.cells import Cell
+from fmri2img.datasets.dataset import open_dataset
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_methods
 from fmri2img.metrics.registry import read_metrics
@@ -36,13 +37,15 @@ class Study(MethodQueries):
     settings: the typed configuration; config: the same as plain dictionaries, defaults filled in; methods: those it
     lists, then its submissions; registries: methods (of their folders), metrics and backbones (of config/*.yaml), name
     -> entry, submissions being methods of kind `submission`; submissions: name -> its predictions of the study's
-    subjects and budgets. Raises UserError when anything is wrong that can be known before the first job.
+    subjects and budgets; dataset: the dataset with its settings. Raises UserError when anything is wrong that can be
+    known before the first job.
     """
 
     def __init__(self, config: dict) -> None:
         self.settings = read_configuration(config)
         self.config = self.settings.to_dict()
         self.name: str = self.settings.study
+        self.dataset = open_dataset(self.settings)
         self.subjects: list[str] = self.settings.subjects
         self.methods: list[str] = [*self.settings.methods, *self.settings.submissions]
         self.seeds: list[int] = self.settings.seeds
@@ -53,8 +56,8 @@ class Study(MethodQueries):
         }
         for method in self.settings.retrieval_only:
             self.named("methods", method, "retrieval_only")["outputs"] = ["retrieval"]
-        self.dataset.check(self)
         checks.check_data(self)
+        self.dataset.check(self)
         self.submissions = {
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }
@@ -62,28 +65,10 @@ class Study(MethodQueries):
         for section in self.settings.methods_sections:
             section.check(self)
 
-    @property
-    def dataset(self):
-        """Settings of the dataset."""
-        return self.settings.section(self.settings.dataset)
-
-    @property
-    def root(self) -> Path:
-        return Path(self.dataset.root)
-
-    @property
-    def recorded_brains(self) -> bool:
-        """Whether there are recordings; a dataset of test images alone can only score submissions."""
-        return self.dataset.source != "images"
-
-    @property
-    def simulated(self) -> bool:
-        return self.dataset.source == "simulated"
-
     @cached_property
     def available_sessions(self) -> dict[str, int]:
-        """Number of sessions of each subject of the dataset that the split has a use for (shared982 ends early)."""
-        return self.dataset.sessions(self.settings.split)
+        """Number of sessions of each subject of the dataset that the split has a use for."""
+        return self.dataset.used_sessions(self.settings.split)
 
     @property
     def training_budgets(self) -> list[Budget]:
@@ -119,6 +104,11 @@ class Study(MethodQueries):
     @property
     def on_brain(self) -> bool:
         return self.reads("brain")
+
+    @property
+    def has_brain_maps(self) -> bool:
+        """Whether brain correlation is measured and the dataset says where its voxels lie."""
+        return self.on_brain and "brain" in self.dataset.anatomy
 
     @property
     def reads_captioner(self) -> bool:
@@ -264,10 +254,6 @@ class Study(MethodQueries):
             remedy = nearest(name, [*([also] if also else []), *entries], "available")
             raise problem(key, f"'{name}' is {MISSING[registry]}; {remedy}")
         return entries[name]
-
-    def check_terms(self) -> None:
-        """What only a real run needs: the terms of the data are accepted. Raises UserError."""
-        self.dataset.check_terms()
 
 
 def _backbones() -> dict[str, dict]:

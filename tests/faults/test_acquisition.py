@@ -32,7 +32,9 @@ from fmri2img.errors import UserError
 
 BETAS = layout.betas("subj01", "b3", 1)
 MASK = layout.roi("subj01", "nsdgeneral")
-ACQUIRE_PY = Path(__file__).resolve().parents[2] / "scripts" / "acquire.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
+ACQUIRE_PY = REPOSITORY / "scripts/fmri2img/datasets/nsd/scripts/acquire.py"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
 
 
 @pytest.fixture(autouse=True)
@@ -418,7 +420,7 @@ def test_a_killed_download_leaves_no_file_and_goes_on_where_it_stopped(tmp_path)
     with faulty_server(objects={s3_path(BETAS): content}, hold_after=transfer.RANGE_BYTES) as server:
         settings = json.dumps({"terms_accepted": True, "endpoint": server.url})
         command = [sys.executable, str(ACQUIRE_PY), "--root", str(tmp_path), "--source", settings, BETAS]
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, env=ENVIRONMENT)
         part = tmp_path / f"{BETAS}.part"
         while process.poll() is None and not (part.exists() and part.stat().st_size == transfer.RANGE_BYTES):
             time.sleep(0.02)
@@ -427,7 +429,7 @@ def test_a_killed_download_leaves_no_file_and_goes_on_where_it_stopped(tmp_path)
         assert not (tmp_path / BETAS).exists()
         server.released.set()
         server.requests.clear()
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=ENVIRONMENT)
     assert min(first for first, _ in server.gets) == transfer.RANGE_BYTES
     assert (tmp_path / BETAS).read_bytes() == content
     lockfile.verify(tmp_path, BETAS)
@@ -440,10 +442,10 @@ def test_two_workflows_in_one_tree_download_a_file_once(tmp_path):
         settings = json.dumps({"terms_accepted": True, "endpoint": server.url})
         command = [sys.executable, str(ACQUIRE_PY), "--root", str(tmp_path), "--source", settings, BETAS]
         logs = [tmp_path / "first.log", tmp_path / "second.log"]
-        first = subprocess.Popen([*command, "--log", str(logs[0])])
+        first = subprocess.Popen([*command, "--log", str(logs[0])], env=ENVIRONMENT)
         while not server.gets and first.poll() is None:
             time.sleep(0.02)
-        second = subprocess.Popen([*command, "--log", str(logs[1])])
+        second = subprocess.Popen([*command, "--log", str(logs[1])], env=ENVIRONMENT)
         while not (logs[1].exists() and "waiting for another" in logs[1].read_text()) and second.poll() is None:
             time.sleep(0.02)
         server.released.set()

@@ -1,4 +1,4 @@
-"""The rules of workflow/rules/acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
+"""The rules of datasets/nsd/rules/acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
 
 Snakemake deletes a temp() file after its last use even when it did not make it; the first test pins that down, as
 it is the reason for `nsd.bucket.copy` and for the check of the tree.
@@ -21,24 +21,28 @@ from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NSD = REPOSITORY / "scripts/fmri2img/datasets/nsd"
 BETAS = [layout.betas("subj01", "b3", session) for session in (1, 2)]
 MASK = layout.roi("subj01", "nsdgeneral")
 
 # The least that acquire.smk needs around it, and a rule that uses betas as mask_session does.
 SNAKEFILE = f"""
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, "{REPOSITORY / "scripts"}")
+os.environ["PYTHONPATH"] = "{REPOSITORY / "scripts"}"
+sys.path.insert(0, os.environ["PYTHONPATH"])
+from fmri2img.datasets.nsd.dataset import Dataset
+from fmri2img.datasets.nsd.settings import Settings
 from fmri2img.errors import UserError
+from fmri2img.resources import ResourceClasses
 
-study = SimpleNamespace(root=Path(config["nsd"]["root"]))
-
-
-def tree(key):
-    return str(study.root / key)
+resources_of = ResourceClasses("laptop")
+needs, threads_of = resources_of.needs, resources_of.threads
+study = SimpleNamespace(dataset=Dataset("nsd", Path("{NSD}"), Settings.read(config["nsd"])))
 
 
 pathvars:
@@ -51,13 +55,13 @@ rule all:
         "masked.txt",
 
 
-include: "{REPOSITORY / "workflow/rules/acquire.smk"}"
+include: "{NSD / "rules/acquire.smk"}"
 
 
 rule mask:
     input:
-        betas=[tree(key) for key in {BETAS}],
-        mask=tree("{MASK}"),
+        betas=[study.dataset.tree(key) for key in {BETAS}],
+        mask=study.dataset.tree("{MASK}"),
     output:
         "masked.txt",
     shell:
@@ -85,7 +89,7 @@ def nsd(tmp_path_factory):
 def snakemake(folder: Path, url: str, *arguments, snakefile: str = SNAKEFILE, **nsd) -> subprocess.CompletedProcess:
     (folder / "Snakefile").write_text(snakefile)
     settings = {"terms_accepted": True, "endpoint": url} | nsd
-    (folder / "config.json").write_text(json.dumps({"nsd": {"root": "tree", "bucket": settings}}))
+    (folder / "config.json").write_text(json.dumps({"nsd": {"source": "bucket", "root": "tree", "bucket": settings}}))
     command = [sys.executable, "-m", "snakemake", "--configfile", "config.json", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 

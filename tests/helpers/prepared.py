@@ -8,10 +8,10 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.datasets.checksums import by_key
 from fmri2img.datasets.nsd.design import read_design
-from make_splits import shared1000
-from mask_session import mask_session
-from prepare_recording import prepare_recording
-from prepare_stimuli import prepare_stimuli
+from fmri2img.datasets.nsd.scripts.make_splits import shared1000
+from fmri2img.datasets.nsd.scripts.mask_session import mask_session
+from fmri2img.datasets.nsd.scripts.prepare_recording import prepare_recording
+from fmri2img.datasets.nsd.scripts.prepare_stimuli import prepare_stimuli
 
 DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 STIMULUS_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"

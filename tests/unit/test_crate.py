@@ -14,6 +14,9 @@ CITATION = {"version": "0.1.0", "authors": [{"name": "The contributors"}]}
 WORKFLOW = ["workflow/Snakefile", "workflow/rules/train.smk"]
 MADE = ["config.yaml", "page.html", "scores/ridge/subj 01.parquet", "predictions/ridge/subj01"]
 
+MIT = {"name": "MIT License", "url": "https://spdx.org/licenses/MIT", "note": "Simulated."}
+AGREEMENT = {"name": "NSD Data Sharing and Usage Agreement", "url": "https://naturalscenesdataset.org/", "note": ""}
+
 
 @pytest.fixture
 def crate(tmp_path):
@@ -22,7 +25,9 @@ def crate(tmp_path):
         (tmp_path / path).write_text(path)
         os.utime(tmp_path / path, (0, 1_700_000_000 + number))
     sources = {"nsd_expdesign.mat": "8" * 64}
-    return run_crate(tmp_path, WORKFLOW, MADE, sources, CONFIG, CITATION, snakemake="9.27.1", simulated=True)
+    return run_crate(
+        tmp_path, WORKFLOW, MADE, sources, CONFIG, CITATION, snakemake="9.27.1", simulated=True, licence=MIT
+    )
 
 
 def by_id(crate):
@@ -72,6 +77,8 @@ def test_files_have_checksums_and_the_run_ends_with_the_last_of_them(crate):
 
 
 def test_real_data_are_under_the_agreement_they_came_with(crate, tmp_path):
-    real = run_crate(tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=False)
+    real = run_crate(
+        tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=False, licence=AGREEMENT
+    )
     assert "MIT" in by_id(crate)["./"]["license"]["@id"]
     assert by_id(real)[by_id(real)["./"]["license"]["@id"]]["name"] == "NSD Data Sharing and Usage Agreement"

@@ -11,7 +11,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
 ENVIRONMENTS = REPOSITORY / "envs"
-RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *REPOSITORY.glob("scripts/fmri2img/*/*/*.smk")]
+RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *(SCRIPTS / "fmri2img").rglob("*.smk")]
 # import name -> package name where they differ, as Conda or PyPI call it
 PACKAGE = {
     "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "torch": "pytorch",
@@ -22,7 +22,7 @@ PACKAGE = {
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
 # Scripts that rules start by a shell command, and the modules that a script imports by name at run time.
-SHELL = {("acquire.py", "prepare"), ("train.py", "train"), ("import_mindeye2.py", "train")}
+SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
 BY_NAME = {"train.py": "methods/mindeye2"}
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes"}
@@ -80,14 +80,15 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
 
 
 def rules() -> list[tuple[str, str]]:
-    """(script, environment) of every rule."""
+    """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder."""
     pairs = set()
     for file in RULE_FILES:
+        folder = file.parent.parent / "scripts" if "datasets" in file.parts else SCRIPTS
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
             script = re.search(r"scripts/(\w+\.py)", block)
             if script:
-                pairs.add((script[1], environment[1]))
+                pairs.add(((folder / script[1]).relative_to(SCRIPTS).as_posix(), environment[1]))
     return sorted(pairs | SHELL)
 
 

@@ -10,9 +10,9 @@ from nsd_tree import DIMS, PER_SESSION, Tree, edit_cell, save_volume
 from prepared import responses
 
 from fmri2img.datasets.nsd.betas import count_trials, read_masked_session
+from fmri2img.datasets.nsd.scripts.mask_session import mask_session
 from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.errors import UserError
-from mask_session import mask_session
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from prepared import DESIGN, record
 from fmri2img.artifacts.splits import Split
 from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_design
+from fmri2img.datasets.nsd.scripts.make_splits import shared1000
 from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.errors import UserError
-from make_splits import shared1000
 
 
 @pytest.fixture

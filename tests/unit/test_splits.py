@@ -11,9 +11,9 @@ from prepared import DESIGN
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.datasets.nsd.design import Design, read_design
+from fmri2img.datasets.nsd.scripts.make_splits import shared982, shared1000
 from fmri2img.errors import UserError
 from make_cluster_split import cluster_split
-from make_splits import shared982, shared1000
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.test_images import TestImages
+from fmri2img.datasets.nsd.scripts.import_images import import_images
+from fmri2img.datasets.nsd.scripts.list_test_images import list_test_images
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
 from fmri2img.paths import REPOSITORY
@@ -30,9 +32,7 @@ from fmri2img.schemas import check_schema
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
-from import_images import import_images
 from import_submission import import_submission
-from list_test_images import list_test_images
 from validate_submission import score as score_submission
 
 IDS = np.array([3, 8, 20, 21, 40, 77])
@@ -508,7 +508,7 @@ def test_published_tables_are_answered_by_what_stands_for_a_method():
 
 
 def test_images_alone_need_no_terms_and_bear_no_decoder():
-    Study(merged("rescore.yaml")).check_terms()
+    Study(merged("rescore.yaml")).dataset.check_terms()
     with pytest.raises(UserError, match="key 'methods': must be"):
         Study(merged("rescore.yaml") | {"methods": ["ridge"]})
 

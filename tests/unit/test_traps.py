@@ -17,10 +17,10 @@ from fmri2img.datasets.normalise import Moments, percent_signal_change
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.betas import read_masked_session
 from fmri2img.datasets.nsd.design import read_design, read_trials
+from fmri2img.datasets.nsd.scripts.make_splits import shared982, shared1000
 from fmri2img.datasets.nsd.stimuli import image_blocks
 from fmri2img.datasets.nsd.volumes import read_mask, voxel_columns
 from fmri2img.errors import UserError
-from make_splits import shared982, shared1000
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -19,7 +19,6 @@ def one_of(names):
 
 wildcard_constraints:
     subject=one_of([*study.available_sessions, ALL]),
-    session=r"\d\d",
     sessions=rf"\d+(\.\d+)?|{ALL}",
     seed=rf"\d+|{ALL}",
     test_set=r"[^/]+",
@@ -131,8 +130,8 @@ def all_scores():
 
 def brain_figures():
     """Maps of brain correlation, of studies that measure it; on the MNI template too where the dataset has transforms."""
-    spaces = [""] if study.simulated else ["", "_mni"]
-    subjects = study.subjects if study.on_brain else []
+    spaces = ["", "_mni"] if "mni" in study.dataset.anatomy else [""]
+    subjects = study.subjects if study.has_brain_maps else []
     return collect("<results>/figures/brain_{subject}{space}.png", subject=subjects, space=spaces)
 
 
@@ -166,13 +165,3 @@ def made_from(method, wildcards):
         folder = f"<results>/{entry['made_by']['of']}/{entry['source']}"
         found["source"] = f"{folder}/{CELL}".format(**vars(wildcards))
     return found
-
-
-def tree(key):
-    """Path of a file of the dataset, which lies in NSD's own layout whether simulated or real."""
-    return str(study.root / key)
-
-
-def all_sessions(subject):
-    """Numbers (1-based) of all sessions of a subject that the split has a use for."""
-    return list(range(1, study.available_sessions[subject] + 1))

@@ -1,7 +1,5 @@
 # Pictures -> betas: the encoding model of each subject, and maps of what it makes of reconstructions.
 
-from fmri2img.datasets.nsd import layout
-
 if config["encoding"]["model"] == "banded_ridge":
 
     rule fit_encoding:
@@ -63,8 +61,7 @@ rule make_brain_maps:
     input:
         accuracy=collect("<results>/brain/stimuli/{subject}", subject=study.subjects),
         methods=[f"<results>/brain/{method}" for method in scored_methods()],
-        brains=[tree(layout.func(subject, "brainmask.nii.gz")) for subject in study.subjects],
-        transforms=[] if study.simulated else [tree(layout.to_mni(subject)) for subject in study.subjects],
+        anatomy=collect("<results>/anatomy/{subject}", subject=study.subjects),
     output:
         figures=[
             report(
@@ -82,7 +79,7 @@ rule make_brain_maps:
                 category="1 Scores",
                 labels={"content": "Figure: brain correlation on a glass brain", "trained on": "the longest budget"},
             )
-            for subject in ([] if study.simulated else study.subjects)
+            for subject in (study.subjects if "mni" in study.dataset.anatomy else [])
         ],
         plain=brain_figures(),
         table=report(

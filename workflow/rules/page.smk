@@ -17,8 +17,8 @@ rule make_page:
         disclosures="<results>/tables/disclosures.csv",
         provenance="<results>/tables/provenance.csv",
         config="<results>/config.yaml",
-        similarity=rules.make_similarity.input.similarity if study.recorded_brains else [],
-        effects="<results>/tables/similarity.csv" if study.recorded_brains else [],
+        similarity=rules.make_similarity.input.similarity if study.dataset.has_recordings else [],
+        effects="<results>/tables/similarity.csv" if study.dataset.has_recordings else [],
         splits="<results>/tables/splits.csv" if config["compare_with"] else [],
         brain=brain_figures(),
         settings=in_repository("config/figures.yaml"),
@@ -63,7 +63,8 @@ rule make_crate:
         citation=in_repository("CITATION.cff"),
         workflow=[
             relpath(path)
-            for path in sorted((REPOSITORY / "workflow").rglob("*"))
+            for folder in (REPOSITORY / "workflow", study.dataset.folder)
+            for path in sorted(folder.rglob("*"))
             if path.suffix in (".smk", ".yaml", ".rst") or path.name == "Snakefile"
         ],
     output:

@@ -82,6 +82,7 @@ rule make_tables:
         **needs("light"),
     params:
         study=study.fingerprint,
+        data=study.dataset.label,  # for the captions of the report
         code=code_of("make_tables"),
     script:
         "../../scripts/make_tables.py"
@@ -131,6 +132,7 @@ rule make_figures:
         **needs("light"),
     params:
         study=study.fingerprint,
+        data=study.dataset.label,  # for the captions of the report
         code=code_of("make_figures"),
     script:
         "../../scripts/make_figures.py"

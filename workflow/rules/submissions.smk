@@ -1,31 +1,4 @@
-# Reconstructions made elsewhere -> Predictions, scored like everybody's.
-
-from fmri2img.datasets.nsd import layout
-
-if study.recorded_brains:
-
-    rule list_test_images:
-        """The images that one subject is tested on, from what it was shown; no betas are needed."""
-        input:
-            split=f"<results>/splits/{config['split']}.json",
-            responses=tree(layout.responses("{subject}")),
-            design=tree(layout.EXPERIMENT_DESIGN),
-            stimulus_info=tree(layout.STIMULUS_INFO),
-        output:
-            "<results>/test_images/{subject}.json",
-        log:
-            "<logs>/list_test_images/{subject}.log",
-        conda:
-            "../../envs/prepare.yaml"
-        threads: 1
-        resources:
-            mem_mb=600,
-            runtime=10,
-        params:
-            sessions=lambda w: study.available_sessions[w.subject],
-            code=code_of("list_test_images"),
-        script:
-            "../../scripts/list_test_images.py"
+# Reconstructions made elsewhere -> Predictions, scored like all others.
 
 
 rule import_submission:

@@ -25,18 +25,19 @@ import pandas as pd
 
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.regions import EARLY, EVERYWHERE, HIGHER
 from fmri2img.errors import UserError
 from fmri2img.metrics.similarity import paired_correlations
 
-EARLY = {"v1": "V1", "v2": "V2", "v3": "V3", "v4": "hV4"}  # region -> column of the voxel table
-REGIONS = ("visual_cortex", *EARLY, "higher")
-
 
 def regions(voxels: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Region -> bool (voxels,). visual_cortex: all voxels of the mask; higher: those in none of V1 to hV4."""
-    early = {name: voxels[column].to_numpy(bool) for name, column in EARLY.items()}
-    everywhere = np.ones(len(voxels), bool)
-    return {"visual_cortex": everywhere, **early, "higher": ~np.any(list(early.values()), axis=0)}
+    """Region -> bool (voxels,), of those whose columns the table has.
+
+    visual_cortex: all voxels of the mask; higher: those in none of V1 to hV4.
+    """
+    early = {name: voxels[column].to_numpy(bool) for name, column in EARLY.items() if column in voxels}
+    found = {EVERYWHERE: np.ones(len(voxels), bool), **early}
+    return found | ({HIGHER: ~np.any(list(early.values()), axis=0)} if len(early) == len(EARLY) else {})
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def voxel_correlation(brain: MeasuredBrain, predicted: np.ndarray, region: str, 
 
 def voxel_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
     """One row a voxel, for maps: x, y, z, ncsnr, one boolean column a region, correlation and ceiling."""
-    inside = {name: mask for name, mask in regions(brain.voxels).items() if name != "visual_cortex"}
+    inside = {name: mask for name, mask in regions(brain.voxels).items() if name != EVERYWHERE}
     columns = {"correlation": voxel_correlations(brain, predicted), "ceiling": brain.voxel_ceiling()}
     return brain.voxels[["x", "y", "z", "ncsnr"]].assign(**inside, **columns)
 

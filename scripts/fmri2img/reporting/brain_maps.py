@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 
-from fmri2img.metrics.brain import EARLY
+from fmri2img.artifacts.regions import EARLY
 from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.style import INK, MUTED, PAGE_WIDTH, look
 from fmri2img.reporting.tables import Cell, Column, Row, Table
@@ -59,7 +59,7 @@ def projection(table: pd.DataFrame, shape: tuple[int, int, int], view: str) -> t
     sums, counts, early = (np.zeros([shape[axis] for axis in reversed(kept)]) for _ in range(3))
     np.add.at(sums, places, table["correlation"])
     np.add.at(counts, places, 1)
-    np.add.at(early, places, table[list(EARLY)].any(axis=1))
+    np.add.at(early, places, table[[name for name in EARLY if name in table]].any(axis=1))
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), early > 0
 
 
@@ -132,16 +132,17 @@ def region_tables(regions: pd.DataFrame, design: Design) -> list[Table]:
     means = regions.groupby(["method", "region"])[["pattern", "pattern_normalised", "voxel", "voxel_normalised"]].mean()
     titles = {"stimuli": "The stimuli themselves"} | {name: entry["title"] for name, entry in design.methods.items()}
     kinds = {"stimuli": "stimuli"} | {name: entry["kind"] for name, entry in design.methods.items()}
+    titled = {region: title for region, title in REGIONS.items() if region in set(regions["region"])}
     tables = []
     for score, meaning in SCORES.items():
         rows, previous = [], None
         for method in (name for name in titles if name in means.index.get_level_values("method")):
-            found = [means.loc[(method, region)] for region in REGIONS]
+            found = [means.loc[(method, region)] for region in titled]
             cells = [_cell(row[score], row[f"{score}_normalised"]) for row in found]
             rows.append(Row([titles[method]], cells, previous not in (None, kinds[method])))
             previous = kinds[method]
         counts = regions.drop_duplicates(["subject", "region"]).groupby("region")["voxels"].mean()
-        columns = [Column(title, f"{counts[region]:.0f} voxels") for region, title in REGIONS.items()]
+        columns = [Column(title, f"{counts[region]:.0f} voxels") for region, title in titled.items()]
         note = (
             "Correlation of measured betas with those that the encoding model predicts from the pictures, mean over "
             f"subjects [share of the noise ceiling]. Split {design.split}, {design.data}. The first row is the "

@@ -23,14 +23,6 @@ FORMATS = {
     ".json": "application/json", ".yaml": "application/yaml", ".svg": "image/svg+xml", ".png": "image/png",
     ".rst": "text/x-rst", ".parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
-LICENCES = {
-    True: ("https://spdx.org/licenses/MIT", "MIT License", "Data, networks and results are simulated or trained here."),
-    False: (
-        "https://naturalscenesdataset.org/",
-        "NSD Data Sharing and Usage Agreement",
-        "What is derived from NSD is under its agreement; the workflow is under the MIT licence.",
-    ),
-}
 PARAMETERS = ("subjects", "sessions", "seeds", "methods", "metrics", "split", "encoder", "generator")
 
 
@@ -43,12 +35,14 @@ def run_crate(
     citation: dict,
     snakemake: str,
     simulated: bool,
+    licence: dict,
 ) -> dict:
     """The metadata of the crate, as JSON-LD.
 
     root: results/<study>, which must hold everything named. workflow, made: paths below it of the workflow's own files
     (the first is the main one) and of what the run made; directories are listed as a whole. sources: name -> SHA-256
-    of the files the data were made from. citation: of CITATION.cff. snakemake: version of Snakemake.
+    of the files the data were made from. citation: of CITATION.cff. snakemake: version of Snakemake. licence: name, url
+    and note, of the dataset.
     """
     crate = ROCrate(version=RO_CRATE)
     crate.metadata.extra_contexts.append(TERMS)
@@ -59,8 +53,7 @@ def run_crate(
         f"{'simulated ' if simulated else ''}fMRI, as the workflow fmri2img made them."
     )
     crate.datePublished = finished
-    address, name, text = LICENCES[simulated]
-    crate.license = _about(crate, address, "CreativeWork", name=name, description=text)
+    crate.license = _about(crate, licence["url"], "CreativeWork", name=licence["name"], description=licence["note"])
     crate.root_dataset["conformsTo"] = [
         _about(crate, profile, "CreativeWork", name=title, version=version)
         for profile, (title, version) in PROFILES.items()

@@ -17,10 +17,13 @@ class Design:
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
     own_seeds: seeds of the methods that have others than the study: submissions.
-    encoding: the encoding model that brain correlation is measured with.
+    encoding: the encoding model that brain correlation is measured with. dataset, data: name of the dataset, and what texts
+    call its data.
     """
 
     study: str
+    dataset: str
+    data: str
     simulated: bool
     split: str
     test_sets: list[str]
@@ -41,7 +44,9 @@ class Design:
         methods = {name: registry[name] for name in study.methods}
         return cls(
             study=study.name,
-            simulated=study.simulated,
+            dataset=study.dataset.name,
+            data=study.dataset.label,
+            simulated=study.dataset.simulated,
             split=config["split"],
             test_sets=study.test_sets,
             subjects=study.subjects,
@@ -103,8 +108,9 @@ class Design:
         return own or [name for name, entry in self.methods.items() if entry["kind"] == "submission"]
 
     @property
-    def data(self) -> str:
-        return "simulated data" if self.simulated else "NSD"
+    def data_source(self) -> str:
+        """The value of the column `data` of tables: where responses come from."""
+        return "simulated" if self.simulated else self.dataset
 
     @property
     def longest_budget(self) -> str:

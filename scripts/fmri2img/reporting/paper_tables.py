@@ -132,8 +132,7 @@ def tidy(cells: pd.DataFrame, table: str, layout: dict, design: Design) -> pd.Da
     """One row a published cell, unrounded: what the CSV files hold."""
     titles = [entry["title"] for entry in layout["entries"]]
     cells = cells.assign(table=table, entry=cells["entry"].map(lambda number_of: titles[number_of]))
-    data = "simulated" if design.simulated else "nsd"
-    return cells[TIDY].assign(study=design.study, data=data, our_split=design.split)
+    return cells[TIDY].assign(study=design.study, data=design.data_source, our_split=design.split)
 
 
 def lay_out_paper(layout: dict, cells: pd.DataFrame, design: Design, registry: dict[str, dict]) -> Table:

@@ -198,7 +198,7 @@ def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
     cells = cells.assign(
         study=design.study,
         split=design.split,
-        data="simulated" if design.simulated else "nsd",
+        data=design.data_source,
         kind=cells["method"].map(lambda name: design.methods[name]["kind"]),
         chance=cells["metric"].map(lambda name: design.metrics[name]["chance"]),
         confidence=design.confidence,

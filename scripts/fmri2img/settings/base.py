@@ -112,7 +112,7 @@ def networks(settings: Any, key: str = "") -> Iterator[tuple[str, str, Network]]
 
 def problem(key: str, text: str, where: str = "configuration") -> UserError:
     """The error for a key (dotted). text: "what is wrong; what to do"."""
-    return UserError(f"{where}: key '{_one_line(key)}': {text}")
+    return UserError(f"{where}: key '{_one_line(key)}': {_one_line(text)}")
 
 
 def nearest(name: str, known: Iterable[str], what: str = "there are") -> str:

@@ -3,17 +3,24 @@
 import re
 
 from fmri2img.artifacts.budgets import sessions_of
+from fmri2img.artifacts.regions import columns_of
 from fmri2img.settings.base import nearest, networks, problem
 from fmri2img.settings.general import FEATURE_KINDS
 
 
 def check_data(study) -> None:
     """The dataset has the subjects, sessions and test sets, and there is something to score."""
+    _check_split(study)
     for subject in study.subjects:
         if subject not in study.available_sessions:
             raise problem("subjects", f"no data for {subject}; available: {', '.join(study.available_sessions)}")
     if not study.methods:
         raise problem("methods", "none is listed and there are no submissions; name a method")
+    if not study.dataset.has_recordings and study.config["methods"]:
+        raise problem(
+            "methods",
+            "must be [] for published test images alone, which have no recordings to decode; list submissions only",
+        )
     for subject in study.subjects:
         available = study.available_sessions[subject]
         for budget in study.config["sessions"]:
@@ -34,10 +41,18 @@ def check_data(study) -> None:
             "compare_with",
             f"results/{other} holds no finished study with a method of this one; run study {other} first",
         )
+
+
+def _check_split(study) -> None:
+    """The split is one of the dataset's, or one of the semantic clusters."""
     split, clusters = study.config["split"], study.config["cluster_split"]["clusters"]
     cluster = re.fullmatch(r"cluster(\d+)", split)
     if cluster and int(cluster[1]) >= clusters:
         raise problem("split", f"{split} requested, but cluster_split.clusters is {clusters}; choose a lower number")
+    if split not in study.dataset.splits and not cluster:
+        raise problem("split", f"'{split}' is not one of {', '.join(study.dataset.splits)}, cluster<k>")
+    if cluster and not study.dataset.has_recordings:
+        raise problem("split", f"published test images alone have only {', '.join(study.dataset.splits)}; use it")
 
 
 def check_registered(study) -> None:
@@ -48,10 +63,11 @@ def check_registered(study) -> None:
         of = entry.get("of")
         if entry["kind"] == "control" and of is not None and of not in study.methods:
             raise problem("methods", f"{method} is a control of {of}, which is not listed; add {of} or drop {method}")
+        if entry.get("drawing") == "captions":  # those of the stimuli
+            _check_captions(study, "methods", method)
     for metric in study.config["metrics"]:
         entry = study.named("metrics", metric, "metrics")
-        if entry["needs"] == "brain" and not study.recorded_brains:
-            raise problem("metrics", f"{metric} needs recordings, and the dataset has test images alone; drop it")
+        _check_metric(study, metric, entry)
         if entry.get("network"):
             study.named("backbones", entry["network"], f"metrics: {metric}")
     for key, name, role in networks(study.settings):
@@ -86,18 +102,43 @@ def _check_bottleneck(study) -> None:
         raise problem("bottleneck.directions", f"'{section.directions}' is not a linear decoder; {remedy}")
 
 
+def _check_metric(study, metric: str, entry: dict) -> None:
+    """The dataset has what a metric compares with."""
+    parameters = entry.get("parameters", {})
+    if entry["needs"] == "brain":
+        if not study.dataset.has_recordings:
+            raise problem("metrics", f"{metric} needs recordings, and the dataset has test images alone; drop it")
+        lacking = [name for name in columns_of(parameters.get("region")) if name not in study.dataset.regions]
+        if lacking:
+            what = f"needs region {lacking[0]}, which dataset {study.dataset.name} does not have"
+            raise problem("metrics", f"{metric} {what}; remove it")
+    if entry["needs"] == "captions" and parameters.get("references") != "captioner":
+        _check_captions(study, "metrics", metric)
+
+
+def _check_captions(study, key: str, name: str) -> None:
+    if not study.dataset.has_captions:
+        raise problem(key, f"{name} needs captions, which dataset {study.dataset.name} does not have; remove it")
+
+
+def check_published(study, key: str, name: str, network: str, remedy: str) -> None:
+    """A published network fits the data: it knows the subjects of one dataset, and which images it was trained on.
+
+    name: what the message calls it; network: its entry in config/backbones.yaml, with `dataset` and `splits` (those whose
+    test images it was not trained on).
+    """
+    entry, dataset, split = study.registries["backbones"][network], study.dataset, study.config["split"]
+    if dataset.name != entry["dataset"] or dataset.simulated or not dataset.has_recordings:
+        raise problem(
+            key,
+            f"{name} only covers the subjects of {entry['dataset']}, and these are others ({dataset.label}); {remedy}",
+        )
+    if split not in entry["splits"]:
+        raise problem(key, f"{name} was trained on test images of split {split}; {remedy}")
+
+
 def _check_encoding(study) -> None:
     """The encoding model behind brain correlation was trained on none of the images that it judges."""
-    model, split = study.config["encoding"]["model"], study.config["split"]
-    if model == "banded_ridge":
-        return
-    if study.simulated:
-        raise problem(
-            "encoding.model", f"{model} only covers NSD's subjects, and these are simulated; use banded_ridge"
-        )
-    if split.startswith("cluster"):
-        raise problem(
-            "encoding.model",
-            f"{model} was trained on every image that is not shared, test images of split {split} among them; use "
-            "banded_ridge",
-        )
+    model = study.config["encoding"]["model"]
+    if model != "banded_ridge":
+        check_published(study, "encoding.model", model, model, "use banded_ridge")

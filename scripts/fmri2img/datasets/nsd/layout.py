@@ -72,3 +72,8 @@ def ncsnr(subject: str, version: str) -> str:
 def valid(subject: str, session: int) -> str:
     """Key of the map of voxels that had data in all runs of a session; session is 1-based."""
     return func(subject, f"valid_session{session:02d}.nii.gz")
+
+
+def image_name(image_id: int) -> str:
+    """NSD's own name of an image, as in the file names of its shared images: "nsd02951". It counts from 1 (73KID)."""
+    return f"nsd{image_id + 1:05d}"

@@ -1,8 +1,5 @@
 """Settings of the Natural Scenes Dataset: the section `nsd` of a study."""
 
-import math
-import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict, model_validator
@@ -13,7 +10,6 @@ from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed, problem
 
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
 SHARED_SHARE = 0.1  # of each simulated subject's images; NSD: 1,000 of 10,000
-SPLITS = ("shared1000", "shared982")
 Axis = Annotated[int, Field(ge=8)]
 
 
@@ -173,47 +169,6 @@ class Settings(base.Settings):
         if getattr(self, section) is None:
             raise base.WrongKey(section, f"missing; source is '{self.source}', so add the section")
         return self
-
-    def test_sets(self, split: str) -> list[str]:
-        """Names of a split's test sets: one, named as the split."""
-        return [split]
-
-    def sessions(self, split: str) -> dict[str, int]:
-        """Sessions of each subject that a split has a use for (shared982 ends early)."""
-        sessions = layout.SESSIONS
-        if self.source == "simulated":
-            sessions = {name: subject.sessions for name, subject in self.simulation.subjects.items()}
-        last = self.shared982_sessions if split == "shared982" else math.inf
-        return {subject: min(number, last) for subject, number in sessions.items()}
-
-    def check(self, study) -> None:
-        """Raises UserError when the study's split, subjects, methods or mask do not fit the data."""
-        split = study.config["split"]
-        if split not in SPLITS and not re.fullmatch(r"cluster\d+", split):
-            raise problem("split", f"{split!r} is not one of {', '.join(SPLITS)}, cluster<k>")
-        self._check_mask(study.subjects)
-        if self.source != "images":
-            return
-        if study.config["methods"]:
-            raise problem(
-                "methods",
-                "must be [] for published test images alone, which have no recordings to decode; list submissions only",
-            )
-        if split != "shared1000":
-            raise problem("split", "published test images alone have only shared1000; use it")
-        study.named("backbones", self.images.fetched, "nsd.images.fetched")
-
-    def _check_mask(self, subjects: list[str]) -> None:
-        mask = self.betas.mask
-        own = [Path(self.bucket.copied or self.root, layout.roi(subject, mask)) for subject in subjects]
-        if mask.removeprefix("lh.").removeprefix("rh.") not in layout.ROI_FILES and not all(p.is_file() for p in own):
-            hint = base.nearest(mask, layout.ROI_FILES, "available")
-            raise problem("nsd.betas.mask", f"there is no region file '{mask}'; {hint}")
-
-    def check_terms(self) -> None:
-        """What only a real run needs: NSD's data terms are accepted. Raises UserError."""
-        if self.source == "bucket" and not self.bucket.terms_accepted:
-            raise terms_not_accepted()
 
 
 def terms_not_accepted() -> Exception:

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
 
 BLOCK = 64  # images read at once: 35 MB at 425 x 425
@@ -45,11 +46,6 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
         raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
 
 
-def image_names(ids: np.ndarray) -> list[str]:
-    """NSD's own names of images, as in the files of its shared images, e.g. "nsd02951"; they count from 1 (73KID)."""
-    return [f"nsd{image_id + 1:05d}" for image_id in ids]
-
-
 def describe_images(
     stimulus_info: str | Path, captions: dict[str, str | Path], instances: dict[str, str | Path], ids: np.ndarray
 ) -> pd.DataFrame:
@@ -78,7 +74,7 @@ def describe_images(
     return pd.DataFrame(
         {
             "image_id": np.asarray(ids, np.int64),
-            "name": image_names(ids),
+            "name": [layout.image_name(image_id) for image_id in ids],
             "source": [f"COCO {split}" for split in table["cocoSplit"]],
             "coco_id": table["cocoId"].to_numpy(),
             "captions": [said[image] for image in table["cocoId"]],

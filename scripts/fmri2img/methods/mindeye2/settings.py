@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from fmri2img.errors import UserError
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, Weight, problem
+from fmri2img.settings.checks import check_published
 from fmri2img.training.configuration import TrainingSettings
 
 GROUPS = 32  # of the normalisation in the low-level head
@@ -273,20 +274,9 @@ class Settings(base.Settings):
 def _check_released(study, method: str) -> None:
     """Published networks of a method are there for every subject and budget, and fit the data and the encoder."""
     backbones = study.registries["backbones"]
-    if study.simulated or not study.recorded_brains:
-        raise problem(
-            "methods",
-            f"the networks of {method} decode NSD's subjects, but nsd.source is '{study.config['nsd']['source']}'; "
-            "drop it and what builds on it",
-        )
-    if study.config["split"].startswith("cluster"):
-        raise problem(
-            "split",
-            f"the networks of {method} were trained on test images of {study.config['split']}; use shared1000 or drop "
-            "it and what builds on it",
-        )
     decoder = study.registries["methods"][method]["decoder"]
     there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]
+    check_published(study, "methods", method, there[0], "drop it and what builds on it")
     for subject in study.subjects:
         for sessions in study.budgets(subject):
             name = study.released_network(decoder, subject, sessions)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import checksums
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import read_design, read_trials
 from fmri2img.datasets.nsd.stimuli import describe_images, image_blocks
-from fmri2img.job import start
 
 
 def prepare_stimuli(
@@ -37,8 +37,7 @@ def prepare_stimuli(
     print(f"{len(ids)} images seen by {', '.join(responses)}, {table['shared'].sum()} of them shared")
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     prepare_stimuli(
         dict(zip(snakemake.params.sessions, snakemake.input.responses, strict=True)),
         snakemake.params.sessions,
@@ -49,3 +48,7 @@ if __name__ == "__main__":
         dict(zip(layout.COCO_INSTANCES, snakemake.input.instances, strict=True)),
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from fmri2img import job
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import TRAIN, Split
 from fmri2img.datasets import lockfile
@@ -13,7 +14,6 @@ from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_trials
 from fmri2img.datasets.nsd.volumes import read_mask, read_valid, voxel_columns
 from fmri2img.errors import UserError
-from fmri2img.job import start
 
 
 def prepare_recording(
@@ -22,7 +22,7 @@ def prepare_recording(
     """Z-score the sessions and write the Recording.
 
     sessions: 1-based numbers; masked: the file of each, int16 (trials, voxels of the mask); files: key of layout.py ->
-    path; options: configuration `nsd.betas` (version, mask, normalise, statistics). Voxels without data in any of the
+    path; options: configuration `betas` (version, mask, normalise, statistics). Voxels without data in any of the
     sessions, or constant over the trials that the statistics come from, are left out. Raises UserError when a file is
     damaged, or is not what was downloaded.
     """
@@ -51,7 +51,7 @@ def prepare_recording(
     if not keep.any():
         raise UserError(
             f"{files[layout.roi(subject, options['mask'])]}: no voxel of the mask has data in all sessions; check its "
-            "valid_session files, or choose another nsd.betas.mask"
+            "valid_session files, or choose another betas.mask"
         )
 
     with Recording.writer(output) as recording:
@@ -81,15 +81,18 @@ def prepare_recording(
         recording.finish(trials, voxels, metadata)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     given = snakemake.input
     prepare_recording(
         snakemake.wildcards.subject,
         snakemake.params.sessions,
         given.masked,
         given.split,
-        by_key(snakemake.config["nsd"]["root"], [*given.trials, *given.regions, given.ncsnr, *given.valid]),
+        by_key(snakemake.params.root, [*given.trials, *given.regions, given.ncsnr, *given.valid]),
         snakemake.params.betas,
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,11 +1,11 @@
 """The images one subject is tested on: shown to it within the sessions that count, and held out by the split."""
 
+from fmri2img import job
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import read_trials
-from fmri2img.job import start
 
 
 def list_test_images(
@@ -26,8 +26,7 @@ def list_test_images(
     return TestImages.of(subject, Split.open(split), trials["image_id"].to_numpy(), trials["session"].to_numpy())
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     given = snakemake.input
     found = list_test_images(
         snakemake.wildcards.subject,
@@ -39,3 +38,7 @@ if __name__ == "__main__":
     )
     found.save(snakemake.output[0])
     print(f"{found.subject}: {len(found.ids)} test images")
+
+
+if __name__ == "__main__":
+    job.run(main)

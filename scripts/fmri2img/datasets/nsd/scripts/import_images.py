@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fmri2img import job
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.pixels import to_uint8, to_unit
 from fmri2img.backbones.registry import Backbone
-from fmri2img.datasets.nsd.stimuli import image_names
+from fmri2img.datasets.nsd import layout
 from fmri2img.errors import UserError
-from fmri2img.job import start
 from fmri2img.submissions.files import open_pictures, read_captions, read_ids
 
 
@@ -33,7 +33,7 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
     table = pd.DataFrame(
         {
             "image_id": ids,
-            "name": image_names(ids),
+            "name": [layout.image_name(image_id) for image_id in ids],
             "source": source,
             "captions": [[caption] for caption in captions] or [[] for _ in ids],
             "categories": [[] for _ in ids],
@@ -45,9 +45,12 @@ def import_images(folder: Path, files: dict[str, str | None], source: str, stimu
     Split("shared1000", "test: all images shared by all subjects", {"shared1000": ids.tolist()}).save(split)
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     images = dict(snakemake.params.images)
     entry = Backbone(images.pop("fetched"), snakemake.params.backbone)
     label = f"{entry.name} ({entry.revision})"
     import_images(entry.checked_folder(), images, label, snakemake.output.stimuli, snakemake.output.split)
+
+
+if __name__ == "__main__":
+    job.run(main)

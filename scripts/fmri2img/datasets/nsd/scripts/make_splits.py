@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.splits import Split
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import Design, read_design
-from fmri2img.job import start
 
 
 def shared1000(design: Design) -> Split:
@@ -38,8 +38,11 @@ def make_splits(design: str, sessions: int) -> list[Split]:
     return [shared1000(read), shared982(read, sessions)]
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     for split in make_splits(snakemake.input.design, snakemake.params.shared982_sessions):
         split.save(snakemake.output[split.name])
         print(f"{split.name}: {len(split.test_ids)} test images, {len(split.unused_ids)} unused, {split.sha256}")
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.datasets.nsd.betas import count_trials, read_masked_session
 from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.errors import UserError
-from fmri2img.job import start
 
 
 def mask_session(betas: str, mask: str, responses: str, session: int, output: str) -> None:
@@ -20,8 +20,7 @@ def mask_session(betas: str, mask: str, responses: str, session: int, output: st
     print(f"session {session}: {masked.shape[0]} trials x {masked.shape[1]} voxels")
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     mask_session(
         snakemake.input.betas,
         snakemake.input.mask,
@@ -29,3 +28,7 @@ if __name__ == "__main__":
         int(snakemake.wildcards.session),
         snakemake.output[0],
     )
+
+
+if __name__ == "__main__":
+    job.run(main)

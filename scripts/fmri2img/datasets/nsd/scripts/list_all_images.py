@@ -2,13 +2,17 @@
 
 import numpy as np
 
+from fmri2img import job
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.test_images import TestImages
-from fmri2img.job import start
 
-if __name__ == "__main__":
-    start(snakemake)
+
+def main(snakemake) -> None:
     split = Split.open(snakemake.input.split)
     ids = np.array(split.test_ids, np.int64)
     found = TestImages.of(snakemake.wildcards.subject, split, ids, np.ones_like(ids))
     found.save(snakemake.output[0])
+
+
+if __name__ == "__main__":
+    job.run(main)

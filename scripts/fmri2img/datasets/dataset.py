@@ -1,0 +1,198 @@
+"""A dataset as the rest of the workflow sees it: what its folder's dataset.yaml declares.
+
+A dataset is one folder: dataset.yaml (`DatasetRecord`), dataset.smk (rules that make its artifacts), settings.py where it
+has settings of its own, dataset.py (a class `Dataset` that inherits from the one below) where what it declares depends
+on these settings, and scripts. See docs/adding-a-dataset.md. Light to import, because reading a workflow needs it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import yaml
+from pydantic import AfterValidator, Field
+
+from fmri2img import plugins
+from fmri2img.errors import UserError
+from fmri2img.settings.base import Name, Positive, Settings, Unique, matching
+
+if TYPE_CHECKING:
+    from fmri2img.settings.configuration import Configuration
+    from fmri2img.study import Study
+
+PATH_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, ., - and _")  # a part of paths and of wildcards
+CLUSTER = "cluster"  # splits cluster0, cluster1, ... are made for every dataset, from embeddings
+
+
+def _not_a_cluster(name: str) -> str:
+    if name.removeprefix(CLUSTER).isdecimal():
+        raise ValueError(f"'{name}' is the name of a split that holds out a semantic cluster; rename it")
+    return name
+
+
+class Licence(Settings):
+    """What the data, and what is derived from them, may be used for."""
+
+    name: Name = Field(description="Name of the licence or agreement.")
+    url: Name = Field(description="Where it can be read.")
+    note: str = Field("", description="A sentence on what it means for results.")
+
+
+class Terms(Settings):
+    """An agreement that users sign before they get the data."""
+
+    name: Name = Field(description="Name of the agreement.")
+    url: Name = Field(description="Where it is signed.")
+
+
+class DeclaredSplit(Settings):
+    """A split that the dataset's rules make."""
+
+    description: Name = Field(description="What is held out, as a clause for reports.")
+    test_sets: Annotated[Unique[Annotated[str, *PATH_NAME]], Field(min_length=1)] = Field(
+        description="Names of its test sets."
+    )
+    sessions: Positive | None = Field(None, description="Later sessions are not used; null uses all.")
+
+
+class Sizes(Settings):
+    """Rough sizes, for an estimate of how much disk a study fills."""
+
+    images: Positive = Field(description="Stimuli.")
+    image_size: Positive = Field(description="Side of a stimulus in pixels.")
+    test_images: Positive = Field(description="Test images of a subject.")
+    session_trials: Positive = Field(description="Trials of a session.")
+    voxels: Positive = Field(description="Voxels of a subject.")
+
+
+class DatasetRecord(Settings):
+    """The content of dataset.yaml."""
+
+    title: Name = Field(description="Short name for reports, e.g. NSD.")
+    description: Name = Field(description="What the dataset is, in a sentence.")
+    reference: Name = Field(description="The publication to cite.")
+    simulated: bool = Field(False, description="Whether responses are computed rather than measured.")
+    licence: Licence = Field(description=Licence.__doc__)
+    terms: Terms | None = Field(None, description=Terms.__doc__)
+    subjects: Annotated[dict[Annotated[str, *PATH_NAME], Positive], Field(min_length=1)] = Field(
+        description="Subject -> number of recorded sessions, in the order of reports."
+    )
+    regions: Unique[Name] = Field([], description="Boolean columns of the recordings' voxel table.")
+    captions: bool = Field(description="Whether the stimuli have captions written by people.")
+    anatomy: Unique[Annotated[str, *matching("brain|mni", "brain or mni")]] = Field(
+        [], description="What <results>/anatomy/{subject} holds: brain (a mask), mni (a map to the MNI152 template)."
+    )
+    id_aliases: Unique[Name] = Field([], description="Other names for image_id that submissions may use.")
+    splits: Annotated[
+        dict[Annotated[str, *PATH_NAME, AfterValidator(_not_a_cluster)], DeclaredSplit], Field(min_length=1)
+    ] = Field(description="Splits that dataset.smk makes.")
+    sizes: Sizes = Field(description=Sizes.__doc__)
+
+
+class Dataset:
+    """One dataset with the settings of a study.
+
+    name: of the folder; folder: where it lies; record: dataset.yaml as a dictionary, defaults filled in; settings: its
+    own settings, None where it has none; section: the same as plain dictionaries. A folder's own class overrides the
+    properties that depend on settings, and the checks.
+    """
+
+    def __init__(self, name: str, folder: Path, settings: Settings | None = None) -> None:
+        """Raises UserError when dataset.yaml is missing or wrong."""
+        self.name, self.folder, self.settings = name, folder, settings
+        self.section: dict = {} if settings is None else settings.to_dict()
+        file = folder / plugins.RECORDS["datasets"]
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{file}: no such file; write one as docs/adding-a-dataset.md says") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: not YAML ({' '.join(str(error).split())}); correct it") from None
+        self.record: dict = DatasetRecord.read(content, str(file)).to_dict()
+
+    @property
+    def title(self) -> str:
+        return self.record["title"]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether responses are computed rather than measured."""
+        return self.record["simulated"]
+
+    @property
+    def label(self) -> str:
+        """What reports call the data."""
+        return "simulated data" if self.simulated else self.title
+
+    @property
+    def sessions(self) -> dict[str, int]:
+        """Subject -> number of recorded sessions, in the dataset's order."""
+        return self.record["subjects"]
+
+    @property
+    def splits(self) -> dict[str, dict]:
+        """Name -> {description, test_sets, sessions} of each declared split, as `DeclaredSplit`."""
+        return self.record["splits"]
+
+    def test_sets(self, split: str) -> list[str]:
+        """Names of the test sets of a split. One that holds out a semantic cluster has one, named as the split."""
+        return self.splits[split]["test_sets"] if split in self.splits else [split]
+
+    def used_sessions(self, split: str) -> dict[str, int]:
+        """Subject -> number of sessions that a split has a use for."""
+        last = self.splits[split]["sessions"] if split in self.splits else None
+        return {subject: min(number, last or number) for subject, number in self.sessions.items()}
+
+    @property
+    def has_recordings(self) -> bool:
+        """Whether there are responses; a dataset of images alone can only score submissions."""
+        return True
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether the stimuli have captions written by people."""
+        return self.record["captions"]
+
+    @property
+    def regions(self) -> list[str]:
+        """Boolean columns of the recordings' voxel table."""
+        return self.record["regions"]
+
+    @property
+    def anatomy(self) -> list[str]:
+        """What <results>/anatomy/{subject} holds: of `brain` and `mni`."""
+        return self.record["anatomy"]
+
+    @property
+    def licence(self) -> dict:
+        """Licence of what a study derives from the data: name, url, note."""
+        return self.record["licence"]
+
+    def check(self, study: "Study") -> None:
+        """Check what the dataset itself demands of a study. Raises UserError."""
+        if self.settings is not None:
+            self.settings.check(study)
+
+    def check_terms(self) -> None:
+        """Raise UserError when the user has not accepted the dataset's terms. Only a real run needs this."""
+
+    def sizes(self, study: "Study") -> Sizes:
+        """Sizes for the estimate of the disk that a study fills."""
+        return Sizes.read(self.record["sizes"])
+
+    def bytes_of(self, study: "Study") -> dict[Path, int]:
+        """Folder -> bytes that the dataset's rules write into it: recordings (float32) and stimuli."""
+        sizes = self.sizes(study)
+        total = sizes.images * 3 * sizes.image_size**2
+        if self.has_recordings:
+            sessions = sum(study.available_sessions[subject] for subject in study.recorded)
+            total += 4 * sessions * sizes.session_trials * sizes.voxels
+        return {Path("results", study.name): total}
+
+
+def open_dataset(settings: "Configuration") -> Dataset:
+    """The dataset of a configuration. Raises UserError when its dataset.yaml is wrong."""
+    name = settings.dataset
+    folder = plugins.folders("datasets")[name]
+    own = (folder / "dataset.py").is_file()
+    kind = plugins.load("datasets", name, "dataset:Dataset") if own else Dataset
+    return kind(name, folder, settings.section(name) if (folder / "settings.py").is_file() else None)

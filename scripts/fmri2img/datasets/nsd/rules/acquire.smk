@@ -1,0 +1,90 @@
+# The real NSD: one job per file of its public bucket, and one for COCO's annotations.
+#
+# A file that is already in the tree must not be downloaded again because of a fresh checkout, an edited script or
+# another endpoint. So the script is called from `shell:`: a `script:` rule runs again, and first deletes its outputs, when
+# the script is newer than they are. And every parameter is a function with the argument `output`, because Snakemake does
+# not track those.
+#
+# What does make Snakemake download again: an edited `shell:` text below, another deployed software environment (--sdm);
+# and for betas, which are deleted once they are masked, whatever makes mask_session run again (its script, the library's
+# modules that it names, the mask). Where a change has no effect on the files, `--rerun-triggers mtime` keeps them.
+#
+# No rule has `retries`: the script itself tries for about two minutes whatever may pass, and the errors that are left
+# (the object is not public, there is no such object, the disk is full) will not go away in a second attempt. The next
+# run resumes an interrupted download.
+
+import json
+
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.acquisition import check_betas_are_own
+
+# Snakemake deletes temp() files after use even when it did not make them (tests/faults/test_own_betas.py).
+try:
+    check_betas_are_own(study.dataset.root)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
+rule acquire:
+    """A file that stays: design, behaviour, masks, noise ceilings, stimuli."""
+    output:
+        study.dataset.tree("{key}"),
+    log:
+        "<logs>/acquire/{key}.log",
+    wildcard_constraints:
+        key=r"nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("download")
+    resources:
+        **needs("download"),
+        downloads=1,
+    params:
+        script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
+        root=lambda wildcards, output: str(study.dataset.root),
+        source=lambda wildcards, output: json.dumps(study.dataset.section["bucket"]),
+    shell:
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
+
+
+rule acquire_betas:
+    """One session's betas, about 1.1 GB, which are deleted once they are masked."""
+    output:
+        temp(study.dataset.tree("{key}")),
+    log:
+        "<logs>/acquire/{key}.log",
+    wildcard_constraints:
+        key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("download")
+    resources:
+        **needs("download"),
+        downloads=1,
+    params:
+        script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
+        root=lambda wildcards, output: str(study.dataset.root),
+        source=lambda wildcards, output: json.dumps(study.dataset.section["bucket"]),
+    shell:
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
+
+
+rule acquire_annotations:
+    """COCO's captions and object instances, all from one archive."""
+    output:
+        captions=[study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
+        instances=[study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],
+    log:
+        "<logs>/acquire/annotations.log",
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("download")
+    resources:
+        **needs("download"),
+        downloads=1,
+    params:
+        script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
+        root=lambda wildcards, output: str(study.dataset.root),
+        source=lambda wildcards, output: json.dumps(study.dataset.section["bucket"]),
+    shell:
+        "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q}"

@@ -1,0 +1,42 @@
+# NSD's published test images alone -> Stimuli and their split, for studies that only score submissions.
+
+
+rule import_images:
+    """Published test images with the list of their image_id."""
+    input:
+        model_path(study.dataset.section["images"]["fetched"]),
+    output:
+        stimuli=directory("<results>/stimuli"),
+        split="<results>/splits/shared1000.json",
+    log:
+        "<logs>/import_images.log",
+    conda:
+        "../../../../../envs/models.yaml"
+    threads: threads_of("cpu")
+    resources:
+        **needs("cpu"),
+    params:
+        images=study.dataset.section["images"],
+        code=code_of(study.dataset.folder / "scripts/import_images.py"),
+        backbone=study.registries["backbones"][study.dataset.section["images"]["fetched"]],
+    script:
+        "../scripts/import_images.py"
+
+
+rule list_all_images:
+    """Every subject is tested on all of them: subjects who completed 40 sessions saw all shared images."""
+    input:
+        split="<results>/splits/shared1000.json",
+    output:
+        "<results>/test_images/{subject}.json",
+    log:
+        "<logs>/list_all_images/{subject}.log",
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light"),
+    params:
+        code=code_of(study.dataset.folder / "scripts/list_all_images.py"),
+    script:
+        "../scripts/list_all_images.py"

@@ -1,0 +1,71 @@
+# The simulated NSD: the files that the preparation reads, in NSD's own layout. The jobs write the other files of the
+# layout too (betas as NIfTI, the other beta version, further maps).
+
+from fmri2img.datasets.nsd import layout
+
+
+rule simulate_stimuli:
+    """What belongs to no single subject: design, stimulus table, images, captions and categories."""
+    output:
+        design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
+        information=study.dataset.tree(layout.STIMULUS_INFO),
+        images=study.dataset.tree(layout.STIMULI),
+        captions=[study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
+        instances=[study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],
+    log:
+        "<logs>/simulate_stimuli.log",
+    benchmark:
+        "<benchmarks>/simulate_stimuli.tsv"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("cpu")
+    resources:
+        **needs("cpu"),
+    params:
+        simulation=study.dataset.section["simulation"],
+        code=code_of(study.dataset.folder / "scripts/simulate_stimuli.py"),
+    script:
+        "../scripts/simulate_stimuli.py"
+
+
+# One rule for each subject, because they have different numbers of sessions and so of files.
+for subject in study.dataset.sessions:
+
+    rule:
+        """One subject: anatomy, behaviour and the betas of all sessions."""
+        name:
+            f"simulate_{subject}"
+        input:
+            images=study.dataset.tree(layout.STIMULI),
+        output:
+            betas=[
+                study.dataset.tree(layout.betas(subject, version, session))
+                for version in ("b2", "b3")
+                for session in range(1, study.available_sessions[subject] + 1)
+            ],
+            ncsnr=[study.dataset.tree(layout.ncsnr(subject, version)) for version in ("b2", "b3")],
+            valid=[
+                study.dataset.tree(layout.valid(subject, session))
+                for session in range(1, study.available_sessions[subject] + 1)
+            ],
+            brainmask=study.dataset.tree(layout.func(subject, "brainmask.nii.gz")),
+            rois=[
+                study.dataset.tree(layout.roi(subject, name))
+                for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
+            ],
+            responses=study.dataset.tree(layout.responses(subject)),
+        log:
+            f"<logs>/simulate_subject/{subject}.log",
+        benchmark:
+            f"<benchmarks>/simulate_subject/{subject}.tsv"
+        conda:
+            "../../../../../envs/prepare.yaml"
+        threads: threads_of("cpu")
+        resources:
+            **needs("cpu"),
+        params:
+            simulation=study.dataset.section["simulation"],
+            subject=subject,
+            code=code_of(study.dataset.folder / "scripts/simulate_subject.py"),
+        script:
+            "../scripts/simulate_subject.py"

@@ -1,0 +1,28 @@
+"""A subject's brain mask, and its map from the MNI152 template -> anatomy: brain.npy and mni.npy."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from fmri2img import job
+from fmri2img.artifacts.anatomy import save_anatomy
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.volumes import read_volume
+
+
+def copy_anatomy(subject: str, brain: str, mni: str | None, output: str | Path) -> None:
+    """Write the anatomy. Raises UserError when a file is damaged, or is not what was downloaded."""
+    files = {layout.func(subject, "brainmask.nii.gz"): brain} | ({layout.to_mni(subject): mni} if mni else {})
+    lockfile.verify_downloaded(files)
+    save_anatomy(output, read_volume(brain) > 0, None if mni is None else np.asarray(nibabel.load(mni).dataobj))
+
+
+def main(snakemake) -> None:
+    given = snakemake.input
+    copy_anatomy(snakemake.wildcards.subject, given.brain, given.mni or None, snakemake.output[0])
+
+
+if __name__ == "__main__":
+    job.run(main)

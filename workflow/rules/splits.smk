@@ -1,0 +1,22 @@
+# Embeddings -> splits by semantic clusters, for every dataset. A dataset makes its own splits in its own rules.
+
+
+rule make_cluster_split:
+    """One semantic cluster of images held out whole."""
+    input:
+        embeddings=f"<results>/embeddings/{config['encoder']}",
+    output:
+        r"<results>/splits/cluster{cluster,\d+}.json",
+    log:
+        "<logs>/make_cluster_split/cluster{cluster}.log",
+    conda:
+        "../../envs/prepare.yaml"
+    threads: threads_of("cpu")
+    resources:
+        **needs("cpu"),
+    params:
+        clusters=config["cluster_split"]["clusters"],
+        seed=config["cluster_split"]["seed"],
+        code=code_of("make_cluster_split"),
+    script:
+        "../../scripts/make_cluster_split.py"
