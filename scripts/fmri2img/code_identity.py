@@ -2,8 +2,8 @@
 
 Snakemake reruns a job when a parameter changes, so `code_of` is a parameter of every rule that runs one of our scripts.
 The hash covers the syntax trees of the script and of all modules of the library that it imports, directly or through
-others, at the top or inside a function. Comments, docstrings and formatting do not count, so that prose never retrains
-a network.
+others, at the top or inside a function. Comments, docstrings, formatting and the descriptions of settings do not count,
+so that prose never retrains a network.
 """
 
 import ast
@@ -133,7 +133,7 @@ class _Sources:
             if key not in self._known:
                 tree = ast.parse(source, path)
                 names = _imported(tree)
-                self._known[key] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), names
+                self._known[key] = hashlib.sha256(ast.dump(_without_prose(tree)).encode()).hexdigest(), names
                 self._changed = True
             digest, names = self._known[key]
             self._read[path] = digest, names
@@ -158,7 +158,7 @@ def _imported(tree: ast.Module) -> list[str]:
     return sorted(name for name in names if name.startswith(".") or name.split(".")[0] == PACKAGE)
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _without_prose(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
@@ -168,4 +168,6 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
                 and isinstance(first.value.value, str)
             ):
                 del node.body[0]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
     return tree

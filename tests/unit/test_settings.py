@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, model_validator
 
+from fmri2img.code_identity import code_of
 from fmri2img.errors import UserError
 from fmri2img.settings import base
 
@@ -89,3 +90,13 @@ def test_a_record_names_its_file_and_the_key_it_stands_under():
     assert len(str(caught.value)) < 200
     with pytest.raises(UserError, match=r"^configuration: null is not a table of keys"):
         Outer.read(None)
+
+
+def test_the_description_of_a_key_reruns_no_job_and_its_default_does(tmp_path):
+    source = "from pydantic import Field\nsteps: int = Field({}, description='{}')\n"
+    codes = []
+    for number, fields in enumerate([(3, "Steps."), (3, "Number of steps."), (4, "Steps.")]):
+        script = tmp_path / f"script_{number}.py"
+        script.write_text(source.format(*fields))
+        codes.append(code_of(script))
+    assert codes[0] == codes[1] != codes[2]

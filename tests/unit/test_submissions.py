@@ -468,7 +468,7 @@ def test_what_a_submission_lacks_is_a_gap_in_the_report(tmp_path):
     [
         (ENTRY | {"tilte": "Mine"}, {}, "submission mine: unknown key 'tilte'; did you mean 'title'?"),
         ({"title": "Mine"}, {}, "submission mine: key 'predictions' is missing"),
-        (ENTRY | {"stands_for": "mindeye3"}, {}, "did you mean 'mindeye2'"),
+        (ENTRY | {"stands_for": "mindeye2_blendet"}, {}, "did you mean 'mindeye2_blended'"),
         (ENTRY, {"subjects": ["subj02"]}, "none of which the study's subjects and sessions include"),
         (ENTRY, {"methods": [], "submissions": {}}, "none is listed and there are no submissions"),
         (

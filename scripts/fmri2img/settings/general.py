@@ -96,8 +96,8 @@ class Bottleneck(Settings):
 
     methods: Unique[Name] = Field(
         min_length=1,
-        description="Methods that get a curve, at the longest budget: linear decoders, or those that are trained. Those for "
-        "which the study draws no images are left out.",
+        description="Methods that get a curve, at the longest budget: linear decoders, or those that are trained. Those "
+        "for which the study draws no images are left out.",
     )
     directions: Name = Field(description="The linear decoder whose weights the bottleneck's directions come from.")
     dimensions: Unique[Positive] = Field(min_length=1, description="Sizes of the bottleneck.")
@@ -158,7 +158,7 @@ class General(Basis):
     sessions: Unique[Annotated[Positive | Literal["all"] | MINUTES, BUDGET]] = Field(
         min_length=1,
         description="Training budgets in sessions (about an hour each): the first k in the order of recording. `all` "
-        "is each subject's own number, `10min` the first sixth of a session. The test set does not depend on the budget.",
+        "is each subject's own number, `10min` the first sixth of a session. The test set is the same at every budget.",
     )
     seeds: Unique[Seed] = Field(
         min_length=1, description="Every stochastic step is run once per seed. Fix the seeds before the run."

@@ -136,8 +136,8 @@ class Betas(base.Settings):
     normalise: Literal["session", "pooled"] = Field(
         "session",
         description="Each voxel is z-scored within each `session`, or `pooled` over all sessions, as the published "
-        "betas may have been; then even a small budget is scaled by what was recorded after it. How the published MindEye2 "
-        "files were normalised is not documented, so compare variants before you compare numbers.",
+        "betas may have been; then even a small budget is scaled by what was recorded after it. How the published "
+        "MindEye2 files were normalised is not documented, so compare variants before you compare numbers.",
     )
     statistics: Literal["train", "all"] = Field(
         "train", description="Mean and deviation come from the training trials only, or from all."
