@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from fmri2img.settings.base import (
     Count,
@@ -96,8 +96,8 @@ class Bottleneck(Settings):
 
     methods: Unique[Name] = Field(
         min_length=1,
-        description="Methods that get a curve, at the longest budget: linear decoders, or those that are trained. Those "
-        "for which the study draws no images are left out.",
+        description="Methods that get a curve, at the longest budget: linear decoders, or those that are trained. "
+        "Those for which no images are drawn are left out.",
     )
     directions: Name = Field(description="The linear decoder whose weights the bottleneck's directions come from.")
     dimensions: Unique[Positive] = Field(min_length=1, description="Sizes of the bottleneck.")
@@ -150,6 +150,8 @@ class Basis(Settings):
 
 class General(Basis):
     """A study, except for the settings of its dataset and of its methods."""
+
+    model_config = ConfigDict(defer_build=True)  # only the class with the sections of folders checks anything
 
     resources: Literal["laptop", "cluster"] = Field(
         "laptop", description="Sizes of jobs (config/resources.yaml). The SLURM profile sets `cluster`."
