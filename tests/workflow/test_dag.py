@@ -108,9 +108,9 @@ def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, f
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("sesions=[1]", "unknown key 'sesions'; did you mean 'sessions'?"),
-        ("subjects=[subj09]", "key 'subjects.0': 'subj09' does not match"),
-        ("split=cluster7", "cluster7 asked, but splits.clusters is 5"),
+        ("sesions=[1]", "key 'sesions': unknown; did you mean 'sessions'?"),
+        ("subjects=[subj09]", "key 'subjects': no data for subj09; available: subj01, "),
+        ("split=cluster7", "cluster7 requested, but cluster_split.clusters is 5"),
     ],
 )
 def test_bad_configuration_ends_in_one_line(setting, message, tmp_path):
