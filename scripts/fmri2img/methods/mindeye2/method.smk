@@ -15,7 +15,7 @@ rule import_mindeye2:
     wildcard_constraints:
         decoder=one_of(study.decoders_with("released")),
     conda:
-        in_repository("envs/train.yaml")
+        str(REPOSITORY / "envs/train.yaml")
     threads: threads_of("train")
     resources:
         **needs("train"),

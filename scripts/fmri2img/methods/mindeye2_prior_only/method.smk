@@ -1,7 +1,8 @@
 # Decoded without a brain: image tokens that MindEye2's prior draws from its null brain tokens.
 
 
-use rule decode as decode_without_brain with:
+rule decode_without_brain:
+    """Image tokens of the test images, from the network and the prior of MindEye2's decoder alone."""
     input:
         decoder=lambda w: network_path(study.registries["methods"]["mindeye2_unrefined"]["decoder"], w),
         recording="<results>/recordings/{subject}",
@@ -12,9 +13,17 @@ use rule decode as decode_without_brain with:
         f"<logs>/decode_without_brain/{CELL}.log",
     benchmark:
         f"<benchmarks>/decode_without_brain/{CELL}.tsv"
+    priority: 1
+    conda:
+        str(REPOSITORY / "envs/train.yaml")
+    threads: threads_of("draw")
+    resources:
+        **needs("draw"),
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         settings=config["mindeye2"]["decoding"],
         method="mindeye2_prior_only",
         origin="control",
         code=code_of("decode", "fmri2img.methods.mindeye2.decode"),
+    script:
+        str(REPOSITORY / "scripts/decode.py")
