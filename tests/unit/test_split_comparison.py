@@ -78,7 +78,7 @@ def test_table_and_figure_show_both_splits():
     here, there = sides()
     effects = split_effects(here, there, "all")
     text = split_table(effects, here.design).markdown()
-    assert "cluster0 beside shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
+    assert "cluster0 next to shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
     titles = {axis.get_title("left") for axis in split_figure(effects, here.design).axes}
     assert titles == {"PixCorr ↑", "SSIM ↑", "Brain correlation ↑"}
 
