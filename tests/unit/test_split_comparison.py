@@ -118,7 +118,9 @@ def test_other_subjects_or_budgets_are_refused():
 def test_a_study_to_compare_with_must_have_been_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for made in ("scores/mindeye2.parquet", "config.yaml", "scores/ridge.parquet"):
-        with pytest.raises(UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"):
+        with pytest.raises(
+            UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"
+        ):
             Study(merged("cluster.yaml"))
         (tmp_path / "results/demo" / made).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results/demo" / made).touch()

@@ -13,7 +13,6 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
-from fmri2img.reporting.design import Design
 from fmri2img.reporting.page.board import method_list
 from fmri2img.reporting.provenance import disclosure_table
 from fmri2img.reporting.suspicions import suspicions
