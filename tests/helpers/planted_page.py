@@ -144,7 +144,7 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
             "Quoted from their sources.",
         ),
         splits=Table(
-            "Scores on cluster0 beside shared1000",
+            "Scores on cluster0 next to shared1000",
             ["Method", "Split"],
             [Column("PixCorr", direction="↑")],
             [

@@ -1,7 +1,10 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image
 from planted_page import HOSTILE, N_IMAGES, SIDE, planted_design, planted_parts, planted_pictures, planted_scores
 
+from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import board, charts, pictures
@@ -132,9 +136,9 @@ def test_large_studies_get_smaller_pictures_then_fewer_budgets():
 def test_the_page_says_what_was_made_smaller_or_left_out():
     design = planted_design()
     shown = {"side": 8, "gridSide": 8, "native": 8, "budgets": ["1", "all"]}
-    assert "8 × 8 pixels, as they were made;" in pictures.pictures_note(shown, design)
+    assert "8 × 8 pixels, their own size;" in pictures.pictures_note(shown, design)
     small = pictures.pictures_note(shown | {"gridSide": 128, "native": 425, "budgets": ["all"]}, design)
-    assert "at 128 × 128 pixels, made smaller from 425 × 425; those of all test images at 8 × 8" in small
+    assert "at 128 × 128 pixels, reduced from 425 × 425; those of all test images at 8 × 8" in small
     assert "trained on 1 session are left out" in small
 
 
@@ -173,7 +177,7 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
     assert links == {"main", "leaderboard", "provenance"}
 
 
-def test_a_leaked_test_image_is_told_beside_the_similarity(planted):
+def test_a_leaked_test_image_is_reported_next_to_the_similarity(planted):
     parts, design, html = planted  # the nearest training image of one test image is that image
     assert "Caution: 1 test image has a copy among the training images" in html
     clean = page(replace(parts, effects=parts.effects.assign(n_copies=0)), design)
@@ -201,7 +205,7 @@ def test_published_numbers_stand_apart_from_measured_ones(planted):
 def test_another_split_stands_beside_this_one(planted):
     parts, design, html = planted
     section = html[html.index('<section id="splits"') : html.index('<section id="reconstructions"')]
-    assert "Scores on cluster0 beside shared1000" in section and "0.511" in section and "[0.43, 0.57] 50 %" in section
+    assert "Scores on cluster0 next to shared1000" in section and "0.511" in section and "[0.43, 0.57] 50 %" in section
     assert 'href="#splits"' in html and 'id="splits"' not in page(replace(parts, splits=None), design)
 
 
@@ -252,3 +256,14 @@ def test_costs_without_memory_are_a_gap(planted):
 def test_the_same_study_gives_the_same_bytes(planted, tmp_path):
     assert page(*planted_parts(tmp_path)) == planted[2]
     assert len(embedded(planted[2], "pictures")["subjects"]["subj01"]["ids"]) == N_IMAGES
+
+
+def test_the_page_and_the_tables_are_made_without_loading_seaborn():
+    """Its import takes about as long as the page."""
+    modules = "page.build, page.pictures, split_comparison, tables, leaderboard, claims, summary, provenance"
+    imports = "; ".join(f"import fmri2img.reporting.{name}" for name in modules.split(", "))
+    command = [sys.executable, "-c", f"import sys; {imports}; print('seaborn' in sys.modules)"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
+    )
+    assert done.stdout.strip() == "False", done.stderr

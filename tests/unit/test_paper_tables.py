@@ -135,7 +135,10 @@ def test_simulated_data_and_other_splits_get_no_verdict(published):
     assert set(cells["verdict"]) == {SIMULATED, NOT_RUN} and verdict(cells, 0, "pixcorr") == SIMULATED
     row = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
     assert (row["our_subjects"], row["our_sessions"]) == ("subj01+subj02+subj03", "8")
-    assert "Simulated subjects answer no published number" in lay_out_paper(layout, cells, simulated, REGISTRY).note
+    assert (
+        "Simulated subjects cannot reproduce published numbers"
+        in lay_out_paper(layout, cells, simulated, REGISTRY).note
+    )
     other = replace(design_of(), split="shared982")
     assert verdict(table(published, other, scores_of(other))[1], 0, "pixcorr") == "not comparable (split shared982)"
 
@@ -226,12 +229,12 @@ def test_published_networks_answer_for_the_method_where_a_study_lacks_it(publish
     second = cells[(cells["entry"] == 1) & (cells["metric"] == "pixcorr")].iloc[0]
     assert second["our_method"] == "mindeye2_released_unrefined" and second["verdict"] == DEVIATES
     note = lay_out_paper(layout, cells, alone, REGISTRY).note
-    assert "In the place of MindEye2 (unrefined) stands MindEye2, published network (unrefined)." in note
+    assert "MindEye2, published network (unrefined) stands in for MindEye2 (unrefined)." in note
 
     layout, cells = table(published, both, scores_with_stand_in(both))
     first = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
     assert first["our_method"] == "mindeye2" and first["ours"] == pytest.approx(0.322)
-    assert "In the place of" not in lay_out_paper(layout, cells, both, REGISTRY).note
+    assert "stands in for" not in lay_out_paper(layout, cells, both, REGISTRY).note
 
     for design, expected in ((alone, [0.175, 0.302]), (both, [0.195, 0.322])):
         points = curve_points(figures, figures["figures"]["figure06"], published, scores_with_stand_in(design), design)

@@ -541,7 +541,7 @@ def test_disclosures_summarise_and_refuse_another_split(design, pictures):
     disclosed = provenance.disclosures(list(paths.values()), design, split)
     ridge = at(disclosed, method="ridge")
     assert ridge["training_trials"] == "100–800" and ridge["transductive"] == "no"
-    assert ridge["training_subjects"] == "the subject alone"
+    assert ridge["training_subjects"] == "the subject only"
     other = replace(split, test_ids=split.test_ids[1:])
     with pytest.raises(UserError, match="another split"):
         provenance.disclosures(list(paths.values()), design, other)

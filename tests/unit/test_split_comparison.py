@@ -78,7 +78,7 @@ def test_table_and_figure_show_both_splits():
     here, there = sides()
     effects = split_effects(here, there, "all")
     text = split_table(effects, here.design).markdown()
-    assert "cluster0 beside shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
+    assert "cluster0 next to shared1000" in text and "60 test images of cluster0" in text and "25 %" in text
     titles = {axis.get_title("left") for axis in split_figure(effects, here.design).axes}
     assert titles == {"PixCorr ↑", "SSIM ↑", "Brain correlation ↑"}
 
@@ -118,7 +118,9 @@ def test_other_subjects_or_budgets_are_refused():
 def test_a_study_to_compare_with_must_have_been_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for made in ("scores/mindeye2.parquet", "config.yaml", "scores/ridge.parquet"):
-        with pytest.raises(UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"):
+        with pytest.raises(
+            UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"
+        ):
             Study(merged("cluster.yaml"))
         (tmp_path / "results/demo" / made).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results/demo" / made).touch()

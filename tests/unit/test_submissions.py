@@ -524,7 +524,9 @@ def test_what_is_scored_is_made_by_a_rule_and_suspicions_are_printed(tmp_path, m
     monkeypatch.setattr("validate_submission.read_scores", lambda path: scores)
     score_submission(study, [], Path("results/demo"))
     said = capsys.readouterr().out
-    assert "Warning: subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "image_id 20" in said
+    assert (
+        "Warning: subj01, 1 sessions, seed 0: 1 reconstructions equal their stimulus" in said and "image_id 20" in said
+    )
 
     for name in ("config", "resources"):
         (tmp_path / name).symlink_to(REPOSITORY / name)

@@ -13,7 +13,6 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
-from fmri2img.reporting.design import Design
 from fmri2img.reporting.page.board import method_list
 from fmri2img.reporting.provenance import disclosure_table
 from fmri2img.reporting.suspicions import suspicions
@@ -71,7 +70,7 @@ def test_pictures_that_equal_their_stimulus_are_named_of_any_method():
     assert suspicions(scores, METRICS, 300, []) == []
     scores.loc[here & scores["image_id"].isin([3, 9]), "value"] = [1.0, 1 - 1e-7]
     ((method, text),) = suspicions(scores, METRICS, 300, [])
-    assert method == "ridge" and text.startswith("subj01, 1 sessions, seed 0: 2 pictures equal their stimulus")
+    assert method == "ridge" and text.startswith("subj01, 1 sessions, seed 0: 2 reconstructions equal their stimulus")
     assert text.endswith("image_id 3, 9")
     scores.loc[here, "value"] = 1.0
     assert suspicions(scores, METRICS, 300, [])[0][1].endswith("image_id 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...")
@@ -112,5 +111,8 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
     monkeypatch.setattr("fmri2img.job.start", lambda job: None)  # it would take over this process's output
     runpy.run_path(str(REPOSITORY / "scripts/evaluate_predictions.py"), init_globals={"snakemake": job})
     said = capsys.readouterr().out
-    assert "Warning: mine, subj01, 1 sessions, seed 0: 1 pictures equal their stimulus" in said and "image_id 4" in said
+    assert (
+        "Warning: mine, subj01, 1 sessions, seed 0: 1 reconstructions equal their stimulus" in said
+        and "image_id 4" in said
+    )
     assert ("no score is clearly above chance" in said) == suspected

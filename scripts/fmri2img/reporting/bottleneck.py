@@ -1,4 +1,4 @@
-"""Score against a bottleneck: how far a decoder gets with k dimensions of the brain (BrainBits, Mayo et al., 2024)."""
+"""Score against a bottleneck: how well a decoder does with k bottleneck dimensions (BrainBits, Mayo et al., 2024)."""
 
 import numpy as np
 import pandas as pd
@@ -62,9 +62,9 @@ def bottleneck_table(effects: pd.DataFrame, design: Design) -> Table:
             rows.append(Row(heads, cells, place == 0 and bool(rows)))
     columns = [Column(design.metrics[name]["title"], direction=arrow(design.metrics[name])) for name in shown]
     note = (
-        f"Mean [{100 * design.confidence:g} % bootstrap interval over images] where the decoder hears that many linear "
-        "combinations of the voxels, learned from the training responses; then, in percent, how far that is on the way "
-        "from the floor, the shuffled brain, to what it reaches with all voxels. Trained on "
+        f"Mean [{100 * design.confidence:g} % bootstrap interval over images] when the decoder is given only that many "
+        "linear combinations of the voxels, learned from the training responses; then, in percent, the position of the "
+        "score between the floor (shuffled brain) and the decoder's score with all voxels. Trained on "
         f"{design.budget(design.longest_budget).title}. Split {design.split}, {design.data}."
     )
     return Table("Score against a bottleneck", ["Method", "Dimensions"], columns, rows, note)

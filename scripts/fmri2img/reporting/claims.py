@@ -135,7 +135,7 @@ def _beats(claim, methods, metrics, labelled, cells, design: Design) -> list[dic
         found = intervals(paired, ["metric", "budget"], design) if len(paired) else pd.DataFrame()
         for name in metrics:
             metric = design.metrics[name]
-            for budget in _asked_budgets(claim, design):
+            for budget in _claimed_budgets(claim, design):
                 both = means.loc[[(method, name, budget), (than, name, budget)]]
                 gain = _signed(found, (name, budget), metric)
                 finding = f"{'+' if gain[0] > 0 else ''}{_interval_text(gain, metric)}" if both.notna().all() else GAP
@@ -144,7 +144,7 @@ def _beats(claim, methods, metrics, labelled, cells, design: Design) -> list[dic
     return rows
 
 
-def _asked_budgets(claim: dict, design: Design) -> list[str]:
+def _claimed_budgets(claim: dict, design: Design) -> list[str]:
     """Labels of the budgets a claim is about: those of its key `budgets` that the study has, or all."""
     asked = [str(budget) for budget in claim.get("budgets", design.budgets)]
     return [budget for budget in design.budgets if budget in asked]
@@ -207,4 +207,4 @@ def claims_table(tested: pd.DataFrame, design: Design) -> Table:
         f"intervals over images (claims about chance: Bonferroni-corrected). Split {design.split}, {design.data}."
     )
     heads = ["Claim", "Method", "Metric", "Trained on"]
-    return Table("What the study was expected to show", heads, [Column("Verdict"), Column("Found")], rows, note)
+    return Table("Expected results", heads, [Column("Verdict"), Column("Result")], rows, note)

@@ -140,7 +140,7 @@ def is_scored(method: dict, metric: dict) -> bool:
 
 
 def is_of_whole_set(metric: dict) -> bool:
-    """Whether a metric has one value for all images of a prediction: no interval, no test, no place beside an image."""
+    """Whether a metric has one value for all images of a prediction: no interval, test or image to show it with."""
     return metric.get("unit") == "set"
 
 

@@ -43,24 +43,14 @@ def draw_curves(panel, curves: pd.DataFrame, styles: dict[str, dict], band: floa
 
     curves: x, method, mean, low, high; styles: of `method_styles`; band: opacity of bands; line: of all lines.
     """
+    line |= {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 3, "estimator": None, "errorbar": None}
     curves = curves.sort_values("x", kind="stable")
-    stretch = curves["mean"].isna().groupby(curves["method"]).cumsum()  # seaborn would join the ends of a gap
+    stretch = curves["mean"].isna().groupby(curves["method"]).cumsum()  # seaborn would join the two ends of a gap
     curves = curves.assign(stretch=stretch)[curves["mean"].notna()]
     for (method, _), part in curves.groupby(["method", "stretch"], sort=False):
-        panel.fill_between(part["x"], part["low"], part["high"], color=styles[method]["color"], alpha=band, linewidth=0)
-    names = list(styles)
-    sns.lineplot(
-        curves, x="x", y="mean", hue="method", style="method", units="stretch", estimator=None, errorbar=None,
-        hue_order=names, style_order=names, palette={name: styles[name]["color"] for name in names},
-        markers={name: styles[name]["marker"] for name in names},
-        dashes={name: _dashes(styles[name]["linestyle"]) for name in names},
-        markeredgecolor="white", markeredgewidth=0.6, zorder=3, legend=False, ax=panel, **line,
-    )  # fmt: skip
-
-
-def _dashes(linestyle) -> str | tuple:
-    """matplotlib's linestyle as seaborn wants it: "" for solid."""
-    return "" if linestyle == "-" else linestyle[1]
+        style = styles[method]
+        panel.fill_between(part["x"], part["low"], part["high"], color=style["color"], alpha=band, linewidth=0)
+        sns.lineplot(part, x="x", y="mean", legend=False, ax=panel, **style, **line)
 
 
 def head(panel, metric: dict) -> None:

@@ -1,4 +1,4 @@
-"""Pictures: stimuli beside their reconstructions, for images picked by their rank and never by hand."""
+"""Pictures: stimuli next to their reconstructions, for images chosen by rank and not by hand."""
 
 from dataclasses import dataclass
 
@@ -173,7 +173,7 @@ def _blocks(picked: list[Strip]) -> list[list[Strip]]:
 def grid(picked: list[Strip], row_labels: list[str]):
     """Rows: stimuli; columns: the stimulus, then each method at each budget (training sessions above the column).
 
-    picked: as `strips` gives them. Methods that do not fit beside the others stand in a further block below.
+    picked: as `strips` gives them. Methods that do not fit next to the others are in another block below.
     """
     blocks, down = _blocks(picked), _offsets([""] * len(row_labels))
     offsets = [_offsets([strip.group for strip in block]) for block in blocks]

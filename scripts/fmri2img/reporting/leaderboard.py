@@ -1,4 +1,4 @@
-"""Leaderboard: methods ranked by each metric, with who cannot be told apart, normalised scores and spread of seeds.
+"""Leaderboard: methods ranked by each metric, with ties, normalised scores and spread of seeds.
 
 Decoders, their stages and submissions are ranked; controls are listed below them, without a rank, but compared like the
 rest. A rank is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the
@@ -159,9 +159,9 @@ def row_cells(row, metric: dict) -> list[Cell]:
 def _note(board: pd.DataFrame, design: Design) -> str:
     alpha = 1 - design.confidence
     text = (
-        f"{note(board, design)} Methods of one metric that share a letter do not differ (paired sign-flip test over "
-        f"images, Holm-corrected over all pairs, {alpha:.2g}); a rank is one more than the number of ranked methods "
-        "that are better; controls have none. "
+        f"{note(board, design)} Methods that share a letter do not differ significantly on that metric (paired "
+        f"sign-flip test over images, Holm-corrected over all pairs, {alpha:.2g}); a method's rank is one more than "
+        "the number of ranked methods that beat it; controls are not ranked. "
     )
     return f"{text}{scale_note(board, design)} Seed SD: standard deviation of the score between seeds."
 

@@ -210,12 +210,12 @@ def _note(layout: dict, cells: pd.DataFrame, design: Design) -> str:
     counts = cells["verdict"].value_counts()
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     text = (
-        f"{len(cells)} published cells: {verdicts}. Reproduced: the published value, give or take its rounding, lies "
+        f"{len(cells)} published cells: {verdicts}. Reproduced: the published value, within its rounding, lies "
         f"within our {100 * design.confidence:g} % bootstrap interval over test images. Published split "
         f"{layout['split']}; study {design.study}, split {design.split}, {design.data}."
     )
     for asked, answer in _stand_ins(layout, cells, design).items():
-        text += f" In the place of {asked} stands {answer}."
+        text += f" {answer} stands in for {asked}."
     if design.simulated:
-        text += " Simulated subjects answer no published number; the table shows the shape only."
+        text += " Simulated subjects cannot reproduce published numbers; the table only shows the format."
     return f"{text} {layout['note']}" if "note" in layout else text

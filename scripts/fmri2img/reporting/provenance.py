@@ -59,10 +59,10 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
 
 
 def disclosures(predictions: list[str], design: Design, split: Split) -> pd.DataFrame:
-    """What the Predictions say of how they were made: method, then the keys of the disclosure record.
+    """How the Predictions declare they were made: method, then the keys of the disclosure record.
 
     Values that differ between the predictions of a method are listed (numbers as a range). Raises UserError when a
-    prediction was made on another split than `split`.
+    prediction was made on a different split from `split`.
     """
     records: dict[str, list[dict]] = {method: [] for method in design.methods}
     for path in predictions:
@@ -86,7 +86,7 @@ def _summary(values: list) -> str:
         return str(low) if low == high else f"{low}–{high}"
     if all(isinstance(value, list) for value in values):
         sizes = sorted({len(value) for value in values})
-        return " / ".join("the subject alone" if size == 1 else f"{size} subjects" for size in sizes)
+        return " / ".join("the subject only" if size == 1 else f"{size} subjects" for size in sizes)
     return " / ".join(dict.fromkeys(map(str, values)))
 
 
@@ -107,7 +107,7 @@ def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
     by_method = disclosed.set_index("method")
     columns = [Column(design.methods[method]["title"]) for method in by_method.index]
     rows = [Row([key.replace("_", " ")], [Cell(value) for value in by_method[key]], False) for key in by_method.columns]
-    note = "As each Prediction declares it. Ranges span subjects and training budgets."
+    note = "As declared by each prediction. Ranges span subjects and training budgets."
     for method in by_method.index:
         for text in design.methods[method].get("suspicions", []):
             note += f" Caution: {design.methods[method]['title']} ({text})."

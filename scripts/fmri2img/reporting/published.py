@@ -143,10 +143,10 @@ def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dic
         previous = source
     note = (
         f"Quoted from their sources, not measured here and not ranked. Split {split}. Evaluation code, training data "
-        f"and samples per image differ between sources. {GAP} marks what a source does not print."
+        f"and samples per image differ between sources. {GAP} marks values that a source does not report."
     )
     if any(name.startswith("retrieval_") for name in entries):
-        note += " Retrieval is named by its definition; MindEye2 and MindEye1 print the two names the other way round."
+        note += " Retrieval metrics are named by their definition; MindEye1 and MindEye2 swap the two names."
     note += (
         " Sources: " + "; ".join(f"{sources[s]['short']}: {sources[s]['cite']}" for s in rows["source"].unique()) + "."
     )

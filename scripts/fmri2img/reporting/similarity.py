@@ -1,4 +1,4 @@
-"""Score against similarity: are test images decoded well because the training images hold something like them?
+"""Score against similarity: are test images decoded well because the training images include similar ones?
 
 The similarity of a test image is the cosine between its true tokens and those of the training image nearest to it,
 after the training images' mean is taken from both. It depends on the subject and the budget, as the training images do.
@@ -95,7 +95,7 @@ def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Tabl
 
 
 def copies_note(effects: pd.DataFrame, budget: str) -> str:
-    """How many test images a subject was trained on as a copy, as a reader is told; "" where no scores tell of it.
+    """How many test images a subject was trained on as a copy, for a reader; "" where there are no scores.
 
     effects: of `similarity_effects`.
     """
@@ -106,8 +106,8 @@ def copies_note(effects: pd.DataFrame, budget: str) -> str:
         return f"No test image has a copy among the training images (cosine of {COPY} or more)."
     n, have = int(found.max()), "test image has" if found.max() == 1 else "test images have"
     return (
-        f"Caution: {n} {have} a copy among the training images (cosine of {COPY} or more), so that scores may be "
-        "recall; the logs of measure_similarity name them."
+        f"Caution: {n} {have} a copy among the training images (cosine of {COPY} or more), so scores may "
+        "reflect recall; the logs of measure_similarity name them."
     )
 
 

@@ -1,4 +1,4 @@
-"""One study beside another that differs from it in the split: do scores last when whole clusters are held out?
+"""Two studies that differ only in the split: do scores hold when whole clusters are held out?
 
 The two test sets are different images, so a score is compared with what its own split's controls reach: raw values
 say how hard the images are, values between floor and ceiling how much of what there is to decode was decoded.
@@ -133,12 +133,12 @@ def split_table(effects: pd.DataFrame, design: Design) -> Table:
     images = effects.dropna(subset="n_images").groupby("split", sort=False)["n_images"].max()
     counts = " and ".join(f"{int(n)} test images of {split}" for split, n in images.items())
     note = (
-        f"Mean [{100 * design.confidence:g} % bootstrap interval over images]; then, in percent, how far it is on the "
-        "way from the floor to the ceiling of the same split. The images of the splits differ, and so do the levels of "
-        "chance of retrieval: the percentages are what can be compared. Differences are of raw means. Trained on "
+        f"Mean [{100 * design.confidence:g} % bootstrap interval over images]; then, in percent, its position between "
+        "the floor and the ceiling of the same split. Test images and the chance levels of retrieval differ between "
+        "the splits, so compare the percentages. Differences are of raw means. Trained on "
         f"{design.budget(effects['budget'].iloc[0]).title}; {counts}; {design.data}."
     )
-    return Table(f"Scores on {splits[1]} beside {splits[0]}", ["Method", "Split"], columns, rows, note)
+    return Table(f"Scores on {splits[1]} next to {splits[0]}", ["Method", "Split"], columns, rows, note)
 
 
 def _cell(lookup: pd.DataFrame, key: tuple, metric: dict) -> Cell:

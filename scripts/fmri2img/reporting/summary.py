@@ -102,7 +102,7 @@ def cost_line(seconds: float | None, peak_mb: float | None) -> str:
 def print_summary(
     results: Path, design: Design, seconds: float | None = None, peak_mb: float | None = None, console=None
 ) -> None:
-    """Print the scores, the claims, the cost and where the report lies. Plain text where there is no terminal."""
+    """Print the scores, the claims, the cost and where the report is. Plain text where there is no terminal."""
     if console is None:
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -119,7 +119,7 @@ def print_summary(
     interval = (
         f"[{100 * design.confidence:g} % interval over images]"
         if with_intervals
-        else f"(a terminal of {full_width(design)} columns shows their intervals too)"
+        else f"(widen the terminal to {full_width(design)} columns to see intervals)"
     )
     console.print(
         f"Mean over {len(design.subjects)} subjects, {seeds} and "
@@ -130,7 +130,7 @@ def print_summary(
         console.print(Text(heading, style="bold"))
         console.print(table)
     console.print()
-    console.print(Text("Is it as it should be?", style="bold"))
+    console.print(Text("Expected results", style="bold"))
     for line in claim_lines(tested, design):
         console.print(line, soft_wrap=True)
     console.print()

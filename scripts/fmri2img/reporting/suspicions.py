@@ -1,4 +1,4 @@
-"""Suspicions: what scores betray of the predictions they are of, which their records do not say.
+"""Suspicions: what scores reveal about predictions that their disclosure records do not say.
 
 Pictures that equal their stimulus were not decoded, and rows under other images' image_id score like a shuffled brain.
 """
@@ -10,7 +10,7 @@ import pandas as pd
 
 from fmri2img.reporting.chances import pool_chances
 
-EQUAL = 1 - 1e-6  # PixCorr from which on a reconstruction is its stimulus
+EQUAL = 1 - 1e-6  # PixCorr at or above which a reconstruction is its stimulus
 STANDARD_ERRORS = 3  # by which a mean must exceed chance to be clearly above it
 NAMED = 10  # image_id that are listed
 CELL = ["method", "subject", "sessions", "seed"]
@@ -41,7 +41,10 @@ def _true_pictures(rows: pd.DataFrame) -> Iterator[str]:
     ids = sorted(set(rows["image_id"]))
     if ids:
         listed = ", ".join(map(str, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
-        yield f"{len(ids)} pictures equal their stimulus (PixCorr 1), so that true ones leaked: image_id {listed}"
+        yield (
+            f"{len(ids)} reconstructions equal their stimulus (PixCorr 1), so stimuli may have leaked into them: "
+            f"image_id {listed}"
+        )
 
 
 def _chance_alone(rows: pd.DataFrame, registry: dict[str, dict], pool: int) -> Iterator[str]:
@@ -53,4 +56,4 @@ def _chance_alone(rows: pd.DataFrame, registry: dict[str, dict], pool: int) -> I
             error = max(values.std() / np.sqrt(len(values)), 1e-12)
             distances.append((values.mean() - chances[metric]) / error)
     if distances and max(distances) < STANDARD_ERRORS:
-        yield "no score is clearly above chance, as where the image_id are in another order than the rows"
+        yield "no score is clearly above chance; the row order and image_id may not match"

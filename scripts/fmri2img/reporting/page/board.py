@@ -49,7 +49,7 @@ def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
         facts = {"Kind": kind_text(entry, design), "What it is": entry.get("reference", "")}
         facts["Caution"] = "; ".join(entry.get("suspicions", []))
         if entry.get("outputs"):
-            facts["Makes"] = ", ".join(entry["outputs"])
+            facts["Outputs"] = ", ".join(entry["outputs"])
         facts |= {key.replace("_", " ").capitalize(): value for key, value in records.get(name, {}).items()}
         found.append(
             {

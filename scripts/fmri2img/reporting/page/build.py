@@ -26,7 +26,7 @@ SCRIPTS = ("page.js", "leaderboard.js", "pictures.js")
 
 @dataclass(frozen=True)
 class Parts:
-    """What a page is made of. What a study does not have is empty, and its section is left out.
+    """The contents of a page. Parts that a study does not have are empty, and their sections are left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
     (flat) and the mean similarity of each quarter. splits: `split_table`. pictures: `picture_data`. brain: paths of
@@ -148,7 +148,7 @@ def _plural(count: int, noun: str) -> str:
 def _lede(board: pd.DataFrame, design: Design) -> str:
     n_controls = sum(entry["kind"] == "control" for entry in design.methods.values())
     n_images = int(board["n_images"].max()) if len(board) else 0
-    text = f"{_plural(len(design.methods) - n_controls, 'method')} of decoding images from fMRI"
+    text = f"{_plural(len(design.methods) - n_controls, 'method')} for decoding images from fMRI"
     if n_controls:
         text += f" and {_plural(n_controls, 'control')}"
     return f"{text}, scored by the same code on the same {_plural(n_images, 'held-out image')}."
@@ -170,8 +170,8 @@ def _headline(board: pd.DataFrame, claims: list[dict], design: Design) -> list[t
 
 def _ties(design: Design) -> str:
     return (
-        "Letters: methods that share one do not differ (paired sign-flip test over images, Holm-corrected over all "
-        f"pairs, {1 - design.confidence:.2g}). Controls are compared like the rest and have no rank."
+        "Letters: methods that share one do not differ significantly (paired sign-flip test over images, "
+        f"Holm-corrected over all pairs, {1 - design.confidence:.2g}). Controls are compared too but not ranked."
     )
 
 
@@ -246,7 +246,7 @@ def _cost_rows(costs: pd.DataFrame) -> list[dict]:
 def _cost_lede(costs: pd.DataFrame) -> str:
     return (
         f"{_plural(int(costs['jobs'].sum()), 'job')} took {duration(costs['seconds'].sum())} of wall-clock time and "
-        f"{duration(costs['cpu_seconds'].sum())} of CPU time in all; the largest used "
+        f"{duration(costs['cpu_seconds'].sum())} of CPU time in total; the largest job used "
         f"{costs['peak_mb'].max() / 1024:.1f} GiB of memory."
     )
 

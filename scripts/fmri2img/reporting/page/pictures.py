@@ -169,11 +169,11 @@ def pictures_note(data: dict, design: Design) -> str:
     """At which size pictures are shown, and what was left out to keep the page small."""
     side, grid, native = data["side"], data["gridSide"], data["native"]
     text = f"Pictures are shown at {grid} × {grid} pixels"
-    text += ", as they were made" if grid == native else f", made smaller from {native} × {native}"
+    text += ", their own size" if grid == native else f", reduced from {native} × {native}"
     if side < grid:
         text += f"; those of all test images at {side} × {side}, to keep this page small"
     text += "; WebP compression may soften fine detail"
     left_out = [design.budget(budget).title for budget in design.budgets if budget not in data["budgets"]]
     if left_out:
-        text += f". Those trained on {', '.join(left_out)} are left out for the same reason; they lie in predictions/"
-    return f"{text}. Of several seeds the first is shown."
+        text += f". Those trained on {', '.join(left_out)} are left out for the same reason; they are in predictions/"
+    return f"{text}. Where there are several seeds, the first is shown."
