@@ -39,7 +39,7 @@ def code_of(script: str | Path, *entry_points: str) -> str:
     for entry in entry_points:
         modules = _all_modules(entry.partition(":")[0])
         if not modules:
-            raise FileNotFoundError(f"code_of: no module '{entry}' below {SCRIPTS}")
+            raise FileNotFoundError(f"code_of: no module '{entry.partition(':')[0]}' below {SCRIPTS}")
         found |= modules
     waiting = list(found)
     while waiting:

@@ -35,6 +35,7 @@ def identities(library) -> dict[str, str]:
     forget()
     found = {path.stem: code_of(path.stem) for path in library.glob("*.py")}
     found["evaluate_predictions"] = code_of("evaluate_predictions", METRIC_MODULES)
+    found["acquire"] = code_of(library / "fmri2img/datasets/nsd/scripts/acquire.py")
     return found | {"train MindEye2": code_of("train", TASK), "mask": code_of("fmri2img.datasets.nsd.betas")}
 
 
@@ -53,12 +54,18 @@ def with_statement(source: str) -> str:
 # module -> some jobs that must rerun when it changes, and some that must not
 USES = {
     "artifacts/recording.py": ({"fit_linear", "decode", "make", "evaluate_predictions", "train MindEye2"}, {"draw"}),
-    "artifacts/atomic.py": ({"draw", "fit_linear", "train MindEye2", "prepare_stimuli"}, {"mask"}),
+    "artifacts/atomic.py": ({"draw", "fit_linear", "train MindEye2", "caption"}, {"mask"}),
     "datasets/transfer.py": ({"acquire"}, {"fit_linear", "draw", "train MindEye2", "evaluate_predictions"}),
     "backbones/generators.py": ({"draw", "refine", "draw_captions"}, {"fit_linear", "train MindEye2", "caption"}),
-    "stats/bootstrap.py": ({"make_tables", "make_figures", "make_page"}, {"evaluate_predictions", "fit_linear", "draw"}),
-    "linear/solver.py": ({"fit_linear", "learn_bottleneck"}, {"train MindEye2", "draw", "evaluate_predictions", "train"}),
-    "generation/unclip.py": ({"draw"}, {"refine", "fit_linear", "train MindEye2", "caption", "make"}),
+    "stats/bootstrap.py": (
+        {"make_tables", "make_figures", "make_page"},
+        {"evaluate_predictions", "fit_linear", "draw"},
+    ),
+    "linear/solver.py": (
+        {"fit_linear", "learn_bottleneck"},
+        {"train MindEye2", "draw", "evaluate_predictions", "train"},
+    ),
+    "generation/unclip.py": ({"draw"}, {"fit_linear", "train MindEye2", "caption", "make", "evaluate_predictions"}),
     "encoding/model.py": ({"fit_encoding", "evaluate_predictions"}, {"fit_linear", "draw", "train MindEye2"}),
     "training/loop.py": ({"train", "train MindEye2"}, {"fit_linear", "decode", "draw", "evaluate_predictions"}),
     "metrics/pixels.py": ({"evaluate_predictions"}, {"fit_linear", "draw", "train MindEye2", "embed_test_images"}),
