@@ -410,7 +410,7 @@ def test_the_studys_own_pictures_are_left_out(photographs, autoencoder, tmp_path
     [
         ({"offset_nois": 0.1}, "offset_nois' is unknown"),
         ({"timesteps": "early"}, "timesteps"),
-        ({"training": {"steps": 3, "warmup_steps": 1, "bach": 3}}, "recipe.yaml: .*unknown key 'training.bach'"),
+        ({"training": {"steps": 3, "warmup_steps": 1, "bach": 3}}, r"recipe.yaml: .*'training\.bach'"),
         ({"training": {"warmup_steps": 1, "batch": 3}}, "'training.steps' is missing"),
     ],
 )
