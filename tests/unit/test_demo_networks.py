@@ -300,3 +300,8 @@ def test_committed_networks_are_faithful_enough(network, measure, least):
 
 def test_committed_networks_are_small():
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) <= 20e6
+
+
+def test_the_library_does_not_import_the_tools():
+    scripts = Path(__file__).parents[2] / "scripts"
+    assert [path.name for path in scripts.rglob("*.py") if "demo_networks" in path.read_text()] == []
