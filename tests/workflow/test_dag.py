@@ -12,32 +12,32 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; networks trained: 2 backbones,
-# pretrained (on the 3 other subjects) and not; 2 decoders with pictures.
+# rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained: 2
+# backbones, pretrained (on the 3 other subjects) and not; 2 decoders with pictures, and the true tokens drawn once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 4, "finetune": 24,
-    "decode": 24, "fit_ridge": 6, "reconstruct": 12, "retrieve": 18, "caption": 6, "mindeye2_lowlevel": 6,
-    "mindeye2_refine": 6, "mindeye2_blend": 6, "nearest_neighbour": 6, "shuffled_brain": 12,
-    "reconstruct_true_tokens": 1, "true_tokens": 6, "caption_images": 1, "caption_ceiling": 6, "repeat_ceiling": 6,
-    "embed_test_images": 2, "evaluate": 13, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
-    "make_crate": 1, "fit_encoding": 2, "make_brain_maps": 1,
+    "fit_linear": 6, "decode": 30, "make_decoded": 1, "draw": 13, "retrieve": 18, "caption": 6, "draw_latents": 6,
+    "refine": 6, "blend": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 13,
+    # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
+    "make_prediction": 21, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
+    "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
 }  # fmt: skip
-# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
+# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once. What
+# does not vary with subject, budget or seed is made once: true tokens and pictures of captions for each seed, captions of
+# the true images once, repeats for each subject, the mean and the nearest training image for each subject and budget.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
-    "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288, "decode": 288,
-    "fit_ridge": 72, "reconstruct": 360, "caption": 144, "mindeye2_lowlevel": 144, "mindeye2_refine": 144,
-    "mindeye2_blend": 144, "nearest_neighbour": 72, "shuffled_brain": 144, "evaluate": 19, "make_tables": 1,
-    "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
-    "import_encoding": 8, "make_brain_maps": 1, "random_training_image": 72,
-    "mean_training_image": 72, "oracle_nearest_neighbour": 72, "reconstruct_true_tokens": 3, "true_tokens": 72,
-    "draw_captions": 3, "caption_only": 72, "caption_images": 1, "embed_test_images": 5, "caption_ceiling": 72,
-    "repeat_ceiling": 72, "decode_without_brain": 72, "mindeye2_prior_only": 72,
+    "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288,
+    "fit_linear": 72, "decode": 360, "decode_without_brain": 72, "make_decoded": 3, "draw": 435, "caption": 144,
+    "draw_latents": 144, "refine": 144, "blend": 144, "draw_captions": 3, "caption_images": 1, "embed_test_images": 5,
+    # nearest neighbour 72, shuffled brains 144, random 72, mean 24, oracle 24, repeats 8, captions 1
+    "make_prediction": 345, "evaluate": 19, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
+    "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
-LIGHT = {"pretrain": 16, "finetune": 216, "decode": 216, "reconstruct": 288, "mindeye2_lowlevel": None, "evaluate": 6}
+LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 288, "draw_latents": None, "evaluate": 6}
 
 
 def dry_run_output(*arguments: str, directory: Path) -> str:
@@ -96,11 +96,11 @@ def test_training_is_launched_by_what_it_needs(stage, command, tmp_path):
     assert re.findall(r"&& (\w.*) \S*scripts/train\.py ", printed) == [command]
 
 
-@pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_ridge"), ("mindeye2_unrefined", "finetune")])
+@pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_linear"), ("mindeye2_unrefined", "finetune")])
 def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, fitted, tmp_path):
     (tmp_path / "curve.yaml").write_text(f"bottleneck: {{methods: [{method}], dimensions: [2, 30]}}")
     counts = dry_run("bottleneck", "--configfile", str(tmp_path / "curve.yaml"), directory=tmp_path)
-    names = [f"{name}_bottleneck" for name in ("learn", fitted, "reconstruct", "evaluate")]
+    names = [f"{name}_bottleneck" for name in ("learn", fitted, "draw", "evaluate")]
     assert [counts.get(name) for name in (*names, "restrict_recording")] == [2, 4, 4, 2, 4]
     assert counts["bottleneck"] == 1 and counts["evaluate"] == 2  # with all voxels, and the shuffled brain
 

@@ -38,7 +38,7 @@ def study(tmp_path_factory):
         "subjects": ["subj02"],
         "sessions": [1, "all"],
         "seeds": [0],
-        "methods": ["mindeye2", "ridge", "nearest_neighbour", "shuffled_brain"],
+        "methods": ["mindeye2_blended", "ridge", "ridge_nearest_neighbour", "ridge_shuffled_brain"],
         "retrieval_only": [],
         "mindeye2": {
             "pretraining": {"subjects": ["subj04"], "training": {"epochs": 2}},
@@ -70,9 +70,9 @@ def test_decoding_improves_with_sessions_and_the_shuffled_brain_is_at_chance(sco
     one, all_ = (mean(scores, "ridge", "retrieval_image", sessions) for sessions in (1, 8))
     assert all_ > one > 5 / 64
     for sessions in (1, 8):
-        assert abs(mean(scores, "shuffled_brain", "identification_demo_clip", sessions) - 0.5) < 0.12
-        nearest = mean(scores, "nearest_neighbour", "identification_demo_clip", sessions)
-        assert nearest > mean(scores, "shuffled_brain", "identification_demo_clip", sessions) + 0.1
+        assert abs(mean(scores, "ridge_shuffled_brain", "identification_demo_clip", sessions) - 0.5) < 0.12
+        nearest = mean(scores, "ridge_nearest_neighbour", "identification_demo_clip", sessions)
+        assert nearest > mean(scores, "ridge_shuffled_brain", "identification_demo_clip", sessions) + 0.1
 
 
 def test_ridge_pictures_are_identified_after_all_sessions(scores):
@@ -81,25 +81,25 @@ def test_ridge_pictures_are_identified_after_all_sessions(scores):
 
 def test_shuffled_brain_is_a_derangement_of_ridge(study):
     ridge, shuffled = (
-        Prediction.open(study / f"results/small/predictions/{method}/subj02/8sessions/seed0")
-        for method in ("ridge", "shuffled_brain")
+        Prediction.open(study / f"results/small/predictions/{method}/subj02/8sessions/seed0/shared1000")
+        for method in ("ridge", "ridge_shuffled_brain")
     )
     assert not (ridge.images == shuffled.images).all(axis=(1, 2, 3)).any()
     assert {image.tobytes() for image in ridge.images} == {image.tobytes() for image in shuffled.images}
 
 
 def test_mindeye2_ends_in_pictures_captions_and_retrieval_vectors(study, scores):
-    prediction = Prediction.open(study / "results/small/predictions/mindeye2/subj02/8sessions/seed0")
+    prediction = Prediction.open(study / "results/small/predictions/mindeye2_blended/subj02/8sessions/seed0/shared1000")
     assert prediction.images.shape == (64, 64, 64, 3) and prediction.images.std() > 10
     assert len(prediction.captions) == 64 and prediction.retrieval.shape == (64, 64 * 96)
     record = prediction.metadata["disclosure"]
     assert record["training_subjects"] == ["subj02", "subj04"] and not record["transductive"]
-    assert mean(scores, "mindeye2", "retrieval_image", 8) > 10 / 64
+    assert mean(scores, "mindeye2_blended", "retrieval_image", 8) > 10 / 64
 
 
 def test_the_table_holds_the_means_of_the_scores(study, scores):
     table = pd.read_csv(study / "results/small/tables/main_all.csv")
-    cells = table[table.method.isin(["ridge", "nearest_neighbour", "shuffled_brain"])]
+    cells = table[table.method.isin(["ridge", "ridge_nearest_neighbour", "ridge_shuffled_brain"])]
     assert len(cells) == 12
     for cell in cells.itertuples():
         np.testing.assert_allclose(cell.mean, mean(scores, cell.method, cell.metric, 8), atol=1e-9)
@@ -108,7 +108,7 @@ def test_the_table_holds_the_means_of_the_scores(study, scores):
 
 def test_brain_correlation_tells_what_was_seen(study, scores):
     metric = "brain_correlation_visual_cortex"
-    assert mean(scores, "ridge", metric, 8) > 0.2 > 0.1 > abs(mean(scores, "shuffled_brain", metric, 8))
+    assert mean(scores, "ridge", metric, 8) > 0.2 > 0.1 > abs(mean(scores, "ridge_shuffled_brain", metric, 8))
     regions = pd.read_csv(study / "results/small/tables/brain.csv")
     whole = regions[regions.region == "visual_cortex"].set_index("method")
     assert whole["pattern"].idxmax() == whole["voxel"].idxmax() == "stimuli"

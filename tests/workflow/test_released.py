@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from recordings import small_recording
 
+import decode
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 STUDY = ("--configfile", "config/paper.yaml", "config/released.yaml")
 ENTRY, FILE = "mindeye2_subj01_1sess", "train_logs/final_subj01_pretrained_1sess_24bs/last.pth"
-TARGET = "results/released/decoders/mindeye2_released_unrefined/subj01/1sessions/released"
+TARGET = "results/released/decoders/mindeye2_released/subj01/1sessions/released"
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -39,7 +39,7 @@ def test_a_study_of_published_networks_trains_none(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     counts = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
     # 4 subjects, 2 budgets, 3 seeds: one import serves all seeds.
-    wanted = {"import_mindeye2": 8, "decode": 24, "caption": 24, "mindeye2_refine": 24, "mindeye2_blend": 24}
+    wanted = {"import_mindeye2": 8, "decode": 24, "caption": 24, "refine": 24, "blend": 24}
     assert {rule: counts.get(rule) for rule in wanted} == wanted
     assert not {"pretrain", "finetune", "embed_local_features"} & set(counts)
 
@@ -63,7 +63,7 @@ def published_weights(model: MindEye2) -> dict[str, torch.Tensor]:
     return state | {f"{TRANSFORMER}layers.{n}.0.rotary_emb.freqs": frequencies for n in range(prior.depth)}
 
 
-def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path, monkeypatch):
+def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path):
     prior = PriorConfig(depth=2, heads=2, head_width=16, feedforward=2, rotary_width=8)
     low_level = LowLevelConfig(seed_channels=32, maps_width=8)
     config = ModelConfig(hidden=8, backbone="as_released", tokens=4, token_width=6, low_level=low_level, prior=prior)
@@ -95,7 +95,6 @@ def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path,
     assert metadata["training_subjects"] == [f"subj0{n}" for n in range(1, 9)]
     assert (metadata["trials"], metadata["images"]) == (2, 2)
     assert loaded.voxels == {"subj01": 7}
-    monkeypatch.setattr("fmri2img.job.start", lambda job: None)  # it would take over this process's output
     assert_it_decodes(tmp_path)
 
 
@@ -107,14 +106,19 @@ def assert_it_decodes(directory: Path) -> None:
         input=SimpleNamespace(
             decoder=directory / TARGET,
             recording=directory / "results/released/recordings/subj01",
-            embeddings=directory / "embeddings",
+            targets=[directory / "embeddings"],
         ),
         output=[str(directory / "decoded")],
-        wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0"),
-        params=SimpleNamespace(method="m", decoding={"prior_steps": 5, "batch": 2}, origin="faithful", brain=True),
+        wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0", test_set="shared1000"),
+        params=SimpleNamespace(
+            method="m",
+            settings={"prior_steps": 5, "batch": 2},
+            origin="faithful",
+            decode="fmri2img.methods.mindeye2.decode:decode",
+        ),
     )
-    runpy.run_path(str(REPOSITORY / "scripts/decode_mindeye2.py"), init_globals={"snakemake": job})
+    decode.main(job)
     decoded = Decoded.open(directory / "decoded")
-    assert decoded.ids.tolist() == [90, 91, 92] and decoded.latents.shape == (3, 4, 28, 28)
+    assert decoded.ids.tolist() == [90, 91, 92] and decoded.array("latents").shape == (3, 4, 28, 28)
     assert decoded.metadata["disclosure"]["training_trials"] == 2
     assert len(decoded.metadata["disclosure"]["training_subjects"]) == 8

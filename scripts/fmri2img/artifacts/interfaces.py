@@ -9,6 +9,7 @@ The rules open what is needed, call the function, and write what it makes as a D
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,13 +23,24 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
+from fmri2img.errors import UserError
+
+N = TypeVar("N", int, float)
+
+
+def number(value: N | str, axis: str) -> N:
+    """A cell's seed or sessions. Raises UserError where the method declares that it does not vary with them."""
+    if isinstance(value, str):
+        raise UserError(f"method.yaml: key 'varies_with': lacks {axis}, which the method's function uses; add it")
+    return value
 
 
 @dataclass(frozen=True)
 class Given:
     """Inputs of a method's function in one cell. paths: what it needs -> file or folder; opened when first used.
 
-    settings: the section of the configuration that bears the folder's name. The split is always there; `source` is the Decoded or Prediction of another method, of what is made of one.
+    settings: the section of the configuration that bears the folder's name. The split is always there; `source` is the
+    Decoded or Prediction of another method, of what is made of one.
     """
 
     cell: Cell
@@ -37,7 +49,12 @@ class Given:
 
     @property
     def seed(self) -> int:
-        return self.cell.seed
+        return number(self.cell.seed, "seed")
+
+    @property
+    def sessions(self) -> float:
+        """Training sessions: a whole number, or a share of one."""
+        return number(self.cell.sessions, "sessions")
 
     @cached_property
     def split(self) -> Split:
@@ -75,7 +92,7 @@ class Given:
     @cached_property
     def training_ids(self) -> np.ndarray:
         """image_id int64 of the images of the training trials of the cell's budget, unique, ascending."""
-        return self.recording.training_ids(self.cell.sessions)
+        return self.recording.training_ids(self.sessions)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fmri2img.artifacts.disclosure import Disclosure
-from fmri2img.artifacts.interfaces import Decoding, Made
+from fmri2img.artifacts.interfaces import Decoding, Made, number
 from fmri2img.artifacts.recording import Recording
 from fmri2img.generation.noise import PRIOR, batch_noise
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
@@ -56,7 +56,9 @@ def _decoded(decoding: Decoding, brain: bool) -> Made:
         ids = decoding.test_ids
         condition = without_brain(model.prior, len(ids)).cpu()
     steps = settings["prior_steps"]
-    arrays["tokens"] = prior_tokens(model, condition, ids, decoding.cell.seed, steps, settings["batch"], device)
+    arrays["tokens"] = prior_tokens(
+        model, condition, ids, number(decoding.cell.seed, "seed"), steps, settings["batch"], device
+    )
     disclosure = Disclosure(
         training_trials=training["trials"],
         training_subjects=training["training_subjects"],
