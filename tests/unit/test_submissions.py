@@ -31,6 +31,7 @@ from fmri2img.reporting.estimates import estimates
 from fmri2img.schemas import check_schema
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
+from fmri2img.submissions.files import read_ids
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_submission import import_submission
 from validate_submission import score as score_submission
@@ -353,6 +354,13 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     (tmp_path / "pictures" / "00003.png").rename(tmp_path / "pictures" / "best.png")
     _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
     assert "'best.png' is not named by an image_id" in problems[0]
+
+
+def test_ids_may_stand_under_a_name_that_the_dataset_declares(tmp_path):
+    (tmp_path / "ids.csv").write_text("nsd_id\n3\n8\n")
+    assert read_ids(tmp_path / "ids.csv", ["nsd_id"]).tolist() == [3, 8]
+    with pytest.raises(UserError, match="not a list of image_id"):
+        read_ids(tmp_path / "ids.csv")
 
 
 @pytest.mark.parametrize("sessions", [None, 2])
