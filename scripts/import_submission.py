@@ -1,5 +1,7 @@
 """One submitted prediction -> Prediction, or what is wrong with it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fmri2img import job
@@ -13,14 +15,18 @@ from fmri2img.submissions.record import SubmittedPrediction
 
 
 def import_submission(
-    prediction: SubmittedPrediction, test: TestImages, tokens: tuple[int, int] | None, output: str
+    prediction: SubmittedPrediction,
+    test: TestImages,
+    tokens: tuple[int, int] | None,
+    output: str,
+    aliases: Sequence[str] = (),
 ) -> None:
-    """Check and write the Prediction. tokens: as in `check_submission`.
+    """Check and write the Prediction. tokens, aliases: as in `check_submission`.
 
     Raises UserError listing every fault of the submission.
     """
     test = test.only(prediction.test_set)
-    checked, problems = check_submission(prediction, test, tokens)
+    checked, problems = check_submission(prediction, test, tokens, aliases)
     if problems:
         raise UserError("\n       ".join(problems))
     metadata = {
@@ -60,11 +66,13 @@ def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarra
 
 
 def main(snakemake) -> None:
+    study = Study(snakemake.config)
     import_submission(
         SubmittedPrediction.of(snakemake.params.record),
         TestImages.open(snakemake.input.test_images),
-        scored_tokens(Study(snakemake.config)),
+        scored_tokens(study),
         snakemake.output[0],
+        study.dataset.record["id_aliases"],
     )
 
 

@@ -7,7 +7,7 @@ from fmri2img.artifacts.scores import read_scores
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.paper_figures import curve_points, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import compare, lay_out_paper, published_cells, read_paper_layout, tidy
-from fmri2img.reporting.published import QUOTED_SPLITS, quoted_rows, quoted_table, read_published, read_sources
+from fmri2img.reporting.published import nothing_quoted, quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_table
 from fmri2img.study import Study
@@ -34,9 +34,10 @@ def main(snakemake) -> None:
         save_figure(paper_figure(figure, points, published, design, registry), output / name)
 
     sources = read_sources(folder)
-    for split in QUOTED_SPLITS:
+    for split in study.dataset.splits:
         rows = quoted_rows(published, split)
-        write_table(output / f"quoted_{split}", quoted_table(rows, list(registry), registry, sources), rows)
+        table = quoted_table(rows, list(registry), registry, sources) if len(rows) else nothing_quoted(split)
+        write_table(output / f"quoted_{split}", table, rows)
 
 
 if __name__ == "__main__":

@@ -182,8 +182,8 @@ def test_a_held_out_session_is_explained_and_not_asked_for_again(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "profile", "message"),
     [
-        ({"endpoint": "localhost:9000"}, None, r"Invalid endpoint: localhost:9000; check dataset\.nsd"),
-        ({"region": "us east"}, None, r"us east.*check dataset\.nsd"),
+        ({"endpoint": "localhost:9000"}, None, r"Invalid endpoint: localhost:9000; check bucket, region and endpoint"),
+        ({"region": "us east"}, None, r"us east.*check bucket, region and endpoint"),
         ({}, "elsewhere", r"profile \(elsewhere\).*the AWS settings"),
     ],
 )
@@ -512,7 +512,7 @@ def test_a_users_own_betas_in_the_tree_are_refused(tmp_path):
         path = acquire(BETAS, tmp_path, source(server.url))
     os.utime(path, (10**9, 10**9))  # Snakemake touches every output when its job ends
     check_betas_are_own(tmp_path)
-    refused = r"betas_session01\.hdf5: not downloaded by this workflow.*dataset\.nsd\.copy"
+    refused = r"betas_session01\.hdf5: not downloaded by this workflow.*nsd\.bucket\.copy"
     shutil.copyfile(path, tmp_path / "users.hdf5")
     os.replace(tmp_path / "users.hdf5", path)
     with pytest.raises(UserError, match=refused):

@@ -1,4 +1,4 @@
-"""The rules of datasets/nsd/rules/acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
+"""NSD's rules of acquire.smk run by Snakemake: downloads are masked and deleted, a user's files never are.
 
 Snakemake deletes a temp() file after its last use even when it did not make it; the first test pins that down, as
 it is the reason for `nsd.bucket.copy` and for the check of the tree.

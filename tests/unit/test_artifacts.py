@@ -24,7 +24,7 @@ from fmri2img.errors import UserError
 
 METADATA = {
     "method": "ridge", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
-    "disclosure": DISCLOSURE,
+    "test_set": "shared1000", "disclosure": DISCLOSURE,
 }  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def test_predictions_without_full_disclosure_are_refused(tmp_path, damage, messa
 
 
 def test_scores_hold_one_value_per_key(tmp_path):
-    row = dict(zip(COLUMNS, ["ridge", "subj01", 1, 0, "shared1000", "ssim", 7, 0.5], strict=True))
+    row = dict(zip(COLUMNS, ["ridge", "subj01", 1, 0, "shared1000", "shared1000", "ssim", 7, 0.5], strict=True))
     with pytest.raises(ValueError, match="two values"):
         save_scores(tmp_path / "a.parquet", pd.DataFrame([row, row]))
     save_scores(tmp_path / "a.parquet", pd.DataFrame([row]))

@@ -83,7 +83,7 @@ def rules() -> list[tuple[str, str]]:
     """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder."""
     pairs = set()
     for file in RULE_FILES:
-        folder = file.parent.parent / "scripts" if "datasets" in file.parts else SCRIPTS
+        folder = file.parent.parent / "scripts" if "datasets" in file.relative_to(REPOSITORY).parts else SCRIPTS
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
             script = re.search(r"scripts/(\w+\.py)", block)

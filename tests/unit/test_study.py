@@ -55,7 +55,7 @@ def test_every_shipped_configuration_is_valid(name):
         ),
         (
             {"encoding__model": "gnet_multisubject"},
-            "gnet_multisubject only covers the subjects of nsd, and these are others (simulated data); use banded_ridge",
+            "only covers the subjects of nsd, and these are others (simulated data); use banded_ridge",
         ),
         (
             {"encoder": "demo_vae"},
@@ -298,7 +298,7 @@ def test_what_was_not_published_is_refused(changes, message):
 
 
 def test_published_networks_decode_no_simulated_subject():
-    with pytest.raises(UserError, match="mindeye2_released.* only covers the subjects of nsd"):
+    with pytest.raises(UserError, match=r"mindeye2_released.* only covers the subjects of nsd"):
         Study(changed(methods=["mindeye2_released_blended"]))
 
 

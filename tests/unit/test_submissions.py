@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from PIL import Image
 from prepared import DESIGN, STIMULUS_INFO, record, responses
 from safetensors.numpy import save_file
 
+from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
@@ -31,6 +33,7 @@ from fmri2img.reporting.estimates import estimates
 from fmri2img.schemas import check_schema
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
+from fmri2img.submissions.files import read_ids
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_submission import import_submission
 from validate_submission import score as score_submission
@@ -49,7 +52,7 @@ SIZES, POOLS = {"size": 16, "pixel_size": 16}, {"pool": 300, "resamples": 1}
 
 def submitted(folder: Path, disclosure: dict = DISCLOSURE, **files) -> SubmittedPrediction:
     record = {"predictions": [{"subject": "subj01", "sessions": 1, "seed": 0, **files}], "disclosure": disclosure}
-    return predictions_of("mine", record, folder, {})[0]
+    return replace(predictions_of("mine", record, folder, {})[0], test_set="shared1000")
 
 
 def as_folder(path: Path, ids=IDS, pictures=PICTURES) -> None:
@@ -355,6 +358,13 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     assert "'best.png' is not named by an image_id" in problems[0]
 
 
+def test_ids_may_stand_under_a_name_that_the_dataset_declares(tmp_path):
+    (tmp_path / "ids.csv").write_text("nsd_id\n3\n8\n")
+    assert read_ids(tmp_path / "ids.csv", ["nsd_id"]).tolist() == [3, 8]
+    with pytest.raises(UserError, match="not a list of image_id"):
+        read_ids(tmp_path / "ids.csv")
+
+
 @pytest.mark.parametrize("sessions", [None, 2])
 def test_the_images_to_cover_are_those_that_decoders_are_tested_on(sessions, tmp_path):
     tree = Tree(tmp_path / "tree")
@@ -401,7 +411,7 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
         assert len(cells) == 8
         first = next(cell for cell in cells if (cell.subject, cell.sessions) == ("subj01", 40))
         first = SubmittedPrediction.of(json.loads(json.dumps(first.record())))
-        import_submission(first, test, None, tmp_path / name)
+        import_submission(replace(first, test_set="shared1000"), test, None, tmp_path / name)
         predictions[name] = Prediction.open(tmp_path / name)
 
     blended = predictions["mindeye2_published"]
@@ -441,21 +451,23 @@ def test_a_study_holds_just_the_cells_that_a_submission_brings(tmp_path):
     cells = [c for c in study.predictions() if c["method"] == "mine"]
     longest = study.available_sessions["subj01"]
     assert [(c["subject"], c["sessions"], c["seed"]) for c in cells] == [("subj01", 1, 5), ("subj01", longest, 5)]
-    assert study.submitted("mine", "subj01", longest, 5).files == {"images": tmp_path / "subj01.npy"}
-    assert study.cells("mine", "subj02") == [] and len(study.cells("ridge", "subj02")) == 6
+    assert study.submitted("mine", Cell("subj01", longest, 5, "shared1000")).files == {
+        "images": tmp_path / "subj01.npy"
+    }
+    subjects = {method: [cell.subject for cell in study.cells(method)] for method in ("mine", "ridge")}
+    assert "subj02" not in subjects["mine"] and subjects["ridge"].count("subj02") == 6
 
 
 def test_what_a_submission_lacks_is_a_gap_in_the_report(tmp_path):
     study = study_with(tmp_path, ENTRY)
     design = Design.of(study)
     rows = [
-        (method, subject, sessions, seed, "shared1000", "pixcorr", n, 0.5)
+        (method, *cell[:3], "shared1000", "shared1000", "pixcorr", n, 0.5)
         for method in ("ridge", "mine")
-        for subject in study.subjects
-        for sessions, seed in study.cells(method, subject)
+        for cell in study.cells(method)
         for n in IDS
     ]
-    columns = ["method", "subject", "sessions", "seed", "split", "metric", "image_id", "value"]
+    columns = ["method", "subject", "sessions", "seed", "split", "test_set", "metric", "image_id", "value"]
     scores = pd.DataFrame(rows, columns=columns)
     cells = estimates(scores, design, by_subject=True).set_index(["method", "subject", "budget", "metric"])["mean"]
     assert cells["mine", "subj01", "1", "pixcorr"] == cells["ridge", "subj01", "1", "pixcorr"] == 0.5

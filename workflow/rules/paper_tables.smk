@@ -41,11 +41,14 @@ rule paper_tables:
                 category="4 Beside the papers",
                 labels={"content": f"Published numbers, {split}"},
             )
-            for split in ("shared1000", "shared982")
+            for split in study.dataset.splits
         ],
         plain=collect(
             "<results>/paper/{table}.{suffix}",
-            table=[*(layout.stem for layout in PAPER_LAYOUTS), "quoted_shared1000", "quoted_shared982"],
+            table=[
+                *(layout.stem for layout in PAPER_LAYOUTS),
+                *(f"quoted_{split}" for split in study.dataset.splits),
+            ],
             suffix=["csv", "md", "tex"],
         ),
         pictures=collect("<results>/paper/figure0{number}.png", number=[5, 6, 7, 8]),

@@ -1,8 +1,9 @@
 """A dataset as the rest of the workflow sees it: what its folder's dataset.yaml declares.
 
-A dataset is one folder: dataset.yaml (`DatasetRecord`), dataset.smk (rules that make its artifacts), settings.py where it
-has settings of its own, dataset.py (a class `Dataset` that inherits from the one below) where what it declares depends
-on these settings, and scripts. See docs/adding-a-dataset.md. Light to import, because reading a workflow needs it.
+A dataset is one folder: dataset.yaml (`DatasetRecord`), dataset.smk (rules that make its artifacts), settings.py where
+it has settings of its own, dataset.py (a class `Dataset` that inherits from the one below) where what it declares
+depends on these settings, and scripts. See docs/adding-a-dataset.md. Light to import, because reading a workflow needs
+it.
 """
 
 from pathlib import Path

@@ -167,18 +167,19 @@ def _failures(remote: S3Object | WebObject) -> Iterator[None]:
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         # A malformed endpoint or bucket name.
         raise UserError(
-            f"{remote.name}: {error}; check nsd.bucket (bucket, region, endpoint, coco_url) and the AWS settings"
+            f"{remote.name}: {error}; check bucket, region and endpoint in the dataset's settings, and the AWS settings"
         ) from error
 
 
 def _by_status(name: str, status: int, text: str) -> Exception:
     if status == 403:
         return UserError(
-            f"{name}: 403, access denied: the object is not public (NSD keeps some sessions back before their release) "
-            "or the bucket or endpoint in nsd.bucket is wrong; requests are never signed, so credentials play no part"
+            f"{name}: 403, access denied: the object is not public (some are kept back before their release) "
+            "or the bucket or endpoint in the dataset's settings is wrong; requests are never signed, so credentials "
+            "do not matter"
         )
     if status == 404:
-        return UserError(f"{name}: 404, there is no such object; check nsd.bucket (bucket, endpoint, coco_url)")
+        return UserError(f"{name}: 404, there is no such object; check bucket and endpoint in the dataset's settings")
     if status in (412, 416):
         return Changed(name)
     if status >= 500 or status in (408, 425, 429):

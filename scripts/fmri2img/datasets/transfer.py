@@ -117,7 +117,7 @@ def check_space(part: Path, needed: int) -> None:
     if needed + SPARE_BYTES > free:
         raise UserError(
             f"{part.with_suffix('')}: needs {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free on its disk; free "
-            "some space or point nsd.root to another disk"
+            "some space or put the dataset's folder on another disk"
         )
 
 
@@ -186,7 +186,7 @@ def full_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"{path}: the disk is full; free some space or point nsd.root to another disk, then run again"
+                f"{path}: the disk is full; free some space or put the dataset's folder on another disk, then run again"
             ) from error
         raise
 

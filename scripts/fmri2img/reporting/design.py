@@ -17,8 +17,8 @@ class Design:
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
     own_seeds: seeds of the methods that have others than the study: submissions.
-    encoding: the encoding model that brain correlation is measured with. dataset, data: name of the dataset, and what texts
-    call its data.
+    encoding: the encoding model that brain correlation is measured with. dataset, data: name of the dataset, and what
+    texts call its data.
     """
 
     study: str

@@ -1,8 +1,8 @@
 """Brain correlation on a glass brain: the MNI152 template, seen through.
 
-The map from the template to a subject's functional volume (`artifacts.anatomy`) holds for every millimetre of the template
-the place in that volume, counted from 1, or 9999 outside it. Its first axis runs from right to left, and its origin is at
-(91, 126, 72) after that axis is reversed (nsdcode, `nsd_mapdata` and `nsd_write_vol`).
+The map from the template to a subject's functional volume (`artifacts.anatomy`) holds for every millimetre of the
+template the place in that volume, counted from 1, or 9999 outside it. Its first axis runs from right to left, and its
+origin is at (91, 126, 72) after that axis is reversed (nsdcode, `nsd_mapdata` and `nsd_write_vol`).
 """
 
 import matplotlib.pyplot as plt

@@ -50,7 +50,7 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
         ("statistics", "bootstrap resamples", str(design.resamples)),
         ("statistics", "confidence", f"{design.confidence:g}"),
     ]
-    sections = {"betas": config[config["dataset"]].get("betas", {})}
+    sections = {"betas": config.get(config["dataset"], {}).get("betas", {})}
     sections |= {section: config.get(section, {}) for section in ("generation", "retrieval", "evaluation")}
     rows += [(section, key, str(value)) for section, keys in sections.items() for key, value in keys.items()]
     rows += [("networks", role, config[role]) for role in ("encoder", "autoencoder", "generator")]

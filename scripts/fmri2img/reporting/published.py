@@ -11,8 +11,8 @@ from fmri2img.reporting.tables import Cell, Row, Table, column
 from fmri2img.schemas import check_schema
 
 NUMBERS = ("sessions", "value")
-# What is quoted as a block of its own, one for each split.
-QUOTED_TABLES, QUOTED_SPLITS = ("main", "table01"), ("shared1000", "shared982")
+# What is quoted as a block of its own, one for each split of the dataset.
+QUOTED_TABLES = ("main", "table01")
 # What tells one published number from another.
 KEY = ["source", "table", "locator", "method", "subject", "split", "sessions", "variant", "metric"]
 
@@ -119,6 +119,13 @@ def one_split(rows: pd.DataFrame) -> str:
 def quoted_rows(published: pd.DataFrame, split: str) -> pd.DataFrame:
     """Of `read_published`, the papers' main comparisons on one split; none where nobody published on it."""
     return published[(published["split"] == split) & published["table"].isin(QUOTED_TABLES)]
+
+
+def nothing_quoted(split: str) -> Table:
+    """The block of a split on which nobody has published."""
+    return Table(
+        f"Published numbers, split {split}", ["Method"], [], [], "No paper in config/published used this split."
+    )
 
 
 def quoted_table(rows: pd.DataFrame, metrics: list[str], registry: dict[str, dict], sources: dict[str, dict]) -> Table:

@@ -51,8 +51,6 @@ def _check_split(study) -> None:
         raise problem("split", f"{split} requested, but cluster_split.clusters is {clusters}; choose a lower number")
     if split not in study.dataset.splits and not cluster:
         raise problem("split", f"'{split}' is not one of {', '.join(study.dataset.splits)}, cluster<k>")
-    if cluster and not study.dataset.has_recordings:
-        raise problem("split", f"published test images alone have only {', '.join(study.dataset.splits)}; use it")
 
 
 def check_registered(study) -> None:
@@ -124,8 +122,8 @@ def _check_captions(study, key: str, name: str) -> None:
 def check_published(study, key: str, name: str, network: str, remedy: str) -> None:
     """A published network fits the data: it knows the subjects of one dataset, and which images it was trained on.
 
-    name: what the message calls it; network: its entry in config/backbones.yaml, with `dataset` and `splits` (those whose
-    test images it was not trained on).
+    name: what the message calls it; network: its entry in config/backbones.yaml, with `dataset` and `splits` (those
+    whose test images it was not trained on).
     """
     entry, dataset, split = study.registries["backbones"][network], study.dataset, study.config["split"]
     if dataset.name != entry["dataset"] or dataset.simulated or not dataset.has_recordings:

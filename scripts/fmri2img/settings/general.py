@@ -177,8 +177,8 @@ class General(Basis):
     metrics: Unique[Name] = Field(min_length=1, description="Metrics to compute, entries of config/metrics.yaml.")
     split: Name = Field(
         description="A split that the dataset declares, or `cluster<k>`: all images of semantic cluster k are tested "
-        "and none of them is trained on. NSD has `shared1000` (all images that every subject was meant to see, as in "
-        "MindEye2) and `shared982` (those shown in the first `nsd.shared982_sessions` sessions; later sessions unused)."
+        "and none of them is trained on. The dataset's dataset.yaml says what each holds out; NSD has `shared1000` and "
+        "`shared982`."
     )
     test_sets: Annotated[
         Literal["all"] | Annotated[Unique[Name], Field(min_length=1)], one_of("all or a list of test sets; give one")

@@ -1,6 +1,6 @@
 """Checking a submitted prediction: what its files hold, or what is wrong with them, a line each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,13 @@ def scored_tokens(study) -> tuple[int, int] | None:
 
 
 def check_submission(
-    prediction: SubmittedPrediction, test: TestImages, tokens: tuple[int, int] | None = None
+    prediction: SubmittedPrediction,
+    test: TestImages,
+    tokens: tuple[int, int] | None = None,
+    aliases: Sequence[str] = (),
 ) -> tuple[CheckedSubmission | None, list[str]]:
-    """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`.
+    """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`;
+    aliases: other names that the dataset has for image_id.
 
     Returns what it holds, or None, and what is wrong with it, a line each.
     """
@@ -58,9 +62,9 @@ def check_submission(
         retrieval = attempt(lambda: read_vectors(files["retrieval"], tokens))
     if not {"images", "retrieval", "captions"} & files.keys():
         problems.append(f"submission {prediction.method}: {prediction.subject} has no images, captions or retrieval")
-    ids = attempt(lambda: _row_ids(prediction, images, test))
+    ids = attempt(lambda: _row_ids(prediction, images, test, aliases))
     if "captions" in files:
-        captions = attempt(lambda: read_captions(files["captions"], ids))
+        captions = attempt(lambda: read_captions(files["captions"], ids, aliases))
     if ids is not None:
         where = prediction.method if files.get("ids", ASCENDING) == ASCENDING else files["ids"]
         problems += id_problems(ids, test, str(where))
@@ -90,12 +94,14 @@ def _disclosure_problems(prediction: SubmittedPrediction) -> Iterator[str]:
             yield f"submission {prediction.method}: key 'disclosure.{key}' must be {kind.__name__}, got {value!r}"
 
 
-def _row_ids(prediction: SubmittedPrediction, images: Pictures | None, test: TestImages) -> np.ndarray | None:
+def _row_ids(
+    prediction: SubmittedPrediction, images: Pictures | None, test: TestImages, aliases: Sequence[str]
+) -> np.ndarray | None:
     named = prediction.files.get("ids")
     if named == ASCENDING:
         return test.ids
     if named is not None:
-        return read_ids(named)
+        return read_ids(named, aliases)
     if "images" in prediction.files and images is None:
         return None  # whatever is wrong with the pictures has been said
     if images is not None and images.ids is not None:
@@ -113,7 +119,7 @@ def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
     outside = np.setdiff1d(unique, test.ids)
     n, problems = len(test.ids), []
     if len(outside) and np.isin(unique - 1, test.ids).mean() > 0.99 and not np.isin(unique, test.ids).all():
-        return [f"{where}: image_id counted from 1; subtract 1 from each (NSD's 73KID minus 1)"]
+        return [f"{where}: image_id counted from 1; subtract 1 from each"]
     if len(repeated):
         problems.append(
             f"{where}: image_id {repeated[0]} is there more than once ({len(repeated)} are); keep one of each"

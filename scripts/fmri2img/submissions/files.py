@@ -8,7 +8,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from fmri2img.errors import UserError
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ARRAY_SUFFIXES = (".npy", ".safetensors", ".pt", ".pth")
 BLOCK = 64  # rows read at once
-ID_COLUMNS = ("image_id", "nsd_id")  # the second is what NSD's users call theirs
+ID_COLUMN = "image_id"
 SLACK = 0.01  # beyond 0..1, for float pictures that were resized or stored in half precision
 
 
@@ -219,7 +219,7 @@ def _open_folder(path: Path) -> Pictures:
     return Pictures(path, np.array([int(file.stem) for file in files], np.int64), len(files), size, blocks)
 
 
-def read_ids(path: Path) -> np.ndarray:
+def read_ids(path: Path, aliases: Sequence[str] = ()) -> np.ndarray:
     """image_id of each row, int64 (rows,): .npy of integers (or a mask over all images), .txt or .csv with image_id."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
@@ -236,7 +236,7 @@ def read_ids(path: Path) -> np.ndarray:
         try:
             text = path.read_text(encoding="utf-8")
             header = text.split("\n", 1)[0]
-            named = next((name for name in ID_COLUMNS if name in header), None)
+            named = next((name for name in (ID_COLUMN, *aliases) if name in header), None)
             table = pd.read_csv(io.StringIO(text), header=0 if named else None)
             ids = table[named or 0].to_numpy()
         except (ValueError, KeyError, UnicodeDecodeError) as error:
@@ -246,7 +246,7 @@ def read_ids(path: Path) -> np.ndarray:
     return ids.astype(np.int64)
 
 
-def read_captions(path: Path, ids: np.ndarray | None = None) -> list[str]:
+def read_captions(path: Path, ids: np.ndarray | None = None, aliases: Sequence[str] = ()) -> list[str]:
     """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
 
     ids: image_id of the rows, int64 (rows,). A .csv that has the column `image_id` too is put in their order, and
@@ -262,7 +262,7 @@ def read_captions(path: Path, ids: np.ndarray | None = None) -> list[str]:
             found = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".csv":
             table = pd.read_csv(path, keep_default_na=False)
-            named = next((name for name in ID_COLUMNS if name in table), None)
+            named = next((name for name in (ID_COLUMN, *aliases) if name in table), None)
             if ids is not None and named:
                 table = _ordered(table.rename(columns={named: "image_id"}), ids, path)
             found = table["caption"].tolist()

@@ -63,8 +63,6 @@ class Dataset(dataset.Dataset):
     @property
     def splits(self) -> dict[str, dict]:
         declared, last = super().splits, self.settings.shared982_sessions
-        if self.source == IMAGES:
-            return {"shared1000": declared["shared1000"]}
         clause = f"the shared images shown within the first {last} sessions; later sessions unused"
         return declared | {"shared982": declared["shared982"] | {"sessions": last, "description": clause}}
 
@@ -75,6 +73,8 @@ class Dataset(dataset.Dataset):
     def check(self, study: "Study") -> None:
         """The mask is one of NSD's region files, or the user's own; published test images are registered."""
         if not self.has_recordings:
+            if study.config["split"] != "shared1000":
+                raise problem("split", "published test images alone have only shared1000; use it")
             study.named("backbones", self.settings.images.fetched, "nsd.images.fetched")
             return
         mask = self.settings.betas.mask

@@ -3,7 +3,8 @@
 Called from `shell:` and not as `script:`, for Snakemake runs a `script:` rule again, and first deletes its outputs, as
 soon as the script is newer than they are; a new checkout would then download the whole dataset again. By hand:
 
-    PYTHONPATH=scripts python scripts/fmri2img/datasets/nsd/scripts/acquire.py --root data/nsd --source '{"terms_accepted": true}' KEY
+    PYTHONPATH=scripts python -m fmri2img.datasets.nsd.scripts.acquire --root data/nsd \\
+        --source '{"terms_accepted": true}' KEY
 """
 
 import argparse

@@ -1,0 +1,80 @@
+"""docs/adding-a-dataset.md, followed word by word in a folder outside the repository, ends in a leaderboard."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.stimuli import Stimuli
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = (REPOSITORY / "docs" / "adding-a-dataset.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```\w+\n# file: (\S+)\n(.*?)```", PAGE, re.S))
+METHODS = ["ridge", "ridge_shuffled_brain", "ridge_nearest_neighbour", "mean_training_image"]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    """The working directory, with every file of the page and the raw data."""
+    folder = tmp_path_factory.mktemp("outside")
+    for name in ("config", "resources"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    subprocess.run([sys.executable, "make_raw_data.py"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(toy) -> Path:
+    run = snakemake(toy, "--cores", "2", "--configfile", "study.yaml", "--show-failed-logs")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return toy / "results" / "toy"
+
+
+def test_every_method_has_a_row_on_the_leaderboard(results):
+    board = pd.read_csv(results / "tables" / "leaderboard.csv")
+    assert set(board["method"]) == set(METHODS)
+    assert board.loc[board["metric"] == "pixcorr", "mean"].notna().all()
+    assert (results / "page.html").is_file()
+
+
+def test_both_test_sets_are_scored(results):
+    scores = read_scores([results / "scores" / f"{method}.parquet" for method in METHODS])
+    images = scores[scores["metric"] == "pixcorr"].groupby("test_set")["image_id"].agg(set)
+    assert images.to_dict() == {"scenes": set(range(48, 56)), "gratings": set(range(56, 60))}
+    assert set(scores["subject"]) == {"sub-03", "sub-07"}
+
+
+def test_the_dataset_keeps_its_own_names(results):
+    assert Stimuli.open(results / "stimuli").table["name"].iloc[[0, 59]].tolist() == ["train_00", "gratings_59"]
+    recording = Recording.open(results / "recordings" / "sub-07")
+    assert recording.test_sets == ["scenes", "gratings"] and {"early", "late"} < set(recording.voxels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("metrics=[caption_rougeL]", "key 'metrics': caption_rougeL needs captions, which dataset toy does not have; "),
+        ("methods=[ridge,caption_only]", "key 'methods': caption_only needs captions, which dataset toy does not have"),
+        ("metrics=[brain_correlation_v1]", "brain_correlation_v1 needs region V1, which dataset toy does not have"),
+        ("subjects=[subj01]", "key 'subjects': no data for subj01; available: sub-03, sub-07"),
+        ("split=shared1000", "key 'split': 'shared1000' is not one of standard, cluster<k>"),
+    ],
+)
+def test_what_the_dataset_does_not_have_is_refused_in_one_line(toy, change, message):
+    run = snakemake(toy, "-n", "--configfile", "study.yaml", "--config", change)
+    assert run.returncode != 0
+    lines = [line for line in (run.stdout + run.stderr).splitlines() if message in line]
+    assert len(lines) == 1 and lines[0].startswith("configuration: "), run.stdout + run.stderr
