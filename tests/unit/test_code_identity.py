@@ -133,7 +133,7 @@ def test_code_of_a_plug_in_counts_with_its_relative_imports(library, tmp_path, m
 
 
 def test_a_module_that_does_not_exist_is_an_error(library):
-    with pytest.raises(FileNotFoundError, match="no module 'fmri2img.methods.nobody.task'"):
+    with pytest.raises(FileNotFoundError, match=r"no module 'fmri2img\.methods\.nobody\.task'"):
         code_of("train", "fmri2img.methods.nobody.task:Task")
 
 

@@ -12,8 +12,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained: 2
-# backbones, pretrained (on the 3 other subjects) and not; 2 decoders with pictures, and the true tokens drawn once.
+# rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
+# 2 backbones, pretrained (on the 3 other subjects) and not; 2 decoders with pictures, and the true tokens drawn once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
@@ -24,9 +24,10 @@ DEMO = {
     "make_prediction": 21, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
 }  # fmt: skip
-# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once. What
-# does not vary with subject, budget or seed is made once: true tokens and pictures of captions for each seed, captions of
-# the true images once, repeats for each subject, the mean and the nearest training image for each subject and budget.
+# Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
+# What does not vary with subject, budget or seed is made once: true tokens and pictures of captions for each seed,
+# captions of the true images once, repeats for each subject, the mean and the nearest training image for each subject
+# and budget.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288,

@@ -113,8 +113,8 @@ class Made:
 class Decoding:
     """Inputs of a decoder's decode function in one cell.
 
-    decoder: folder of the fitted decoder. recording: the subject's. targets: Embeddings of the networks whose outputs it
-    decodes, by name of the network. settings: `decoding` of the method's section in the configuration.
+    decoder: folder of the fitted decoder. recording: the subject's. targets: Embeddings of the networks whose outputs
+    it decodes, by name of the network. settings: `decoding` of the method's section in the configuration.
     """
 
     cell: Cell

@@ -130,9 +130,10 @@ def read_methods() -> dict[str, dict]:
         for kind, control in [*(("floors", c) for c in record.floors), *(("controls", c) for c in record.controls)]:
             found = records.get(control)
             if found is None or found.made_by is None or found.made_by.of is None:
+                where = plugins.folders("methods")[name] / "method.yaml"
                 raise UserError(
-                    f"{plugins.folders('methods')[name] / 'method.yaml'}: key '{kind}': '{control}' is not a control of "
-                    "other methods; name a folder whose method.yaml has made_by.of"
+                    f"{where}: key '{kind}': '{control}' is not a control of other methods; name a folder whose "
+                    "method.yaml has made_by.of"
                 )
             own = {key: entry for key, entry in entries.items() if entry["folder"] == name}
             _add(entries, _controls(control, found, own), name)
