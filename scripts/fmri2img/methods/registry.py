@@ -5,9 +5,10 @@ Names follow one grammar, <decoder>[_<variant>][_<stage>], and <method>_<control
 Nothing else in the project lists methods.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -150,7 +151,7 @@ def _add(entries: dict[str, dict], new: dict[str, dict], folder: str) -> None:
 
 def _family(name: str, record: MethodRecord) -> dict[str, dict]:
     """Entries of a folder: one, or one for each variant and stage."""
-    common = {
+    common: dict[str, Any] = {
         "folder": name,
         "module": f"fmri2img.methods.{name}",
         "sentence": record.sentence,
@@ -163,7 +164,7 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
     if record.card:
         common["card"] = f"fmri2img.methods.{name}.{record.card}"
     variants = record.variants or {DEFAULT: Variant()}
-    stages = record.stages or {"": None}
+    stages: Mapping[str, Stage | None] = record.stages or {"": None}
     found = {}
     for variant_name, variant in variants.items():
         decoder = name if variant_name == DEFAULT else f"{name}_{variant_name}"
@@ -171,7 +172,7 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
             method = f"{decoder}_{stage_name}" if stage_name else decoder
             kind = stage.kind if stage else record.kind
             title = ", ".join(filter(None, [record.title, variant.title]))
-            entry = {
+            entry: dict[str, Any] = {
                 "title": f"{title} ({stage.title})" if stage and stage.title else title,
                 "kind": kind,
                 "origin": variant.origin or record.origin,
@@ -190,9 +191,10 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
             if stage and stage.network:
                 entry["network"] = stage.network
             if kind == "stage":
-                base = next(other for other, candidate in stages.items() if candidate.kind == "decoder")
+                base = next(other for other, candidate in record.stages.items() if candidate.kind == "decoder")
                 entry |= {"of": f"{decoder}_{base}", "stage": stage_name}
-                entry["takes"] = {role: f"{decoder}_{taken}" for role, taken in stage.takes.items()}
+                taken = stage.takes if stage else {}
+                entry["takes"] = {role: f"{decoder}_{other}" for role, other in taken.items()}
             elif record.of:
                 entry["of"] = record.of
             if kind == "decoder":
@@ -222,11 +224,14 @@ def _decoder(record: MethodRecord, variant: Variant, module: str) -> dict:
 
 def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> dict[str, dict]:
     """Entries of a control of each of a folder's methods, or of each of its decoders."""
+    made_by = record.made_by
+    if made_by is None:
+        return {}
     found = {}
     for method, entry in methods.items():
-        if entry["kind"] == "control" or (record.made_by.of == "decoded" and entry["kind"] != "decoder"):
+        if entry["kind"] == "control" or (made_by.of == "decoded" and entry["kind"] != "decoder"):
             continue
-        source = entry["decoder"] if record.made_by.of == "decoded" else method
+        source = entry["decoder"] if made_by.of == "decoded" else method
         outputs = entry["outputs"] if record.outputs == "inherited" else record.outputs
         inherited = entry["configured_by"]
         found[f"{source}_{control}"] = {
@@ -242,7 +247,7 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
             "configured_by": list(inherited if record.configured_by == "inherited" else record.configured_by),
             "of": method,
             "source": source,
-            "made_by": _function(record.made_by, f"fmri2img.methods.{control}"),
+            "made_by": _function(made_by, f"fmri2img.methods.{control}"),
         }
         if record.scale:
             found[f"{source}_{control}"]["scale"] = {record.scale: read_by(outputs)}
@@ -253,7 +258,7 @@ def _function(made_by: Function, module: str) -> dict:
     return made_by.model_dump() | {"function": f"{module}.{made_by.function}"}
 
 
-def read_by(outputs: list[str]) -> list[str]:
+def read_by(outputs: Sequence[str]) -> list[str]:
     """What metrics read of these outputs: brain correlation is computed from pictures, and repeats serve retrieval."""
     reads = {"images": ["images", "brain"], "responses": ["retrieval"]}
     return [needs for output in outputs for needs in reads.get(output, [output])]

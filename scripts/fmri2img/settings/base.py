@@ -59,7 +59,7 @@ class Settings(BaseModel):
         """The section as `read` takes it: plain dictionaries and lists, defaults filled in."""
         return self.model_dump(mode="json")
 
-    def check(self, study) -> None:
+    def check(self, study: Any) -> None:
         """Check what depends on other parts of a `fmri2img.study.Study`, which calls this once. Raises UserError."""
 
     @classmethod
@@ -92,7 +92,8 @@ class Network:
         object.__setattr__(self, "also", also)
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return handler(core_schema) | {"x-network": list(self.kinds)}
+        schema: dict[str, Any] = handler(core_schema)
+        return schema | {"x-network": list(self.kinds)}
 
 
 def networks(settings: Any, key: str = "") -> Iterator[tuple[str, str, Network]]:
@@ -204,7 +205,7 @@ def matching(pattern: str, what: str) -> tuple[AfterValidator, Any]:
 def one_of(what: str) -> WrapValidator:
     """Annotation of a value that may have several types; what: the whole choice in words."""
 
-    def check(value: Any, handler) -> Any:
+    def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         try:
             return handler(value)
         except ValidationError as error:

@@ -1,6 +1,7 @@
 """What several parts of a configuration must agree on. What concerns one dataset or method alone is in its settings."""
 
 import re
+from typing import Any
 
 from fmri2img.artifacts.budgets import sessions_of
 from fmri2img.artifacts.regions import columns_of
@@ -8,7 +9,7 @@ from fmri2img.settings.base import nearest, networks, problem
 from fmri2img.settings.general import FEATURE_KINDS
 
 
-def check_data(study) -> None:
+def check_data(study: Any) -> None:
     """The dataset has the subjects, sessions and test sets, and there is something to score."""
     _check_split(study)
     for subject in study.subjects:
@@ -43,7 +44,7 @@ def check_data(study) -> None:
         )
 
 
-def _check_split(study) -> None:
+def _check_split(study: Any) -> None:
     """The split is one of the dataset's, or one of the semantic clusters."""
     split, clusters = study.config["split"], study.config["cluster_split"]["clusters"]
     cluster = re.fullmatch(r"cluster(\d+)", split)
@@ -53,7 +54,7 @@ def _check_split(study) -> None:
         raise problem("split", f"'{split}' is not one of {', '.join(study.dataset.splits)}, cluster<k>")
 
 
-def check_registered(study) -> None:
+def check_registered(study: Any) -> None:
     """Methods, metrics and networks are in their registries and of the right kind."""
     methods = study.registries["methods"]
     for method in study.config["methods"]:
@@ -87,7 +88,7 @@ def check_registered(study) -> None:
     _check_encoding(study)
 
 
-def _check_bottleneck(study) -> None:
+def _check_bottleneck(study: Any) -> None:
     """The curves are of decoders that are fitted to a subject's responses, in directions that a linear one gives."""
     section = study.settings.bottleneck
     for method in section.methods:
@@ -100,7 +101,7 @@ def _check_bottleneck(study) -> None:
         raise problem("bottleneck.directions", f"'{section.directions}' is not a linear decoder; {remedy}")
 
 
-def _check_metric(study, metric: str, entry: dict) -> None:
+def _check_metric(study: Any, metric: str, entry: dict) -> None:
     """The dataset has what a metric compares with."""
     parameters = entry.get("parameters", {})
     if entry["needs"] == "brain":
@@ -114,12 +115,12 @@ def _check_metric(study, metric: str, entry: dict) -> None:
         _check_captions(study, "metrics", metric)
 
 
-def _check_captions(study, key: str, name: str) -> None:
+def _check_captions(study: Any, key: str, name: str) -> None:
     if not study.dataset.has_captions:
         raise problem(key, f"{name} needs captions, which dataset {study.dataset.name} does not have; remove it")
 
 
-def check_published(study, key: str, name: str, network: str, remedy: str) -> None:
+def check_published(study: Any, key: str, name: str, network: str, remedy: str) -> None:
     """A published network fits the data: it knows the subjects of one dataset, and which images it was trained on.
 
     name: what the message calls it; network: its entry in config/backbones.yaml, with `dataset` and `splits` (those
@@ -135,7 +136,7 @@ def check_published(study, key: str, name: str, network: str, remedy: str) -> No
         raise problem(key, f"{name} was trained on test images of split {split}; {remedy}")
 
 
-def _check_encoding(study) -> None:
+def _check_encoding(study: Any) -> None:
     """The encoding model behind brain correlation was trained on none of the images that it judges."""
     model = study.config["encoding"]["model"]
     if model != "banded_ridge":

@@ -15,7 +15,8 @@ class Configuration(General):
 
     def section(self, name: str) -> Settings:
         """The settings of a dataset or method."""
-        return getattr(self, name)
+        section: Settings = getattr(self, name)
+        return section
 
     @property
     def methods_sections(self) -> list[Settings]:

@@ -1,6 +1,7 @@
 """What is generated from the declared keys: the key table of config/README.md and the JSON schema for editors."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def key_table(schema: dict[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _rows(section: dict, definitions: dict, above: str = "", default: Any = None):
+def _rows(section: dict, definitions: dict, above: str = "", default: Any = None) -> Iterator[tuple[str, ...]]:
     for name, key in section["properties"].items():
         dotted = f"{above}{name}"
         inner, ours = _section(key, definitions), key.get("default")
@@ -54,7 +55,8 @@ def _section(key: dict, definitions: dict) -> dict | None:
     """The section that a key holds, None for a plain value."""
     for choice in [key, *key.get("anyOf", [])]:
         if "$ref" in choice:
-            return definitions[choice["$ref"].rpartition("/")[2]]
+            found: dict = definitions[choice["$ref"].rpartition("/")[2]]
+            return found
     return None
 
 
@@ -84,7 +86,7 @@ def _values(key: dict, definitions: dict) -> str:
         return f"list of {_plural(key, definitions)}"
     if kind in ("integer", "number"):
         return " ".join(["whole number" if kind == "integer" else "number", *_bounds(key)])
-    return {"string": "text", "boolean": "`true`, `false`", "null": "null", "object": "table"}[kind]
+    return {"string": "text", "boolean": "`true`, `false`", "null": "null", "object": "table"}[str(kind)]
 
 
 def _plural(key: dict, definitions: dict) -> str:

@@ -238,7 +238,7 @@ class Settings(base.Settings):
     finetuning: Finetuning = Field(Finetuning(), description=Finetuning.__doc__)
     decoding: Decoding = Field(Decoding(), description=Decoding.__doc__)
 
-    def check(self, study) -> None:
+    def check(self, study: Any) -> None:
         """Raises UserError when the study's encoder, subjects, methods or published networks do not fit."""
         encoder = study.registries["backbones"][study.config["encoder"]]
         sizes = {"backbone": "as_released", "tokens": encoder["tokens"], "token_width": encoder["token_width"]}
@@ -252,7 +252,7 @@ class Settings(base.Settings):
             if "released" in study.registries["methods"][method]:
                 _check_released(study, method)
 
-    def _check_pretraining(self, study) -> None:
+    def _check_pretraining(self, study: Any) -> None:
         key = "mindeye2.pretraining.subjects"
         for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
             if subject not in study.available_sessions:
@@ -264,14 +264,14 @@ class Settings(base.Settings):
                         key, f"no subject is left to pretrain on when decoding {target}; name another subject"
                     )
 
-    def _check_low_level(self, study) -> None:
+    def _check_low_level(self, study: Any) -> None:
         for method in [*study.drawn_by("blend"), *study.drawn_by("latents")] if self.low_level is None else []:
             if method in study.methods:
                 refined = study.stage_of(method, "refined")
                 raise problem("mindeye2.low_level", f"is null, but {method} needs it; set it or use {refined}")
 
 
-def _check_released(study, method: str) -> None:
+def _check_released(study: Any, method: str) -> None:
     """Published networks of a method are there for every subject and budget, and fit the data and the encoder."""
     backbones = study.registries["backbones"]
     decoder = study.registries["methods"][method]["decoder"]
