@@ -9,7 +9,7 @@ Every problem is one line of the same form: `configuration: key 'a.b': what is w
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
