@@ -15,6 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from fmri2img.artifacts.scores import read_scores
+from fmri2img.methods.conformance import check_expected, expected_scores
+
 RESULTS = Path("results/demo")
 
 
@@ -56,7 +59,16 @@ def main() -> int:
     cost = json.loads((RESULTS / "cost.json").read_text())
     summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
     subprocess.run([*summary, "--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])], check=True)
-    return 0
+    return report_expected()
+
+
+def report_expected() -> int:
+    """Compare the scores with those that the methods' folders expect; 1 where one differs."""
+    compared, problems = check_expected(read_scores(sorted((RESULTS / "scores").glob("*.parquet"))), expected_scores())
+    print(f"Scores  {compared - len(problems)} of {compared} mean scores are those that the methods' folders expect")
+    for problem in problems:
+        print(f"        {problem}")
+    return bool(problems)
 
 
 if __name__ == "__main__":

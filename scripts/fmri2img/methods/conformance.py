@@ -4,7 +4,9 @@ import importlib
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
+from fmri2img import plugins
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.scores import read_scores
 
@@ -61,13 +63,26 @@ def _means(results: Path, method: str) -> pd.Series:
     return chosen.groupby("metric")["value"].mean()
 
 
-def check_expected(table: pd.DataFrame, expected: dict[str, dict]) -> list[str]:
-    """Means that differ from those a folder expects, a line each. expected: method -> metric -> [value, tolerance]."""
+def expected_scores() -> dict[str, dict[str, list[float]]]:
+    """Method -> metric -> [mean score on the demo, tolerance], from expected.yaml of the folders that have one."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for folder in plugins.folders("methods").values():
+        file = folder / "expected.yaml"
+        if file.is_file():
+            found |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    return found
+
+
+def check_expected(table: pd.DataFrame, expected: dict[str, dict[str, list[float]]]) -> tuple[int, list[str]]:
+    """How many expected means were compared, and those that differ by more than their tolerance, a line each.
+
+    table: Scores of the demo; expected: as `expected_scores` gives them.
+    """
     problems = []
     means = table.groupby(["method", "metric"])["value"].mean()
-    for method, metrics in expected.items():
-        for metric, (value, tolerance) in metrics.items():
-            found = means.get((method, metric), float("nan"))
-            if not abs(found - value) <= tolerance:
-                problems.append(f"{method}: {metric} is {found:.4f}, expected {value:g} within {tolerance:g}")
-    return problems
+    wanted = [(method, metric, *pair) for method, metrics in expected.items() for metric, pair in metrics.items()]
+    for method, metric, value, tolerance in wanted:
+        found = float(means.get((method, metric), float("nan")))
+        if not abs(found - value) <= tolerance:
+            problems.append(f"{method}: {metric} is {found:.4f}, expected {value:g} within {tolerance:g}")
+    return len(wanted), problems

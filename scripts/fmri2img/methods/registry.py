@@ -102,7 +102,6 @@ class MethodRecord(Settings):
     stages: dict[str, Stage] = {}
     scored_stage: str | None = Field(None, description="The stage that stands for the method where one has to.")
     configured_by: list[str] | Literal["inherited"] = []
-    expected: dict[str, dict] = Field({}, description="Scores on the demo: method -> metric -> [value, tolerance].")
 
 
 @cache

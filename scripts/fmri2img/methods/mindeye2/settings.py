@@ -5,7 +5,7 @@ Defaults are those of the published models, with known defects of the released c
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
