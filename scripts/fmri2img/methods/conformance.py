@@ -80,8 +80,8 @@ def check_expected(table: pd.DataFrame, expected: dict[str, dict[str, list[float
     """
     problems = []
     means = table.groupby(["method", "metric"])["value"].mean()
-    wanted = [(method, metric, *pair) for method, metrics in expected.items() for metric, pair in metrics.items()]
-    for method, metric, value, tolerance in wanted:
+    wanted = [(method, metric, pair) for method, metrics in expected.items() for metric, pair in metrics.items()]
+    for method, metric, (value, tolerance) in wanted:
         found = float(means.get((method, metric), float("nan")))
         if not abs(found - value) <= tolerance:
             problems.append(f"{method}: {metric} is {found:.4f}, expected {value:g} within {tolerance:g}")
