@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fmri2img.methods.registry import read_methods
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
 ENVIRONMENTS = REPOSITORY / "envs"
@@ -21,9 +23,10 @@ PACKAGE = {
     "huggingface_hub": "huggingface-hub", "rouge_score": "rouge-score",
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
-# Scripts that rules start by a shell command, and the modules that a script imports by name at run time.
+# Scripts that rules start by a shell command.
 SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
-BY_NAME = {"train.py": "methods/mindeye2"}
+# What a script imports by name at run time: the functions that method.yaml of a folder names under one of these keys.
+BY_NAME = {"train.py": "task", "decode.py": "decode", "make.py": "made_by", "make_cards.py": "card"}
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes"}
 # Packages of an environment that no script of its rules imports.
@@ -92,12 +95,18 @@ def rules() -> list[tuple[str, str]]:
     return sorted(pairs | SHELL)
 
 
+def named_modules(script: str) -> list[Path]:
+    """Files of the modules whose functions a script finds through the entries of methods."""
+    key, entries = BY_NAME.get(script), read_methods().values()
+    named = [entry[key] for entry in entries if key in entry]
+    functions = {name["function"] if key == "made_by" else name for name in named}
+    return sorted(SCRIPTS / f"{function.partition(':')[0].replace('.', '/')}.py" for function in functions)
+
+
 def imported_by_script(script: str) -> set[str]:
     """Packages, as Conda calls them, that a script imports, also by name at run time."""
     seen: set[Path] = set()
-    files = [SCRIPTS / script]
-    if script in BY_NAME:
-        files += sorted((SCRIPTS / "fmri2img" / BY_NAME[script]).rglob("*.py"))
+    files = [SCRIPTS / script, *named_modules(script)]
     return {PACKAGE.get(name, name) for file in files for name in imports(file, seen)} - OPTIONAL
 
 
@@ -106,7 +115,9 @@ def packages(file: Path) -> dict[str, str]:
     content = yaml.safe_load(file.read_text())
     plain = [entry for entry in content["dependencies"] if isinstance(entry, str) and entry != "pip"]
     pip = [name for entry in content["dependencies"] if isinstance(entry, dict) for name in entry["pip"]]
-    return dict(re.match(r"([\w.-]+) ?=+(.+)", entry).groups() for entry in plain + pip)
+    found = [re.match(r"([\w.-]+) ?=+(.+)", entry).groups() for entry in plain + pip]
+    assert len(dict(found)) == len(found), f"{file.name} names a package twice"
+    return dict(found)
 
 
 def locked_versions() -> dict[str, set[str]]:

@@ -16,6 +16,7 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
+from fmri2img.methods.registry import read_methods
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, matching
@@ -240,7 +241,7 @@ def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
 def test_every_claim_is_tested_in_the_demo_and_in_the_papers_study(name):
     config = yaml.safe_load((CONFIG / name).read_text())
-    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    registry = read_methods()
     kinds = {registry[method]["kind"] for method in config["methods"]}
     for claim in yaml.safe_load((CONFIG / "claims.yaml").read_text()):
         assert {claim["methods"], claim.get("than", claim["methods"])} <= {*config["methods"], *kinds}, claim["claim"]
@@ -408,7 +409,8 @@ def pictures(design, tmp_path):
     for method, sessions in product(design.methods, (1, 2, 8)):
         path = paths[method, "subj01", sessions, 0] = tmp_path / f"{method}{sessions}"
         metadata = {"method": method, "subject": "subj01", "sessions": sessions, "seed": 0, "split": "shared1000"}
-        metadata |= {"split_sha256": split.sha256, "disclosure": DISCLOSURE | {"training_trials": 100 * sessions}}
+        metadata |= {"split_sha256": split.sha256, "test_set": "shared1000"}
+        metadata |= {"disclosure": DISCLOSURE | {"training_trials": 100 * sessions}}
         made = np.broadcast_to((test_ids + sessions).astype(np.uint8)[:, None, None, None], (N_IMAGES, 8, 8, 3))
         vectors = np.ones((N_IMAGES, 2))
         save_prediction(path, test_ids, metadata, images=None if method == "recall" else made, retrieval=vectors)
@@ -417,7 +419,7 @@ def pictures(design, tmp_path):
 
 def test_strips_join_on_image_id_and_leave_out_methods_without_images(design, pictures):
     stimuli, paths, _ = pictures
-    assert grids.index_predictions([*paths.values()]) == paths
+    assert grids.index_predictions([*paths.values()], design) == paths
     found = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))
     assert [(strip.group, strip.label) for strip in found] == [
         ("", "stimulus"),
@@ -542,7 +544,7 @@ def test_disclosures_summarise_and_refuse_another_split(design, pictures):
     ridge = at(disclosed, method="ridge")
     assert ridge["training_trials"] == "100–800" and ridge["transductive"] == "no"
     assert ridge["training_subjects"] == "the subject only"
-    other = replace(split, test_ids=split.test_ids[1:])
+    other = replace(split, test_sets={"shared1000": split.test_ids[1:]})
     with pytest.raises(UserError, match="another split"):
         provenance.disclosures(list(paths.values()), design, other)
 
