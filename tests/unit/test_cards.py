@@ -105,7 +105,9 @@ def test_a_card_says_what_the_backbone_really_does(trained):
     assert facts["training", "batch"] == "pretraining 60; fine-tuning 24"
     assert facts["settings", "generation.guidance"] == "2"
     assert facts["settings", "generator"].startswith("demo_unclip, revision sha256:")
-    other = facts_of(study, "mindeye2_residual_mlp_scratch_unrefined", trained["mindeye2_residual_mlp_scratch_unrefined"])
+    other = facts_of(
+        study, "mindeye2_residual_mlp_scratch_unrefined", trained["mindeye2_residual_mlp_scratch_unrefined"]
+    )
     assert "not what was released" in other["network", "backbone"]
     assert "never act" not in other["network", "all parts, one subject"]
     assert other["training", "stages"] == "from scratch" and other["training", "epochs"] == "12"
@@ -147,7 +149,11 @@ def test_defects_are_looked_up_in_the_configuration():
 
 
 def test_cards_are_made_for_a_study_s_methods_and_what_is_trained_for_them():
-    assert changed(methods=["mindeye2_blended", "ridge"]).described == ["mindeye2_blended", "ridge", "mindeye2_unrefined"]
+    assert changed(methods=["mindeye2_blended", "ridge"]).described == [
+        "mindeye2_blended",
+        "ridge",
+        "mindeye2_unrefined",
+    ]
     study = changed()
     defects = {
         method: any(s.startswith("known defect") for s, _ in facts_of(study, method).index) for method in METHODS

@@ -151,7 +151,18 @@ def test_resized_pictures_keep_their_places():
 
 def test_sections_of_what_a_study_lacks_are_left_out(planted):
     parts, design, html = planted
-    anchors = {"sessions", "similarity", "splits", "test-sets", "reconstructions", "images", "brain", "published", "compute", "claims"}
+    anchors = {
+        "sessions",
+        "similarity",
+        "splits",
+        "test-sets",
+        "reconstructions",
+        "images",
+        "brain",
+        "published",
+        "compute",
+        "claims",
+    }
 
     def present(text):
         return {attributes["id"] for tag, attributes in Elements(text).found if tag == "section"}

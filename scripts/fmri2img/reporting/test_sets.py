@@ -43,6 +43,8 @@ def table_by_test_set(cells: pd.DataFrame, design: Design) -> Table:
         columns.append(replace(found, detail=", ".join(filter(None, [found.detail, test_set]))))
     images = cells.groupby("test_set", sort=False)["n_images"].max()
     counts = ", ".join(f"{number} of {test_set}" for test_set, number in images.items())
-    text = f"{note(cells, design)} Test images: {counts}. Test sets are different images, so compare methods within one."
+    text = (
+        f"{note(cells, design)} Test images: {counts}. Test sets are different images, so compare methods within one."
+    )
     title = f"Scores on each test set, trained on {design.budget(design.longest_budget).title}"
     return Table(title, ["Method"], columns, rows, text)
