@@ -29,7 +29,7 @@ def side(config: dict, scores: list[str]) -> Side:
 def main(snakemake) -> None:
     given = snakemake.input
     other = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
-    check_comparable(Study(snakemake.config).config, other)
+    check_comparable(Study(snakemake.config), other)
     here, there = side(snakemake.config, given.scores), side(other, given.others)
     effects = split_effects(here, there, common_budget(here.design, there.design))
     write_table(Path(snakemake.output.table).with_suffix(""), split_table(effects, here.design), effects)

@@ -20,6 +20,7 @@ from fmri2img.reporting.published import quoted_rows, quoted_table, read_publish
 from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
 from fmri2img.reporting.split_comparison import split_table
 from fmri2img.reporting.summary import read_csv
+from fmri2img.reporting.test_sets import table_by_test_set
 from fmri2img.study import Study
 
 
@@ -39,6 +40,9 @@ def main(snakemake) -> None:
     splits = None
     if snakemake.input.splits:
         splits = split_table(read_csv(Path(snakemake.input.splits)), design)
+    test_sets = None
+    if snakemake.input.test_sets:
+        test_sets = table_by_test_set(read_csv(Path(snakemake.input.test_sets)), design)
     registry, quoted = study.registries["metrics"], None
     rows = quoted_rows(read_published(snakemake.params.published), design.split)
     if len(rows):
@@ -68,6 +72,7 @@ def main(snakemake) -> None:
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
             quoted=quoted,
             splits=splits,
+            test_sets=test_sets,
             costs=costs(snakemake.params.benchmarks),
             checksums=checksums,
         ),

@@ -20,6 +20,7 @@ from fmri2img.reporting.provenance import (
     write_config,
 )
 from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table
+from fmri2img.reporting.test_sets import cells_by_test_set, table_by_test_set
 from fmri2img.study import Study
 
 
@@ -42,6 +43,11 @@ def main(snakemake) -> None:
     write_table(folder / "leaderboard", leaderboard_table(board, design, design.longest_budget), board)
     with atomic_file(folder / "comparisons.csv") as temporary:
         compared.to_csv(temporary, index=False)
+
+    if snakemake.output.test_sets:
+        of_sets = {name: read_scores(snakemake.input.scores, name) for name in study.test_sets}
+        cells = cells_by_test_set(of_sets, {name: scored_design(study, table) for name, table in of_sets.items()})
+        write_table(folder / "test_sets", table_by_test_set(cells, design), cells)
 
     claims = yaml.safe_load(Path(snakemake.input.claims).read_text(encoding="utf-8"))
     judged = judge_claims(claims, scores, overall, design)

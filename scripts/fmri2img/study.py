@@ -62,7 +62,7 @@ class Study(MethodQueries):
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }
         checks.check_registered(self)
-        for section in self.settings.methods_sections:
+        for section in self.settings.methods_sections.values():
             section.check(self)
 
     @cached_property

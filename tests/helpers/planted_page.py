@@ -90,7 +90,7 @@ def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
         sessions = design.budgets[budget][subject]
         path = paths[method, subject, sessions, 0] = folder / f"{method}_{subject}_{sessions}"
         metadata = {"method": method, "subject": subject, "sessions": sessions, "seed": 0, "split": "shared1000"}
-        metadata |= {"split_sha256": "0", "disclosure": DISCLOSURE}
+        metadata |= {"split_sha256": "0", "test_set": "shared1000", "disclosure": DISCLOSURE}
         made = images + np.uint8(100 if method == "first" else 90)
         captions = [f"caption {i}" for i in ids] if method == "first" else None
         save_prediction(
@@ -152,6 +152,13 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
                 Row(["", "cluster0"], [Cell(GAP)], False),
             ],
             "Trained on all sessions.",
+        ),
+        test_sets=Table(
+            "Scores on each test set",
+            ["Method"],
+            [Column("PixCorr", "shared1000", "↑"), Column("PixCorr", HOSTILE, "↑")],
+            [Row(["First"], [Cell("0.511", "[0.43, 0.57]"), Cell("0.234", "[0.15, 0.32]")], False)],
+            "Test images: 12 of each.",
         ),
         costs=pd.DataFrame(
             [["evaluate", 4, 200.0, 150.0, 70.0, 1100.0], ["mask", 2, 9.0, 0.0, 5.0, None]], columns=COSTS

@@ -41,7 +41,7 @@ def brain(tmp_path):
 
 
 def directions(betas, image_ids, embeddings, dimensions):
-    decoder = fit(betas, image_ids, embeddings, [ALPHA], folds=3, seed=0, test_repeats=2)
+    decoder = fit(betas, image_ids, embeddings, [ALPHA], folds=3, seed=0)
     return bottleneck_directions(decoder, betas, image_ids, embeddings, dimensions)
 
 
@@ -185,10 +185,12 @@ def study(**changes):
 
 
 def test_the_curve_is_of_decoders_that_are_fitted_and_drawn():
-    curve = {"methods": ["ridge", "mindeye2_unrefined"], "dimensions": [2]}
+    curve = {"methods": ["ridge", "mindeye2_unrefined"], "directions": "ridge", "dimensions": [2]}
     assert study(bottleneck=curve).bottlenecked == ["ridge", "mindeye2_unrefined"]
     assert study(bottleneck=curve, methods=["ridge"]).bottlenecked == ["ridge"]
-    with pytest.raises(UserError, match=r"bottleneck\.methods': mindeye2_refined is not fitted"):
+    with pytest.raises(
+        UserError, match=r"bottleneck\.methods': mindeye2_refined is not fitted .*; use one of mindeye2_unrefined, "
+    ):
         study(bottleneck=curve | {"methods": ["mindeye2_refined"]})
     with pytest.raises(UserError, match="did you mean 'ridge'"):
         study(bottleneck=curve | {"methods": ["rigde"]})

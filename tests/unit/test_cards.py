@@ -28,7 +28,10 @@ MODEL = {
     "hidden": 8, "backbone": "as_released", "blocks": 3, "tokens": 4, "token_width": 6,
     "prior": {"depth": 1, "heads": 2, "head_width": 8, "feedforward": 2, "timesteps": 10, "rotary_width": 4},
 }  # fmt: skip
-METHODS = ["mindeye2", "mindeye2_unrefined", "mindeye2_residual_mlp_scratch", "ridge", "nearest_neighbour"]
+METHODS = [
+    "mindeye2_blended", "mindeye2_unrefined", "mindeye2_residual_mlp_scratch_unrefined", "ridge",
+    "ridge_nearest_neighbour",
+]  # fmt: skip
 
 
 def store(path: Path, subjects: list[str], sessions, seed=0, initial=None, **changes) -> Path:
@@ -60,7 +63,7 @@ def trained(tmp_path_factory) -> dict[str, list[TrainedRun]]:
     scratch = store(folder / "scratch", ["subj01"], 1, backbone="residual_mlp")
     return {
         "mindeye2_unrefined": [TrainedRun.open(path) for path in (pretrained, *fine)],
-        "mindeye2_residual_mlp_scratch": [TrainedRun.open(scratch)],
+        "mindeye2_residual_mlp_scratch_unrefined": [TrainedRun.open(scratch)],
     }
 
 
@@ -102,12 +105,14 @@ def test_a_card_says_what_the_backbone_really_does(trained):
     assert facts["training", "batch"] == "pretraining 60; fine-tuning 24"
     assert facts["settings", "generation.guidance"] == "2"
     assert facts["settings", "generator"].startswith("demo_unclip, revision sha256:")
-    other = facts_of(study, "mindeye2_residual_mlp_scratch", trained["mindeye2_residual_mlp_scratch"])
+    other = facts_of(
+        study, "mindeye2_residual_mlp_scratch_unrefined", trained["mindeye2_residual_mlp_scratch_unrefined"]
+    )
     assert "not what was released" in other["network", "backbone"]
     assert "never act" not in other["network", "all parts, one subject"]
     assert other["training", "stages"] == "from scratch" and other["training", "epochs"] == "12"
-    assert facts_of(study, "mindeye2")["settings", "refinement.refined_weight"] == "0.75"
-    assert facts_of(study, "nearest_neighbour")["method", "builds on"] == "Ridge"
+    assert facts_of(study, "mindeye2_blended")["settings", "refinement.refined_weight"] == "0.75"
+    assert facts_of(study, "ridge_nearest_neighbour")["method", "builds on"] == "Ridge"
 
 
 def test_trainings_are_listed_with_ranges_over_seeds(trained):
@@ -144,7 +149,11 @@ def test_defects_are_looked_up_in_the_configuration():
 
 
 def test_cards_are_made_for_a_study_s_methods_and_what_is_trained_for_them():
-    assert changed(methods=["mindeye2", "ridge"]).described == ["ridge", "mindeye2", "mindeye2_unrefined"]
+    assert changed(methods=["mindeye2_blended", "ridge"]).described == [
+        "mindeye2_blended",
+        "ridge",
+        "mindeye2_unrefined",
+    ]
     study = changed()
     defects = {
         method: any(s.startswith("known defect") for s, _ in facts_of(study, method).index) for method in METHODS
@@ -155,7 +164,7 @@ def test_cards_are_made_for_a_study_s_methods_and_what_is_trained_for_them():
 def test_a_published_network_has_the_defects_it_was_trained_with():
     """Whatever the study's configuration says of trainings; the study's own encoder and betas are its own."""
     study = Study(merged("paper.yaml", "released.yaml"))
-    for method in ("mindeye2_released", "mindeye2_released_unrefined"):
+    for method in ("mindeye2_released_blended", "mindeye2_released_unrefined"):
         facts = card(study, method, [])[1]
         assert set(facts[facts["item"] == "reproduced"]["value"]) == {"yes"}
     config = merged("paper.yaml", "released.yaml")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fmri2img.methods.registry import read_methods
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
 ENVIRONMENTS = REPOSITORY / "envs"
@@ -21,9 +23,10 @@ PACKAGE = {
     "huggingface_hub": "huggingface-hub", "rouge_score": "rouge-score",
 }  # fmt: skip
 PYPI_NAME = {"pytorch": "torch"}
-# Scripts that rules start by a shell command, and the modules that a script imports by name at run time.
+# Scripts that rules start by a shell command.
 SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
-BY_NAME = {"train.py": "methods/mindeye2"}
+# What a script imports by name at run time: the functions that method.yaml of a folder names under one of these keys.
+BY_NAME = {"train.py": "task", "decode.py": "decode", "make.py": "made_by", "make_cards.py": "card"}
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes"}
 # Packages of an environment that no script of its rules imports.
@@ -92,12 +95,18 @@ def rules() -> list[tuple[str, str]]:
     return sorted(pairs | SHELL)
 
 
+def named_modules(script: str) -> list[Path]:
+    """Files of the modules whose functions a script finds through the entries of methods."""
+    key, entries = BY_NAME.get(script), read_methods().values()
+    named = [entry[key] for entry in entries if key in entry]
+    functions = {name["function"] if key == "made_by" else name for name in named}
+    return sorted(SCRIPTS / f"{function.partition(':')[0].replace('.', '/')}.py" for function in functions)
+
+
 def imported_by_script(script: str) -> set[str]:
     """Packages, as Conda calls them, that a script imports, also by name at run time."""
     seen: set[Path] = set()
-    files = [SCRIPTS / script]
-    if script in BY_NAME:
-        files += sorted((SCRIPTS / "fmri2img" / BY_NAME[script]).rglob("*.py"))
+    files = [SCRIPTS / script, *named_modules(script)]
     return {PACKAGE.get(name, name) for file in files for name in imports(file, seen)} - OPTIONAL
 
 
@@ -147,6 +156,12 @@ def test_every_direct_dependency_is_imported_or_has_a_reason():
 
 def test_every_environment_is_used_and_every_rule_has_one():
     assert {environment for _, environment in rules()} == {p.stem for p in ENVIRONMENTS.glob("*.yaml")}
+
+
+def test_no_environment_names_a_package_twice():
+    for file in ENVIRONMENTS.glob("*.yaml"):
+        entries = [line.strip() for line in file.read_text().splitlines() if "=" in line]
+        assert len(entries) == len(packages(file)), file.name
 
 
 def test_versions_are_those_of_the_lock():

@@ -151,7 +151,18 @@ def test_resized_pictures_keep_their_places():
 
 def test_sections_of_what_a_study_lacks_are_left_out(planted):
     parts, design, html = planted
-    anchors = {"sessions", "similarity", "reconstructions", "images", "brain", "published", "compute", "claims"}
+    anchors = {
+        "sessions",
+        "similarity",
+        "splits",
+        "test-sets",
+        "reconstructions",
+        "images",
+        "brain",
+        "published",
+        "compute",
+        "claims",
+    }
 
     def present(text):
         return {attributes["id"] for tag, attributes in Elements(text).found if tag == "section"}
@@ -167,6 +178,7 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
         brain=[],
         quoted=None,
         splits=None,
+        test_sets=None,
         costs=None,
         checksums={},
         claims=parts.claims[:0],
@@ -204,9 +216,18 @@ def test_published_numbers_stand_apart_from_measured_ones(planted):
 
 def test_another_split_stands_beside_this_one(planted):
     parts, design, html = planted
-    section = html[html.index('<section id="splits"') : html.index('<section id="reconstructions"')]
+    section = html[html.index('<section id="splits"') : html.index('<section id="test-sets"')]
     assert "Scores on cluster0 next to shared1000" in section and "0.511" in section and "[0.43, 0.57] 50 %" in section
     assert 'href="#splits"' in html and 'id="splits"' not in page(replace(parts, splits=None), design)
+
+
+def test_every_test_set_is_shown_and_the_page_says_which_one_the_rest_is_of(planted):
+    parts, design, html = planted
+    section = html[html.index('<section id="test-sets"') : html.index('<section id="reconstructions"')]
+    assert "0.511" in section and "0.234" in section and "[0.15, 0.32]" in section and "12 of each" in section
+    assert "The rest of this page shows shared1000." in section and "<script>alert" not in section
+    assert "0.234" not in html.replace(section, "")
+    assert 'href="#test-sets"' in html and 'id="test-sets"' not in page(replace(parts, test_sets=None), design)
 
 
 def test_pictures_and_controls_have_names(planted):

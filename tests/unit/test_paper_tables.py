@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from designs import small_design
 
 from fmri2img.errors import UserError
+from fmri2img.methods.registry import read_methods
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting.paper_figures import curve_points, normalised, paper_figure, read_paper_figures
 from fmri2img.reporting.paper_tables import (
@@ -32,7 +32,7 @@ SUBJECTS = ["subj01", "subj02", "subj05", "subj07"]
 N_IMAGES = 16
 METRICS = ("pixcorr", "identification_clip", "retrieval_brain", "retrieval_image")
 METHODS = {
-    "mindeye2": {"title": "MindEye2", "kind": "decoder"},
+    "mindeye2_blended": {"title": "MindEye2", "kind": "decoder"},
     "mindeye2_unrefined": {"title": "MindEye2 (unrefined)", "kind": "decoder"},
 }
 # As printed in Table 1 for MindEye2 at 40 sessions and at one.
@@ -120,7 +120,7 @@ def test_a_mean_over_subjects_needs_all_of_them_at_all_their_images(published):
     assert verdict(cells, 0, "pixcorr") in (REPRODUCED, DEVIATES) and verdict(cells, 3, "pixcorr") == NOT_RUN
     design = design_of()
     scores = scores_of(design)
-    hole = (scores["subject"] == "subj07") & (scores["image_id"] == 3) & (scores["method"] == "mindeye2")
+    hole = (scores["subject"] == "subj07") & (scores["image_id"] == 3) & (scores["method"] == "mindeye2_blended")
     assert verdict(table(published, design, scores[~hole])[1], 0, "pixcorr") == NOT_RUN
     # extra subjects of the study do not enter
     more = design_of(subjects=[*SUBJECTS, "subj08"])
@@ -210,8 +210,8 @@ def test_layout_that_finds_no_row_or_two_is_refused(published):
 
 def with_stand_in(own=True):
     """A design with the published network in the registry's words, and with MindEye2 itself or without it."""
-    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
-    stand_ins = {name: registry[name] for name in ("mindeye2_released", "mindeye2_released_unrefined")}
+    registry = read_methods()
+    stand_ins = {name: registry[name] for name in ("mindeye2_released_blended", "mindeye2_released_unrefined")}
     return replace(design_of(), methods=METHODS | stand_ins if own else stand_ins)
 
 
@@ -225,7 +225,7 @@ def test_published_networks_answer_for_the_method_where_a_study_lacks_it(publish
     alone, both = with_stand_in(own=False), with_stand_in()
     layout, cells = table(published, alone, scores_with_stand_in(alone))
     first = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
-    assert first["our_method"] == "mindeye2_released" and first["ours"] == pytest.approx(0.302)
+    assert first["our_method"] == "mindeye2_released_blended" and first["ours"] == pytest.approx(0.302)
     second = cells[(cells["entry"] == 1) & (cells["metric"] == "pixcorr")].iloc[0]
     assert second["our_method"] == "mindeye2_released_unrefined" and second["verdict"] == DEVIATES
     note = lay_out_paper(layout, cells, alone, REGISTRY).note
@@ -233,7 +233,7 @@ def test_published_networks_answer_for_the_method_where_a_study_lacks_it(publish
 
     layout, cells = table(published, both, scores_with_stand_in(both))
     first = cells[(cells["entry"] == 0) & (cells["metric"] == "pixcorr")].iloc[0]
-    assert first["our_method"] == "mindeye2" and first["ours"] == pytest.approx(0.322)
+    assert first["our_method"] == "mindeye2_blended" and first["ours"] == pytest.approx(0.322)
     assert "stands in for" not in lay_out_paper(layout, cells, both, REGISTRY).note
 
     for design, expected in ((alone, [0.175, 0.302]), (both, [0.195, 0.322])):
@@ -254,9 +254,11 @@ def test_no_method_is_answered_by_none(published):
 
 
 def test_what_stands_for_a_method_is_the_same_step_and_makes_the_same():
-    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    registry = read_methods()
     stand_ins = {name: entry["stands_for"] for name, entry in registry.items() if "stands_for" in entry}
-    assert set(stand_ins.values()) == {f"mindeye2{step}" for step in ("", "_refined", "_unrefined", "_lowlevel")}
+    assert set(stand_ins.values()) == {
+        f"mindeye2{step}" for step in ("_blended", "_refined", "_unrefined", "_lowlevel")
+    }
     for name, method in stand_ins.items():
         for key in ("kind", "stage", "outputs"):
             assert registry[name].get(key) == registry[method].get(key), (name, key)

@@ -1,3 +1,4 @@
+import ast
 import io
 from dataclasses import replace
 from itertools import product
@@ -16,6 +17,8 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
+from fmri2img.methods.registry import read_methods
+from fmri2img.paths import SCRIPTS
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, matching
@@ -240,7 +243,7 @@ def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
 def test_every_claim_is_tested_in_the_demo_and_in_the_papers_study(name):
     config = yaml.safe_load((CONFIG / name).read_text())
-    registry = yaml.safe_load((CONFIG / "methods.yaml").read_text())
+    registry = read_methods()
     kinds = {registry[method]["kind"] for method in config["methods"]}
     for claim in yaml.safe_load((CONFIG / "claims.yaml").read_text()):
         assert {claim["methods"], claim.get("than", claim["methods"])} <= {*config["methods"], *kinds}, claim["claim"]
@@ -408,7 +411,8 @@ def pictures(design, tmp_path):
     for method, sessions in product(design.methods, (1, 2, 8)):
         path = paths[method, "subj01", sessions, 0] = tmp_path / f"{method}{sessions}"
         metadata = {"method": method, "subject": "subj01", "sessions": sessions, "seed": 0, "split": "shared1000"}
-        metadata |= {"split_sha256": split.sha256, "disclosure": DISCLOSURE | {"training_trials": 100 * sessions}}
+        metadata |= {"split_sha256": split.sha256, "test_set": "shared1000"}
+        metadata |= {"disclosure": DISCLOSURE | {"training_trials": 100 * sessions}}
         made = np.broadcast_to((test_ids + sessions).astype(np.uint8)[:, None, None, None], (N_IMAGES, 8, 8, 3))
         vectors = np.ones((N_IMAGES, 2))
         save_prediction(path, test_ids, metadata, images=None if method == "recall" else made, retrieval=vectors)
@@ -417,7 +421,7 @@ def pictures(design, tmp_path):
 
 def test_strips_join_on_image_id_and_leave_out_methods_without_images(design, pictures):
     stimuli, paths, _ = pictures
-    assert grids.index_predictions([*paths.values()]) == paths
+    assert grids.index_predictions([*paths.values()], design) == paths
     found = grids.strips(stimuli, paths, design, "subj01", np.array([150, 30]))
     assert [(strip.group, strip.label) for strip in found] == [
         ("", "stimulus"),
@@ -428,6 +432,45 @@ def test_strips_join_on_image_id_and_leave_out_methods_without_images(design, pi
     assert found[3].images[:, 0, 0, 0].tolist() == [158, 38]
     with pytest.raises(UserError, match="ridge1: lacks some test images"):
         grids.strips(stimuli, paths, design, "subj01", np.array([5]))
+
+
+def test_what_does_not_vary_is_found_under_every_cell_that_it_stands_for(design, pictures, tmp_path):
+    """A control of the true images is stored once, and its pictures are shown to every subject, budget and seed."""
+    stimuli, paths, split = pictures
+    ids = np.arange(N_IMAGES) * 10
+    made = np.full((N_IMAGES, 8, 8, 3), 7, np.uint8)
+
+    def stored(name, **cell):
+        metadata = {"method": "shuffled", "split": "shared1000", "split_sha256": split.sha256, "disclosure": DISCLOSURE}
+        save_prediction(tmp_path / name, ids, metadata | {"test_set": "shared1000"} | cell, images=made)
+        return tmp_path / name
+
+    once = stored("once", subject="all", sessions="all", seed="all")
+    cells = {(s, n) for budget in design.budgets.values() for s, n in budget.items()}
+    found = grids.index_predictions([once], design)
+    assert found == {("shuffled", subject, n, seed): once for subject, n in cells for seed in design.seeds}
+    shown = grids.strips(stimuli, found, design, "subj02", np.array([30]))
+    assert [strip.label for strip in shown[1:]] == ["1 session", "2 sessions", "6 sessions"]
+    assert all((strip.images == 7).all() for strip in shown[1:])
+
+    of_subject = stored("of_subject", subject="subj02", sessions="all", seed=1)
+    assert set(grids.index_predictions([of_subject], design)) == {("shuffled", "subj02", n, 1) for n in (1, 2, 6)}
+    elsewhere = stored("elsewhere", subject="all", sessions="all", seed="all", test_set="hard")
+    assert grids.index_predictions([elsewhere], design) == {}
+
+
+def test_no_report_names_a_method():
+    """Reports read what methods are from the registry; of the methods' package they import how it is read, and no more."""
+    folders = {path.parent.name for path in SCRIPTS.glob("fmri2img/methods/*/method.yaml")}
+    assert "mindeye2" in folders
+    for file in sorted(SCRIPTS.glob("fmri2img/reporting/**/*.py")):
+        tree = ast.parse(file.read_text())
+        imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        imported |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+        of_methods = {name for name in imported if name and name.startswith("fmri2img.methods")}
+        assert of_methods <= {"fmri2img.methods.registry", "fmri2img.methods.plan"}, file.name
+        texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert not folders & texts, file.name
 
 
 def test_a_grid_too_wide_for_a_page_goes_on_below_with_the_stimulus_again():
@@ -542,7 +585,7 @@ def test_disclosures_summarise_and_refuse_another_split(design, pictures):
     ridge = at(disclosed, method="ridge")
     assert ridge["training_trials"] == "100–800" and ridge["transductive"] == "no"
     assert ridge["training_subjects"] == "the subject only"
-    other = replace(split, test_ids=split.test_ids[1:])
+    other = replace(split, test_sets={"shared1000": split.test_ids[1:]})
     with pytest.raises(UserError, match="another split"):
         provenance.disclosures(list(paths.values()), design, other)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from configurations import merged
+from configurations import changed, merged
 
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design
@@ -18,7 +18,7 @@ from fmri2img.reporting.split_comparison import (
 )
 from fmri2img.study import Study
 
-METHODS = ["ridge", "shuffled_brain", "true_tokens"]
+METHODS = ["ridge", "ridge_shuffled_brain", "true_tokens"]
 CHANGES = {"methods": METHODS, "metrics": ["pixcorr", "ssim", "brain_correlation_visual_cortex"], "retrieval_only": []}
 CONFIG = merged("config.yaml") | CHANGES
 
@@ -29,7 +29,7 @@ def side(config: dict, ridge: float, n_images: int, seed: int) -> Side:
     table = pd.DataFrame(
         [
             [method, subject, sessions, 0, config["split"], metric, 10_000 * seed + image, level + noise]
-            for method, level in (("shuffled_brain", 0.1), ("true_tokens", 0.9), ("ridge", ridge))
+            for method, level in (("ridge_shuffled_brain", 0.1), ("true_tokens", 0.9), ("ridge", ridge))
             for metric in CONFIG["metrics"]
             for subject in study.subjects
             for sessions in study.budgets(subject)
@@ -103,7 +103,16 @@ def test_an_incomplete_method_is_left_out():
 )
 def test_studies_that_differ_in_more_than_the_split_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        check_comparable(CONFIG | {"study": "held"} | changes, CONFIG)
+        check_comparable(Study(CONFIG | {"study": "held"} | changes), Study(CONFIG).config)
+
+
+def test_settings_of_methods_count_where_the_study_has_them():
+    """MindEye2 is trained otherwise in the other study, which matters to a study with pictures that are drawn from it."""
+    other = Study(changed(**CHANGES, mindeye2__losses__prior=7.0)).config
+    here = CONFIG | {"study": "held", "split": "cluster0"}
+    check_comparable(Study(here), other)
+    with pytest.raises(UserError, match="study demo has another 'mindeye2'"):
+        check_comparable(Study(here | {"methods": [*METHODS, "mindeye2_blended"]}), other)
 
 
 def test_other_subjects_or_budgets_are_refused():
@@ -117,7 +126,7 @@ def test_other_subjects_or_budgets_are_refused():
 
 def test_a_study_to_compare_with_must_have_been_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for made in ("scores/mindeye2.parquet", "config.yaml", "scores/ridge.parquet"):
+    for made in ("scores/mindeye2_blended.parquet", "config.yaml", "scores/ridge.parquet"):
         with pytest.raises(
             UserError, match=r"'compare_with': results/demo holds no finished study .* run study demo first"
         ):

@@ -11,6 +11,7 @@ from designs import DISCLOSURE, small_design
 
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.artifacts.test_images import TestImages
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.page.board import method_list
@@ -90,26 +91,26 @@ def test_suspicions_stand_beside_what_a_method_discloses():
 
 
 @pytest.mark.parametrize(("origin", "suspected"), [("submission", True), ("port", False)])
-def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions(
-    origin, suspected, tmp_path, monkeypatch, capsys
-):
+def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions(origin, suspected, tmp_path, capsys):
     rng, ids = np.random.default_rng(0), np.arange(N)
     truth = rng.integers(0, 256, (N, 16, 16, 3), np.uint8)
     table = pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None})
     table["captions"], table["categories"] = [["a"]] * N, [["b"]] * N
     save_stimuli(tmp_path / "stimuli", truth, table, {})
     metadata = {"method": "mine", "subject": "subj01", "sessions": 1, "seed": 0, "split": "s", "split_sha256": "0"}
+    metadata |= {"test_set": "test"}
+    TestImages("subj01", "s", "0", {"test": ids}).save(tmp_path / "test_images.json")
     images = rng.integers(0, 256, truth.shape, np.uint8)
     images[4] = truth[4]
     disclosure = {"disclosure": DISCLOSURE | {"origin": origin}}
     save_prediction(tmp_path / "prediction", ids, metadata | disclosure, images=images)
     # What a submission with its rows permuted scores: chance at a metric that has one, here of the pictures themselves.
     metrics = {"pixcorr": REGISTRY["pixcorr"], "ssim": REGISTRY["ssim"] | {"chance": 0.5}}
-    given = Named(predictions=[tmp_path / "prediction"], stimuli=tmp_path / "stimuli", features=[])
+    given = Named(stimuli=tmp_path / "stimuli", test_images=[tmp_path / "test_images.json"], features=[])
     params = Named(networks={}, metrics=metrics, evaluation={"size": 16, "pixel_size": 16}, retrieval={"pool": 300})
+    params["cells"] = [["subj01", 1, 0, "test", tmp_path / "prediction"]]
     job = SimpleNamespace(input=given, params=params, output=Named(scores=tmp_path / "scores.parquet"))
-    monkeypatch.setattr("fmri2img.job.start", lambda job: None)  # it would take over this process's output
-    runpy.run_path(str(REPOSITORY / "scripts/evaluate_predictions.py"), init_globals={"snakemake": job})
+    runpy.run_path(str(REPOSITORY / "scripts/evaluate_predictions.py"))["main"](job)
     said = capsys.readouterr().out
     assert (
         "Warning: mine, subj01, 1 sessions, seed 0: 1 reconstructions equal their stimulus" in said

@@ -20,6 +20,7 @@ rule make_page:
         similarity=rules.make_similarity.input.similarity if study.dataset.has_recordings else [],
         effects="<results>/tables/similarity.csv" if study.dataset.has_recordings else [],
         splits="<results>/tables/splits.csv" if config["compare_with"] else [],
+        test_sets="<results>/tables/test_sets.csv" if len(study.test_sets) > 1 else [],
         brain=brain_figures(),
         settings=in_repository("config/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],

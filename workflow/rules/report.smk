@@ -43,6 +43,16 @@ rule make_tables:
             labels={"content": "Leaderboard", "trained on": "the longest budget"},
         ),
         comparisons="<results>/tables/comparisons.csv",
+        test_sets=(
+            report(
+                "<results>/tables/test_sets.html",
+                caption="../report/test_sets.rst",
+                category="1 Scores",
+                labels={"content": "Table: each test set", "trained on": "the longest budget"},
+            )
+            if len(study.test_sets) > 1
+            else []
+        ),
         claims=report(
             "<results>/tables/claims.html",
             caption="../report/claims.rst",
@@ -66,6 +76,7 @@ rule make_tables:
             table=[
                 *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
                 *("leaderboard", "claims", "disclosures", "provenance"),
+                *(["test_sets"] if len(study.test_sets) > 1 else []),
             ],
             suffix=["csv", "md", "tex"],
         ),

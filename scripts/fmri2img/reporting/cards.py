@@ -70,9 +70,10 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
 
 def _published_networks(study, method: str) -> list[tuple]:
     rows = []
+    decoder = study.registries["methods"][method]["decoder"]
     for subject in study.subjects:
         for sessions in study.budgets(subject):
-            name = study.released_network(method, subject, sessions)
+            name = study.released_network(decoder, subject, sessions)
             backbone = Backbone(name, study.registries["backbones"][name])
             text = f"{name}, {', '.join(backbone.record['files'])}, revision {backbone.revision}"
             rows.append(("network", f"{subject}, {sessions:g} session{'' if sessions == 1 else 's'}", text))

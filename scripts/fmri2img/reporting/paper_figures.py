@@ -210,7 +210,8 @@ def _normalised_figure(figure: dict, points: pd.DataFrame, entries: dict, design
         panel.set(xlabel="", ylabel="")
         _time_axis(panel, of_side["sessions"])
         panel.set_xlabel("training sessions")
-    axes[0].set_ylabel("0: chance, 1: MindEye2 on all sessions")
+    one = next(c["title"] for c in figure["curves"] if c["method"] == figure["normalise"]["one"])
+    axes[0].set_ylabel(f"0: chance, 1: {one} on all sessions")
     handles = [Line2D([], [], color=colours[name], label=entries[name]["title"]) for name in entries]
     for number, curve in enumerate(figure["curves"]):
         line = {"color": INK, "linewidth": 2.4, "linestyle": (0, dashes[number] or None)}

@@ -37,13 +37,20 @@ class Side:
     design: Design
 
 
-def check_comparable(config: dict, other: dict) -> None:
-    """Raise UserError naming the first section in which two effective configurations differ, apart from their split."""
+def check_comparable(study, other: dict) -> None:
+    """Check that a study (fmri2img.study.Study) and another one's effective configuration differ in their split alone.
+
+    Sections of methods that neither the study has nor its methods build on do not count. Raises UserError naming the
+    first section that differs.
+    """
+    config, registry = study.config, study.registries["methods"]
+    used = {registry[method].get("folder") for method in study.described}
+    unused = study.settings.methods_sections.keys() - used
     if config["split"] == other["split"]:
         raise UserError(
             f"configuration: key 'compare_with': study {other['study']} has split {other['split']} too; name one with another"
         )
-    for section in [key for key in config if key not in MAY_DIFFER]:
+    for section in [key for key in config if key not in MAY_DIFFER | unused]:
         if config[section] != other.get(section):
             raise UserError(
                 f"configuration: key 'compare_with': study {other['study']} has another '{section}'; run it again with this "

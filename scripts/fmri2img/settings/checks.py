@@ -94,7 +94,8 @@ def _check_bottleneck(study: Any) -> None:
     for method in section.methods:
         entry = study.named("methods", method, "bottleneck.methods")
         if "linear" not in entry and "training" not in entry:
-            fitted = ", ".join(study.decoders_with("linear", "training"))
+            registry = study.registries["methods"]
+            fitted = ", ".join(name for name in registry if {"linear", "training"} & registry[name].keys())
             raise problem("bottleneck.methods", f"{method} is not fitted to a subject's responses; use one of {fitted}")
     if section.directions not in study.decoders_with("linear"):
         remedy = nearest(section.directions, study.decoders_with("linear"), "available")

@@ -19,10 +19,10 @@ class Configuration(General):
         return section
 
     @property
-    def methods_sections(self) -> list[Settings]:
-        """The settings of the methods."""
+    def methods_sections(self) -> dict[str, Settings]:
+        """The settings of the methods, by the name of their folder."""
         own = [name for name in type(self).model_fields if name not in General.model_fields and name != self.dataset]
-        return [self.section(name) for name in own]
+        return {name: self.section(name) for name in own}
 
 
 def read_configuration(config: dict[str, Any]) -> Configuration:

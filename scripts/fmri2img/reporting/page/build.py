@@ -29,7 +29,7 @@ class Parts:
     """The contents of a page. Parts that a study does not have are empty, and their sections are left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
-    (flat) and the mean similarity of each quarter. splits: `split_table`. pictures: `picture_data`. brain: paths of
+    (flat) and the mean similarity of each quarter. splits: `split_table`. test_sets: `table_by_test_set`. pictures: `picture_data`. brain: paths of
     maps. quoted: published numbers on the study's split, `quoted_table`. costs: `costs`.
     checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
     """
@@ -46,6 +46,7 @@ class Parts:
     brain: list[Path] = field(default_factory=list)
     quoted: Table | None = None
     splits: Table | None = None
+    test_sets: Table | None = None
     costs: pd.DataFrame | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
@@ -86,6 +87,8 @@ def page(parts: Parts, design: Design) -> str:
         "brain": [_brain_map(path) for path in parts.brain],
         "quoted": parts.quoted,
         "splits": parts.splits,
+        "test_sets": parts.test_sets,
+        "test_set": design.test_set,
         "costs": _cost_rows(costs) if has_costs else [],
         "cost_lede": _cost_lede(costs) if has_costs else "",
         "provenance": _provenance(parts.facts, parts.checksums),
@@ -123,6 +126,7 @@ def page(parts: Parts, design: Design) -> str:
         "claims": ("Claims", claims),
         "similarity": ("Similarity", context["similarity_panels"]),
         "splits": ("Splits", parts.splits),
+        "test-sets": ("Test sets", parts.test_sets),
         "reconstructions": ("Reconstructions", pictures),
         "images": ("All images", pictures),
         "brain": ("Brain maps", parts.brain),
