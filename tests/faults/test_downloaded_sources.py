@@ -14,9 +14,9 @@ from servers import BUCKET, faulty_server
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import ANNOTATIONS, Source, acquire, acquire_annotations
-from fmri2img.errors import UserError
 from fmri2img.datasets.nsd.scripts.list_test_images import list_test_images
 from fmri2img.datasets.nsd.scripts.make_splits import make_splits
+from fmri2img.errors import UserError
 
 CHANGED = r"differs from what was downloaded \(damaged or edited\); delete it to download it again"
 
