@@ -37,7 +37,8 @@ class Given:
 
     @property
     def seed(self) -> int:
-        return self.cell.seed
+        """What random numbers are seeded by."""
+        return self.cell.noise_seed
 
     @cached_property
     def split(self) -> Split:
