@@ -49,7 +49,8 @@ class Given:
 
     @property
     def seed(self) -> int:
-        return number(self.cell.seed, "seed")
+        """What random numbers are seeded by."""
+        return self.cell.noise_seed
 
     @property
     def sessions(self) -> float:
