@@ -373,7 +373,7 @@ def test_an_object_that_changes_while_it_is_asked_for(tmp_path):
     with faulty_server(objects={s3_path(BETAS): content}, head_statuses=[416]) as server:
         acquire(BETAS, tmp_path, source(server.url))
         server.head_statuses = [416] * acquisition.WHOLE_ATTEMPTS
-        with pytest.raises(UserError, match="the object changes while it is read, in 2 downloads"):
+        with pytest.raises(UserError, match="the object changed while it was read, in 2 downloads"):
             acquire(layout.betas("subj01", "b3", 2), tmp_path, source(server.url))
     assert (tmp_path / BETAS).read_bytes() == content
 
