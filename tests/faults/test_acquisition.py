@@ -383,7 +383,7 @@ def test_a_tag_that_only_looks_like_an_md5(tmp_path, capsys, suffix):
     content, tag = hdf5_bytes(), "0123456789abcdef" * 2 + suffix
     with faulty_server(objects={s3_path(BETAS): content}, etag=tag, part_bytes=len(content)) as server:
         acquire(BETAS, tmp_path, source(server.url))
-        assert "came twice with the same SHA-256" in capsys.readouterr().out
+        assert "arrived twice with the same SHA-256" in capsys.readouterr().out
         assert len(server.gets) == 2
         (tmp_path / BETAS).unlink()
         acquire(BETAS, tmp_path, source(server.url))  # now the lock knows the content
