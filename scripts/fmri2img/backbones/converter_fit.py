@@ -29,7 +29,7 @@ def initial_converter(tokens: int, width: int, new_tokens: int, new_width: int) 
 
 
 def solve(squares: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-    """Least-squares weights (inputs, outputs). squares: summed products (inputs, inputs); products: (inputs, outputs)."""
+    """Least-squares weights (inputs, outputs). squares: sums (inputs, inputs); products: sums (inputs, outputs)."""
     damped = squares + PENALTY * squares.diagonal().mean() * torch.eye(len(squares), dtype=squares.dtype)
     return torch.linalg.solve(damped, products)
 
