@@ -373,7 +373,7 @@ def test_an_object_that_changes_while_it_is_asked_for(tmp_path):
     with faulty_server(objects={s3_path(BETAS): content}, head_statuses=[416]) as server:
         acquire(BETAS, tmp_path, source(server.url))
         server.head_statuses = [416] * acquisition.WHOLE_ATTEMPTS
-        with pytest.raises(UserError, match="the object changes while it is read, in 2 downloads"):
+        with pytest.raises(UserError, match="the object changed while it was read, in 2 downloads"):
             acquire(layout.betas("subj01", "b3", 2), tmp_path, source(server.url))
     assert (tmp_path / BETAS).read_bytes() == content
 
@@ -383,7 +383,7 @@ def test_a_tag_that_only_looks_like_an_md5(tmp_path, capsys, suffix):
     content, tag = hdf5_bytes(), "0123456789abcdef" * 2 + suffix
     with faulty_server(objects={s3_path(BETAS): content}, etag=tag, part_bytes=len(content)) as server:
         acquire(BETAS, tmp_path, source(server.url))
-        assert "came twice with the same SHA-256" in capsys.readouterr().out
+        assert "arrived twice with the same SHA-256" in capsys.readouterr().out
         assert len(server.gets) == 2
         (tmp_path / BETAS).unlink()
         acquire(BETAS, tmp_path, source(server.url))  # now the lock knows the content

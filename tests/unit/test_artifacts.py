@@ -54,7 +54,7 @@ def test_training_rows_stay_within_budget_and_split(tmp_path):
     assert recording.training_rows(1).tolist() == [1]
     assert recording.training_rows(2).tolist() == [1, 3]
     assert recording.test_rows("test").tolist() == [0, 2]
-    with pytest.raises(UserError, match="3 training sessions asked of subj01, which has 2"):
+    with pytest.raises(UserError, match="3 training sessions requested, but subj01 has 2"):
         recording.training_rows(3)
 
 
@@ -84,7 +84,7 @@ def test_trials_of_each_test_set_are_found_by_its_name(tmp_path):
     recording = write_recording(tmp_path / "r", part=parts, test_sets=["shared", "imagery"])
     assert recording.test_sets == ["shared", "imagery"] and recording.test_ids("imagery").tolist() == [2]
     assert recording.test_rows("shared").tolist() == [0, 2] and recording.training_rows(2).tolist() == [1]
-    with pytest.raises(UserError, match="no test set 'test'; there are shared, imagery"):
+    with pytest.raises(UserError, match="no test set 'test'; available: shared, imagery"):
         recording.test_ids("test")
     with pytest.raises(UserError, match="'imagery' is not a part of split s"):
         write_recording(tmp_path / "unknown", part=parts, test_sets=["shared"])

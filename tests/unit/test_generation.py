@@ -250,9 +250,7 @@ def test_drawing_from_words_hears_the_words_and_the_seed_alone(scheduler):
 def test_networks_that_were_not_trained_together_are_refused(unclip, tokens):
     with pytest.raises(UserError, match=r"'autoencoder': it has 4 latent channels, generator tiny draws 8"):
         UnclipGenerator(tiny_generator(tiny_unet(in_channels=8)), tiny_autoencoder())
-    with pytest.raises(
-        UserError, match=r"'generator': tiny listens to tokens of width 12, the encoder's are of width 9"
-    ):
+    with pytest.raises(UserError, match=r"'generator': tiny takes tokens of width 12, but the encoder's have width 9"):
         unclip.generate(tokens[:, :, :9], IDS, seed=0, steps=2, guidance=2.0)
 
 

@@ -123,7 +123,7 @@ def test_the_demo_teacher_sees_four_by_four_places_and_tells_them_apart(registry
 
 def test_a_map_of_another_size_than_registered_is_an_error(registry):
     entry = registry["efficientnet_lite0_local"]
-    with pytest.raises(UserError, match="its map has 16 places of width 112, registered are 16 of 40"):
+    with pytest.raises(UserError, match="its map has 16 positions of width 112, but 16 of width 40 are registered"):
         load_local_features(Backbone(entry.name, entry.record | {"token_width": 40}), device="cpu")
 
 

@@ -105,11 +105,11 @@ def test_a_family_is_every_combination_the_first_axis_slowest(tmp_path):
     ("change", "message"),
     [
         ({"names": None}, "family 'identification': key 'names' is missing"),
-        ({"names": "identification_{layer}"}, r"family 'identification': key 'names': nothing gives .*'\{layer\}'"),
-        ({"names": "identification_{ways}"}, "family 'identification': .*'identification_' is there already"),
+        ({"names": "identification_{layer}"}, r"family 'identification': key 'names': the word '\{layer\}'"),
+        ({"names": "identification_{ways}"}, "family 'identification': .*'identification_' already exists"),
         (
             {"title": "{labl} ({network})"},
-            r"key 'title': nothing gives the word '\{labl\}'; there are label, more",
+            r"key 'title': the word '\{labl\}' is not defined; defined are label, more",
         ),
         ({"title": "{label"}, "key 'title': '{label' is not a text"),
         ({"variants": {"ways": ["", "_10way"]}}, "key 'variants.ways' is not a mapping"),

@@ -122,7 +122,7 @@ def changed_ids(*changes) -> np.ndarray:
     ("ids", "rows", "messages"),
     [
         (IDS[:5], 5, ["image_id 77 is missing; 5 of 6 test images of subj01 are there"]),
-        (changed_ids((1, 3)), 6, ["image_id 3 is there more than once", "image_id 8 is missing"]),
+        (changed_ids((1, 3)), 6, ["image_id 3 occurs more than once", "image_id 8 is missing"]),
         (
             changed_ids((5, 99)),
             6,
@@ -283,9 +283,9 @@ def test_captions_that_name_their_images_are_put_in_order(ids, tmp_path):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (changed_ids((5, 99)), "1 are missing, 1 are of other images"),
-        (IDS[:5], "1 are missing, 0 are of other images"),
-        (changed_ids((1, 3)), "image_id 3 is there more than once"),
+        (changed_ids((5, 99)), "1 are missing, 1 belong to other images"),
+        (IDS[:5], "1 are missing, 0 belong to other images"),
+        (changed_ids((1, 3)), "image_id 3 occurs more than once"),
         (IDS + 0.5, "column image_id is float64; write whole numbers"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Anatomy: where one subject's voxels lie, for maps.
+"""Anatomy: the positions of one subject's voxels, for maps.
 
 brain.npy  bool (X, Y, Z): the brain mask in the grid of the recording's voxels
-mni.npy    float (X', Y', Z', 3), optional: for every millimetre of the MNI152 template the place in that grid, counted
-           from 1, or 9999 outside it; the first axis runs from right to left
+mni.npy    float (X', Y', Z', 3), optional: for every millimetre of the MNI152 template the position in that grid,
+           counted from 1, or 9999 outside it; the first axis runs from right to left
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Anatomy:
 
     @classmethod
     def open(cls, path: str | Path) -> "Anatomy":
-        """Raises UserError naming the file that is missing or has another shape or type."""
+        """Open and validate. Raises UserError naming the file that is missing or has another shape or type."""
         path = Path(path)
         brain = read_array(path / "brain.npy")
         if brain.ndim != 3 or brain.dtype != bool:

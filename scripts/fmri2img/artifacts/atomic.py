@@ -1,4 +1,4 @@
-"""Write to a temporary name beside the target, then rename: a killed job leaves no plausible output."""
+"""Write to a temporary name next to the target, then rename it, so that a killed job leaves no plausible output."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _raise_disk_full(path: Path, error: OSError) -> None:
-    # NumPy tells a write that was cut short by its message only ("1048576 requested and 524224 written").
+    # NumPy reports a write that was cut short only in its message ("1048576 requested and 524224 written").
     cut_short = error.errno is None and str(error).endswith(" written")
     if cut_short or error.errno in (errno.ENOSPC, errno.EDQUOT):
         free_mb = shutil.disk_usage(path.parent).free // 2**20

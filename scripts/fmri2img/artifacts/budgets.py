@@ -1,4 +1,4 @@
-"""Training budgets, in sessions. A module without heavy imports, because reading a workflow needs it."""
+"""Training budgets in sessions. No heavy imports here, because every reading of the workflow imports this module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Budget:
     """A training budget of a study.
 
-    label: as configured: "1", "all", "10min". sessions: subject -> the sessions that it means for the subject.
+    label: as configured: "1", "all", "10min". sessions: subject -> number of sessions that the budget gives the
+    subject.
     """
 
     label: str
@@ -16,12 +17,12 @@ class Budget:
 
     @classmethod
     def of(cls, value: int | str, available: Mapping[str, int]) -> "Budget":
-        """value: as configured; available: subject -> recorded sessions, of the subjects that the budget is for."""
+        """value: as configured; available: recorded sessions of each subject that the budget applies to."""
         return cls(str(value), {subject: sessions_of(value, number) for subject, number in available.items()})
 
     @property
     def total(self) -> int | float:
-        """Sessions of all subjects."""
+        """Sessions of all subjects together."""
         return sum(self.sessions.values())
 
     @property
@@ -41,9 +42,9 @@ class Budget:
 
 
 def sessions_of(value: int | str, available: int) -> int | float:
-    """Sessions that a configured budget means for a subject with so many recorded ones.
+    """Sessions that a configured budget gives a subject with `available` recorded sessions.
 
-    `all` is all of them. `10min` is a sixth of a session, because a session takes about an hour (750 trials of NSD;
+    `all` means all of them. `10min` is a sixth of a session, because a session takes about an hour (750 trials of NSD;
     MindEye2 counts 125 trials for 10 minutes).
     """
     if value == "all":
@@ -54,6 +55,6 @@ def sessions_of(value: int | str, available: int) -> int | float:
 
 
 def parse_sessions(text: str) -> int | float:
-    """A training budget as it stands in a path: whole sessions, or a share of one in decimals."""
+    """Read a training budget from a path: whole sessions, or a share of one as a decimal number."""
     sessions = float(text)
     return int(sessions) if sessions.is_integer() else sessions

@@ -1,6 +1,6 @@
-"""Cells of a study: which subject, training budget, seed and test set a Decoded or a Prediction is of.
+"""Cells of a study: the subject, training budget, seed and test set of a Decoded or a Prediction.
 
-What does not vary with one of the first three is made once and has `all` in its place, so that a control that reads
+A result that does not vary with one of the first three is made once, with `all` as that value. So a control that reads
 only the true images is not copied for every subject and budget.
 """
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fmri2img.artifacts.budgets import parse_sessions
 
 ALL = "all"
-# Below a method's folder; the wildcards of every rule that makes a Decoded or a Prediction.
+# Path below a method's folder, with the wildcards of every rule that makes a Decoded or a Prediction.
 PATTERN = "{subject}/{sessions}sessions/seed{seed}/{test_set}"
 
 

@@ -1,4 +1,4 @@
-"""Decoded: what a decoder makes of test trials, before anything is drawn from it.
+"""Decoded: a decoder's output for the test trials, before any image is drawn from it.
 
     <name>.npy     float16 (images, ...), one for each target of the decoder: `tokens` (images, tokens, width), which
                    condition a generator; `retrieval` (images, dimensions), compared by cosine with the flattened true
@@ -7,8 +7,8 @@
     metadata.json  method, subject, sessions, seed, split, test_set, arrays (names) and the decoder's part of the
                    disclosure record
 
-The rows are all images of the test set that the subject was tested on, each once, ascending; of what does not vary with
-the subject (subject "all"), all images of the test set.
+The rows are the images of the test set that the subject saw, each once, ascending. A Decoded that does not vary with
+the subject (subject "all") has all images of the test set.
 """
 
 from dataclasses import dataclass
@@ -56,14 +56,14 @@ class Decoded:
         """One of the arrays. Raises UserError where the decoder has none of that name."""
         if name not in self.arrays:
             raise UserError(
-                f"{self.path}: holds {', '.join(self.arrays)} and no {name}, which the method's drawing takes; correct "
+                f"{self.path}: holds {', '.join(self.arrays)} but not {name}, which the method draws from; correct "
                 "`drawing` or `decodes` in its method.yaml"
             )
         return self.arrays[name]
 
     @property
     def retrieval(self) -> np.ndarray:
-        """Retrieval vectors float16 (images, dimensions): the decoder's own, or else its flattened tokens."""
+        """Retrieval vectors float16 (images, dimensions): the decoder's own, otherwise its flattened tokens."""
         return (
             self.arrays["retrieval"] if "retrieval" in self.arrays else self.array("tokens").reshape(len(self.ids), -1)
         )
@@ -74,7 +74,7 @@ class Decoded:
 
 
 def save_decoded(path: str | Path, ids: np.ndarray, metadata: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Write decoder output of ascending `ids`; arrays of any float type are stored as float16.
+    """Write a decoder's output for ascending `ids`; arrays of any float type are stored as float16.
 
     Raises ValueError when a value is not finite or overflows float16 (65504).
     """

@@ -1,7 +1,7 @@
-"""The disclosure record: what went into a prediction that decides whether two scores can be compared.
+"""The disclosure record: the facts about a prediction that decide whether two scores can be compared.
 
-Every Decoded and Prediction carries one in its metadata under "disclosure". The defaults are those of a prediction that
-no brain response went into; every stage that adds something changes its own fields and leaves the others.
+Every Decoded and Prediction has one in its metadata under "disclosure". The defaults describe a prediction that uses no
+brain response; every stage changes the fields that it is responsible for and keeps the others.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from fmri2img.errors import UserError
 class Disclosure:
     """One record.
 
-    training_trials: single trials the decoder was fitted to. training_subjects: whose data went into it.
-    trial_averaging: "single" or "mean", of training trials; "none" without training. test_averaging: what the test
-    input is, e.g. "mean of repeats" or "single". transductive: whether statistics of the test set were used.
-    samples_per_image: drawn from the generator. selector: how one of several samples was picked. encoder, generator:
-    the frozen networks with their revisions. origin: faithful, port, control or submission.
+    training_trials: number of single trials used in the fit. training_subjects: subjects whose data were used.
+    trial_averaging: "single" or "mean" training trials; "none" without training. test_averaging: the test input, e.g.
+    "mean of repeats" or "single". transductive: whether statistics of the test set were used. samples_per_image: number
+    drawn from the generator. selector: how one of several samples was picked. encoder, generator: the frozen networks
+    with their revisions. origin: faithful, port, control or submission.
     """
 
     training_trials: int = 0
@@ -47,7 +47,7 @@ class Disclosure:
 
     @classmethod
     def kinds(cls) -> dict[str, type]:
-        """Field -> type of its value in a record."""
+        """Field -> type of its value."""
         return {name: typing.get_origin(kind) or kind for name, kind in typing.get_type_hints(cls).items()}
 
     def but(self, **changes: Any) -> "Disclosure":

@@ -1,7 +1,7 @@
-"""Embeddings: what a frozen encoder makes of each image (or what a decoder thinks it would make).
+"""Embeddings: the outputs of a frozen encoder for each image (or a decoder's estimate of them).
 
 tokens.npy     float16 (images, tokens, width)
-pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; only where it has one
+pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; absent where it has none
 ids.npy        int64 (images,) image_id, ascending
 metadata.json  encoder, revision, preprocessing, library versions
 """
@@ -49,7 +49,7 @@ class Embeddings:
         return f"{self.metadata['encoder']} ({self.metadata['revision']})"
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Row numbers of `ids` (any order). Raises UserError for an id that is not there."""
+        """Row numbers of `ids` (any order). Raises UserError for an id that is missing."""
         return rows_of(ids, self.ids, self.path)
 
 
@@ -103,7 +103,7 @@ def save_embeddings(
 
 
 def mean_tokens(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
-    """Mean true tokens of some images, float32 (tokens, width)."""
+    """Mean of the true tokens of some images, float32 (tokens, width)."""
     _, n_tokens, width = embeddings.tokens.shape
     mean = np.empty(n_tokens * width, np.float32)
     for columns, block in token_blocks(embeddings.tokens, embeddings.rows(ids)):

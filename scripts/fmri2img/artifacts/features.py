@@ -1,8 +1,8 @@
-"""Features: what a frozen network makes of the true test images, for metrics that compare reconstructions with them.
+"""Features: outputs of a frozen network for the true test images, with which metrics compare reconstructions.
 
-<layer>.npy    float32 (images, dimensions), one file a layer
+<layer>.npy    float32 (images, dimensions), one file per layer
 ids.npy        int64 (images,) image_id, ascending
-metadata.json  network, revision, size the images were first resized to
+metadata.json  network, revision, size that the images were first resized to
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Features:
         return cls(path, layers, ids, metadata)
 
     def of(self, layer: str, ids: np.ndarray) -> np.ndarray:
-        """Features float32 (n, dimensions) of `ids`. Raises UserError for a layer or an id that is not there."""
+        """Features float32 (n, dimensions) of `ids`. Raises UserError for a layer or an id that is missing."""
         if layer not in self.layers:
             raise UserError(f"{self.path}: lacks layer '{layer}'; rerun the step that writes it")
         values: np.ndarray = self.layers[layer][rows_of(ids, self.ids, self.path)]
@@ -48,7 +48,7 @@ class Features:
 
 
 def save_features(path: str | Path, ids: np.ndarray, layers: Mapping[str, np.ndarray], metadata: dict) -> None:
-    """Write features of ascending `ids`: layer -> float32 (images, dimensions)."""
+    """Write features of ascending `ids`. layers: layer -> float32 (images, dimensions)."""
     with atomic_directory(path) as directory:
         for name, values in layers.items():
             np.save(directory / f"{name}.npy", values.astype(np.float32, copy=False))

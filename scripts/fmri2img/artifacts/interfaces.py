@@ -1,9 +1,9 @@
-"""What the functions of method folders get and give.
+"""Arguments and results of the functions in method folders.
 
-    def decode(decoding: Decoding) -> Made       of a fitted decoder: `decode` in its method.yaml
-    def mean_tokens(given: Given) -> Made        of controls and simple decoders: `made_by.function`
+    decode(decoding: Decoding) -> Made       for a fitted decoder: `decode` in its method.yaml
+    mean_tokens(given: Given) -> Made        for controls and simple decoders: `made_by.function`
 
-The rules open what is needed, call the function, and write what it makes as a Decoded or a Prediction.
+The rules call the function and write its result as a Decoded or a Prediction.
 """
 
 from dataclasses import dataclass, field
@@ -37,10 +37,11 @@ def number(value: N | str, axis: str) -> N:
 
 @dataclass(frozen=True)
 class Given:
-    """Inputs of a method's function in one cell. paths: what it needs -> file or folder; opened when first used.
+    """Inputs of a method's function in one cell.
 
-    settings: the section of the configuration that bears the folder's name. The split is always there; `source` is the
-    Decoded or Prediction of another method, of what is made of one.
+    paths: name of an input -> its file or folder, opened when first used. The split is always given; `source` is the
+    Decoded or Prediction of the method that this one is made from. settings: the section of the configuration that has
+    the folder's name.
     """
 
     cell: Cell
@@ -75,7 +76,7 @@ class Given:
 
     @cached_property
     def captioned(self) -> pd.DataFrame:
-        """image_id and caption: what the study's captioner says of the true test images."""
+        """image_id and caption: the captions that the study's captioner gives the true test images."""
         return read_table(self.paths["captioned"], {"image_id": "iu", "caption": "OUT"})
 
     @cached_property
@@ -85,7 +86,7 @@ class Given:
 
     @cached_property
     def test_ids(self) -> np.ndarray:
-        """image_id int64 of the images that are tested on, ascending: the subject's, or all of the test set."""
+        """image_id int64 of the test images, ascending: those the subject saw, or all of the test set."""
         if self.cell.subject == ALL:
             return np.array(self.split.test_sets[self.cell.test_set], np.int64)
         return self.recording.test_ids(self.cell.test_set)
@@ -98,10 +99,10 @@ class Given:
 
 @dataclass(frozen=True)
 class Made:
-    """What such a function makes. ids: image_id of each row.
+    """Result of such a function. ids: image_id of each row.
 
-    arrays: of a Decoded its named arrays; of a Prediction images, captions, retrieval, responses as `save_prediction`
-    takes them. disclosure: how it was made. facts: further entries of the metadata.
+    arrays: the named arrays of a Decoded; or images, captions, retrieval, responses of a Prediction, as
+    `save_prediction` takes them. disclosure: how they were made. facts: further entries of the metadata.
     """
 
     ids: np.ndarray
@@ -114,8 +115,8 @@ class Made:
 class Decoding:
     """Inputs of a decoder's decode function in one cell.
 
-    decoder: folder of the fitted decoder. recording: the subject's. targets: Embeddings of the networks whose outputs
-    it decodes, by name of the network. settings: `decoding` of the method's section in the configuration.
+    decoder: folder of the fitted decoder. recording: the subject's. targets: network -> Embeddings, for
+    the networks whose outputs it decodes. settings: `decoding` of the method's section in the configuration.
     """
 
     cell: Cell
@@ -136,6 +137,6 @@ class Decoding:
 
     @property
     def test_repeats(self) -> float:
-        """How many trials a test image has: the harmonic mean over images."""
+        """Number of trials of a test image: the harmonic mean over images."""
         ids = self.recording.trials["image_id"].to_numpy()[self.test_rows]
         return float(1 / np.mean(1 / np.unique(ids, return_counts=True)[1]))

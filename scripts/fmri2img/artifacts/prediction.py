@@ -1,13 +1,15 @@
-"""Prediction: what a method makes of a subject's test trials.
+"""Prediction: a method's output for a subject's test trials, as it is scored.
 
-Any of these, row i of each belonging to ids[i]; every image of the test set that the subject was tested on once,
-ascending. A prediction that does not vary with the subject has subject "all" and every image of the test set.
+It has one or more of the arrays below; row i of each belongs to ids[i]. The rows are the images of the test set that
+the subject saw, each once, ascending. A prediction that does not vary with the subject has subject "all" and all images
+of the test set.
 
     images.npy        uint8 (images, height, width, 3) reconstructions
     captions.parquet  image_id, caption
     retrieval.npy     float16 (images, dimensions): vectors compared by cosine with the flattened true tokens
-    responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of its others;
-                      NaN for an image shown once. Only of the control that tells images by the brain's own repeats
+    responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of the other
+                      ones; NaN for an image shown once. Only the control that identifies images by the brain's own
+                      responses to their repeats has it
     ids.npy           int64 (images,) image_id
     metadata.json     method, subject, sessions, seed, split, test_set, encoder and the disclosure record
 """
@@ -65,7 +67,7 @@ class Prediction:
         if (path / "captions.parquet").exists():
             captions = read_table(path / "captions.parquet", {"image_id": "iu", "caption": "OUT"})
             if not np.array_equal(captions["image_id"], ids):
-                raise UserError(f"{path / 'captions.parquet'}: its image_id differ from those of ids.npy")
+                raise UserError(f"{path / 'captions.parquet'}: its image_id column differs from ids.npy")
         images, retrieval = array("images.npy", np.uint8, 4), array("retrieval.npy", np.float16, 2)
         responses = array("responses.npy", np.float16, 3)
         if images is None and captions is None and retrieval is None and responses is None:
@@ -77,7 +79,7 @@ class Prediction:
         return Disclosure.of(self.metadata["disclosure"], self.path / "metadata.json")
 
     def of_cell(self, cell: Cell, ids: np.ndarray) -> "Prediction":
-        """The prediction as that of one cell of the study, with the rows of `ids`, the images it is tested on there.
+        """The prediction for one cell of the study, with only the rows of `ids`, the test images of that cell.
 
         Raises UserError when one of them is missing.
         """
@@ -97,7 +99,7 @@ class Prediction:
 
 
 def check_prediction_metadata(metadata: dict, path: Path) -> None:
-    """Raises UserError naming the first key that is missing or of the wrong type."""
+    """Check that required keys exist. Raises UserError naming the first key that is missing or has the wrong type."""
     for key in IDENTITY:
         if key not in metadata:
             raise UserError(f"{path}: key '{key}' is missing")

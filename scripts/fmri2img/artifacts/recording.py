@@ -1,4 +1,4 @@
-"""Recording: one subject's z-scored single-trial betas inside a mask, with its trials and voxels.
+"""Recording: one subject's z-scored single-trial betas inside a mask, with tables of its trials and voxels.
 
 betas.npy       float32 (trials, voxels), z-scored
 trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based), repeat
@@ -6,7 +6,7 @@ trials.parquet  trial (0-based position in the experiment), session and run (1-b
                 a test set of the split); a dataset may add columns
 voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z)), ncsnr (noise ceiling signal-to-noise ratio), one boolean
                 column per region of interest
-metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how the betas were made and the
+metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how its betas were made and the
                 checksums of the source files
 """
 
@@ -41,8 +41,8 @@ class Recording:
     def open(cls, path: str | Path) -> "Recording":
         """Open and validate.
 
-        Raises UserError naming the file that is missing or does not fit the others, a trial's part that is not one of
-        the split, or an image that is in two parts of which one is a test set.
+        Raises UserError naming the file that is missing or does not fit the others, a trial's part that the split
+        does not have, or an image that is in a test set and in another part.
         """
         path = Path(path)
         trials = read_table(path / "trials.parquet", TRIAL_COLUMNS)
@@ -91,13 +91,13 @@ class Recording:
         return int(self.trials["session"].max())
 
     def training_rows(self, sessions: int | float) -> np.ndarray:
-        """Row numbers of the training trials of the first `sessions` sessions, in the order they were recorded.
+        """Row numbers of the training trials of the first `sessions` sessions, in recording order.
 
-        A share of a session is that share of its trials from its beginning, shown test images included.
+        A share of a session means that share of its trials, counted from its start and including trials of test images.
         """
         if sessions > self.n_sessions:
             subject = self.metadata["subject"]
-            raise UserError(f"sessions: {sessions} training sessions asked of {subject}, which has {self.n_sessions}")
+            raise UserError(f"sessions: {sessions} training sessions requested, but {subject} has {self.n_sessions}")
         session = self.trials["session"].to_numpy()
         whole = int(sessions)
         begun = np.flatnonzero(session == whole + 1)
@@ -106,7 +106,7 @@ class Recording:
         return np.flatnonzero((self.trials["part"] == TRAIN).to_numpy() & used)
 
     def training_ids(self, sessions: int | float) -> np.ndarray:
-        """image_id of the images of those trials: int64, unique, ascending."""
+        """image_id of the images of the training trials: int64, unique, ascending."""
         return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.training_rows(sessions)])
 
     def test_ids(self, test_set: str) -> np.ndarray:
@@ -114,12 +114,12 @@ class Recording:
         return np.unique(self.trials["image_id"].to_numpy(np.int64)[self.test_rows(test_set)])
 
     def test_rows(self, test_set: str) -> np.ndarray:
-        """Row numbers of all trials of a test set (every session, whatever the training budget).
+        """Row numbers of all trials of a test set: those of every session, whatever the training budget.
 
         Raises UserError for a test set that the split does not have.
         """
         if test_set not in self.test_sets:
-            raise UserError(f"{self.path}: has no test set '{test_set}'; there are {', '.join(self.test_sets)}")
+            raise UserError(f"{self.path}: has no test set '{test_set}'; available: {', '.join(self.test_sets)}")
         return np.flatnonzero(self.trials["part"] == test_set)
 
     def averaged(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +134,7 @@ class Recording:
 
     @staticmethod
     def writer(path: str | Path) -> "RecordingWriter":
-        """Context manager that builds a recording piece by piece, at bounded memory."""
+        """Context manager that builds a recording piece by piece, with bounded memory."""
         return RecordingWriter(Path(path))
 
 
@@ -157,11 +157,11 @@ class RecordingWriter:
         return self._context.__exit__(kind, error, traceback)
 
     def betas(self, n_trials: int, n_voxels: int) -> np.memmap:
-        """A writable float32 (n_trials, n_voxels) memory map. Raises OSError when the disk has no room for it."""
+        """A writable float32 (n_trials, n_voxels) memory map. Raises OSError when the disk has too little space."""
         return new_array(self._directory / "betas.npy", np.float32, (n_trials, n_voxels))
 
     def finish(self, trials: pd.DataFrame, voxels: pd.DataFrame, metadata: dict) -> None:
-        """Write the tables and metadata, and check the whole by opening it."""
+        """Write the tables and metadata, and check the recording by opening it."""
         trials.to_parquet(self._directory / "trials.parquet", index=False)
         voxels.to_parquet(self._directory / "voxels.parquet", index=False)
         write_json(self._directory / "metadata.json", metadata)

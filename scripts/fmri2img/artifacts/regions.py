@@ -1,10 +1,10 @@
-"""Regions of the brain that scores are given for, and the regions of a recording that they are made of.
+"""Brain regions that are scored, and the columns of a recording's voxel table that each consists of.
 
-A module without heavy imports, because reading a workflow needs it.
+This module has no heavy imports, because every reading of the workflow imports it.
 """
 
 EARLY = {"v1": "V1", "v2": "V2", "v3": "V3", "v4": "hV4"}  # region -> column of the voxel table
-EVERYWHERE, HIGHER = "visual_cortex", "higher"  # all voxels of the mask; those in none of the early regions
+EVERYWHERE, HIGHER = "visual_cortex", "higher"  # all voxels of the mask; those outside the early regions
 REGIONS = (EVERYWHERE, *EARLY, HIGHER)
 
 

@@ -1,9 +1,9 @@
-"""Scores: one long table, one row per metric and image. Every table and figure of a report is a query over it.
+"""Scores: one long table with one row per metric and image. Every table and figure of a report is a query of it.
 
 Columns: method, subject, sessions, seed, split, test_set, metric, image_id, value (float64; NaN where a metric is
-undefined for an image, and then the metric's definition says when). A metric whose `unit` in config/metrics.yaml is
-`set` has one value for all images of a prediction, stored under image_id WHOLE_SET: there are no images to resample, so
-it has no interval.
+undefined for an image; the metric's definition says when that is so). A metric whose `unit` in config/metrics.yaml is
+`set` has one value for all images of a prediction, stored under image_id WHOLE_SET. It has no interval, because there
+are no images to resample.
 """
 
 from collections.abc import Iterable
@@ -37,9 +37,9 @@ def save_scores(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_scores(paths: str | Path | Iterable[str | Path], test_set: str | None = None) -> pd.DataFrame:
-    """Read one or many Scores files into one table. test_set: the one whose rows are wanted, None for all.
+    """Read one or several Scores files into one table. test_set: keep only its rows; None keeps all.
 
-    Raises UserError on a bad file or the same key in two files.
+    Raises UserError when a file is not valid or two files have the same key.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     table = pd.concat([read_table(path, COLUMNS) for path in paths], ignore_index=True)

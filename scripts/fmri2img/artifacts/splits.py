@@ -1,11 +1,11 @@
-"""Splits: which images are held out for testing, as a file with its id lists and their hash.
+"""Splits: files that list the images held out for testing, with a hash of the lists.
 
     {"name": "shared1000", "description": ..., "max_sessions": null or int, "unused_ids": [...],
      "test_sets": [{"name": "shared1000", "image_ids": [...]}, ...], "sha256": hash of all test ids, ascending}
 
-A split has one or more named test sets, and an image belongs to one of them at most. Trials of test images are never
-trained on. Trials of `unused_ids` (images held out of training, but outside the test sets) and of sessions after
-`max_sessions` are neither trained on nor tested.
+A split has one or more named test sets; an image belongs to at most one of them. Trials of test images are never
+used for training. Trials of `unused_ids` (images held out of training, but outside the test sets) and of sessions after
+`max_sessions` are used neither for training nor for testing.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ def hash_ids(ids: np.ndarray) -> str:
 class Split:
     """A split of the images of a dataset; all ids are 0-based image_id.
 
-    test_sets: name -> its images. Raises UserError when there is no test set, one has the name of another part of a
-    recording, or an image belongs to two of them.
+    test_sets: name -> its images. Raises UserError when there is no test set, when a test set has the name of another
+    part of a recording, or when an image belongs to two test sets.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Split:
 
     @property
     def identity(self) -> dict:
-        """What the metadata of a recording and of predictions says about the split they were made with."""
+        """The split's entries in the metadata of recordings and predictions."""
         return {"split": self.name, "split_sha256": self.sha256, "test_sets": list(self.test_sets)}
 
     def save(self, path: str | Path) -> None:

@@ -1,10 +1,10 @@
-"""Stimuli: the images of a dataset, with what is known about them.
+"""Stimuli: the images of a dataset, with their names, captions, categories and clusters.
 
 images.npy       uint8 (images, height, width, 3) RGB
 stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of the image), source (where the picture
                  comes from), captions and categories (lists of strings, empty where there are none), cluster (text, or
                  null where the dataset has no clusters); a dataset may add columns
-metadata.json    what the dataset says about their making, e.g. checksums of the source files
+metadata.json    the dataset's record of how they were made, e.g. checksums of the source files
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ class Stimuli:
         return self.table["image_id"].to_numpy(np.int64)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is not there."""
+        """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is missing."""
         return rows_of(ids, self.ids, self.path)
 
 

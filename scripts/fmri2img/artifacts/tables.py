@@ -1,4 +1,4 @@
-"""Reading and checking the Parquet tables and JSON records that the contracts are made of."""
+"""Read and check the Parquet tables and JSON records of the contracts."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from fmri2img.errors import UserError
 
 
 def write_json(path: str | Path, record: dict) -> None:
-    """Write `record` with sorted keys, atomically."""
+    """Write `record` atomically, with sorted keys."""
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -40,8 +40,8 @@ def read_table(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; rerun the step that writes it")
     try:
         table = pd.read_parquet(path)
-    except Exception as error:  # pyarrow raises whatever its parsers stumble over
-        reason = " ".join(str(error).split())  # pyarrow's have several lines
+    except Exception as error:  # pyarrow's parsers raise many types
+        reason = " ".join(str(error).split())  # pyarrow's messages have several lines
         raise UserError(
             f"{path}: not a complete Parquet table ({reason}); delete it and rerun the step that writes it"
         ) from None

@@ -1,4 +1,4 @@
-"""Test images: those that one subject is tested on, which a submission has to cover. JSON; no betas are needed."""
+"""Test images of one subject, which a submission has to cover: a JSON file that is made without any betas."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,14 +12,14 @@ from fmri2img.errors import UserError
 
 @dataclass(frozen=True)
 class TestImages:
-    """Images of each test set that one subject saw. test_sets: name -> image_id int64, ascending."""
+    """The images of each test set that one subject saw. test_sets: name -> image_id int64, ascending."""
 
     subject: str
     split: str
     split_sha256: str
     test_sets: dict[str, np.ndarray]
 
-    __test__ = False  # not a test case, whatever its name
+    __test__ = False  # keeps pytest from collecting it as a test case
 
     @property
     def ids(self) -> np.ndarray:

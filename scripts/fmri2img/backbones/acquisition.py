@@ -12,12 +12,11 @@ from fmri2img.errors import UserError
 
 
 def acquire(backbone: Backbone, target: Path) -> None:
-    """Fetch all files of a hub or URL entry into the directory `target`, check them, and only then give it that name.
+    """Fetch all files of a hub or URL entry into the directory `target`, which gets its name once they are checked.
 
-    Beside them lies acquired.json: the hub's commit, and size and sha256 of each file, so that it is known which ones
-    they were where nothing is pinned. An interrupted fetch is left in `.<name>.partial` beside `target`, and the next
-    one goes on from there where the hub allows it. Raises UserError when the source cannot be reached or a file is not
-    the registered one.
+    acquired.json is written next to them: the hub's commit, and size and sha256 of each file, which identify the files
+    if nothing is pinned. An interrupted fetch stays in `.<name>.partial` next to `target`, and the next one resumes it
+    if the hub allows that. Raises UserError when the source cannot be reached or a file is not the registered one.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial")
@@ -41,7 +40,7 @@ def acquire(backbone: Backbone, target: Path) -> None:
 
 
 def _commit(backbone: Backbone, target: Path) -> str | None:
-    """Commit of the hub that all files are taken from: the pinned one, else the newest; None of a URL."""
+    """Commit of the hub that all files are taken from: the pinned one, else the newest; None for a URL."""
     source = backbone.record["source"]
     if "url" in source or source["revision"]:
         return source.get("revision")

@@ -1,7 +1,7 @@
-"""Image autoencoders (diffusers AutoencoderKL): pictures to the latents a diffusion model works on, and back.
+"""Image autoencoders (diffusers AutoencoderKL): pictures to the latents that a diffusion model works on, and back.
 
-Also what generators.py loads with: a checkpoint of Stability's generative-models code ("sgm", a .ckpt or a
-.safetensors) holds a UNet and an autoencoder, which diffusers' own converters rename.
+The module also holds the loaders that generators.py shares: a checkpoint of Stability's generative-models code ("sgm",
+a .ckpt or a .safetensors) contains a UNet and an autoencoder, whose tensors diffusers' own converters rename.
 """
 
 import pickle
@@ -21,7 +21,7 @@ SGM_PREFIX = "first_stage_model."
 
 
 class Autoencoder:
-    """A frozen AutoencoderKL. Latents are multiplied by its scaling factor (0.13025 for SDXL), as diffusion wants."""
+    """A frozen AutoencoderKL. Latents are multiplied by its scaling factor (0.13025 for SDXL), as diffusion needs."""
 
     def __init__(self, vae, device="cpu") -> None:
         self.vae = vae.to(device).eval().requires_grad_(False)
@@ -34,7 +34,8 @@ class Autoencoder:
     def encode(self, images: np.ndarray, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Scaled latents, float32 (n, channels, h / reduction, w / reduction) of images (n, h, w, 3).
 
-        noise: standard normal of the latents' shape draws them from the posterior; without it they are its mean.
+        noise: standard normal numbers of the latents' shape, to draw latents from the posterior; without it they are
+        its mean.
         """
         pixels = to_unit(images, self.device) * 2 - 1
         posterior = self.vae.encode(pixels.to(self.dtype)).latent_dist
@@ -47,8 +48,8 @@ class Autoencoder:
     def decode(self, latents: torch.Tensor, scale: float = 0.5, offset: float = 0.5) -> torch.Tensor:
         """Pictures float32 (n, 3, h, w) of scaled latents, clamped to 0..1 after `output * scale + offset`.
 
-        An autoencoder's output lies in -1..1, hence one half and one half; MindEye2's unCLIP checkpoint wants 0.8
-        and 0.2.
+        An autoencoder's output is in -1..1, hence the defaults of one half; MindEye2's unCLIP checkpoint needs 0.8 and
+        0.2.
         """
         pixels = self.vae.decode((latents / self.scaling_factor).to(self.dtype)).sample.float()
         return (pixels * scale + offset).clamp(0, 1)
@@ -57,7 +58,7 @@ class Autoencoder:
 def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
     """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout (`vae`).
 
-    The checkpoint has diffusers' names, or with `format: sgm` those of generative-models. Raises UserError for a
+    The checkpoint has diffusers' tensor names, or those of generative-models with `format: sgm`. Raises UserError for a
     missing or altered file, and for weights of another layout.
     """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -100,8 +101,8 @@ def vae_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> t
 def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
     """Tensors of an sgm checkpoint whose names begin with `prefix`, by full name, memory-mapped.
 
-    The file is of safetensors, or a pickle of nothing but tensors. Raises UserError when it is damaged or wants to
-    unpickle anything else.
+    The file is a safetensors file or a pickle that holds only tensors. Raises UserError when it is damaged or contains
+    any other object.
     """
     try:
         if Path(path).suffix == ".safetensors":
@@ -110,7 +111,7 @@ def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
             checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
+        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it again") from error
     tensors = checkpoint.get("state_dict", checkpoint)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -118,15 +119,15 @@ def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
 def from_sgm(
     module: torch.nn.Module, convert: Callable[..., dict], tensors: dict[str, torch.Tensor], what: str, key: str
 ) -> torch.nn.Module:
-    """Give `module`, a diffusers network on the meta device, sgm's `tensors`, renamed by diffusers' `convert`.
+    """Load sgm's `tensors`, renamed by diffusers' `convert`, into `module`, a diffusers network on the meta device.
 
     Raises UserError naming `what`, a tensor that is missing, unexpected or of the wrong shape, and the registry's `key`
-    of the layout.
+    that describes the layout.
     """
     try:
         converted = convert(tensors, module.config)
     except KeyError as error:
-        raise UserError(f"{what}: the checkpoint lacks tensor {error.args[0]}; fetch it anew") from None
+        raise UserError(f"{what}: the checkpoint lacks tensor {error.args[0]}; fetch it again") from None
     used = {id(tensor) for tensor in converted.values()}
     expected = module.state_dict()
     problems = [f"unexpected tensor {name}" for name, tensor in tensors.items() if id(tensor) not in used]
@@ -140,7 +141,7 @@ def from_sgm(
     if problems:
         raise UserError(
             f"{what}: the checkpoint does not fit the registered layout: {problems[0]} ({len(problems)} in all); "
-            f"correct `{key}` in config/backbones.yaml or fetch the checkpoint anew"
+            f"correct `{key}` in config/backbones.yaml or fetch the checkpoint again"
         )
     module.load_state_dict(converted, strict=True, assign=True)
     return module

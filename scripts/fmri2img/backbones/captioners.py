@@ -1,8 +1,8 @@
 """Captioners (GIT): a sentence for each image, from image tokens instead of pixels.
 
-The image encoder inside GIT is bypassed: the tokens go straight to its visual projection, as MindEye2 does with the
-features it decodes. GIT large wants tokens of its own encoder's space (257 of width 1024); what that encoder makes of
-true images is what a caption converter is trained towards. The demo's captioner was trained on its encoder's tokens.
+The image encoder inside GIT is bypassed: tokens go straight to its visual projection, as in MindEye2. GIT large needs
+tokens in the space of its own encoder (257 of width 1024); caption converters are trained to predict that encoder's
+outputs for true images. The demo's captioner was trained on the tokens of the demo's encoder.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from fmri2img.errors import UserError
 
 
 class _GivenTokens(nn.Module):
-    """Takes the place of GIT's image encoder; what comes in, (n, 1, tokens, width), is what comes out."""
+    """Replaces GIT's image encoder and returns its input, (n, 1, tokens, width), unchanged."""
 
     def forward(self, pixel_values: torch.Tensor, **kwargs):
         from transformers.modeling_outputs import BaseModelOutput
@@ -33,14 +33,14 @@ class Captioner:
 
     @torch.inference_mode()
     def caption(self, tokens: np.ndarray, max_length: int = 20, batch: int = 64) -> list[str]:
-        """Greedy captions of image tokens (n, tokens, width); `max_length` counts text tokens with the first.
+        """Greedy captions of image tokens (n, tokens, width); `max_length` counts text tokens including the first.
 
-        Raises UserError when there are more or fewer tokens than GIT's attention mask leaves room for.
+        Raises UserError when the number of tokens is not the one that GIT's attention mask expects.
         """
         expected = self.model.git.encoder.layer[0].attention.self.image_patch_tokens
         if tokens.shape[1] != expected:
             raise UserError(
-                f"captioner: takes {expected} image tokens, got {tokens.shape[1]}; use the encoder it belongs to"
+                f"captioner: takes {expected} image tokens, got {tokens.shape[1]}; use the encoder it was trained with"
             )
         captions = []
         for start in range(0, len(tokens), batch):
@@ -72,7 +72,7 @@ def load_captioner(backbone: Backbone, device=None) -> Captioner:
 
 
 class CaptionerImageEncoder:
-    """The image encoder that a captioner was trained with: what it makes of true images."""
+    """The image encoder that a captioner was trained with, to encode true images."""
 
     def __init__(self, vision, preprocessing: Preprocessing, device="cpu", batch: int = 64) -> None:
         self.vision = vision.to(device).eval().requires_grad_(False)

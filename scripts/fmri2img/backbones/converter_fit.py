@@ -1,8 +1,8 @@
-"""Training of a caption converter: least squares, in turn over the map of features and the map of tokens.
+"""Training of a caption converter by alternating least squares over the map of features and the map of tokens.
 
-With one of the two maps held still the other is a linear regression, whose solution is computed exactly from sums over
-the images; taking turns lowers the mean squared error at every turn, and needs neither a learning rate nor a seed.
-MindEye2 trained its converter by gradient descent on the same error.
+With one of the two maps fixed, the other is a linear regression, whose solution is computed exactly from sums over the
+images. Alternation lowers the mean squared error at every turn and needs neither a learning rate nor a seed. MindEye2
+trained its converter by gradient descent on the same error.
 """
 
 import numpy as np
@@ -10,12 +10,12 @@ import torch
 
 from fmri2img.backbones.converters import CaptionConverter
 
-# Added to the normal equations, as a share of their mean diagonal: keeps directions that no image varies in at zero.
+# Added to the normal equations, as a share of their mean diagonal: weights along directions without variance stay zero.
 PENALTY = 1e-5
 
 
 def initial_converter(tokens: int, width: int, new_tokens: int, new_width: int) -> CaptionConverter:
-    """Each new token is the token at its place, counted from the last; those left over (class tokens) are the mean."""
+    """A converter that copies tokens, aligned at the last one; additional new tokens (class tokens) are the mean."""
     converter = CaptionConverter(tokens, width, new_tokens, new_width)
     over_tokens = torch.full((new_tokens, tokens), 1 / tokens)
     matched = min(tokens, new_tokens)
@@ -29,7 +29,7 @@ def initial_converter(tokens: int, width: int, new_tokens: int, new_width: int) 
 
 
 def solve(squares: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-    """Least-squares weights (inputs, outputs) from inputs' (inputs, inputs) and (inputs, outputs) sums of products."""
+    """Least-squares weights (inputs, outputs). squares: sums (inputs, inputs); products: sums (inputs, outputs)."""
     damped = squares + PENALTY * squares.diagonal().mean() * torch.eye(len(squares), dtype=squares.dtype)
     return torch.linalg.solve(damped, products)
 
@@ -56,9 +56,9 @@ def fit_converter(
 ) -> tuple[CaptionConverter, list[float]]:
     """Fit a converter on pairs of tokens.
 
-    source (n, tokens, width), target (m, new tokens, new width): float, may be memory maps. rows, held_out: int
-    (pairs, 2), row of `source` and row of `target` of each image to train on and to measure on.
-    Returns the converter and, after each sweep, the share of the held-out targets' variance that it explains.
+    source (n, tokens, width), target (m, new tokens, new width): float, may be memory maps. rows, held_out: int (pairs,
+    2), the row in `source` and the row in `target` of each image for training and for evaluation. Returns the converter
+    and, for each sweep, the share of the held-out targets' variance that it then explains.
     """
     converter = initial_converter(*source.shape[1:], *target.shape[1:]).to(device)
     explained = []
@@ -86,7 +86,7 @@ def _fit_features(converter: CaptionConverter, pairs) -> None:
 def _fit_tokens(converter: CaptionConverter, pairs) -> None:
     """The best map of tokens (and its bias) for the map of features as it is."""
     features = converter.over_features
-    reach = features.weight.sum(1)  # what a unit of the tokens' bias adds to each new feature
+    reach = features.weight.sum(1)  # change of each new feature for a unit of the tokens' bias
     squares = products = 0
     for source, target in pairs:
         seen = (source @ features.weight.T).mT  # (n, new width, tokens)

@@ -1,7 +1,8 @@
-"""Caption converters: from the image tokens that a decoder is trained on to those that a captioner was trained with.
+"""Caption converters: from the image tokens that a decoder predicts to those that a captioner was trained with.
 
-MindEye2's is linear: one map over tokens, then one over features (256 tokens of ViT-bigG-14, 1664 wide, to the 257 of
-GIT's image encoder, 1024 wide; 1,771,009 parameters). Released as bigG_to_L_epoch8.pth; converter_fit.py makes others.
+MindEye2's converter is linear: one map over tokens, then one over features (256 tokens of ViT-bigG-14, 1664 wide, to
+the 257 of GIT's image encoder, 1024 wide; 1,771,009 parameters). It was released as bigG_to_L_epoch8.pth;
+converter_fit.py trains others.
 """
 
 import pickle
@@ -36,13 +37,13 @@ class CaptionConverter(nn.Module):
     def convert(self, tokens: np.ndarray, batch: int = 64) -> np.ndarray:
         """Converted tokens float32 (n, new tokens, new width) of tokens of any float type.
 
-        Raises UserError when there are more, fewer, wider or narrower tokens than the converter takes.
+        Raises UserError when the number or width of the tokens is not what the converter takes.
         """
         expected = (self.over_tokens.in_features, self.over_features.in_features)
         if tokens.shape[1:] != expected:
             raise UserError(
                 f"configuration: key 'caption_converter': it takes {expected[0]} tokens of width {expected[1]}, got "
-                f"{tokens.shape[1]} of {tokens.shape[2]}; use 'trained', or one that belongs to the encoder"
+                f"{tokens.shape[1]} of {tokens.shape[2]}; use 'trained', or a converter for this encoder"
             )
         device = self.over_tokens.weight.device
         blocks = (
@@ -53,18 +54,18 @@ class CaptionConverter(nn.Module):
 
 
 def _from_state(state: dict[str, torch.Tensor], what: str) -> CaptionConverter:
-    """A converter with exactly these tensors. Raises UserError naming `what` and a tensor that does not belong."""
+    """A converter with exactly these tensors. Raises UserError naming `what` and a tensor that does not fit."""
     names = {"over_tokens.weight", "over_tokens.bias", "over_features.weight", "over_features.bias"}
     for name in sorted(names ^ set(state)):
         kind = "missing" if name in names else "unexpected"
-        raise UserError(f"{what}: {kind} tensor {name}; fetch or train the converter anew")
+        raise UserError(f"{what}: {kind} tensor {name}; fetch or train the converter again")
     (new_tokens, tokens), (new_width, width) = (state[f"over_{over}.weight"].shape for over in ("tokens", "features"))
     with torch.device("meta"):
         converter = CaptionConverter(tokens, width, new_tokens, new_width)
     try:
         converter.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     except RuntimeError as error:
-        raise UserError(f"{what}: {str(error).splitlines()[-1].strip()}; fetch or train the converter anew") from None
+        raise UserError(f"{what}: {str(error).splitlines()[-1].strip()}; fetch or train the converter again") from None
     return converter.eval().requires_grad_(False)
 
 
@@ -80,7 +81,7 @@ def load_released_converter(backbone: Backbone) -> CaptionConverter:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it anew") from error
+        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it again") from error
     state = checkpoint.get("model_state_dict", checkpoint)
     renamed = {}
     for key, tensor in state.items():
@@ -90,7 +91,7 @@ def load_released_converter(backbone: Backbone) -> CaptionConverter:
 
 
 def save_converter(path: str | Path, converter: CaptionConverter, record: dict) -> None:
-    """Write weights and what is known of them into a directory."""
+    """Write weights and their record into a directory."""
     with atomic_directory(path) as directory:
         save_file(
             {name: t.detach().cpu().contiguous() for name, t in converter.state_dict().items()}, directory / WEIGHTS

@@ -79,8 +79,9 @@ def load_encoder(backbone: Backbone, device=None, batch: int = 64) -> ImageTextE
     registered = (backbone.record["tokens"], backbone.record["token_width"])
     if found != registered:
         raise UserError(
-            f"backbone {backbone.name}: {folder} gives {found[0]} tokens of width {found[1]}, registered are "
-            f"{registered[0]} of {registered[1]}; correct tokens and token_width in config/backbones.yaml"
+            f"backbone {backbone.name}: {folder} gives {found[0]} tokens of width {found[1]}, but "
+            f"{registered[0]} of width {registered[1]} are registered; correct tokens and token_width in "
+            "config/backbones.yaml"
         )
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     return ImageTextEncoder(model, tokenizer, Preprocessing.of(backbone), device, batch)

@@ -1,9 +1,9 @@
-"""Frozen feature networks: what metrics compare pictures by.
+"""Frozen feature networks, with which metrics compare pictures.
 
-Only the library of the network that is asked for is imported. Layers are named as in the library: nodes of
-torchvision's feature extractor ("features.4", "avgpool"), "pooled" for an image-text encoder's joint vector,
-and for EfficientNet-Lite "stem" and "block_<i>" for the maps after those layers, "features" for the last convolution
-averaged over places, and "logits" for the scores of ImageNet's 1,000 classes.
+Only the library of the requested network is imported. Layers are named as in the library: nodes of torchvision's
+feature extractor ("features.4", "avgpool"); "pooled" for an image-text encoder's joint vector; and for
+EfficientNet-Lite "stem" and "block_<i>" for the maps after those layers, "features" for the last convolution averaged
+over positions, and "logits" for the scores of ImageNet's 1,000 classes.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class FeatureNetwork:
     def features(self, images: np.ndarray, batch: int = 64, grid: int | None = None) -> dict[str, np.ndarray]:
         """Features of images (n, h, w, 3), uint8 or float in 0..1: layer -> float32 (n, dimensions), flattened.
 
-        grid: average maps (n, channels, height, width) over grid x grid places first.
+        grid: first average maps (n, channels, height, width) to grid x grid positions.
         """
         parts: dict[str, list[np.ndarray]] = {layer: [] for layer in self.layers}
         for start in range(0, len(images), batch):
@@ -55,7 +55,7 @@ class FeatureNetwork:
 
 
 def features_of(images: np.ndarray, network: FeatureNetwork, size: int) -> dict[str, np.ndarray]:
-    """What a network makes of uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
+    """A network's features of pictures uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
     blocks = [
         network.features(resized_pictures(images[start : start + BLOCK_IMAGES], size))
         for start in range(0, len(images), BLOCK_IMAGES)
@@ -87,14 +87,14 @@ def _open_clip(backbone: Backbone, layers, device, dtype):
 
 
 def efficientnet_lite(backbone: Backbone, tensors: dict[str, torch.Tensor], device, dtype):
-    """An EfficientNet-Lite with these weights, frozen."""
+    """A frozen EfficientNet-Lite with these weights."""
     from efficientnet_lite_pytorch import EfficientNet
 
     # Its "same" padding is computed for a given input size, so the network must be built for the registered one.
     size = backbone.record["preprocessing"]["image_size"]
     network = EfficientNet.from_name(backbone.record["network"], image_size=size)
     network.load_state_dict(tensors)
-    # Depthwise convolutions are faster with the channels last: 13 instead of 18 ms an image on one core.
+    # Depthwise convolutions are faster with channels last: 13 instead of 18 ms per image on one core.
     return network.to(device, dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -106,7 +106,7 @@ def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
     last = max((int(layer.removeprefix("block_")) for layer in layers if layer.startswith("block_")), default=-1)
 
     def forward(pixels):
-        """The network only as far as it is asked for."""
+        """Run the network up to the last requested layer."""
         found = {"stem": network._bn0(network._conv_stem(pixels))}
         maps = network._swish(found["stem"])
         for number, block in enumerate(network._blocks if whole else network._blocks[: last + 1]):
@@ -129,8 +129,8 @@ def _torchvision(backbone: Backbone, layers, device, dtype):
 def torchvision_network(backbone: Backbone, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
     """The registered torchvision architecture with the given weights.
 
-    `prefix` is taken off each tensor's name; parts of the network in `absent` may lack weights, tensors that begin
-    with one of `unused` are ignored. Raises UserError naming any other tensor that is missing or unexpected.
+    `prefix` is removed from each tensor's name; parts of the network in `absent` may lack weights; tensors whose names
+    begin with one of `unused` are ignored. Raises UserError naming any other tensor that is missing or unexpected.
     """
     from torchvision import models
 

@@ -19,15 +19,15 @@ SGM_PREFIX = "model.diffusion_model."
 
 @dataclass(frozen=True)
 class Generator:
-    """A frozen UNet, its diffusers scheduler, and how it is used.
+    """A frozen UNet, its diffusers scheduler, and settings of its use.
 
-    size_conditioning: what is fed through SDXL's size embedding, e.g. (original height, original width, crop top,
-    crop left). unconditional: what stands for "no tokens" in guidance, "zeros" or "noise" (fresh standard normal).
-    decode: scale and offset that turn the autoencoder's output into 0..1. image_size: side in pixels of
-    the pictures it is asked for. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's
-    samplers: whole numbers from the last training step down, n of n + 1 points evenly spaced to 0. extra_noise and
-    offset_noise: see `initial_latents`. latent_side: side of the latents it works on where that is not the network's
-    own (SDXL's 128, 1024 pixels).
+    size_conditioning: inputs of SDXL's size embedding, e.g. (original height, original width, crop top, crop left).
+    unconditional: the input that means "no tokens" in guidance, "zeros" or "noise" (fresh standard normal). decode:
+    scale and offset that map the autoencoder's output to 0..1. image_size: side in pixels of the pictures that are
+    drawn. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's samplers: whole
+    numbers from the last training step down, n of n + 1 points evenly spaced to 0. extra_noise and offset_noise: see
+    `initial_latents`. latent_side: side of the latents it works on, if that is not the network's own (128 for SDXL,
+    which is 1024 pixels).
     """
 
     name: str
@@ -67,11 +67,11 @@ class Generator:
         return self.scheduler.timesteps
 
     def initial_latents(self, noise: torch.Tensor, extra: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        """Where sampling begins: sigma * (noise + offset_noise * shift), plus `extra` where the generator has that.
+        """Latents at the start: sigma * (noise + offset_noise * shift), plus `extra` if the generator has extra noise.
 
-        noise, extra: standard normal (n, channels, side, side); shift: standard normal (n, 1), one number a picture.
-        sigma is the first noise level of the steps set last. MindEye2 adds 0.04 of a shift, as its checkpoint was
-        trained to expect, and noises random latents instead of zeros, which is the extra unit of noise.
+        noise, extra: standard normal (n, channels, side, side); shift: standard normal (n, 1), one number per picture.
+        sigma is the first noise level of the steps that were set last. MindEye2 adds 0.04 of a shift, as its checkpoint
+        was trained to expect, and noises random latents instead of zeros, which is the extra unit of noise.
         """
         latents = self.scheduler.init_noise_sigma * (noise + self.offset_noise * shift[:, :, None, None])
         return latents + extra if self.extra_noise else latents

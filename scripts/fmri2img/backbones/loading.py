@@ -1,4 +1,4 @@
-"""Loading of the networks that metrics ask for by the name of their registry entry."""
+"""Load networks that metrics name by their registry entry."""
 
 import tempfile
 from functools import cache
@@ -11,7 +11,7 @@ from fmri2img.backbones.texts import load_text_encoder, wordnet_folder
 
 
 class RegisteredNetworks:
-    """records: entries of config/backbones.yaml by name. Those that are asked for are loaded, once, and kept."""
+    """Networks, loaded when they are first requested. records: name -> entry of config/backbones.yaml."""
 
     def __init__(self, records: dict[str, dict]) -> None:
         self.records = records

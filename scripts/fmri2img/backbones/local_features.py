@@ -1,10 +1,10 @@
-"""Teachers of local features: what a frozen network says about each place of an image.
+"""Teachers of local features: a frozen network's output at each position of an image.
 
-MindEye2's low-level head learns the 7 x 7 map of VICRegL's ConvNeXt-XL (Bardes et al., 2022) behind its projector, of
-the image and of an augmented copy. The demo's teacher is a middle layer of an EfficientNet-Lite.
+MindEye2's low-level head learns the 7 x 7 map of VICRegL's ConvNeXt-XL (Bardes et al., 2022) after its projector, for
+the image and for an augmented copy. The demo's teacher is a middle layer of an EfficientNet-Lite.
 
-The ConvNeXt is torchvision's own; a checkpoint of the original code is renamed to it. Its blocks carry no layer scale,
-which is a scale of 1.
+The ConvNeXt is torchvision's own; a checkpoint of the original code is renamed to it. Its blocks have no layer scale,
+which is the same as a scale of 1.
 """
 
 import re
@@ -23,7 +23,7 @@ CONVNEXT_BLOCK = {"dwconv": "block.0", "norm": "block.2", "pwconv1": "block.3", 
 
 
 class LocalFeatures:
-    """A frozen network that maps pixels (n, 3, size, size) to (n, places, width), places along the rows of its map."""
+    """A frozen network that maps pixels (n, 3, size, size) to (n, positions, width), positions row by row."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class LocalFeatures:
 
     @torch.inference_mode()
     def maps(self, images: np.ndarray, batch: int = 32) -> np.ndarray:
-        """Local features float32 (n, places, width) of images (n, h, w, 3), uint8 or float in 0..1."""
+        """Local features float32 (n, positions, width) of images (n, h, w, 3), uint8 or float in 0..1."""
         parts = [
             self.network(self.preprocessing(images[start : start + batch], self.device).to(self.dtype)).float().cpu()
             for start in range(0, len(images), batch)
@@ -46,11 +46,11 @@ class LocalFeatures:
 
 
 def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Preprocessing) -> np.ndarray:
-    """Augmented copies of images, float32 (n, size, size, 3) in 0..1, size being that of `preprocessing`.
+    """Augmented copies of images, float32 (n, size, size, 3) in 0..1, with the size of `preprocessing`.
 
     Colour jitter (brightness and contrast 0.4, saturation 0.2, hue 0.1) with probability 0.8, grey and solarised with
     0.1 each, then a square of nine tenths of the area. The released code redraws them at each step; here each image has
-    a fixed number of views, which are functions of its image_id and the number of the view alone.
+    a fixed number of views, which depend only on its image_id and the number of the view.
     """
     from torchvision.transforms import v2
 
@@ -72,7 +72,7 @@ def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Pre
 
 
 def load_local_features(backbone: Backbone, device=None) -> LocalFeatures:
-    """Load a teacher. Raises UserError for a missing or altered file, and for a map of another size than registered."""
+    """Load a teacher. Raises UserError for a missing or altered file, or a map of another size than registered."""
     build = {"vicregl_convnext": _vicregl_convnext, "efficientnet_lite_map": _efficientnet_lite_map}
     expect_kind(backbone, *build)
     device, dtype = placement(backbone, device)
@@ -85,8 +85,9 @@ def load_local_features(backbone: Backbone, device=None) -> LocalFeatures:
     registered = (backbone.record["tokens"], backbone.record["token_width"])
     if found != registered:
         raise UserError(
-            f"backbone {backbone.name}: its map has {found[0]} places of width {found[1]}, registered are "
-            f"{registered[0]} of {registered[1]}; correct tokens and token_width in config/backbones.yaml"
+            f"backbone {backbone.name}: its map has {found[0]} positions of width {found[1]}, but "
+            f"{registered[0]} of width {registered[1]} are registered; correct tokens and token_width in "
+            "config/backbones.yaml"
         )
     return teacher
 
@@ -104,7 +105,7 @@ def _efficientnet_lite_map(backbone: Backbone, tensors: dict[str, Tensor], devic
 
 
 class ConvNeXtMaps(nn.Module):
-    """ConvNeXt without pooling or classifier, a final norm, and a projector of each place.
+    """ConvNeXt without pooling or classifier, followed by a norm and a projector for each position.
 
     depths, widths: blocks and channels of the four stages; projector: widths of its layers, the last one the map's.
     """
@@ -125,12 +126,12 @@ class ConvNeXtMaps(nn.Module):
         self.projector = nn.Sequential(*layers, nn.Linear(projector[-2], projector[-1], bias=False))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, h, w) -> (n, places, width)."""
+        """(n, 3, h, w) -> (n, positions, width)."""
         return self.projector(self.norm(self.features(pixels).flatten(2).transpose(1, 2)))
 
 
 def from_vicregl(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of VICRegL's ConvNeXt and projector of maps under the names of ConvNeXtMaps; other names as they are."""
+    """Tensors of VICRegL's ConvNeXt and projector of maps, renamed as in ConvNeXtMaps; other names are kept."""
     return {_renamed(name): tensor for name, tensor in tensors.items()}
 
 

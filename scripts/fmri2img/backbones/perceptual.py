@@ -1,8 +1,8 @@
-"""Perceptual distances: networks that compare two pictures themselves.
+"""Perceptual distances: networks that compare two pictures directly.
 
 LPIPS (Zhang et al., CVPR 2018), AlexNet version 0.1: torchmetrics holds the architecture and the trained weights of its
-five linear layers; AlexNet's own weights are those of the registry. DreamSim (Fu et al., NeurIPS 2023) is an optional
-package, with weights of the registry.
+five linear layers; AlexNet's own weights are in the registry. DreamSim (Fu et al., NeurIPS 2023) is an optional
+package, and its weights are in the registry.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from fmri2img.errors import UserError
 
 
 class PerceptualDistance:
-    """compare: maps two float (n, 3, size, size) in 0..1 to distances (n,)."""
+    """A distance. compare: maps two float (n, 3, size, size) in 0..1 to distances (n,)."""
 
     def __init__(self, compare: Callable, size: int, device: torch.device | str = "cpu") -> None:
         self.compare, self.size, self.device = compare, size, torch.device(device)
@@ -34,7 +34,7 @@ class PerceptualDistance:
 def load_perceptual(backbone: Backbone, device=None) -> PerceptualDistance:
     """Load `lpips` from a registered torchvision AlexNet, or `dreamsim` from its package.
 
-    Raises UserError for a missing or altered file, another network, and a package that is not installed.
+    Raises UserError for a missing or altered file, another network, or a package that is not installed.
     """
     if backbone.kind == "dreamsim":
         return _dreamsim(backbone, device)
@@ -44,7 +44,7 @@ def load_perceptual(backbone: Backbone, device=None) -> PerceptualDistance:
     from torchmetrics.functional.image.lpips import _LPIPS
 
     (file,) = backbone.record["files"]
-    # Its constructor would download AlexNet; `pnet_rand` leaves it untrained, and the registered weights go in.
+    # Its constructor would download AlexNet; `pnet_rand` leaves it untrained, so the registered weights can be loaded.
     network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
     tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
     for name, parameter in network.net.named_parameters():  # slice2.3.weight is AlexNet's features.3.weight
@@ -64,16 +64,16 @@ def _dreamsim(backbone: Backbone, device) -> PerceptualDistance:
         dreamsim = importlib.import_module("dreamsim").dreamsim
     except ImportError as error:
         raise UserError(
-            f"backbone {backbone.name}: Python package dreamsim is not installed; `pip install dreamsim`, or take "
-            "dreamsim out of `metrics`"
+            f"backbone {backbone.name}: Python package dreamsim is not installed; `pip install dreamsim`, or "
+            "remove dreamsim from `metrics`"
         ) from error
     (file,) = backbone.record["files"]
     path, (chosen, _) = backbone.file(file), placement(backbone, device)
-    with tempfile.TemporaryDirectory() as folder:  # where the package finds all its files it fetches none
+    with tempfile.TemporaryDirectory() as folder:  # the package downloads nothing if it finds all its files
         try:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(folder)
         except zipfile.BadZipFile:
-            raise UserError(f"{path}: not a readable zip file; delete {path.parent} and fetch it anew") from None
+            raise UserError(f"{path}: not a readable zip file; delete {path.parent} and fetch it again") from None
         network, _ = dreamsim(device=str(chosen), cache_dir=folder, dreamsim_type=backbone.record["network"])
     return PerceptualDistance(network, backbone.record["image_size"], chosen)

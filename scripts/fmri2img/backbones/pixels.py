@@ -1,7 +1,7 @@
-"""Between stored pictures (uint8, height x width x 3) and what a network wants to see.
+"""Conversion between stored pictures (uint8, height x width x 3) and a network's input.
 
-Resizing is always written out (interpolation and antialiasing), because library defaults changed between versions and
-low-level metrics move with them.
+Resizing is always explicit about interpolation and antialiasing, because library defaults changed between versions and
+low-level metrics depend on them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from fmri2img.backbones.registry import Backbone
 
 def to_unit(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """Pictures (n, h, w, 3), uint8 or float in 0..1, as float32 (n, 3, h, w) in 0..1."""
-    pixels = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)  # a copy: maps are read-only
+    pixels = (
+        torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
+    )  # copied, because memory maps are read-only
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
@@ -25,7 +27,7 @@ def to_uint8(pixels: torch.Tensor) -> np.ndarray:
 
 
 def resize(pixels: torch.Tensor, size: int, interpolation: str = "bilinear", antialias: bool = True) -> torch.Tensor:
-    """Squash (n, 3, h, w) to (n, 3, size, size); untouched when it has that size already."""
+    """Squash (n, 3, h, w) to (n, 3, size, size); pictures of that size are returned unchanged."""
     if pixels.shape[-2:] == (size, size):
         return pixels
     return F.interpolate(pixels, (size, size), mode=interpolation, align_corners=False, antialias=antialias)
@@ -44,8 +46,8 @@ def resized_pictures(images: np.ndarray, *sizes: int) -> np.ndarray:
 class Preprocessing:
     """Resize to a square, map 0..1 to offset..offset + scale, subtract the mean and divide by the deviation.
 
-    `scale` 0.5 with `offset` 0.5 is how MindEye2 shows images to its encoder (pixels in 0..1 handed to a wrapper that
-    expects -1..1); both are 1 and 0 everywhere else.
+    MindEye2 feeds its encoder with `scale` 0.5 and `offset` 0.5 (it passes pixels in 0..1 to a wrapper that expects
+    -1..1); everywhere else they are 1 and 0.
     """
 
     image_size: int
@@ -70,7 +72,7 @@ class Preprocessing:
 
 
 def placement(backbone: Backbone, device: str | torch.device | None = None) -> tuple[torch.device, torch.dtype]:
-    """Device (CUDA where there is one) and number type: the registered `dtype` on CUDA, float32 elsewhere."""
+    """Device (CUDA if available) and number type: the registered `dtype` on CUDA, float32 elsewhere."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name = backbone.record.get("dtype", "float32") if chosen.type == "cuda" else "float32"
     return chosen, getattr(torch, name)

@@ -1,8 +1,8 @@
-"""Prompt encoders: sentences to what a text-to-image network listens to.
+"""Prompt encoders: sentences to the condition of a text-to-image network.
 
-SDXL hears two text towers side by side (OpenAI's CLIP ViT-L/14 and OpenCLIP's ViT-bigG-14, both at the last layer but
-one, 768 + 1280 wide) and, as a vector, bigG's joint text embedding. The demo's network hears the token states of the
-demo's own encoder, and no vector.
+SDXL is conditioned on the concatenated states of two text towers (OpenAI's CLIP ViT-L/14 and OpenCLIP's ViT-bigG-14,
+both at the last layer but one, 768 + 1280 wide) and on a vector, bigG's joint text embedding. The demo's network is
+conditioned on the token states of the demo's own encoder, and on no vector.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
-BATCH = 64  # sentences a tower reads at a time
+BATCH = 64  # sentences that a tower encodes at a time
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text condition: states (n, context, width) for cross-attention; pooled (n, dimensions), or None without one."""
+    """A text condition: states (n, context, width) for cross-attention; pooled vectors (n, dimensions), or None."""
 
     states: np.ndarray
     pooled: np.ndarray | None = None
@@ -42,7 +42,7 @@ class OpenClipPrompts:
 class SdxlPrompts:
     """SDXL's two frozen text towers (transformers' classes), each with its tokenizer.
 
-    They pad differently: CLIP-L's tokenizer with its end-of-text token, bigG's with token 0, as both were trained.
+    The tokenizers pad differently, as both were trained: CLIP-L's with its end-of-text token, bigG's with token 0.
     """
 
     def __init__(self, towers: list, tokenizers: list, device="cpu") -> None:
@@ -93,10 +93,10 @@ def load_prompts(backbone: Backbone, device=None) -> OpenClipPrompts | SdxlPromp
 
 
 def prompts_of(captions: list[str], negative: str, backbone: Backbone, generator) -> tuple[Prompt, Prompt]:
-    """What `generator` hears for each caption, and one row for the other branch of guidance.
+    """The condition of `generator` for each caption, and one row for the unconditional branch of guidance.
 
-    An empty `negative` is zeros where the generator was trained with those. Raises UserError when the states are not of
-    the width the generator listens to.
+    An empty `negative` gives zeros if the generator was trained with zeros. Raises UserError when the width of the
+    states is not the one that the generator takes.
     """
     encoder = load_prompts(backbone)
     prompt = encoder.encode(captions)
@@ -104,7 +104,7 @@ def prompts_of(captions: list[str], negative: str, backbone: Backbone, generator
     if prompt.states.shape[2] != width:
         raise UserError(
             f"configuration: key 'refinement.prompts': {backbone.name} gives states of width {prompt.states.shape[2]}, "
-            f"generator {generator.name} listens to {width}; name the pair trained together"
+            f"but generator {generator.name} takes {width}; name a pair that was trained together"
         )
     if negative or generator.unconditional != "zeros":
         return prompt, encoder.encode([negative])

@@ -1,4 +1,4 @@
-"""The registry of frozen pretrained networks: where each one's files come from, and whether they are the right files.
+"""The registry of frozen pretrained networks: the source of each one's files, and checks that they are the right files.
 
 An entry of config/backbones.yaml has one `source`:
 
@@ -8,7 +8,7 @@ An entry of config/backbones.yaml has one `source`:
     url          one file, fetched once into models/<entry>
 
 The functions that build networks (encoders.py, autoencoders.py, generators.py, captioners.py, features.py) see only a
-Backbone, so a network of the demo and one of the paper go through the same code.
+Backbone, so the demo's networks and the paper's networks use the same code.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 
 MODELS = Path("models")  # fetched files, below the working directory
-ACQUIRED = "acquired.json"  # beside them: where they came from, written when they were fetched
+ACQUIRED = "acquired.json"  # next to the files: their source, written when they were fetched
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Backbone:
 
     @property
     def fetched(self) -> bool:
-        """Whether the files must first be fetched by the rule acquire_backbone."""
+        """Whether the rule acquire_backbone must first fetch the files."""
         return "hub" in self.record["source"] or "url" in self.record["source"]
 
     @property
@@ -60,7 +60,7 @@ class Backbone:
         return MODELS / self.record.get("shares", self.name)
 
     def inputs(self) -> list[str]:
-        """What a rule that loads this backbone takes as input: its files, or the directory that is fetched."""
+        """Inputs of a rule that loads this backbone: its files, or the directory that is fetched."""
         if self.fetched:
             return [self.folder.as_posix()]
         if "folder" in self.record["source"]:
@@ -69,9 +69,9 @@ class Backbone:
 
     @property
     def acquired(self) -> dict:
-        """What was recorded when the files were fetched: source, commit (of a hub), files (name -> size, sha256).
+        """The record written when the files were fetched: source, commit (of a hub), files (name -> size, sha256).
 
-        Empty for files that were put there by hand. Raises UserError when the record cannot be read.
+        It is empty for files that were put there by hand. Raises UserError when the record cannot be read.
         """
         path = self.folder / ACQUIRED
         if not self.fetched or not path.is_file():
@@ -83,8 +83,8 @@ class Backbone:
 
     @property
     def revision(self) -> str:
-        """What identifies the weights: the pinned commit, else a registered checksum, else one of the files
-        themselves where they are small (the demo's), else what was recorded when they were fetched, else 'unpinned'."""
+        """Identifier of the weights: the pinned commit, else a registered checksum, else a checksum of the files if
+        they are small (the demo's), else the one recorded when they were fetched, else 'unpinned'."""
         sums = [check["sha256"] for check in self.record["files"].values() if check and check.get("sha256")]
         if self.record["source"].get("revision"):
             return self.record["source"]["revision"]
@@ -104,7 +104,7 @@ class Backbone:
     def file(self, name: str) -> Path:
         """Path of one file, after checking its presence, size and registered checksum. Raises UserError.
 
-        The size is the registered one, else that of the file when it was fetched.
+        The expected size is the registered one, else that of the file when it was fetched.
         """
         path = self.folder / name
         fetched = self.acquired.get("files", {}).get(name, {})
@@ -127,7 +127,7 @@ class Backbone:
 
 
 def check_file(path: Path, check: dict, what: str, remedy: str) -> None:
-    """Compare a file with the registered `size` (bytes) and `sha256` (hex digits; leading ones suffice).
+    """Compare a file with the registered `size` (bytes) and `sha256` (hex digits; the leading ones suffice).
 
     Raises UserError naming `what`, the file and the remedy.
     """
@@ -152,7 +152,7 @@ def load_registry(path: str | Path = REPOSITORY / "config" / "backbones.yaml") -
 
 
 def expect_kind(backbone: Backbone, *kinds: str) -> None:
-    """Raises UserError when a configuration key names a network of the wrong kind."""
+    """Check the kind of a network that a configuration key names. Raises UserError when it is the wrong one."""
     if backbone.kind not in kinds:
         raise UserError(
             f"backbone {backbone.name}: is of kind {backbone.kind}, but one of {', '.join(kinds)} is needed here; "

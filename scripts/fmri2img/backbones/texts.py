@@ -1,4 +1,4 @@
-"""Sentence encoders: what caption metrics compare sentences by, and WordNet, which METEOR finds synonyms in."""
+"""Sentence encoders, with which caption metrics compare sentences, and WordNet, where METEOR finds synonyms."""
 
 import zipfile
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fmri2img.errors import UserError
 
 
 def load_text_encoder(backbone: Backbone, device=None) -> Callable[[list[str]], np.ndarray]:
-    """The function list of sentences -> float32 (sentences, dimensions), l2-normalised.
+    """Load the function that maps a list of sentences to float32 (sentences, dimensions), l2-normalised.
 
     `open_clip`: the text tower's joint vector. `sentence_transformer`: the mean of a transformer's last states over the
     words of a sentence. Raises UserError for another kind, and for a missing or altered file.

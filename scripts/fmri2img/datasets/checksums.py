@@ -1,16 +1,16 @@
-"""Checksums of source files, by which a result says what it was made from."""
+"""Checksums of source files, which record what a result was made from."""
 
 import hashlib
 from pathlib import Path
 
 
 def checksums(files: dict[str, str | Path]) -> dict[str, str]:
-    """SHA-256 in hex of each file; keyed by layout key in and out, so that no path of a machine appears."""
+    """SHA-256 in hex of each file; both dictionaries have layout keys, so that no path of a machine appears."""
     return {key: sha256(path) for key, path in sorted(files.items())}
 
 
 def by_key(root: str | Path, paths: list[str]) -> dict[str, str]:
-    """Paths by their layout key: their place below `root`, where the dataset lies."""
+    """Layout key -> path; the key is the path relative to the dataset's folder `root`."""
     return {Path(path).relative_to(root).as_posix(): path for path in paths}
 
 

@@ -1,9 +1,9 @@
-"""A dataset as the rest of the workflow sees it: what its folder's dataset.yaml declares.
+"""A dataset as the rest of the workflow sees it: the declarations of its folder's dataset.yaml.
 
-A dataset is one folder: dataset.yaml (`DatasetRecord`), dataset.smk (rules that make its artifacts), settings.py where
-it has settings of its own, dataset.py (a class `Dataset` that inherits from the one below) where what it declares
-depends on these settings, and scripts. See docs/adding-a-dataset.md. Light to import, because reading a workflow needs
-it.
+A dataset is one folder. It holds dataset.yaml (`DatasetRecord`), dataset.smk (rules that make its artifacts) and
+scripts; settings.py if it has settings of its own; and dataset.py (a class `Dataset` that inherits from the one below)
+if its declarations depend on these settings. See docs/adding-a-dataset.md. This module is light to import, because
+every reading of the workflow imports it.
 """
 
 from pathlib import Path
@@ -31,18 +31,18 @@ def _not_a_cluster(name: str) -> str:
 
 
 class Licence(Settings):
-    """What the data, and what is derived from them, may be used for."""
+    """The permitted use of the data and of everything derived from them."""
 
     name: Name = Field(description="Name of the licence or agreement.")
-    url: Name = Field(description="Where it can be read.")
-    note: str = Field("", description="A sentence on what it means for results.")
+    url: Name = Field(description="Where to read it.")
+    note: str = Field("", description="One sentence on what it means for results.")
 
 
 class Terms(Settings):
     """An agreement that users sign before they get the data."""
 
     name: Name = Field(description="Name of the agreement.")
-    url: Name = Field(description="Where it is signed.")
+    url: Name = Field(description="Where to sign it.")
 
 
 class DeclaredSplit(Settings):
@@ -52,11 +52,11 @@ class DeclaredSplit(Settings):
     test_sets: Annotated[Unique[Annotated[str, *PATH_NAME]], Field(min_length=1)] = Field(
         description="Names of its test sets."
     )
-    sessions: Positive | None = Field(None, description="Later sessions are not used; null uses all.")
+    sessions: Positive | None = Field(None, description="Sessions after this one are not used; null uses all.")
 
 
 class Sizes(Settings):
-    """Rough sizes, for an estimate of how much disk a study fills."""
+    """Rough sizes, used to estimate how much disk space a study needs."""
 
     images: Positive = Field(description="Stimuli.")
     image_size: Positive = Field(description="Side of a stimulus in pixels.")
@@ -92,9 +92,9 @@ class DatasetRecord(Settings):
 class Dataset:
     """One dataset with the settings of a study.
 
-    name: of the folder; folder: where it lies; record: dataset.yaml as a dictionary, defaults filled in; settings: its
-    own settings, None where it has none; section: the same as plain dictionaries. A folder's own class overrides the
-    properties that depend on settings, and the checks.
+    name: the folder's name; folder: its path; record: dataset.yaml as a dictionary with defaults filled in; settings:
+    the dataset's own settings, or None; section: the same as plain dictionaries. A folder's own class overrides the
+    checks and the properties that depend on settings.
     """
 
     def __init__(self, name: str, folder: Path, settings: Settings | None = None) -> None:
@@ -105,7 +105,7 @@ class Dataset:
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{file}: no such file; write one as docs/adding-a-dataset.md says") from None
+            raise UserError(f"{file}: no such file; write one as described in docs/adding-a-dataset.md") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{file}: not YAML ({' '.join(str(error).split())}); correct it") from None
         self.record: dict = DatasetRecord.read(content, str(file)).to_dict()
@@ -121,7 +121,7 @@ class Dataset:
 
     @property
     def label(self) -> str:
-        """What reports call the data."""
+        """Name of the data in reports."""
         return "simulated data" if self.simulated else self.title
 
     @property
@@ -135,11 +135,11 @@ class Dataset:
         return self.record["splits"]
 
     def test_sets(self, split: str) -> list[str]:
-        """Names of the test sets of a split. One that holds out a semantic cluster has one, named as the split."""
+        """Names of a split's test sets. A split that holds out a semantic cluster has one, named after the split."""
         return self.splits[split]["test_sets"] if split in self.splits else [split]
 
     def used_sessions(self, split: str) -> dict[str, int]:
-        """Subject -> number of sessions that a split has a use for."""
+        """Subject -> number of sessions that a split uses."""
         last = self.splits[split]["sessions"] if split in self.splits else None
         return {subject: min(number, last or number) for subject, number in self.sessions.items()}
 
@@ -160,24 +160,24 @@ class Dataset:
 
     @property
     def anatomy(self) -> list[str]:
-        """What <results>/anatomy/{subject} holds: of `brain` and `mni`."""
+        """Contents of <results>/anatomy/{subject}: `brain`, `mni`, both or neither."""
         return self.record["anatomy"]
 
     @property
     def licence(self) -> dict:
-        """Licence of what a study derives from the data: name, url, note."""
+        """Licence of a study's results on the data: name, url, note."""
         return self.record["licence"]
 
     def check(self, study: "Study") -> None:
-        """Check what the dataset itself demands of a study. Raises UserError."""
+        """Check the dataset's own requirements on a study. Raises UserError."""
         if self.settings is not None:
             self.settings.check(study)
 
     def check_terms(self) -> None:
-        """Raise UserError when the user has not accepted the dataset's terms. Only a real run needs this."""
+        """Raise UserError when the user has not accepted the dataset's terms. Dry runs do not call it."""
 
     def sizes(self, study: "Study") -> Sizes:
-        """Sizes for the estimate of the disk that a study fills."""
+        """Sizes for the estimate of the disk space that a study needs."""
         return Sizes.read(self.record["sizes"])
 
     def bytes_of(self, study: "Study") -> dict[Path, int]:

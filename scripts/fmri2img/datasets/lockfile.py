@@ -1,7 +1,7 @@
-"""What was downloaded, one small JSON per object: size, ETag and SHA-256, compared when a file is used ever after.
+"""Locks of downloaded files: one small JSON per object with size, ETag and SHA-256, checked whenever a file is used.
 
-The record of `<key>` is `<root>/.lock/<key>.json`. One file per object, so that jobs which run side by side never write
-the same one; it outlives the object, which may be deleted and downloaded again.
+The record of `<key>` is `<root>/.lock/<key>.json`. There is one file per object, so that parallel jobs never write the
+same one. It stays when the object is deleted, and is compared when the object is downloaded again.
 """
 
 import errno
@@ -27,8 +27,8 @@ MARK = "user.fmri2img.downloaded"  # extended attribute
 class Record:
     """Lock of one object.
 
-    source: where it came from; etag: the server's tag, "" where there is none; inode: number of the downloaded file,
-    which renaming and touching leave as it is.
+    source: where it came from; etag: the server's tag, "" if there is none; inode: inode number of the downloaded file,
+    which renaming and touching do not change.
     """
 
     source: str
@@ -50,14 +50,14 @@ def read(root: Path, key: str) -> Record | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a readable lock ({error}); delete it to record {key} anew") from error
+        raise UserError(f"{path}: not a readable lock ({error}); delete it to record {key} again") from error
 
 
 def write(root: Path, key: str, file: Path, source: str, etag: str, sha256: str) -> None:
     """Lock `file`, complete and checked, which the caller then renames to `key`."""
-    # Inode numbers of deleted files are given to new ones, by ext4 at once; a copy that the user puts in the place of
-    # deleted betas would have their size too. So the file is also marked, where the file system can: cp and the like
-    # leave the mark behind.
+    # File systems reuse the inode numbers of deleted files, ext4 at once, and a copy that the user puts in place of
+    # deleted betas has the same size too. So the file is also marked, if the file system supports it: cp and similar
+    # tools do not copy the mark.
     with suppress(OSError):
         os.setxattr(file, MARK, b"1")
     found = file.stat()
@@ -75,13 +75,13 @@ def check_version(root: Path, key: str, version: "Version") -> None:
     if record is not None and (record.etag, record.size) != (version.etag, version.size):
         raise UserError(
             f"{key}: the object on the server has changed: recorded ETag {record.etag}, {record.size} bytes; now ETag "
-            f"{version.etag}, {version.size} bytes; to accept the new one delete {record_path(root, key)}"
+            f"{version.etag}, {version.size} bytes; to accept the new one, delete {record_path(root, key)}"
         )
 
 
 @contextmanager
 def alone(root: Path, key: str) -> Iterator[None]:
-    """Keep `key` to this process; another that downloads it into the same tree waits until this one is done."""
+    """Reserve `key` for this process; another one that downloads it into the same tree waits until this one is done."""
     path = record_path(root, key).with_suffix(".busy")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -91,7 +91,7 @@ def alone(root: Path, key: str) -> Iterator[None]:
             print(f"{key}: waiting for another process that downloads it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            # Some cluster file systems are mounted without locks; then the one workflow in a tree is its own guard.
+            # Some cluster file systems are mounted without locks; there only one workflow may use a tree at a time.
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
         yield
@@ -106,14 +106,14 @@ def verify(root: Path, key: str) -> Record:
     if record is None:
         raise UserError(f"{path}: no record of its download in {record_path(root, key)}; nothing to verify it against")
     if not path.is_file():
-        raise UserError(f"{path}: recorded in the lock but not there; run the workflow again to download it")
+        raise UserError(f"{path}: recorded in the lock but missing; run the workflow again to download it")
     if path.stat().st_size != record.size or checksums.sha256(path) != record.sha256:
         raise UserError(f"{path}: differs from what was downloaded (damaged or edited); delete it to download it again")
     return record
 
 
 def verify_downloaded(files: dict[str, str | Path]) -> None:
-    """`verify` those of `files` that have a lock; the others are the user's own, or simulated.
+    """`verify` those of `files` that have a lock; the others are the user's own or simulated.
 
     files: key of layout.py -> path, which ends with the key.
     """
@@ -124,9 +124,9 @@ def verify_downloaded(files: dict[str, str | Path]) -> None:
 
 
 def is_own(root: Path, key: str) -> bool:
-    """Whether the file at `key` is the very one that was downloaded, as told by its size, inode and mark.
+    """Whether the file at `key` is the very one that was downloaded, judged by its size, inode and mark.
 
-    Raises FileNotFoundError when it is not there.
+    Raises FileNotFoundError when it is missing.
     """
     path, record = Path(root) / key, read(root, key)
     found = path.stat()
@@ -134,7 +134,7 @@ def is_own(root: Path, key: str) -> bool:
 
 
 def _marked(path: Path) -> bool:
-    """Whether `write` marked the file; True on a file system without marks, where nothing can be told from them."""
+    """Whether `write` marked the file; also True on a file system that does not support marks."""
     try:
         os.getxattr(path, MARK)
     except OSError as error:

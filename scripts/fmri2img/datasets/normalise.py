@@ -1,7 +1,7 @@
-"""Z-scoring of betas, voxel by voxel: percent signal change minus the mean, over the standard deviation.
+"""Z-scoring of betas, voxel by voxel: percent signal change minus its mean, divided by its standard deviation.
 
-Standard deviations divide by n - 1. Sums are float64. Which trials the mean and the deviation come from is the
-caller's choice; without test trials among them nothing of the test set reaches a training trial.
+Standard deviations divide by n - 1. Sums are float64. The caller chooses the trials that mean and deviation come from;
+if no test trials are among them, no information about the test set enters a training trial.
 """
 
 from collections.abc import Iterable
@@ -56,10 +56,10 @@ class Moments:
 
 
 def fit_moments(blocks: Iterable[tuple[int, np.ndarray]], n_voxels: int, normalise: str) -> dict[int, Moments]:
-    """Moments that each session is normalised with: its own (normalise "session") or those of all ("pooled").
+    """Moments for normalising each session: its own (normalise "session") or those of all sessions ("pooled").
 
-    blocks: each session's number and the trials that count, float64 (trials, voxels), percent signal change. Raises
-    UserError when they are too few for a standard deviation.
+    blocks: each session's number and the trials used, float64 (trials, voxels), percent signal change. Raises UserError
+    when they are too few for a standard deviation.
     """
     moments: dict[int, Moments] = {}
     pooled = Moments(n_voxels)

@@ -1,7 +1,7 @@
-"""Opening tests: does a file open as what its name says, to its very end?
+"""Opening tests: does a file open, to its very end, as the format that its name says?
 
-They find truncated and mixed-up files. Gzip carries a checksum of its own, so there every flipped bit is found; the
-content of the other formats is guarded by the ETag and by the SHA-256 of the lock.
+They find truncated and mixed-up files. Gzip has its own checksum, so there every flipped bit is found; the content of
+the other formats is checked by the ETag and by the SHA-256 of the lock.
 """
 
 import csv
@@ -18,7 +18,7 @@ class Unreadable(Exception):
 
 
 def check_opens(path: Path, name: str) -> None:
-    """Open `path` as the format that the ending of `name` tells. Raises Unreadable."""
+    """Open `path` as the format that the suffix of `name` says. Raises Unreadable."""
     for ending, check in CHECKS.items():
         if name.endswith(ending):
             try:

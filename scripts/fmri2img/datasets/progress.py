@@ -29,7 +29,7 @@ class Progress:
             self.bar.stop()
 
     def resume(self, n_bytes: int) -> None:
-        """Count bytes that were there before; they say nothing about the bandwidth."""
+        """Count bytes of an earlier attempt, which do not enter the bandwidth."""
         self.resumed = n_bytes
         self.advance(n_bytes)
 

@@ -1,7 +1,7 @@
 """Objects on a server, read by byte ranges: anonymous S3, and plain HTTP for COCO's archive.
 
 Every failure is one of four: UserError (the request will never succeed), Transient (worth another try), Changed (the
-object is no longer the one we began to read), or a programming error, which passes through.
+object on the server is no longer the one that we began to read), or a programming error, which is passed on.
 """
 
 import re
@@ -29,15 +29,16 @@ class Transient(Exception):
 
 
 class Changed(Exception):
-    """The object's version on the server is not the one asked for."""
+    """The object's version on the server is not the requested one."""
 
 
 @dataclass(frozen=True)
 class Version:
     """Which bytes an object holds: its size, the server's tag for them, and how S3 made that tag.
 
-    etag: "" of a server that sends none; md5_part_bytes: 0 when the ETag is the MD5 of the whole object, the size of an
-    upload part when it is the MD5 of the parts' MD5s ("<hex>-<parts>"), None when the tag says nothing of the content.
+    etag: "" if the server sends none; md5_part_bytes: 0 when the ETag is the MD5 of the whole object, the size of an
+    upload part when it is the MD5 of the parts' MD5s ("<hex>-<parts>"), None when the tag does not depend on the
+    content alone.
     """
 
     size: int
@@ -62,7 +63,7 @@ class S3Object:
             max_pool_connections=connections,
             # Retries are ours: botocore's do not cover a body that breaks off.
             retries={"total_max_attempts": 1},
-            # The checksums that botocore asks for by default are refused by many servers that are not Amazon's.
+            # Many servers that are not Amazon's refuse the checksums that botocore requests by default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if endpoint else "auto"},
@@ -83,12 +84,12 @@ class S3Object:
             try:
                 first = self.client.head_object(Bucket=self.bucket, Key=self.key, PartNumber=1).get("ContentLength")
             except botocore.exceptions.ClientError:
-                first = None  # many servers that are not Amazon's know no part numbers, and say so with any status
+                first = None  # many other servers do not support part numbers, and answer with any status
             # Parts of unequal size are allowed; then the tag cannot be recomputed from the first one's.
             return Version(size, etag, first if first and -(-size // first) == int(parts[1]) else None)
 
     def read(self, start: int, stop: int, version: Version) -> Iterator[bytes]:
-        """Bytes [start, stop) in blocks. Raises Changed when the object is not `version` any more."""
+        """Bytes [start, stop) in blocks. Raises Changed when the object is no longer `version`."""
         with _failures(self):
             condition = {"IfMatch": f'"{version.etag}"'} if version.etag else {}
             answer = self.client.get_object(
@@ -101,7 +102,7 @@ class S3Object:
 
 
 class WebObject:
-    """One file of a web server that answers byte ranges."""
+    """One file on a web server that supports byte ranges."""
 
     def __init__(self, url: str) -> None:
         self.name = self.endpoint = url
@@ -111,7 +112,7 @@ class WebObject:
             return Version(_size(self.name, answer.headers["Content-Length"]), self._tag(answer))
 
     def read(self, start: int, stop: int, version: Version) -> Iterator[bytes]:
-        """Bytes [start, stop) in blocks. Raises Changed when the file is not `version` any more."""
+        """Bytes [start, stop) in blocks. Raises Changed when the file is no longer `version`."""
         with _failures(self), self._open(headers={"Range": f"bytes={start}-{stop - 1}"}) as answer:
             _check_range(self.name, answer.headers["Content-Range"], self._tag(answer), start, stop, version)
             left = stop - start
@@ -131,24 +132,24 @@ class WebObject:
 
 def _size(name: str, length: str | int | None) -> int:
     if length is None:
-        raise UserError(f"{name}: the server does not tell the file's size; use another mirror")
+        raise UserError(f"{name}: the server does not report the file's size; use another mirror")
     return int(length)
 
 
 def _check_range(name: str, content_range: str | None, etag: str, start: int, stop: int, version: Version) -> None:
-    # Some servers take no notice of If-Match, others send no tag.
+    # Some servers ignore If-Match, others send no tag.
     if etag and version.etag and etag != version.etag:
         raise Changed(name)
     bounds, _, total = (content_range or "").rpartition("/")
     if total not in ("", "*", str(version.size)):  # "*": the server does not know the total
         raise Changed(name)
     if bounds != f"bytes {start}-{stop - 1}":
-        raise UserError(f"{name}: the server does not answer byte ranges; use another mirror")
+        raise UserError(f"{name}: the server does not support byte ranges; use another mirror")
 
 
 @contextmanager
 def _failures(remote: S3Object | WebObject) -> Iterator[None]:
-    """Turn what a request raises into UserError, Transient or Changed."""
+    """Turn the exceptions of a request into UserError, Transient or Changed."""
     try:
         yield
     except botocore.exceptions.ClientError as error:

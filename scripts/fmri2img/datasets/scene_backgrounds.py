@@ -1,4 +1,4 @@
-"""Pixels of the backgrounds of drawn scenes: twelve places, each with its horizon, its light and its scenery."""
+"""Pixels of the backgrounds of drawn scenes: twelve places, each with its own horizon, light and scenery."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -33,7 +33,7 @@ def gradient(top, bottom, height):
 
 
 def background(name, variation, side):
-    """Image and its canvas, (side, side), with the scenery of background `name`."""
+    """An image (side, side) with the scenery of background `name`, and its canvas."""
     sky_top, sky_low, ground_far, ground_near = (tinted(c, variation) for c in PALETTE[name])
     horizon = int(side * variation.horizon)
     column = np.concatenate([gradient(sky_top, sky_low, horizon), gradient(ground_far, ground_near, side - horizon)])

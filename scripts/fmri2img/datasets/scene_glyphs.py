@@ -1,7 +1,7 @@
-"""Pixels of the objects of drawn scenes: twenty-one glyphs in polygons and ovals.
+"""Pixels of the objects in drawn scenes: twenty-one glyphs made of polygons and ovals.
 
-A glyph is drawn in its own unit square, (0, 0) top left to (1, 1) bottom right, on a canvas three times too large that
-is averaged down afterwards, which gives smooth edges.
+A glyph is drawn in its own unit square, (0, 0) top left to (1, 1) bottom right, on a canvas three times too large,
+which is averaged down afterwards so that edges are smooth.
 """
 
 RGB = {

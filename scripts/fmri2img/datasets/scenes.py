@@ -1,8 +1,8 @@
 """Drawn captioned scenes: the stimuli of the simulated NSD, and the training data of the demo's frozen networks.
 
-A scene is a background and one to four objects, each with a category, a colour, a size and a place. Scenes come
-from a seeded generator and are never stored: `sample_scene` draws the description, `draw` its pixels, `captions`
-five English sentences about it and `describe` its meaning as a vector.
+A scene is a background and one to four objects, each with a category, a colour, a size and a position. Scenes come from
+a seeded generator and are never stored: `sample_scene` draws the description, `draw` its pixels, `captions` five
+English sentences about it and `describe` its meaning as a vector.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ CATEGORIES = {
     "tree": "plant",
 }  # fmt: skip
 
-# Objects keep company with their surroundings, as in photographs; a third of all objects are out of place.
+# Objects match their surroundings, as in photographs; a third of all objects are out of place.
 AT_HOME = {
     "beach": ("umbrella", "boat", "sports ball", "kite", "dog", "chair"),
     "desert": ("car", "airplane", "bird", "bottle", "bus", "tree"),
@@ -71,10 +71,10 @@ NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 @dataclass(frozen=True)
 class Variation:
-    """What differs between two pictures of one background.
+    """The properties in which two pictures of one background differ.
 
-    horizon: height of the horizon, fraction of the picture from its top; light: 0.75 dim to 1.2 bright;
-    warmth: -1 cold to 1 warm; seed: places of clouds, houses, stars and the like.
+    horizon: height of the horizon, fraction of the picture from its top; light: 0.75 dim to 1.2 bright; warmth: -1 cold
+    to 1 warm; seed: positions of clouds, buildings, stars and so on.
     """
 
     horizon: float
@@ -102,7 +102,7 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """One random scene; the generator's state decides it alone."""
+    """One random scene, which depends only on the generator's state."""
     background = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
     variation = Variation(
         horizon=float(rng.uniform(0.42, 0.66)),
@@ -120,13 +120,13 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 
 def _place(rng, background, horizon, others, crowded):
-    """A random object that hides little of `others`, or None if no free place was found."""
+    """A random object that hides little of `others`, or None if no free position was found."""
     choice = AT_HOME[background] if rng.random() < AT_HOME_SHARE else tuple(CATEGORIES)
     category = choice[rng.integers(len(choice))]
     colour = COLOURS[rng.integers(len(COLOURS))]
     for attempt in range(12):
         largest = 0.42 if crowded else LARGEST
-        # The room left shrinks with each attempt, so that a full picture takes a small object.
+        # The largest size shrinks with each attempt, so that a full picture gets a small object.
         size = float(rng.uniform(SMALLEST, SMALLEST + (largest - SMALLEST) * (1 - attempt / 16)))
         width, height = extent(category, size)
         x = float(rng.uniform(width / 2 + 0.01, 0.99 - width / 2))
@@ -153,7 +153,7 @@ def draw(scene: Scene, size: int = 64) -> np.ndarray:
     """Picture of `scene`: (size, size, 3) uint8. The same scene always gives the same pixels."""
     side = 64 * SUPERSAMPLING
     image, canvas = background(scene.background, scene.variation, side)
-    # What stands lower in the picture is nearer, so it is drawn later.
+    # Objects lower in the picture are nearer, so they are drawn later.
     for item in sorted(scene.objects, key=lambda item: item.y + extent(item.category, item.size)[1] / 2):
         width, height = (side * f for f in extent(item.category, item.size))
         brush = Brush(canvas, side * item.x - width / 2, side * item.y - height / 2, width, height, flip=item.x > 0.5)
@@ -230,9 +230,9 @@ def named_in(caption: str) -> tuple[set[str], set[str]]:
 def describe(scene: Scene) -> np.ndarray:
     """Meaning of a scene as a vector, (74,) float32.
 
-    In this order: background (one of 12), horizon, light, warmth, then for each category its presence (0 or 1) and
-    the share of the picture that it covers, each colour's share, and the share covered in each cell of a 3 x 3 grid
-    by objects whose centre lies there.
+    In this order: background (one of 12), horizon, light, warmth, then for each category its presence (0 or 1) and the
+    share of the picture that it covers, each colour's share, and the share covered in each cell of a 3 x 3 grid by
+    objects whose centre is there.
     """
     place = np.zeros(len(BACKGROUNDS))
     place[BACKGROUNDS.index(scene.background)] = 1

@@ -1,7 +1,7 @@
 """Download one object to a `.part` file: several byte ranges at once, written in order, resumed where they stopped.
 
-The `.part` file is always a gapless beginning of the object, so its size is all there is to know about progress; the
-side file `.part.json` says of which version. Ranges are fetched side by side into memory and appended in order.
+The `.part` file is always a gapless beginning of the object, so its size gives the progress; the side file `.part.json`
+records the version of the object. Ranges are fetched in parallel into memory and appended in order.
 """
 
 import errno
@@ -23,7 +23,7 @@ from fmri2img.datasets.remote import S3Object, Transient, Version, WebObject
 from fmri2img.errors import UserError
 
 CONNECTIONS = 4
-RANGE_BYTES = 8 * 2**20  # CONNECTIONS + 1 of them are in memory
+RANGE_BYTES = 8 * 2**20  # CONNECTIONS + 1 ranges are in memory
 ATTEMPTS = 8  # without any progress; with BACKOFF_S they span about two minutes
 BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
 SPARE_BYTES = 64 * 2**20  # left free on the disk
@@ -96,7 +96,7 @@ def discard(part: Path) -> None:
 
 
 def resumable_bytes(part: Path, remote: S3Object | WebObject, version: Version) -> int:
-    """Size of what a stopped download of this very version left behind, else 0 and nothing is left of it."""
+    """Size of the part that a stopped download of this version left; files of any other version are deleted."""
     try:
         begun = json.loads(side_file(part).read_text(encoding="utf-8"))
         size = part.stat().st_size
@@ -134,19 +134,17 @@ def retrying(request: Callable, wait: Callable[[float], object] = time.sleep, pr
             failures = 1 if progress() > reached else failures + 1
             reached = progress()
             if failures == ATTEMPTS:
-                raise UserError(
-                    f"{error}; given up after {ATTEMPTS} attempts in a row; run again to go on where it stopped"
-                ) from error
+                raise UserError(f"{error}; given up after {ATTEMPTS} attempts in a row; run again to resume") from error
             pause = random.uniform(0.5, 1) * min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (failures - 1))
             print(f"{error}; trying again in {pause:.1f} s", flush=True)
             wait(pause)
 
 
 def download(remote: S3Object | WebObject, version: Version, part: Path, progress: Progress) -> Digest:
-    """Bring `part` to the full size of `version`, resuming what lies there; return the digest of all its bytes.
+    """Bring `part` to the full size of `version`, resuming what is there; return the digest of all its bytes.
 
-    The caller renames `part` when it is satisfied. Raises UserError when the server refuses, stays away or the disk
-    fills up, remote.Changed when the object changes under way; what has arrived is kept.
+    The caller renames `part` when it is satisfied. Raises UserError when the server refuses or does not answer or the
+    disk fills up, and remote.Changed when the object changes during the download; the bytes received are kept.
     """
     done = resumable_bytes(part, remote, version)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +165,7 @@ def download(remote: S3Object | WebObject, version: Version, part: Path, progres
                 rest = block
                 while rest:
                     rest = rest[file.write(rest) :]
-                # The disk is kept busy under way, so that little is left to wait for at the end.
+                # Data are flushed during the download, so that little is left to wait for at the end.
                 if synced is None or synced.done():
                     synced = syncing.submit(os.fdatasync, file.fileno())
                 digest.update(block)
@@ -192,7 +190,7 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def _fetch(remote, version: Version, starts: range, keep: Callable[[memoryview], None]) -> None:
-    """Fetch the ranges on several connections and hand them to `keep` in order, one failed range's beginning too."""
+    """Fetch the ranges on several connections and pass them to `keep` in order, with what arrived of a failed range."""
     stop = threading.Event()
     pending: deque[Future] = deque()
     upcoming = iter(starts)
@@ -214,7 +212,7 @@ def _fetch(remote, version: Version, starts: range, keep: Callable[[memoryview],
 
 
 def _fetch_range(remote, version: Version, start: int, end: int, stop: threading.Event):
-    """Bytes [start, end) and None, or those before a failure and the failure."""
+    """Bytes [start, end) and None, or the bytes before a failure and the failure."""
     received = bytearray()
 
     def rest() -> None:

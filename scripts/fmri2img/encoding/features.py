@@ -1,4 +1,4 @@
-"""What an encoding model sees of a picture: layers of frozen networks, one band each."""
+"""Inputs of an encoding model: layers of frozen networks, one band each."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ class BandFeatures:
     """Pictures -> one array of features for each band.
 
     networks: as fmri2img.backbones.loading.RegisteredNetworks; bands: list of {network, layer}, as registered in
-    config/backbones.yaml; grid: maps are averaged over grid x grid places; size: pictures are first resized to it, so
-    that a stimulus and a smaller reconstruction of it reach a network alike.
+    config/backbones.yaml; grid: maps are averaged to grid x grid positions; size: pictures are first resized to it, so
+    that a stimulus and a smaller reconstruction of it are treated alike.
     """
 
     def __init__(self, networks, bands: list[dict], grid: int, size: int) -> None:

@@ -1,13 +1,13 @@
-"""GNet: the published encoding model that MindEye2's brain correlation was computed with.
+"""GNet: the published encoding model with which MindEye2's brain correlation was computed.
 
 A convolutional network trained from pictures to the betas of all eight NSD subjects at once, on the images that are not
 shared (St-Yves et al., Brain-optimized deep neural network models of human visual areas learn non-hierarchical
-representations, Nature Communications 2023; multi-subject weights `gnet_multisubject.pt` as released with MindEye2).
-Two stacks of feature maps come out of a trunk that all subjects share. Each voxel averages every map under a receptive
-field of its own (a softmax over places), and is a linear function of what that gives.
+representations, Nature Communications 2023; multi-subject weights `gnet_multisubject.pt` as released with MindEye2). A
+trunk that all subjects share outputs two stacks of feature maps. Each voxel averages every map under its own receptive
+field (a softmax over positions) and is a linear function of these averages.
 
-Of the checkpoint, one subject's voxels are kept, as safetensors. They are matched with those of a recording by their
-place in the functional volume, where the published evaluation trusts their order.
+From the checkpoint, one subject's voxels are kept, as safetensors. They are matched with a recording's voxels by their
+position in the functional volume; the published evaluation relies on their order instead.
 """
 
 import pickle
@@ -29,8 +29,8 @@ from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 
 IMAGE_SIDE = 227  # pixels of the pictures that the published network was trained on
-BLOCK_IMAGES, BLOCK_VOXELS = 32, 1024  # features of that many voxels are held at once
-# Our names of the shared weights -> the published ones, by their beginning.
+BLOCK_IMAGES, BLOCK_VOXELS = 32, 1024  # features of this many voxels are held at once
+# Prefix of our names of the shared weights -> prefix of the published ones.
 PUBLISHED_NAMES = {
     "pixel_mean": "mu",
     "filter1.": "pre.conv1.0.",
@@ -44,7 +44,7 @@ PUBLISHED_NAMES = {
     },
 }
 READOUT_NAMES = {"fields.0": "rf0", "fields.1": "rf1", "weights": "w", "bias": "b"}
-# What a checkpoint tells of its training, besides the last epoch's weights: not read.
+# Records of the training in a checkpoint, next to the last epoch's weights; they are not read.
 RECORDS = {
     "num_epochs", "batch_size", "holdout_frac", "holdout_size", "final_params", "trn_loss_history", "hold_loss_history",
     "trn_cc_history", "hold_cc_history", "best_epoch", "best_joint_cc_score", "val_cc", "input_mean", "input_std",
@@ -55,8 +55,8 @@ RECORDS = {
 @dataclass(frozen=True)
 class Sizes:
     """image: side of the pictures; filters: channels of the two convolutions before the trunk; first, shared: channels
-    of its first block and of those after it; read: of the last block, and of every other one but the first, how many
-    voxels read; voxels: of the subject."""
+    of its first block and of those after it; read: how many channels voxels read of the last block and of every other
+    one but the first; voxels: number of the subject's voxels."""
 
     image: int
     filters: tuple[int, int]
@@ -67,13 +67,13 @@ class Sizes:
 
     @property
     def map_sides(self) -> tuple[int, int]:
-        """Places along one side of the two stacks of maps (published: 25 and 13)."""
+        """Positions along one side of the two stacks of maps (published: 25 and 13)."""
         filtered = ((self.image - 7) // 4 + 1 - 3) // 2 + 1
         return filtered - 2, (filtered - 3) // 2 + 1
 
 
 class Block(nn.Module):
-    """Batch norm, 3 x 3 convolution, ReLU. The dropout between them acts in training alone."""
+    """Batch norm, 3 x 3 convolution, ReLU. The dropout between them acts only in training."""
 
     def __init__(self, channels: int, out: int, padding: int = 1) -> None:
         super().__init__()
@@ -132,13 +132,13 @@ class GNet(nn.Module):
 
 
 def _compress(values: Tensor) -> Tensor:
-    """Logarithm of both signs, smooth through 0."""
+    """Signed logarithm, smooth at 0."""
     return torch.log1p(values.abs()) * values.tanh()
 
 
 @dataclass(frozen=True)
 class GNetEncoding:
-    """An imported GNet, of one subject. metadata: its sizes, and what it was imported from."""
+    """An imported GNet of one subject. metadata: its sizes and its source."""
 
     network: GNet
     metadata: dict
@@ -161,8 +161,8 @@ class GNetEncoding:
     def predict(self, images: np.ndarray, size: int) -> np.ndarray:
         """Betas float32 (n, voxels) of pictures (n, height, width, 3), uint8.
 
-        size: they are first resized to it. Then to the network's own, by Pillow's Lanczos filter on 8-bit pixels, as in
-        the published evaluation.
+        They are first resized to `size` and then to the network's own size, by Pillow's Lanczos filter on 8-bit pixels
+        as in the published evaluation.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network, side = self.network.to(device), self.network.sizes.image
@@ -178,9 +178,9 @@ def import_gnet(path: str | Path, subject: str, voxels: pd.DataFrame, image: int
     """GNet of one subject, from the published checkpoint, for the voxels of a recording.
 
     subject: e.g. "subj01"; voxels: a Recording's table (x, y, z); image: side of the pictures it was trained on. The
-    metadata names entries of the checkpoint that are neither used nor known records of its training.
-    Raises UserError naming the file, and the keys that are missing, unexpected or of an unexpected shape, a subject
-    that it does not know, and a voxel that it does not predict.
+    metadata names entries of the checkpoint that are neither used nor known records of its training. Raises UserError
+    naming the file, and the keys that are missing, unexpected or of an unexpected shape, a subject that the checkpoint
+    does not have, or a voxel that it does not predict.
     """
     record = _read(Path(path))
     number = int(subject.removeprefix("subj"))
@@ -219,8 +219,8 @@ def import_gnet(path: str | Path, subject: str, voxels: pd.DataFrame, image: int
         ),
     ]
     if any(names for _, names in problems):
-        told = "; ".join(f"{kind} {', '.join(names[:3])} ({len(names)} in all)" for kind, names in problems if names)
-        raise UserError(f"{path}: not the weights of GNet: {told}; {AGAIN}")
+        listed = "; ".join(f"{kind} {', '.join(names[:3])} ({len(names)} in all)" for kind, names in problems if names)
+        raise UserError(f"{path}: not the weights of GNet: {listed}; {AGAIN}")
 
     weights = {name: found[published].clone() for published, (name, _) in expected.items()}
     for name in ("weights", "bias", "fields.0", "fields.1"):
@@ -236,7 +236,7 @@ AGAIN = "fetch the checkpoint again, or correct its entry in config/backbones.ya
 
 
 def _published(name: str, subject: int) -> str:
-    """Where the checkpoint keeps one of our weights."""
+    """The name in the checkpoint of one of our weights."""
     if name in READOUT_NAMES:
         return f"fwrfs {subject} {READOUT_NAMES[name]}"
     ours = next(ours for ours in PUBLISHED_NAMES if name.startswith(ours))
@@ -244,18 +244,18 @@ def _published(name: str, subject: int) -> str:
 
 
 def _part(record: dict, path, *keys):
-    """An entry of the nested dictionaries of a checkpoint. Raises UserError naming the first that is not there."""
+    """An entry of the nested dictionaries of a checkpoint. Raises UserError naming the first key that is missing."""
     for depth, key in enumerate(keys):
         if not isinstance(record, dict) or key not in record:
             where = " ".join(map(str, keys[: depth + 1]))
-            known = f"; there are {', '.join(map(str, record))}" if isinstance(record, dict) and depth else ""
+            known = f"; available: {', '.join(map(str, record))}" if isinstance(record, dict) and depth else ""
             raise UserError(f"{path}: not a checkpoint of GNet: lacks {where}{known}; {AGAIN}")
         record = record[key]
     return record
 
 
 def _rows(record: dict, path, number: int, voxels: pd.DataFrame) -> np.ndarray:
-    """Row of each voxel of a recording among the checkpoint's, whose places are numbers in C order over (X, Y, Z)."""
+    """Row in the checkpoint of each voxel of a recording. The checkpoint numbers voxels in C order over (X, Y, Z)."""
     index = np.asarray(_part(record, path, "voxel_index", number)).ravel()
     shape = tuple(int(n) for n in np.ravel(_part(record, path, "brain_nii_shape", number)))
     inside = (voxels[["x", "y", "z"]].to_numpy() < np.array(shape)).all()
@@ -272,7 +272,7 @@ def _rows(record: dict, path, number: int, voxels: pd.DataFrame) -> np.ndarray:
 
 
 def _read(path: Path) -> dict:
-    """What a checkpoint holds: tensors, NumPy arrays and numbers. Nothing in it is ever executed."""
+    """Read a checkpoint's tensors, NumPy arrays and numbers. No code in it is ever executed."""
     rebuild, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     allowed = [np.ndarray, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
     for module in ("numpy.core", "numpy._core"):  # NumPy 1 and 2 name it differently

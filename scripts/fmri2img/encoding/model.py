@@ -1,13 +1,14 @@
 """Voxel-wise encoding: from features of a picture to the betas it evokes, by banded ridge.
 
-The opposite of a decoder, and the judge of one: betas predicted from a reconstruction are compared with those that the
-stimulus evoked. Fitted on training images only, as everything that scores a test image must be.
+An encoding model is the opposite of a decoder and is used to judge one: betas predicted from a reconstruction are
+compared with those that the stimulus evoked. It is fitted to training images only, as everything that scores a test
+image must be.
 
 Features come in bands (a low stage of a network, a high one, an image-text vector). Each is standardised over the
-training images and divided by the root of its width, so that no band counts by its size alone. Each voxel then has
-kernel weights and a penalty of its own, from cross-validation over images (Dupre la Tour et al., Feature-space
-selection with banded ridge regression, NeuroImage 2022; package himalaya): early voxels find the low band, higher ones
-the high band, without any region being told.
+training images and divided by the square root of its width, so that wide bands do not dominate. Each voxel then has its
+own kernel weights and penalty, chosen by cross-validation over images (Dupre la Tour et al., Feature-space selection
+with banded ridge regression, NeuroImage 2022; package himalaya): early voxels select the low band and higher ones the
+high band, although the fit knows no regions.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from fmri2img.errors import UserError
 class EncodingModel:
     """A fitted model. Bands are concatenated, in the order of `metadata["bands"]`.
 
-    weights: float32 (features, voxels); feature_mean, feature_scale: float32 (features,), a constant feature having
+    weights: float32 (features, voxels); feature_mean, feature_scale: float32 (features,), where a constant feature has
     scale 0; voxel_mean: float32 (voxels,); cv_r2: float32 (voxels,), held-out R2 of the chosen penalty, for means over
-    the repeats of a training image; metadata: bands, penalties, what it was trained on.
+    the repeats of a training image; metadata: bands, penalties and training data.
     """
 
     weights: np.ndarray
@@ -54,7 +55,7 @@ class EncodingModel:
     def predict(self, features: list[np.ndarray]) -> np.ndarray:
         """Betas float32 (images, voxels) of pictures' features, one (images, width) array for each band.
 
-        A picture with a feature that is not finite has betas that are not. Raises ValueError for another width.
+        If a feature of a picture is not finite, neither are its betas. Raises ValueError for features of another width.
         """
         columns = np.concatenate(features, axis=1)
         if columns.shape[1] != len(self.weights):
@@ -76,7 +77,7 @@ def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], fold
 
     features: one float32 (images, width) array for each band; betas: float32 (images, voxels), means over the repeats
     of each image; alphas: penalties to choose from, in units of a kernel whose diagonal averages 1; folds: of the
-    cross-validation over images; seed: deals images into folds. The metadata still lacks what the bands are.
+    cross-validation over images; seed: of the assignment of images to folds. The caller adds the bands to the metadata.
 
     Memory: one float32 (images, images) matrix for each band and a few more, 0.3 GB each for 9,000 images.
     Raises UserError when there are fewer images than folds, and ValueError for features that are not finite.
@@ -86,7 +87,9 @@ def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], fold
     from sklearn.model_selection import KFold
 
     if len(betas) < folds:
-        raise UserError(f"encoding.folds: {folds} folds need as many training images, there are {len(betas)}; lower it")
+        raise UserError(
+            f"encoding.folds: {folds} folds need as many training images, but there are {len(betas)}; lower it"
+        )
     columns = np.concatenate(features, axis=1, dtype=np.float32)
     if not np.isfinite(columns).all():
         raise ValueError("features of the training images are not finite")

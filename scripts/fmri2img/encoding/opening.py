@@ -14,7 +14,7 @@ from fmri2img.encoding.model import EncodingModel
 def open_encoding(path: str | Path, networks) -> Callable[[np.ndarray], np.ndarray]:
     """Pictures uint8 (n, height, width, 3) -> betas float32 (n, voxels), by the model in the directory `path`.
 
-    networks: as fmri2img.backbones.loading.RegisteredNetworks; an imported model asks it for none.
+    networks: as fmri2img.backbones.loading.RegisteredNetworks; an imported model needs none of them.
     """
     known = read_json(Path(path) / "metadata.json")
     if known["model"] == "gnet":

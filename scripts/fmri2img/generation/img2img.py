@@ -1,4 +1,4 @@
-"""Refinement: start denoising half-way from a picture, guided by a caption; and the blend with a blurry picture.
+"""Refinement, which starts denoising half-way from a picture, guided by a caption; and the blend with a blurry picture.
 
 As in MindEye2: the unrefined reconstruction is encoded, noised to the level of step `start` of `steps` (13 of 25, so
 12 steps run), and denoised under the predicted caption with a negative prompt in the unconditional branch.
@@ -20,7 +20,7 @@ BLOCK = 64  # pictures blended at a time
 
 
 class Refiner:
-    """Text-guided image-to-image denoising. `generator` and `autoencoder` are frozen and lie on the same device.
+    """Text-guided image-to-image denoising. `generator` and `autoencoder` are frozen and on the same device.
 
     Raises UserError when the two do not share a latent space's number of channels.
     """
@@ -46,10 +46,10 @@ class Refiner:
         """Refine images (n, h, w, 3), uint8 or float in 0..1, whose image_id are `ids` (n,).
 
         prompt: one caption per image; negative: a single row, shared by all images. ids and seed fix the noise of an
-        image, which is not the noise it was first drawn from.
-        start: index of the first of `steps` that is run; 0 starts from almost pure noise, `steps` returns the images
-        as the autoencoder sees them. progress: called with the number of pictures done, after each batch.
-        Returns uint8 (n, side, side, 3), `side` being the generator's image_size.
+        image, which differs from the noise it was first drawn from. start: index of the first of the `steps` that runs;
+        0 starts from almost pure noise, `steps` returns the images as the autoencoder reconstructs them. progress:
+        called with the number of pictures done, after each batch. Returns uint8 (n, side, side, 3), where `side` is the
+        generator's image_size.
         """
         side = self.generator.image_size
         pictures = np.empty((len(images), side, side, 3), np.uint8)
@@ -78,12 +78,12 @@ class Refiner:
         start: int,
         guidance: float,
     ) -> torch.Tensor:
-        """Refined latents float32 of clean ones and standard normal `noise`, both (n, channels, side, side)."""
+        """Refined latents float32 from clean ones and standard normal `noise`, both (n, channels, side, side)."""
         unet, scheduler = self.generator.unet, self.generator.scheduler
         timesteps = self.generator.set_timesteps(steps)[start:]
         if len(timesteps) == 0:
             return latents
-        # Schedulers with a step counter (Euler) must be told where the run begins before noise is added.
+        # Schedulers with a step counter (Euler) need the first step of the run before noise is added.
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(start)
         latents = scheduler.add_noise(latents, noise.to(latents.device), timesteps[:1].repeat(len(latents)))
@@ -108,7 +108,7 @@ class Refiner:
 def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float) -> np.ndarray:
     """Weighted mean of two sets of uint8 pictures (n, side, side, 3); the blurry one is resized to the refined one.
 
-    MindEye2's refined pictures weigh 0.75 in every release of its code; the paper's text says 4:1.
+    MindEye2's refined pictures have weight 0.75 in every release of its code; the paper's text says 4:1.
     """
     blended = np.empty(refined.shape, np.uint8)
     for start in range(0, len(refined), BLOCK):

@@ -1,9 +1,9 @@
-"""Random numbers that belong to one image: the same whatever the batch size, the order and the device."""
+"""Random numbers of one image, which do not depend on batch size, order or device."""
 
 import numpy as np
 import torch
 
-# Steps that draw noise for the same image each have a stream of their own, so that none repeats another's numbers.
+# Each step that draws noise for the same image has its own stream, so that none repeats another's numbers.
 PICTURE, PRIOR, REFINEMENT = 0, 1, 2
 
 

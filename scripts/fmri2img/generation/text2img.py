@@ -1,4 +1,4 @@
-"""Text to image: pictures of captions alone, drawn from noise."""
+"""Text to image: pictures drawn from noise, conditioned on captions alone."""
 
 from collections.abc import Callable
 
@@ -23,10 +23,10 @@ def draw(
     batch: int = 32,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """One picture per row of `prompt`: refinement of nothing, from the first step, so that no picture shines through.
+    """One picture per row of `prompt`: refinement that starts at the first step, without any picture.
 
     ids: image_id (n,); with `seed` it fixes an image's noise. negative: a single row, shared by all images. progress:
-    called with the number of pictures done, after each batch. Returns uint8 (n, side, side, 3), `side` being the
+    called with the number of pictures done, after each batch. Returns uint8 (n, side, side, 3), where `side` is the
     generator's image_size.
     """
     generator, autoencoder = refiner.generator, refiner.autoencoder

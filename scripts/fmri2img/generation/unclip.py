@@ -1,8 +1,8 @@
 """unCLIP: image tokens to pictures, by denoising latents that cross-attend to the tokens.
 
 As in MindEye2's inference with SDXL unCLIP, the vector condition holds only sizes (original height and width, crop top
-and left) and is the same in both branches of classifier-free guidance. What the unconditional branch hears instead of
-tokens is the generator's own: fresh Gaussian noise for MindEye2's checkpoint, zeros for the demo's.
+and left) and is the same in both branches of classifier-free guidance. The unconditional branch is conditioned on fresh
+Gaussian noise instead of tokens for MindEye2's checkpoint, and on zeros for the demo's.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from fmri2img.generation.noise import batch_noise
 
 
 class UnclipGenerator:
-    """Pictures of image tokens. `generator` and `autoencoder` are frozen and lie on the same device.
+    """Draws pictures from image tokens. `generator` and `autoencoder` are frozen and on the same device.
 
     Raises UserError when the two do not share a latent space's number of channels.
     """
@@ -40,19 +40,18 @@ class UnclipGenerator:
     ) -> np.ndarray:
         """One picture per row of tokens.
 
-        tokens: (n, tokens, width), any float type, not normalised further.
-        ids: int (n,) image_id of each row; with `seed` it fixes the image's noise, so that neither the batch size nor
-        the order of rows changes a picture (beyond rounding in the last bit of a float).
-        guidance: scale of classifier-free guidance; 1 leaves the unconditional branch out.
-        progress: called with the number of pictures done, after each batch.
-        Returns uint8 (n, side, side, 3), `side` being the generator's image_size. Raises UserError when the tokens are
-        not of the width the generator listens to.
+        tokens: (n, tokens, width), any float type, not normalised further. ids: int (n,) image_id of each row; with
+        `seed` it fixes the image's noise, so that neither the batch size nor the order of rows changes a picture
+        (beyond rounding in the last bit of a float). guidance: scale of classifier-free guidance; 1 skips the
+        unconditional branch. progress: called with the number of pictures done, after each batch. Returns uint8 (n,
+        side, side, 3), where `side` is the generator's image_size. Raises UserError when the tokens do not have the
+        width that the generator takes.
         """
         width = self.generator.unet.config.cross_attention_dim
         if tokens.shape[2] != width:
             raise UserError(
-                f"configuration: key 'generator': {self.generator.name} listens to tokens of width {width}, the "
-                f"encoder's are of width {tokens.shape[2]}; choose a generator that was trained on this encoder"
+                f"configuration: key 'generator': {self.generator.name} takes tokens of width {width}, but the "
+                f"encoder's have width {tokens.shape[2]}; choose a generator that was trained on this encoder"
             )
         side = self.generator.image_size
         pictures = np.empty((len(tokens), side, side, 3), np.uint8)
@@ -84,10 +83,10 @@ class UnclipGenerator:
         unconditional: torch.Tensor,
         guidance: float,
     ) -> torch.Tensor:
-        """Clean latents float32 (n, channels, side, side) from noisy ones; nothing is drawn here.
+        """Clean latents float32 (n, channels, side, side) from noisy ones; this draws no random numbers.
 
-        timesteps: what the generator's `set_timesteps` returned. condition, unconditional: tokens (n, tokens, width)
-        of the two branches of guidance.
+        timesteps: from the generator's `set_timesteps`. condition, unconditional: tokens (n, tokens, width) of the two
+        branches of guidance.
         """
         unet, scheduler = self.generator.unet, self.generator.scheduler
         device, dtype = self.generator.device, self.generator.dtype
@@ -103,7 +102,7 @@ class UnclipGenerator:
 
 
 def check_pair(generator: Generator, autoencoder: Autoencoder) -> None:
-    """Raises UserError when the two do not share a latent space's number of channels."""
+    """Raise UserError when the two differ in the number of latent channels."""
     channels = generator.latent_shape[0]
     if channels != autoencoder.channels:
         raise UserError(

@@ -1,10 +1,10 @@
-"""Bottleneck between brain and embedding: the k directions of voxel space that say most about the tokens.
+"""Bottleneck between brain and embedding: the k directions of voxel space that predict the tokens best.
 
-How much of a brain does a decoder need? BrainBits (Mayo et al., BrainBits: How much of the brain are generative
-reconstruction methods using?, NeurIPS 2024) lets a method use k linear combinations of the voxels and no more, learned
-to serve its embedding, and draws its score against k. Here the combinations are those of the best linear decoder of
-rank k, which has a closed form (reduced-rank ridge regression: Mukherjee & Zhu, Statistical Analysis and Data Mining 4,
-612, 2011). With the readout R (voxels, images) and the tokens E (images, targets) of the full ridge decoder W = R E,
+How much of the brain does a decoder need? BrainBits (Mayo et al., BrainBits: How much of the brain are generative
+reconstruction methods using?, NeurIPS 2024) lets a method use only k linear combinations of the voxels, learned for its
+embedding, and plots its score against k. Here the combinations are those of the best linear decoder of rank k, which
+has a closed form (reduced-rank ridge regression: Mukherjee & Zhu, Statistical Analysis and Data Mining 4, 612, 2011).
+With the readout R (voxels, images) and the tokens E (images, targets) of the full ridge decoder W = R E,
 
     W_k = W V_k V_k',    V_k: the top k right singular vectors of S^(1/2) W,    S = X'X + alpha I,
 
@@ -12,8 +12,8 @@ and the directions are the columns of B = W V_k. Nothing of the size of the targ
 H = R' S R = (image sums of X)' R, both (images, images), the eigenvectors Q of L' H L give B = R L Q.
 
 Directions are ordered and orthonormal, so those of a smaller k are the first ones of a larger k. A restricted recording
-holds betas of rank k in the place of its own, so that any decoder is fitted to it as it is, and as a whole: whatever it
-learns of the brain passes through these k numbers.
+holds betas of rank k in place of its own. Any decoder can be fitted to it unchanged, and all that the decoder learns
+about the brain passes through these k numbers.
 """
 
 from pathlib import Path
@@ -33,11 +33,11 @@ ROW_BLOCK = 2048
 def bottleneck_directions(
     decoder: LinearDecoder, betas: np.ndarray, image_ids: np.ndarray, embeddings: Embeddings, dimensions: int
 ) -> np.ndarray:
-    """Orthonormal directions, most telling first: float32 (voxels, dimensions).
+    """Orthonormal directions, most predictive first: float32 (voxels, dimensions).
 
     decoder: fitted to `betas` float32 (trials, voxels) of images `image_ids` int (trials,), with tokens `embeddings`.
-    Memory beyond `betas`: five float64 (images, images) matrices, 3.2 GB for 9,000 images.
-    Raises UserError when the data do not span that many.
+    Memory beyond `betas`: five float64 (images, images) matrices, 3.2 GB for 9,000 images. Raises UserError when the
+    data span fewer dimensions.
     """
     image = np.searchsorted(decoder.ids, image_ids)
     sums = np.zeros((len(decoder.ids), betas.shape[1]))
@@ -52,7 +52,8 @@ def bottleneck_directions(
     rank = int((importance > NEGLIGIBLE * importance[-1]).sum())
     if dimensions > rank:
         raise UserError(
-            f"bottleneck.dimensions: {dimensions} asked, but {len(betas)} training trials of {len(sums)} images span "
+            f"bottleneck.dimensions: {dimensions} requested, but {len(betas)} training trials of {len(sums)} images "
+            "span "
             f"{rank}; lower it"
         )
     loadings = root @ order[:, ::-1][:, :dimensions]

@@ -21,15 +21,15 @@ def voxels_of(recording: Recording, regions: str | list[str]) -> np.ndarray | sl
     for name in regions:
         if name not in recording.voxels or recording.voxels[name].dtype != bool:
             there = [column for column in recording.voxels if recording.voxels[column].dtype == bool]
-            raise UserError(f"{recording.path}: has no region '{name}'; there are {', '.join(there)}")
+            raise UserError(f"{recording.path}: has no region '{name}'; available: {', '.join(there)}")
     inside = np.flatnonzero(recording.voxels[list(regions)].any(axis=1))
     if not len(inside):
-        raise UserError(f"{recording.path}: no voxel of the mask lies in {', '.join(regions)}; choose other regions")
+        raise UserError(f"{recording.path}: no voxel of the mask is in {', '.join(regions)}; choose other regions")
     return inside
 
 
 def decode(decoding: Decoding) -> Made:
-    """Each regression's array, of betas averaged over the repeats of an image."""
+    """Decode betas averaged over the repeats of an image into one array for each regression."""
     recording = decoding.recording
     ids, betas = recording.averaged(decoding.test_rows)
     arrays = {}

@@ -1,21 +1,21 @@
-"""Linear decoders: voxels to the targets of images, penalty and calibration from held-out training images.
+"""Linear decoders: voxels to targets of images, with penalty and calibration from held-out training images.
 
 How a decoder is fitted:
 
-1. The training images are dealt into folds at random; all trials of an image go with it, so no image is in two folds.
-2. Each fold is predicted from the others at every penalty. A held-out image enters as the mean of its repeats, as a
-   test image does.
-3. One penalty serves all targets: the one with the least squared error summed over held-out images and all targets.
+1. The training images are split into folds at random; all trials of an image are in its fold.
+2. Each fold is predicted from the others at every penalty. The input for a held-out image is the mean of its repeats,
+   as for a test image.
+3. All targets have the same penalty: the one with the least squared error summed over held-out images and targets.
    The curve is R2 against the mean of the training folds (the prediction at infinite penalty).
-4. Calibration. Ridge shrinks its predictions towards the mean, and a generator that was trained on true tokens makes
-   washed-out images of shrunken ones. Each target is therefore mapped, prediction -> gain x prediction + offset, so
+4. Calibration. Ridge shrinks its predictions towards the mean, and a generator that was trained on true tokens draws
+   washed-out images from shrunken ones. Each target is therefore mapped, prediction -> gain x prediction + offset, so
    that mean and standard deviation of the held-out predictions of step 2 become those of the true tokens of the same
    images. Brain-Diffuser (Ozcelik & VanRullen, Sci. Rep. 2023) takes the predictions' statistics from the test set,
-   which is transductive; these come from training images alone, and one test image can be decoded by itself.
-   A mean of few repeats is noisier, and so spreads wider, than a mean of many, and a small budget has fewer repeats of
-   an image than the test set. When a test set is decoded, the held-out spread is therefore first brought to that of
-   as many repeats as its images have, by one factor for all targets, from the trial-to-trial variance of held-out
-   predictions.
+   which is transductive; here they come from training images alone, and a test image can be decoded by itself.
+   A mean of few repeats is noisier than a mean of many, so it spreads wider, and a small budget has fewer repeats of
+   an image than the test set. When a test set is decoded, the held-out spread is therefore first corrected to the
+   number of repeats of its images, by one factor for all targets, which is computed from the trial-to-trial variance
+   of held-out predictions.
 5. The decoder is refitted on all trials.
 """
 
@@ -36,15 +36,15 @@ from fmri2img.linear.solver import RidgeSystem
 
 @dataclass(frozen=True)
 class LinearDecoder:
-    """A fitted decoder. With the tokens E of its training images its weights are `readout @ E`.
+    """A fitted decoder. Its weights are `readout @ E`, where E are the tokens of its training images.
 
-    It is stored in that factored form: (voxels, images) is 0.57 GB for 15,724 voxels and 9,000 images, where the
-    weights themselves would be 13 GB in float16, and nothing is lost.
+    It is stored in that factored form without loss: (voxels, images) is 0.57 GB for 15,724 voxels and 9,000 images,
+    while the weights themselves would be 13 GB in float16.
 
     readout: float32 (voxels, images); voxel_mean: float32 (voxels,); image_mean: float32 (images,), each image's share
     of the training trials; ids: int64 (images,) ascending image_id; true_mean, true_sd, mean, sd: float64 (targets,),
     moments of the true targets and of their held-out predictions, empty without calibration; metadata: penalty,
-    cross-validation curve and what it was trained on.
+    cross-validation curve and training data.
     """
 
     readout: np.ndarray
@@ -71,8 +71,8 @@ class LinearDecoder:
     def decode(self, betas: np.ndarray, embeddings: Embeddings, test_repeats: float) -> np.ndarray:
         """Decoded targets float16 (rows, tokens, width) of betas float32 (rows, voxels).
 
-        embeddings: those the decoder was fitted to; test_repeats: how many trials a row is the mean of (their harmonic
-        mean where it differs). Raises UserError when the embeddings lack a training image.
+        embeddings: those the decoder was fitted to; test_repeats: number of trials averaged in a row (the harmonic mean
+        if rows differ). Raises UserError when the embeddings lack a training image.
         """
         rows = embeddings.rows(self.ids)
         weights = (betas - self.voxel_mean) @ self.readout + self.image_mean
@@ -92,14 +92,14 @@ class LinearDecoder:
             return np.ones(size, np.float32), np.zeros(size, np.float32)
         narrowing = self.narrowing(test_repeats)
         gain, offset = np.zeros(len(self.sd), np.float32), np.zeros(len(self.sd), np.float32)
-        # Below float32's resolution of the mean, a spread is rounding and not signal.
+        # A spread below float32's resolution of the mean is rounding, not signal.
         varies = (self.sd > 1e-5 * (np.abs(self.mean) + 1e-30)) & (self.true_sd > 0)
         gain[:] = np.divide(self.true_sd, self.sd * narrowing, out=np.zeros_like(self.sd), where=varies)
         offset[:] = self.true_mean - gain * self.mean
         return gain, offset
 
     def narrowing(self, test_repeats: float) -> float:
-        """Spread of predictions from as many repeats as a test image has, as a share of the held-out spread."""
+        """Spread of predictions from `test_repeats` repeats, as a share of the held-out spread."""
         variances = self.metadata["held_out_variance"]
         noise, signal, spread = (variances[name] for name in ("trial_noise", "signal", "spread"))
         return float(np.sqrt((signal + noise / test_repeats) / spread))
@@ -193,8 +193,8 @@ def fit(
 def token_gram(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Inner products of the images' centred targets, float32 (images, images).
 
-    With it the sum of squares of any combination of images' targets is a matter of (images, images) matrices, and the
-    targets are read once however many penalties there are.
+    With it, the sum of squares of any combination of images' targets needs only (images, images) matrices, and the
+    targets are read once for all penalties.
     """
     gram = np.zeros((len(rows), len(rows)))
     for _, block in token_blocks(tokens, rows):

@@ -1,7 +1,7 @@
-"""Ridge regression from trials to anything known of their images, without ever holding the targets in memory.
+"""Ridge regression from trials to targets of their images, without ever holding the targets in memory.
 
 Every trial of one image has the same targets, so with X (trials, voxels) centred, S (trials, images) the 0/1 matrix
-that says which image a trial showed, and E (images, targets) what the encoder makes of each image, the ridge solution
+that says which image a trial showed, and E (images, targets) the encoder's output for each image, the ridge solution
 
     W = (X'X + alpha I)^-1 X' S E  =  R E,        R = (X'X + alpha I)^-1 X' S = X' (XX' + alpha I)^-1 S
 
@@ -11,7 +11,7 @@ weighted sum of the tokens of the training images, with weights that add up to o
     y(x) = [(x - mean) R + c / n] E,              c: trials of each image, n: trials
 
 which is centring of both X and Y (the mean of Y over trials is c/n E, and the rows of R add up to zero). The left form
-is solved where there are at least as many trials as voxels, the right one (the dual) where there are fewer.
+is solved if there are at least as many trials as voxels, otherwise the right one (the dual).
 """
 
 import numpy as np
@@ -21,10 +21,10 @@ ROW_BLOCK = 4096
 
 
 class RidgeSystem:
-    """The normal equations of a set of training trials; solve them at as many penalties as wanted.
+    """The normal equations of a set of training trials, to be solved at any number of penalties.
 
     betas: float32 (trials, voxels); image: int (trials,), which of `n_images` images each trial showed. An image
-    without a trial gets weight zero. Memory: one float64 square matrix of side min(trials, voxels) and one more while a
+    without a trial has weight zero. Memory: one float64 square matrix of side min(trials, voxels) and one more while a
     penalty is solved, plus float32 (images, voxels): 4.5 GB for 27,000 trials of 15,724 voxels and 9,000 images.
     """
 

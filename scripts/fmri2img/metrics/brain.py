@@ -1,19 +1,19 @@
-"""Brain correlation: betas that an encoding model predicts from a reconstruction, against those its stimulus evoked.
+"""Brain correlation: betas that an encoding model predicts from a reconstruction against betas the stimulus evoked.
 
 Two scores that are easily confused:
 
     pattern     for each image, the correlation over the voxels of a region (MindEye2's brain correlation)
     voxel       for each voxel, the correlation over images; a region's score is the mean over its voxels
 
-Measured betas are noisy, so that a perfect reconstruction and a perfect model stay below 1. The noise ceiling is the
+Measured betas are noisy, so even a perfect reconstruction and a perfect model stay below 1. The noise ceiling is the
 correlation that the noiseless response would reach. With s = ncsnr^2 / (ncsnr^2 + 1), the share of signal in the
 variance of a z-scored single trial, a mean of n trials has signal s and noise (1 - s) / n, hence the ceiling
 
     of a voxel over images          sqrt(s / (s + (1 - s) mean(1 / n)))
     of an image over voxels         sqrt(sum s / sum (s + (1 - s) / n)), sums over the voxels of the region
 
-The second takes the signal of different voxels as if on one scale, which z-scoring gives them. ncsnr is NSD's own, from
-all trials of a voxel, test trials among them.
+The second formula assumes that the signals of different voxels have the same scale, which z-scoring ensures. ncsnr is
+NSD's own; it is computed from all trials of a voxel, including test trials.
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ from fmri2img.metrics.similarity import paired_correlations
 
 
 def regions(voxels: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Region -> bool (voxels,), of those whose columns the table has.
+    """Region -> bool (voxels,), for the regions whose columns the table has.
 
-    visual_cortex: all voxels of the mask; higher: those in none of V1 to hV4.
+    visual_cortex: all voxels of the mask; higher: those outside V1 to hV4.
     """
     early = {name: voxels[column].to_numpy(bool) for name, column in EARLY.items() if column in voxels}
     found = {EVERYWHERE: np.ones(len(voxels), bool), **early}
@@ -42,7 +42,7 @@ def regions(voxels: pd.DataFrame) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class MeasuredBrain:
-    """What a subject's brain did on the test images, and what an encoding model makes of pictures.
+    """A subject's responses to the test images, and the encoding model that predicts responses to pictures.
 
     ids: int64 (images,) ascending; betas: float32 (images, voxels), means over repeats; repeats: int (images,); voxels:
     the Recording's table; predict: pictures uint8 (n, height, width, 3) -> betas float32 (n, voxels).
@@ -62,7 +62,7 @@ class MeasuredBrain:
         return cls(ids, betas, repeats, recording.voxels, predict)
 
     def on(self, ids: np.ndarray) -> "MeasuredBrain":
-        """The same for the images `ids` alone, in that order. Raises UserError for one the brain was not tested on."""
+        """The same for the images `ids` only, in that order. Raises UserError for an image without test responses."""
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         missing = np.asarray(ids)[self.ids[rows] != ids]
         if len(missing):
@@ -88,11 +88,11 @@ class MeasuredBrain:
 
 
 def brain_correlation(brain: MeasuredBrain, predicted: np.ndarray, region: str, normalised: bool) -> np.ndarray:
-    """For each image the Pearson correlation of measured and predicted betas over the voxels of `region`.
+    """For each image, the Pearson correlation of measured and predicted betas over the voxels of `region`.
 
-    predicted: float (images, voxels). normalised: divided by the noise ceiling of that image and region. 0 where a
-    pattern is constant or not finite; NaN for a region of fewer than two voxels, and, normalised, without any signal.
-    Returns float64 (images,).
+    predicted: float (images, voxels). normalised: divided by the noise ceiling of that image and region. The value is 0
+    where a pattern is constant or not finite, and NaN for a region of fewer than two voxels or, if normalised, without
+    any signal. Returns float64 (images,).
     """
     inside = regions(brain.voxels)[region]
     if inside.sum() < 2:
@@ -105,9 +105,9 @@ def brain_correlation(brain: MeasuredBrain, predicted: np.ndarray, region: str, 
 
 
 def voxel_correlations(brain: MeasuredBrain, predicted: np.ndarray) -> np.ndarray:
-    """For each voxel the Pearson correlation of measured and predicted betas over images, float64 (voxels,).
+    """For each voxel, the Pearson correlation of measured and predicted betas over images, float64 (voxels,).
 
-    0 where a voxel's betas are constant or not finite.
+    It is 0 where a voxel's betas are constant or not finite.
     """
     columns = np.ascontiguousarray(brain.betas.T), np.ascontiguousarray(predicted.T)
     return np.nan_to_num(paired_correlations(*columns), nan=0.0)
@@ -116,8 +116,8 @@ def voxel_correlations(brain: MeasuredBrain, predicted: np.ndarray) -> np.ndarra
 def voxel_correlation(brain: MeasuredBrain, predicted: np.ndarray, region: str, normalised: bool) -> float:
     """Mean of `voxel_correlations` over the voxels of `region`: one value for all images.
 
-    normalised: divided by the mean noise ceiling of these voxels (a mean of ratios would be that of the noisiest ones).
-    NaN for fewer than three images, for a region without voxels, and, normalised, without any signal.
+    normalised: divided by the mean noise ceiling of these voxels (the noisiest voxels would dominate a mean of ratios).
+    It is NaN for fewer than three images, for a region without voxels and, if normalised, without any signal.
     """
     inside = regions(brain.voxels)[region]
     if len(predicted) < 3 or not inside.any():
@@ -130,14 +130,14 @@ def voxel_correlation(brain: MeasuredBrain, predicted: np.ndarray, region: str, 
 
 
 def voxel_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
-    """One row a voxel, for maps: x, y, z, ncsnr, one boolean column a region, correlation and ceiling."""
+    """One row per voxel, for maps: x, y, z, ncsnr, one boolean column per region, correlation and ceiling."""
     inside = {name: mask for name, mask in regions(brain.voxels).items() if name != EVERYWHERE}
     columns = {"correlation": voxel_correlations(brain, predicted), "ceiling": brain.voxel_ceiling()}
     return brain.voxels[["x", "y", "z", "ncsnr"]].assign(**inside, **columns)
 
 
 def region_table(brain: MeasuredBrain, predicted: np.ndarray) -> pd.DataFrame:
-    """One row a region: voxels in it, and both scores, raw and normalised, means over images and over voxels."""
+    """One row per region: its number of voxels and both scores, raw and normalised, as means over images and voxels."""
     scores = {"pattern": brain_correlation, "voxel": voxel_correlation}
     return pd.DataFrame(
         {

@@ -1,15 +1,16 @@
-"""Metrics on captions: a sentence for each image against the sentences people wrote about it.
+"""Metrics on captions: one sentence for each image against the sentences that people wrote about it.
 
-references: list (images) of lists of sentences; captions: list (images) of one sentence each. With several references a
-word metric is that of the best one (as METEOR and ROUGE define it), and so is a cosine (as in RefCLIPScore). A caption
-without a word in it scores 0 everywhere: it is a failure to describe, never left out. All return float64 (images,).
+references: list (images) of lists of sentences; captions: list (images) of one sentence each. With several references,
+a word metric or a cosine is that of the best one (as defined by METEOR and ROUGE, and as in RefCLIPScore). A caption
+without any word scores 0 everywhere: it is a failed description and is never left out. All functions return float64
+(images,).
 
 The word metrics are modules of Hugging Face's `evaluate` (evaluate_modules/), which anyone can load by path. Here their
 classes are used directly, because `evaluate.load` copies a module into a cache in the home directory first. Each is
-imported where it is used: `evaluate` takes seconds to import, and most predictions have no captions. `evaluate`'s own
-modules are fetched from the network when they are loaded. torchmetrics' take 0.5 (BLEU) to 0.8 (ROUGE) times as long, a
-second for 1,000 captions, but its BLEU is another number (it splits words and smooths differently), and its ROUGE that
-of the package used here in single precision.
+imported where it is used, because `evaluate` takes seconds to import and most predictions have no captions. The modules
+of `evaluate` itself are fetched from the network when they are loaded. torchmetrics takes 0.5 (BLEU) to 0.8 (ROUGE)
+times as long, one second for 1,000 captions. But its BLEU differs (it splits words and smooths differently), and its
+ROUGE is that of the package used here in single precision.
 """
 
 import importlib
@@ -31,7 +32,7 @@ def rouge(references: list[list[str]], captions: list[str], variant: str) -> np.
 
 
 def meteor(references: list[list[str]], captions: list[str], wordnet: str | None = None) -> np.ndarray:
-    """METEOR; wordnet: directory of WordNet 3.0's files. Without it no synonyms are matched, and values are lower."""
+    """METEOR; wordnet: directory of WordNet 3.0's files. Without it, no synonyms are matched and values are lower."""
     from fmri2img.metrics.evaluate_modules.meteor.meteor import Meteor
 
     return np.array(_compute(Meteor, references, captions, wordnet=wordnet)["meteor"])
@@ -67,7 +68,7 @@ def text_cosine(references: list[list[str]], captions: list[str], encode) -> np.
 
 
 def cider(references: list[list[str]], captions: list[str]) -> np.ndarray:
-    """CIDEr-D (Vedantam et al., CVPR 2015); its word weights come from the references of all images scored.
+    """CIDEr-D (Vedantam et al., CVPR 2015); its word weights come from the references of all scored images.
 
     Raises UserError when the optional package pycocoevalcap or Java is missing.
     """
@@ -78,7 +79,10 @@ def spice(references: list[list[str]], captions: list[str]) -> np.ndarray:
     """SPICE (Anderson et al., ECCV 2016). Raises UserError when pycocoevalcap, Java or Stanford's parser is missing."""
     stored = _coco_module("SPICE", "spice.get_stanford_models")
     folder = Path(stored.SPICEDIR) / stored.SPICELIB
-    for name in (f"{stored.JAR}.jar", f"{stored.JAR}-models.jar"):  # the package would fetch them in the midst of a job
+    for name in (
+        f"{stored.JAR}.jar",
+        f"{stored.JAR}-models.jar",
+    ):  # otherwise the package fetches them in the middle of a job
         if not (folder / name).is_file():
             raise UserError(
                 f"metrics: SPICE needs {name} of Stanford CoreNLP in {folder}; run `python -m "
@@ -88,7 +92,7 @@ def spice(references: list[list[str]], captions: list[str]) -> np.ndarray:
         return np.array([found["All"]["f"] for found in _coco("SPICE", "spice.spice", "Spice", references, captions)])
     except subprocess.CalledProcessError as error:
         raise UserError(
-            "metrics: SPICE's Java program failed, its message stands above; it was written for Java 8, put that first "
+            "metrics: SPICE's Java program failed with the message above; it was written for Java 8, so put that first "
             "on the path"
         ) from error
 
@@ -99,7 +103,7 @@ def _coco_module(metric: str, name: str):
         module = importlib.import_module(f"pycocoevalcap.{name}")
     except ImportError as error:
         raise UserError(
-            f"metrics: {metric} needs the Python package pycocoevalcap; `pip install pycocoevalcap`, or take it out of "
+            f"metrics: {metric} needs the Python package pycocoevalcap; `pip install pycocoevalcap`, or remove it from "
             "`metrics`"
         ) from error
     if shutil.which("java") is None:

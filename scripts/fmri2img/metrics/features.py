@@ -1,6 +1,7 @@
-"""Metrics on the features a network gives to stimuli and reconstructions: row i of both arrays belongs to one image.
+"""Metrics on a network's features of stimuli and reconstructions; row i of both arrays belongs to one image.
 
-Nothing here knows which network it was. Features are float (n, d), already flattened.
+The functions work for any network. Features are float (n, d), already flattened.
+
 torchmetrics has no identification. Its pairwise_cosine_similarity would give the correlations in 0.3 to 0.5 times the
 time, but in single precision, in which copies of one image are no longer exactly equal (see similarity.TIE).
 """
@@ -14,9 +15,9 @@ from fmri2img.metrics.similarity import TIE, chance_of_best, correlations, paire
 def identification(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Two-way identification of each reconstruction among the stimuli, as in MindEye2's evaluation code.
 
-    For reconstruction j: the share of the other stimuli i with r(i, j) < r(j, j), strictly, so that ties are failures
-    and an undefined correlation is one too. (The paper's text has it the other way round: identification_reverse.)
-    Returns float64 (n,); NaN for a single image, which has nothing to be told from.
+    For reconstruction j: the share of the other stimuli i with r(i, j) < r(j, j), strictly, so that ties and undefined
+    correlations are failures. (The paper's text describes the reverse: identification_reverse.) Returns float64 (n,);
+    NaN for a single image, which has no other image to be compared with.
     """
     return n_way_identification(truth, images, 2)
 
@@ -32,8 +33,8 @@ def n_way_identification(truth: np.ndarray, images: np.ndarray, ways: int | None
 
     In closed form, without draws: of the n - 1 other stimuli, b have r(i, j) < r(j, j), strictly; a draw without
     replacement takes `ways` - 1 of those b with probability C(b, ways - 1) / C(n - 1, ways - 1). ways None: all n, so
-    that the value is 1 where the own stimulus ranks first and 0 elsewhere. Undefined correlations and ties fail.
-    Returns float64 (n,); NaN when there are fewer than `ways` images, and for a single image.
+    that the value is 1 where the own stimulus ranks first and 0 elsewhere. Undefined correlations and ties are
+    failures. Returns float64 (n,); NaN if there are fewer than `ways` images, and for a single image.
     """
     n = len(truth)
     ways = n if ways is None else ways
@@ -46,11 +47,11 @@ def n_way_identification(truth: np.ndarray, images: np.ndarray, ways: int | None
 def n_way_top_k(truth: np.ndarray, images: np.ndarray, ways: int, k: int) -> np.ndarray:
     """MinD-Vis's n-way top-k accuracy of a classifier, in closed form.
 
-    truth, images: class scores (n, classes). An image's class is the highest-scoring one of its stimulus. Against
-    `ways` - 1 other classes drawn without replacement, it is to be among the k that score highest on the
-    reconstruction. With `above` the number of classes that score as high as it or higher, the number of those among the
-    drawn is hypergeometric, and the value is the probability that it is less than k: what the published 1,000 draws
-    estimate. Returns float64 (n,); 0 where a score is not finite. Raises ValueError for more ways than classes.
+    truth, images: class scores (n, classes). An image's class is the highest-scoring one of its stimulus. Together with
+    `ways` - 1 other classes drawn without replacement, it must be among the k that score highest on the reconstruction.
+    Let `above` be the number of classes that score at least as high. The number of those among the drawn classes is
+    hypergeometric, and the value is the probability that it is less than k, which the published 1,000 draws estimate.
+    Returns float64 (n,); 0 where a score is not finite. Raises ValueError for more ways than classes.
     """
     classes = truth.shape[1]
     if not k < ways <= classes:

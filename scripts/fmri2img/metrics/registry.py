@@ -1,7 +1,7 @@
-"""The registry of metrics, config/metrics.yaml: families of metrics, written out into one entry for each metric.
+"""The registry of metrics, config/metrics.yaml: families of metrics, expanded into one entry for each metric.
 
-A family gives fields, and `variants`: axis -> option -> fields. Each combination of one option an axis is a metric; the
-file's head says how its name and texts come about. Imports nothing heavy, since every job reads it with the study.
+A family has fields and `variants`: axis -> option -> fields. Each combination of one option per axis is a metric; the
+head of the file explains its name and texts. This module has no heavy imports, because every job reads the registry.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import yaml
 from fmri2img.errors import UserError
 
 TEXTS = ("title", "note", "reference", "warning")
-ADDED = ("parameters", "words")  # an option's are added to the family's; its other fields replace them
+ADDED = ("parameters", "words")  # an option's entries are added to the family's; its other fields replace the family's
 DEFAULTS = {"network": None, "layer": None, "range": [0, 1], "higher_is_better": True, "chance": None}
 
 
@@ -22,16 +22,15 @@ def read_metrics(path: str | Path) -> dict[str, dict]:
 
     Entries hold title, needs, function, network, layer, range, higher_is_better, chance, note and reference, and
     parameters, unit and warning where they are given; workflow/schemas/metrics.schema.yaml has their types, and
-    `check_schema` compares them with it.
-    Raises UserError, naming the family, where it has no names, where variants are not mappings, for a {word} that
-    nothing gives, and for two metrics of one name.
+    `check_schema` compares them with it. Raises UserError that names the family if it has no names, if variants are not
+    mappings, if a {word} is not defined, or if two metrics have the same name.
     """
     metrics: dict[str, dict] = {}
     for family, fields in _mapping(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path)).items():
         where = f"{path}: family '{family}'"
         for name, entry in _expanded(_mapping(fields, where), where):
             if name in metrics:
-                raise UserError(f"{where}: its metric '{name}' is there already; give its names another {{axis}}")
+                raise UserError(f"{where}: its metric '{name}' already exists; give its names another {{axis}}")
             metrics[name] = entry
     return metrics
 
@@ -39,7 +38,7 @@ def read_metrics(path: str | Path) -> dict[str, dict]:
 def _expanded(family: dict, where: str) -> list[tuple[str, dict]]:
     """Name and entry of each metric of a family."""
     if not isinstance(family.get("names"), str):
-        raise UserError(f"{where}: key 'names' is missing; give the metrics' name, with {{axis}} for each axis")
+        raise UserError(f"{where}: key 'names' is missing; give the metrics' names, with {{axis}} for each axis")
     axes = _mapping(family.get("variants", {}), f"{where}: key 'variants'")
     for axis, options in axes.items():
         for key, option in _mapping(options, f"{where}: key 'variants.{axis}'").items():
@@ -60,7 +59,7 @@ def _expanded(family: dict, where: str) -> list[tuple[str, dict]]:
 
 def _mapping(value: object, where: str) -> dict:
     if not isinstance(value, dict):
-        raise UserError(f"{where} is not a mapping; the head of config/metrics.yaml says what stands here")
+        raise UserError(f"{where} is not a mapping; the head of config/metrics.yaml explains the format")
     return value
 
 
@@ -70,12 +69,12 @@ def _check_added(fields: dict, where: str) -> None:
 
 
 def _filled(text: str, words: dict[str, str], where: str) -> str:
-    """The text with its words in place, and without the space that an empty one leaves at the end."""
+    """The text with its words filled in, without the trailing space that an empty word leaves."""
     try:
         used = [word for _, word, _, _ in Formatter().parse(text) if word is not None]
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: '{text}' is not a text with {{words}} ({error}); correct it") from error
     for word in used:
         if word not in words:
-            raise UserError(f"{where}: nothing gives the word '{{{word}}}'; there are {', '.join(words) or 'none'}")
+            raise UserError(f"{where}: the word '{{{word}}}' is not defined; defined are {', '.join(words) or 'none'}")
     return text.format_map(words).strip()

@@ -1,19 +1,19 @@
 """Top-1 retrieval between brain responses and images, by cosine, in pools drawn from the test set.
 
-The two directions are named by what is retrieved, as in the text of MindEye2 (Scotti et al. 2024):
+The two directions are named after what is retrieved, as in the text of MindEye2 (Scotti et al. 2024):
 
     retrieval_image   given a brain response, pick its image
     retrieval_brain   given an image, pick the brain response to it
 
 MindEye2's code computes the first as "bwd" and the second as "fwd", and its tables print "fwd" under Image and "bwd"
-under Brain, so a published "Image" number is to be compared with retrieval_brain here.
+under Brain, so a published "Image" number must be compared with retrieval_brain here.
 """
 
 import numpy as np
 
 from fmri2img.metrics.similarity import TIE, chance_of_best, cosines
 
-POOL_SEED = 42  # the same pools for every method, budget and seed, so that their difference is not the pools'
+POOL_SEED = 42  # the same pools for every method, budget and seed, so that they cause no differences
 
 
 def retrieval_image(
@@ -22,12 +22,12 @@ def retrieval_image(
     """Given each decoded vector, is its image the most similar of the pool?
 
     truth, decoded: float (n, d), row i of both belongs to one image. A pool of `pool` images is drawn without
-    replacement `resamples` times (once, and all n, where there are no more than that). Returns float64 (n,): the share
-    of an image's pools in which it was a hit; NaN for an image that no pool drew, and for a single image. A tie for
-    first place is a miss, and so is a vector with a NaN or of length zero, which is never picked either.
+    replacement `resamples` times (once, with all n images, if there are no more than that). Returns float64 (n,): the
+    share of an image's pools in which it was a hit; NaN for an image that is in no pool, and for a single image. A tie
+    for first place is a miss. A vector with a NaN or of length zero is a miss too and is never picked.
 
-    ways: in place of drawn pools, the mean over all pools of so many images, in closed form from an image's rank; NaN
-    where there are fewer. It tells more than a hit or a miss among few images.
+    ways: in place of drawn pools, the mean over all pools of `ways` images, in closed form from an image's rank; NaN if
+    there are fewer images. With few images this is more informative than hits and misses.
     """
     return _hits(cosines(decoded, truth), pool, resamples, ways)
 
@@ -40,7 +40,7 @@ def retrieval_brain(
 
 
 def _hits(similarity: np.ndarray, pool: int, resamples: int, ways: int | None) -> np.ndarray:
-    """similarity: (queries, candidates), the diagonal being right."""
+    """Hits of each query. similarity: (queries, candidates); the diagonal is correct."""
     n = len(similarity)
     if n < max(ways or 2, 2):
         return np.full(n, np.nan)

@@ -1,10 +1,10 @@
-"""Score predictions against their stimuli: every metric of the study, every image.
+"""Score predictions against their stimuli: every metric of the study for every image.
 
 Both images are resized twice, as in MindEye2's evaluation: first to `evaluation.size` (published: 256), then to the
 metric's own size: `evaluation.pixel_size` for PixCorr and SSIM (published: 425), the network's input size for features.
-Resizing is bilinear on float pixels, squashing to a square, antialiased when it shrinks; torchvision's Resize does the
-same on tensors with antialias=True, the default from 0.17 on. The published numbers were made under 0.16, where tensors
-were not antialiased by default, which shifts low-level metrics slightly.
+Resizing is bilinear on float pixels, squashes to a square, and is antialiased when it shrinks; torchvision's Resize
+does the same on tensors with antialias=True, the default since 0.17. The published numbers were computed with 0.16,
+where tensors were not antialiased by default, which shifts low-level metrics slightly.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ from fmri2img.backbones.pixels import resized_pictures
 from fmri2img.errors import UserError
 from fmri2img.metrics import brain, captions, features, pixels, retrieval, sets
 
-# What a metric is computed from, by the registry's `function`. An entry's `parameters` are keyword arguments.
+# Functions by their name in the registry. An entry's `parameters` are keyword arguments.
 ON_PIXELS = {"pixcorr": pixels.pixcorr, "ssim": pixels.ssim}
 ON_FEATURES = {
     "identification": features.identification,
@@ -50,7 +50,7 @@ ON_BRAIN = {"brain_correlation": brain.brain_correlation, "voxel_correlation": b
 
 
 class Networks(Protocol):
-    """Loads networks by the name of their entry in config/backbones.yaml, as fmri2img.backbones.loading does.
+    """Loads networks by the name of their entry in config/backbones.yaml; see fmri2img.backbones.loading.
 
     features: -> object with `features(pictures) -> {layer: float32 (n, d)}`; perceptual: -> object with
     `distances(true pictures, pictures) -> (n,)`; texts: -> function list of sentences -> float (n, d), l2-normalised;
@@ -81,13 +81,14 @@ def score(
     embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
     name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
     `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: image_id
-    and caption, what the captioner says of the true images, for metrics with it as the reference; true_features: what
-    each network makes of the stimuli; see: called with each prediction that has
-    pictures, the betas measured for its images and those that the pictures predict.
-    A metric whose input a prediction lacks is left out; a prediction with no metric left has no rows. Responses to
-    repeats stand in for retrieval vectors and for predicted betas (see `_on_repeats`).
-    Raises UserError when the predictions are of different images or do not fit the embeddings, and when an image lacks
-    the reference captions that a metric needs.
+    and caption, the captioner's captions of the true images, for metrics that use them as references; true_features:
+    each network's features of the stimuli; see: called with each prediction that has pictures, the betas measured for
+    its images and the betas predicted from its pictures.
+
+    A metric whose input a prediction lacks is left out, and a prediction without any metric has no rows. Responses to
+    repeats replace retrieval vectors and predicted betas (see `_on_repeats`). Raises UserError when the predictions
+    have different images or do not match the embeddings, or when an image lacks the reference captions that a metric
+    needs.
     """
     ids = predictions[0].ids
     for prediction in predictions:
@@ -192,7 +193,7 @@ def _on_captions(
 
 
 def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str]]:
-    """What captions are compared with: people's (`first` or `all`), or the captioner's of the true image."""
+    """Reference captions: those written by people (`first` or `all`), or the captioner's caption of the true image."""
     if kind == "captioner":
         rows = rows_of(ids, captioned["image_id"].to_numpy(), "captions of the true images")
         return [[text] for text in captioned["caption"].iloc[rows]]
@@ -230,9 +231,9 @@ def _halves(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _on_repeats(
     predictions: list[Prediction], metrics: dict, reference: None, networks: Networks, pools: dict
 ) -> Found:
-    """Images told by the brain alone: the first response stands for what is decoded, the mean of the other responses
-    for the image. Similarity is the correlation over voxels (of centred patterns the cosine), as in Kay et al., Nature
-    452, 352 (2008). NaN for an image shown once."""
+    """Identification of images by brain responses alone: the first response takes the role of the decoded vector and
+    the mean of the other responses that of the image. Similarity is the correlation over voxels (the cosine of centred
+    patterns), as in Kay et al., Nature 452, 352 (2008). NaN for an image shown once."""
     for prediction in predictions:
         rows, first, others = _halves(prediction)
         first, others = (half - half.mean(axis=1, keepdims=True) for half in (first, others))
@@ -249,9 +250,9 @@ def _brain_on_repeats(
     networks: Networks,
     settings: dict,
 ) -> Found:
-    """The first response stands for the predicted betas, the mean of the others for the measured ones. Scores that are
-    divided by a noise ceiling are left out: this is a ceiling itself, of a noisier prediction. NaN for an image shown
-    once."""
+    """The first response takes the role of the predicted betas, and the mean of the others that of the measured ones.
+    Scores that are divided by a noise ceiling are left out, because this is itself a ceiling (of a noisier
+    prediction). NaN for an image shown once."""
     for prediction in predictions:
         rows, first, others = _halves(prediction)
         here = replace(measured.on(prediction.ids[rows]), betas=others)
@@ -268,7 +269,7 @@ def _brain_on_repeats(
 def _pixel_values(
     functions: dict, truth: np.ndarray, predictions: list[Prediction], evaluation: dict
 ) -> Iterator[tuple[Prediction, dict[str, np.ndarray]]]:
-    """Block by block, so that 1,000 images of 425 pixels never stand in memory at once."""
+    """Metrics on pixels, block by block, so that 1,000 images of 425 pixels are never in memory at once."""
     sizes = evaluation["size"], evaluation["pixel_size"]
     values = {id(p): {name: np.empty(len(truth)) for name in functions} for p in predictions}
     for start in range(0, len(truth), BLOCK_IMAGES):
@@ -282,7 +283,7 @@ def _pixel_values(
 
 
 def _distances(network, truth: np.ndarray, images: np.ndarray, size: int) -> np.ndarray:
-    """float64 (n,)"""
+    """A network's distances of pairs of pictures, float64 (n,)."""
     blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(images), BLOCK_IMAGES)]
     return np.concatenate(
         [network.distances(resized_pictures(truth[b], size), resized_pictures(images[b], size)) for b in blocks]

@@ -1,28 +1,28 @@
 """Distances between two sets of pictures, from a network's features: KID and FID.
 
-Neither looks at which reconstruction belongs to which stimulus: a shuffled set scores as the true one does, so they
-tell whether pictures look natural to a network, never whether they are right.
+Neither depends on which reconstruction belongs to which stimulus: a shuffled set has the same score as the correct one.
+So they measure whether pictures look natural to a network, not whether they are right.
 
 At the size of NSD's test set (1,000 images, and far fewer in the demo) FID is dominated by its bias: with fewer images
 than feature dimensions the covariances are singular, and FID of two samples of one distribution is far from zero.
 Compare FID only within one study, among methods scored on the same images and network; KID is unbiased at any size.
 
-torchmetrics' own (measured on 300 images): its FID takes 7 times as long as ours with 512 features and 240 times with
-2,048; its KID is the same number in 0.2 to 2 times our time, a fraction of a second, but that of a set, without the
-value of each image that intervals need.
+The versions of torchmetrics were measured on 300 images: its FID takes 7 times as long as ours with 512 features and
+240 times with 2,048. Its KID is the same number in 0.2 to 2 times our time, a fraction of a second, but it is one value
+for the set, without the values of single images that intervals need.
 """
 
 import numpy as np
 
 
 def kid_contributions(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Kernel inception distance, as one value an image whose mean over images is the distance.
+    """Kernel inception distance, as one value per image; the mean over images is the distance.
 
     Kernel (x.y / d + 1)^3; the unbiased estimate of Binkowski et al., Demystifying MMD GANs, ICLR (2018), from all
     images at once instead of from random subsets. An image's value is its jackknife pseudo-value: KID plus (n - 1)
-    times what leaving that image (stimulus and reconstruction) out would lower it by, less the mean of these. Their
-    spread is that of KID itself, so an interval for their mean is one for KID.
-    truth, images: float (n, d). Returns float64 (n,); NaN for fewer than 3 images, and when any feature is not finite.
+    times the decrease of KID when that image (stimulus and reconstruction) is left out, minus the mean of these. Their
+    spread is that of KID itself, so an interval for their mean is an interval for KID. truth, images: float (n, d).
+    Returns float64 (n,); NaN for fewer than 3 images, and when any feature is not finite.
     """
     n = len(truth)
     if n < 3 or not (np.isfinite(truth).all() and np.isfinite(images).all()):
@@ -45,7 +45,7 @@ def fid(truth: np.ndarray, images: np.ndarray) -> float:
     """Frechet distance of two Gaussians with the means and covariances of the features (Heusel et al., NeurIPS 2017).
 
     The trace of the root of the covariances' product is the sum of singular values of the (n, n) matrix of inner
-    products of centred features, which takes a second where eigenvalues of a (2048, 2048) product take a minute.
+    products of centred features, which takes a second, while eigenvalues of a (2048, 2048) product take a minute.
     truth, images: float (n, d). Returns NaN for fewer than 2 images, and when any feature is not finite.
     """
     n = len(truth)

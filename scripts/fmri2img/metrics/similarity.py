@@ -1,8 +1,8 @@
-"""Correlations and cosines between rows of two large matrices, and what happens when they are undefined or equal.
+"""Correlations and cosines between rows of two large matrices, including undefined and equal ones.
 
-A correlation with a constant row, a cosine with a zero row, and anything with a NaN in it are undefined: NaN here, and
-a failure in every metric built on it (never left out, or blank images would improve a mean).
-Two similarities closer than TIE are equal: exact copies then tie whatever order a machine adds in.
+A correlation with a constant row, a cosine with a zero row, and any value computed from a NaN are undefined: NaN here,
+and a failure in every metric built on it (leaving them out would let blank images improve a mean). Two similarities
+closer than TIE are equal, so that exact copies tie in whatever order a machine adds.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 
 TIE = 1e-10
 COLUMN_BLOCK = 2**14  # keeps the float64 copy of 1,000 rows at 131 MB
-COPY = 0.999  # cosine of two images' centred true tokens from which on they are one picture under two names
+COPY = 0.999  # cosine of two images' centred true tokens at or above which they are the same picture
 CONSTANT = 1e-6  # a spread below this share of the root mean square is rounding
 
 
@@ -52,7 +52,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def chance_of_best(beaten: np.ndarray, others: int, ways: int) -> np.ndarray:
     """Probability that `ways` - 1 of `others`, drawn without replacement, are all among the `beaten`: float64 (n,).
 
-    C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are.
+    C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are beaten.
     """
     drawn = np.arange(ways - 1)
     return np.prod(np.clip(beaten[:, None] - drawn, 0, None) / (others - drawn), axis=1)
@@ -77,12 +77,12 @@ def _centred_unit(row: np.ndarray) -> np.ndarray:
 def nearest_with_cosine(
     tokens: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training image nearest to each row: image_id int64 (rows,), and how near, cosine float64 (rows,).
+    """The training image nearest to each row: its image_id int64 (rows,) and its cosine float64 (rows,).
 
-    tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. Near means a high cosine between the
-    flattened tokens after the mean of the training images' true tokens is taken from both (what all images share says
-    nothing about which is near). Equal cosines go to the lower id; a row that is the mean itself has cosine 0. Reads
-    the training tokens once, in blocks.
+    tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. The nearest image has the highest
+    cosine between the flattened tokens, after the mean of the training images' true tokens is subtracted from both
+    (what all images share does not distinguish them). Among equal cosines, the lower id is taken; a row that is the
+    mean itself has cosine 0. Reads the training tokens once, in blocks.
     """
     training_ids = np.sort(training_ids)
     dots = np.zeros((len(tokens), len(training_ids)))
@@ -95,7 +95,7 @@ def nearest_with_cosine(
         dots += deviations @ block.T
         norms += np.einsum("ij,ij->i", block, block)
         own += np.einsum("ij,ij->i", deviations, deviations)
-    # A row's own norm does not change which image is nearest to it.
+    # A row's own norm does not change which image is nearest.
     nearness = np.divide(dots, np.sqrt(norms), out=np.full_like(dots, -np.inf), where=norms > 0)
     best = np.argmax(nearness, axis=1)
     highest = nearness[np.arange(len(tokens)), best]

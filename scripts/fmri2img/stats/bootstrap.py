@@ -1,19 +1,19 @@
 """Bootstrap intervals over images.
 
-What is estimated is the mean over subjects of each subject's mean over images, a value being first averaged over seeds
-within its image. What is resampled is images and nothing else:
+The estimate is the mean over subjects of each subject's mean over images; values are first averaged over seeds within
+an image. Only images are resampled:
 
-- Subjects are fixed. NSD has eight, too few to stand for a population; an interval says how far the estimate would move
+- Subjects are fixed. NSD has eight, too few to represent a population; an interval says how far the estimate would move
   with other test images for these same brains.
-- Seeds are not more data. Runs of two seeds on one image share the image and the brain response.
-- Where subjects saw the same images (the shared test set of NSD), an image is drawn for all of them at once: a hard
-  image is hard for everyone, and drawing for each subject alone would count that common part as if it averaged out,
-  and give intervals that are too narrow.
+- Seeds are not additional data. Runs of two seeds on one image share the image and the brain response.
+- If subjects saw the same images (the shared test set of NSD), an image is drawn for all of them at once: a hard
+  image is hard for everyone, and drawing separately for each subject would treat that common part as if it averaged
+  out, which gives intervals that are too narrow.
 
-The same draws serve every group of one call, so that groups of one call can be compared draw by draw.
+All groups of one call have the same draws, so they can be compared draw by draw.
 
 A metric with one value for all images of a prediction (stored under WHOLE_SET) has no images to resample: it has a mean
-over subjects and seeds, no interval, and no part in anything that compares methods image by image.
+over subjects and seeds but no interval, and comparisons of methods image by image leave it out.
 """
 
 import numpy as np
@@ -35,17 +35,18 @@ def draw_counts(n_images: int, resamples: int, rng: np.random.Generator) -> np.n
 def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Mean over images of each column, in each bootstrap resample.
 
-    values: float (images, columns), NaN where a column has no value for an image: it is left out of that column's mean
-    (and not drawn anew, so that columns keep common draws). Returns float64 (resamples, columns), NaN where a resample
-    drew none of a column's images. 10,000 resamples of 1,000 images in 800 columns take about 2 s on one core.
+    values: float (images, columns), NaN where a column has no value for an image: that image is left out of the
+    column's mean (and no other one is drawn instead, so that columns keep common draws). Returns float64 (resamples,
+    columns), NaN where a resample drew none of a column's images. 10,000 resamples of 1,000 images in 800 columns take
+    about 2 s on one core.
     """
     rng = np.random.default_rng(seed)
     present = ~np.isnan(values)
     n_images, n_present = len(values), present.sum(axis=0)
     centre = np.divide(np.nansum(values, axis=0), n_present, out=np.zeros(values.shape[1]), where=n_present > 0)
-    # Deviations from the column's mean lose nothing that matters in float32, and multiply twice as fast.
+    # Deviations from the column's mean are precise enough in float32, which multiplies twice as fast.
     deviations = np.where(present, values - centre, 0.0).astype(np.float32)
-    # Columns with gaps in the same places share their denominators.
+    # Columns with gaps in the same rows share their denominators.
     patterns, pattern = np.unique(present, axis=1, return_inverse=True)
     patterns = patterns.astype(np.float32)
     means = np.empty((resamples, values.shape[1]))
@@ -54,27 +55,27 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
         with np.errstate(invalid="ignore"):
             means[start : start + len(counts)] = (counts @ deviations) / (counts @ patterns)[:, pattern.ravel()]
     means += centre
-    # Rounding must not carry a mean beyond the values it is of: a score of 0 is not -0.
+    # Rounding must not move a mean outside the range of its values: a score of 0 is not -0.
     lowest = np.where(present, values, np.inf).min(axis=0)
     highest = np.where(present, values, -np.inf).max(axis=0)
     return np.clip(means, lowest, highest, out=means)
 
 
 def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """One row an image, one column a group of `by` and subject: the mean of the image's defined seeds, or NaN.
+    """One row per image, one column per group of `by` and subject: the mean of the image's defined seeds, or NaN.
 
     scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`. Returns float64 with an index of
-    image_id and columns named `by` and subject, sorted; what has no defined value at all is absent, and so is a metric
-    of the whole set. Raises ValueError when two values stand for one cell.
+    image_id and columns named `by` and subject, sorted; rows and columns without any defined value are absent, and so
+    are metrics of the whole set. Raises ValueError when one cell has two values.
     """
     scores = scores[scores["image_id"] != WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
     cell = [*keys, "seed", "image_id"]
-    codes = pd.DataFrame({name: pd.factorize(scores[name])[0] for name in cell})  # compared faster than names
+    codes = pd.DataFrame({name: pd.factorize(scores[name])[0] for name in cell})  # codes compare faster than names
     twice = codes.duplicated()
     if twice.any():
         first = scores.loc[twice.to_numpy(), cell].iloc[0].to_dict()
-        raise ValueError(f"two values for {first}: `by` must tell apart all that scores differ in")
+        raise ValueError(f"two values for {first}: `by` must name every column in which scores differ")
     defined = scores.dropna(subset="value")
     return defined.groupby([*keys, "image_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
 
@@ -82,7 +83,7 @@ def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def bootstrap_groups(
     table: pd.DataFrame, by: list[str], resamples: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Estimates of the groups of `by`, and the same in every resample.
+    """Estimates of the groups of `by`, for the data and for every resample.
 
     table: `image_values(scores, by)`. Returns estimates, indexed by `by`: mean (over subjects of the mean over images)
     and n_subjects; and draws (resamples, groups), whose columns are the rows of the estimates.
@@ -99,7 +100,7 @@ def bootstrap_groups(
 
 
 def percentile_interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The middle `confidence` of the draws, undefined ones left out; NaN where there is none."""
+    """The middle `confidence` of the defined draws; NaN if there are none."""
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail]) if np.isfinite(draws).any() else (np.nan, np.nan)
     return float(low), float(high)
@@ -133,11 +134,11 @@ def summarise(
 
 
 def _whole_sets(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Estimates of the groups of `by` with one value a prediction: the mean over subjects of the mean over seeds."""
+    """Estimates of the groups of `by` with one value per prediction: the mean over subjects of the mean over seeds."""
     scores = scores[scores["image_id"] == WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
     if scores.duplicated([*keys, "seed"]).any():
-        raise ValueError("two values for one prediction: `by` must tell apart all that scores differ in")
+        raise ValueError("two values for one prediction: `by` must name every column in which scores differ")
     subjects = scores.groupby(keys, observed=True)["value"].mean().groupby(by, observed=True)
     counts = {"n_subjects": subjects.count(), "n_images": 0}
     return pd.DataFrame({"mean": subjects.mean(), "low": np.nan, "high": np.nan, **counts})

@@ -11,10 +11,10 @@ def rank_correlation(
 ) -> tuple[float, float, float]:
     """Mean over subjects of Spearman's correlation over images, and its bootstrap interval: correlation, low, high.
 
-    property_, values: (images, subjects) with the same index and columns, NaN where there is none. Images are drawn
-    for all subjects at once; ranks are those among all images and are not taken anew in each resample. NaN where a
-    subject has fewer than three images or does not vary, and where too many resamples do not for an interval of what is
-    left to mean anything (a metric with a single hit).
+    property_, values: (images, subjects) with the same index and columns, NaN for missing values. Images are drawn for
+    all subjects at once; ranks are those among all images and are not recomputed in each resample. All three are NaN if
+    a subject has fewer than three images or values that do not vary, or if values do not vary in so large a share of
+    the resamples that an interval would mean nothing (a metric with a single hit).
     """
     counts = draw_counts(len(values), resamples, np.random.default_rng(seed))
     found, draws = [], []

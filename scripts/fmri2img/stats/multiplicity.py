@@ -1,4 +1,4 @@
-"""Many comparisons at once: Holm's correction, and groups of methods that cannot be told apart."""
+"""Many comparisons at once: Holm's correction, and groups of methods that cannot be distinguished."""
 
 from string import ascii_letters
 
@@ -20,12 +20,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def tie_groups(different: np.ndarray) -> list[str]:
-    """Letters of ranked methods: two share a letter exactly when they are not different ("a", "ab", "b").
+    """Letters of ranked methods: two methods share a letter exactly if they are not different ("a", "ab", "b").
 
-    different: bool (methods, methods), symmetric, methods in the order of their rank. A letter is a largest possible
-    group without a different pair; "a" belongs to the group that begins highest. Insert-and-absorb algorithm of
-    H.-P. Piepho, An algorithm for a letter-based representation of all-pairwise comparisons, Journal of Computational
-    and Graphical Statistics 13, 456 (2004).
+    different: bool (methods, methods), symmetric, methods in the order of their rank. Each letter is a largest possible
+    group without a different pair; "a" is the group that starts highest. Insert-and-absorb algorithm of H.-P. Piepho,
+    An algorithm for a letter-based representation of all-pairwise comparisons, Journal of Computational and Graphical
+    Statistics 13, 456 (2004).
     """
     groups = [frozenset(range(len(different)))] if len(different) else []
     for first, second in zip(*np.nonzero(np.triu(different, 1)), strict=True):

@@ -1,8 +1,8 @@
 """Paired permutation tests between methods on the same images.
 
 Under the null hypothesis the two methods' names are exchangeable on every image, so the sign of an image's difference
-may be flipped. An image is flipped for all subjects at once, for the reason it is resampled for all at once
-(bootstrap.py); the statistic is the difference of what `bootstrap_groups` estimates.
+may be flipped. An image is flipped for all subjects at once, for the same reason that it is resampled for all at once
+(bootstrap.py). The statistic is the difference of the estimates of `bootstrap_groups`.
 """
 
 from itertools import combinations
@@ -13,15 +13,15 @@ import pandas as pd
 from fmri2img.stats.multiplicity import holm
 
 SIGNS_BLOCK = 1024
-TOLERANCE = 3e-6  # of a sum's largest possible value: two sums this close are equal but for rounding in float32
+TOLERANCE = 3e-6  # share of a sum's largest possible value: two sums this close differ only by float32 rounding
 
 
 def sign_flip_test(contributions: np.ndarray, flips: int = 10_000, seed: int = 0) -> np.ndarray:
     """Two-sided p-value of each column's sum being zero, by flipping the signs of rows.
 
-    contributions: float (images, columns), NaN where an image says nothing. Where no more than `flips` combinations of
-    signs exist all of them are taken and p is exact; otherwise `flips` are drawn, and p counts the observed one in,
-    so that it is never zero. A column of zeros has p 1, one without any value NaN. Returns float64 (columns,).
+    contributions: float (images, columns), NaN where an image has no value. If there are at most `flips` combinations
+    of signs, all of them are used and p is exact; otherwise `flips` are drawn, and p includes the observed one, so that
+    it is never zero. A column of zeros has p 1, and a column without any value has NaN. Returns float64 (columns,).
     """
     given = ~np.isnan(contributions)
     values = np.where(given, contributions, 0.0)
@@ -56,11 +56,11 @@ def _all_signed_sums(values: np.ndarray) -> np.ndarray:
 
 
 def compare_methods(table: pd.DataFrame, within: list[str], flips: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Every pair of methods, tested on the images and subjects that both have a value for.
+    """Test every pair of methods on the images and subjects for which both have a value.
 
-    table: `image_values(scores, [*within, "method"])`. Returns one row for each group of `within` and pair: `within`,
-    method, other, difference (mean over subjects of the mean over images of method minus other), n_images, p and
-    p_holm, which is corrected over the pairs of the group.
+    table: `image_values(scores, [*within, "method"])`. Returns one row for each group and pair: `within`, method,
+    other, difference (mean over subjects of the mean over images of method minus other), n_images, p, and p_holm, which
+    is p corrected over the pairs of the group.
     """
     rows, columns = [], []
     frame = table.columns.to_frame(index=False)
@@ -86,7 +86,7 @@ def compare_methods(table: pd.DataFrame, within: list[str], flips: int = 10_000,
 def image_contributions(differences: np.ndarray) -> np.ndarray:
     """What each image adds to the mean over subjects of the mean over images: (images,), NaN where no subject has it.
 
-    differences: (images, subjects), NaN where a subject has no value; a subject with none at all does not count.
+    differences: (images, subjects), NaN where a subject has no value; a subject without any value does not count.
     """
     n_images = (~np.isnan(differences)).sum(axis=0)
     weighted = differences[:, n_images > 0] / (n_images[n_images > 0] * max((n_images > 0).sum(), 1))

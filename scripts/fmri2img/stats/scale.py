@@ -1,4 +1,4 @@
-"""What a score says beside its own value: its place between chance and ceiling, and how far it moves between seeds."""
+"""A score in context: its position between chance and ceiling, and its variation between seeds."""
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,14 @@ def normalised_score(
     """(method - floor) / (ceiling - floor) and its percentile interval: score, low, high.
 
     Each argument is an estimate and its draws (resamples,), the same resamples for all three, and larger must be
-    better. All three are NaN where the interval of ceiling - floor is not wholly above zero: the scale then has no
-    length that the data can tell from none, and the ratio no bounded interval (Fieller, 1954).
+    better. All three are NaN unless the interval of ceiling - floor is entirely above zero: otherwise the data cannot
+    distinguish the length of the scale from zero, and the ratio has no bounded interval (Fieller, 1954).
     """
     length = ceiling[1] - floor[1]
     if not percentile_interval(length, confidence)[0] > 0:
         return np.nan, np.nan, np.nan
     score = (method[0] - floor[0]) / (ceiling[0] - floor[0])
-    # The few resamples in which the scale has no length stand at the ends, whichever way the score lies.
+    # The few resamples in which the scale has no length are put at the ends, on the side of the score.
     with np.errstate(divide="ignore", invalid="ignore"):
         draws = np.where(length > 0, (method[1] - floor[1]) / length, np.copysign(np.inf, method[1] - floor[1]))
     draws[np.isnan(method[1]) | np.isnan(length)] = np.nan

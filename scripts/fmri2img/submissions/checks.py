@@ -1,4 +1,4 @@
-"""Checking a submitted prediction: what its files hold, or what is wrong with them, a line each."""
+"""Check a submitted prediction: either the content of its files, or what is wrong with them, one line per problem."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from fmri2img.submissions.record import ASCENDING, SubmittedPrediction
 
 @dataclass(frozen=True)
 class CheckedSubmission:
-    """What a submitted prediction's files hold, when nothing is wrong with them. ids: image_id of each row."""
+    """Content of a submitted prediction's files if nothing is wrong with them. ids: image_id of each row."""
 
     ids: np.ndarray
     images: Pictures | None
@@ -25,7 +25,7 @@ class CheckedSubmission:
 
 
 def scored_tokens(study) -> tuple[int, int] | None:
-    """Number and width of the tokens that a study (fmri2img.study.Study) compares retrieval vectors with; None where it
+    """Number and width of the tokens with which a study (fmri2img.study.Study) compares retrieval vectors; None if it
     scores no retrieval."""
     if all(study.registries["metrics"][name]["needs"] != "retrieval" for name in study.config["metrics"]):
         return None
@@ -42,7 +42,7 @@ def check_submission(
     """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`;
     aliases: other names that the dataset has for image_id.
 
-    Returns what it holds, or None, and what is wrong with it, a line each.
+    Returns its content or None, and a list of what is wrong with it, one line per problem.
     """
     problems = list(_disclosure_problems(prediction))
     files, images, blurry, retrieval, captions = prediction.files, None, None, None, None
@@ -73,9 +73,11 @@ def check_submission(
             n = None if part is None else part.n if isinstance(part, Pictures) else len(part)
             if n is not None and n != len(ids):
                 path = prediction.blend["images"] if key == "blend.images" else files[key]
-                problems.append(f"{path}: {n} rows for {len(ids)} image_id; {test.subject} has {len(test.ids)} to test")
+                problems.append(
+                    f"{path}: {n} rows for {len(ids)} image_id; {test.subject} has {len(test.ids)} test images"
+                )
             if isinstance(part, Pictures) and part.ids is not None and not np.array_equal(part.ids, ids):
-                problems.append(f"{part.path}: its file names are not the image_id of the other files in their order")
+                problems.append(f"{part.path}: its file names do not match the image_id of the other files")
     for pictures in (images, blurry):
         if pictures is not None:
             attempt(lambda pictures=pictures: all(len(block) for block in pictures.checked()))
@@ -103,17 +105,17 @@ def _row_ids(
     if named is not None:
         return read_ids(named, aliases)
     if "images" in prediction.files and images is None:
-        return None  # whatever is wrong with the pictures has been said
+        return None  # the problems of the pictures have been reported
     if images is not None and images.ids is not None:
         return images.ids
     raise UserError(
         f"submission {prediction.method}: key 'ids' is missing; name a list of image_id, or write '{ASCENDING}' if "
-        "rows are the subject's test images by ascending image_id"
+        "the rows are the subject's test images by ascending image_id"
     )
 
 
 def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
-    """What keeps `ids` from being each test image exactly once, a line each."""
+    """Reasons why `ids` do not contain each test image exactly once, one line each."""
     unique, counts = np.unique(ids, return_counts=True)
     repeated, missing = unique[counts > 1], np.setdiff1d(test.ids, unique)
     outside = np.setdiff1d(unique, test.ids)
@@ -121,9 +123,7 @@ def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
     if len(outside) and np.isin(unique - 1, test.ids).mean() > 0.99 and not np.isin(unique, test.ids).all():
         return [f"{where}: image_id counted from 1; subtract 1 from each"]
     if len(repeated):
-        problems.append(
-            f"{where}: image_id {repeated[0]} is there more than once ({len(repeated)} are); keep one of each"
-        )
+        problems.append(f"{where}: image_id {repeated[0]} occurs more than once ({len(repeated)} do); keep one of each")
     if len(outside):
         problems.append(
             f"{where}: image_id {outside[0]} is not a test image of {test.subject} in split {test.split} "
@@ -132,7 +132,7 @@ def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
     if len(missing):
         problems.append(
             f"{where}: image_id {missing[0]} is missing; {n - len(missing)} of {n} test images of {test.subject} are "
-            "there, and only complete sets are scored"
+            "present, and only complete sets are scored"
         )
     return problems
 
@@ -140,8 +140,7 @@ def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
 def read_vectors(path: Path, tokens: tuple[int, int] | None = None) -> np.ndarray:
     """Retrieval vectors: float16 (rows, dimensions), tokens flattened.
 
-    tokens: number and width that they must have, None for any. Raises UserError where they have others or are not
-    finite.
+    tokens: number and width that they must have, None for any. Raises UserError if they differ or are not finite.
     """
     rows = open_rows(path)
     if tokens is not None and tuple(n for n in rows.shape[1:] if n > 1) not in (tokens, (tokens[0] * tokens[1],)):

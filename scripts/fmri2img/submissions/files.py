@@ -1,7 +1,7 @@
-"""Reading the files of a submission, safely: nothing in them is ever executed.
+"""Read the files of a submission safely: no code in them is ever executed.
 
-Pictures come as a folder of <image_id>.png or .jpg, or as one array in a .npy, .safetensors or .pt file. Arrays are
-opened without being read and are then taken block by block, so that 3 GB of pictures need no 3 GB of memory.
+Pictures are a folder of <image_id>.png or .jpg, or one array in a .npy, .safetensors or .pt file. Arrays are read block
+by block, so that 3 GB of pictures do not need 3 GB of memory.
 """
 
 import io
@@ -26,7 +26,7 @@ SLACK = 0.01  # beyond 0..1, for float pictures that were resized or stored in h
 
 @dataclass(frozen=True)
 class Rows:
-    """An array that is read block by block. read: (start, stop) -> those rows as NumPy array."""
+    """An array that is read block by block. read: (start, stop) -> those rows as a NumPy array."""
 
     path: Path
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ def open_rows(path: Path) -> Rows:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The message of an error, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -94,37 +94,37 @@ def _open_pt(path: Path) -> Rows:
         raise UserError(f"{path}: holds a {type(found).__name__}, not a tensor; save the tensor alone")
     if found.layout != torch.strided or found.is_nested or found.is_quantized or found.is_meta:
         raise UserError(f"{path}: holds a sparse, nested, quantised or meta tensor; save it dense, with its values")
-    tensor = found.detach()  # a parameter, say, which is as good as its values
+    tensor = found.detach()  # in case it is a parameter
     dtype = str(tensor.dtype).removeprefix("torch.")
     return Rows(path, tuple(tensor.shape), dtype, lambda start, stop: _to_numpy(tensor[start:stop]))
 
 
 def _to_numpy(tensor) -> np.ndarray:
-    """bfloat16 and float8 are unknown to NumPy, so that they become float32."""
+    """The tensor as an array. bfloat16 and float8 become float32, because NumPy does not know them."""
     foreign = str(tensor.dtype).startswith(("torch.bfloat16", "torch.float8"))
     return tensor.float().numpy() if foreign else tensor.numpy()
 
 
 def _load_pt(path: Path):
-    """What a .pt file holds: tensors, or an array of text. Memory-mapped where torch.save wrote it as a zip archive."""
+    """Load a .pt file of tensors or an array of text. It is memory-mapped if torch.save wrote it as a zip archive."""
     import torch
 
     text = [np.ndarray, np.dtype, type(np.dtype("U1"))]
-    rebuild = np.empty(0).__reduce__()[0]  # NumPy 1 and 2 keep it in differently named modules
+    rebuild = np.empty(0).__reduce__()[0]  # NumPy 1 and 2 have it in differently named modules
     text += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     try:
         with torch.serialization.safe_globals(text):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds pickled Python objects, which are not read; save the tensor alone") from None
-    except Exception as error:  # torch reads any other bytes as a pickle, whose reader fails in any way then
+    except Exception as error:  # torch reads any other bytes as a pickle, which can fail in many ways
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: not a complete torch file ({reason}); save it again with torch.save") from None
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of a submission. ids: image_id of each where file names tell them, else None."""
+    """Pictures of a submission. ids: image_id of each if file names give them, else None."""
 
     path: Path
     ids: np.ndarray | None
@@ -155,7 +155,7 @@ class Pictures:
 
 
 def open_pictures(path: Path) -> Pictures:
-    """Open pictures, whatever their form. Raises UserError for a shape, dtype or name that cannot be pictures."""
+    """Open pictures of any supported form. Raises UserError for a shape, dtype or name that cannot be pictures."""
     if path.is_dir():
         return _open_folder(path)
     rows = open_rows(path)
@@ -182,13 +182,13 @@ def _check_square(path: Path, size: tuple[int, int]) -> None:
 def _open_folder(path: Path) -> Pictures:
     from PIL import Image
 
-    damaged = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # all that Pillow raises
+    damaged = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # all types that Pillow raises
     files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
         raise UserError(f"{path}: holds no {', '.join(PICTURE_SUFFIXES)} files; name each picture by its image_id")
     strange = sorted(file.name for file in files if not file.stem.isdecimal())
     if strange:
-        raise UserError(f"{path}: '{strange[0]}' is not named by an image_id; call it as in 2950.png")
+        raise UserError(f"{path}: '{strange[0]}' is not named by an image_id; rename it like 2950.png")
     files = sorted(files, key=lambda file: int(file.stem))
     sizes = set()
     for file in files:
@@ -205,7 +205,7 @@ def _open_folder(path: Path) -> Pictures:
     def read(file: Path) -> np.ndarray:
         try:
             with Image.open(file) as picture:
-                if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+                if picture.mode.startswith("I"):  # 16-bit grey values, which Pillow would clip at 255
                     grey = np.rint(np.asarray(picture, np.float64) / 257).astype(np.uint8)
                     return np.repeat(grey[:, :, None], 3, axis=2)
                 return np.asarray(picture.convert("RGB"))
@@ -227,7 +227,7 @@ def read_ids(path: Path, aliases: Sequence[str] = ()) -> np.ndarray:
         rows = _open_npy(path)
         if len(rows.shape) != 1:
             raise UserError(
-                f"{path}: {rows.dtype} of shape {rows.shape} is not a list of image_id; save one row of them"
+                f"{path}: {rows.dtype} of shape {rows.shape} is not a list of image_id; save a one-dimensional array"
             )
         ids = rows.read(0, None)
         if ids.dtype == bool:
@@ -249,8 +249,8 @@ def read_ids(path: Path, aliases: Sequence[str] = ()) -> np.ndarray:
 def read_captions(path: Path, ids: np.ndarray | None = None, aliases: Sequence[str] = ()) -> list[str]:
     """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
 
-    ids: image_id of the rows, int64 (rows,). A .csv that has the column `image_id` too is put in their order, and
-    refused where it is of other images.
+    ids: image_id of the rows, int64 (rows,). A .csv that also has the column `image_id` is reordered to match them, and
+    refused if it has other images.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
@@ -276,19 +276,19 @@ def read_captions(path: Path, ids: np.ndarray | None = None, aliases: Sequence[s
 
 
 def _ordered(table: pd.DataFrame, ids: np.ndarray, path: Path) -> pd.DataFrame:
-    """The rows of a table with a column `image_id` in the order of `ids`, of which it must have each once."""
+    """The rows of a table with a column `image_id`, in the order of `ids`; the table must have each of them once."""
     own = table["image_id"].to_numpy()
     if own.dtype.kind not in "iu":
         raise UserError(f"{path}: column image_id is {own.dtype}; write whole numbers")
     unique, counts = np.unique(own, return_counts=True)
     if (counts > 1).any():
         raise UserError(
-            f"{path}: image_id {unique[counts > 1][0]} is there more than once; keep one caption of each image"
+            f"{path}: image_id {unique[counts > 1][0]} occurs more than once; keep one caption for each image"
         )
     missing, others = np.setdiff1d(ids, own), np.setdiff1d(own, ids)
     if len(missing) or len(others):
         raise UserError(
-            f"{path}: its image_id are not those of the prediction: {len(missing)} are missing, {len(others)} are of "
-            "other images; write one caption for each"
+            f"{path}: its image_id differ from the prediction's: {len(missing)} are missing, {len(others)} belong to "
+            "other images; write one caption for each image"
         )
     return table.set_index("image_id").loc[ids]

@@ -1,9 +1,9 @@
-"""Submissions: anyone's reconstructions with a record of what they are (submission_checks.py opens their files).
+"""Submissions: anyone's reconstructions with a record of what they are (checks.py opens their files).
 
-A submission is a file submission.yaml (or .json) beside the reconstructions, or the same keys in a configuration;
-workflow/schemas/submission.schema.yaml lists them and docs/submissions.md explains them. It holds one or several
-predictions, each of one subject, training budget and seed. A prediction must cover the test images of its subject: an
-incomplete one is refused, because its mean would be over other images than everybody else's.
+A submission is a file submission.yaml (or .json) next to the reconstructions, or the same keys in a configuration;
+workflow/schemas/submission.schema.yaml lists them and docs/submissions.md explains them. It has one or several
+predictions, each for one subject, training budget and seed. A prediction must cover the test images of its subject. An
+incomplete one is refused, because its mean would be over other images than those of all other methods.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ import yaml
 
 from fmri2img.errors import UserError
 
-ASCENDING = "ascending"  # the value of `ids` that stands for the subject's test images by ascending image_id
+ASCENDING = "ascending"  # value of `ids` that means the subject's test images by ascending image_id
 RECORD_NAMES = ("submission.yaml", "submission.yml", "submission.json")
 FILE_KEYS = ("images", "ids", "retrieval", "captions")
 
 
 @dataclass(frozen=True)
 class SubmittedPrediction:
-    """One prediction of a submission. files: those of FILE_KEYS that it has, as paths, `ids` possibly ASCENDING."""
+    """One prediction of a submission. files: key of FILE_KEYS -> path, for the files it has; `ids` may be ASCENDING."""
 
     method: str
     subject: str
@@ -31,10 +31,10 @@ class SubmittedPrediction:
     files: dict[str, Path | str]
     blend: dict | None
     disclosure: dict
-    test_set: str = ""  # the split's first where a record names none
+    test_set: str = ""  # the split's first test set if a record names none
 
     def record(self) -> dict:
-        """Plain values, from which `of` makes it again."""
+        """Plain values, from which `of` restores it."""
         blend = self.blend and self.blend | {"images": str(self.blend["images"])}
         return asdict(self) | {"files": {key: str(path) for key, path in self.files.items()}, "blend": blend}
 
@@ -59,7 +59,7 @@ def read_record(path: str | Path) -> tuple[dict, Path]:
     if path.is_dir():
         found = [path / name for name in RECORD_NAMES if (path / name).is_file()]
         if not found:
-            raise UserError(f"{path}: holds no {RECORD_NAMES[0]}; write one as docs/submissions.md says")
+            raise UserError(f"{path}: holds no {RECORD_NAMES[0]}; write one as described in docs/submissions.md")
         path = found[0]
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -67,17 +67,19 @@ def read_record(path: str | Path) -> tuple[dict, Path]:
         raise UserError(f"{path}: no such file; give the folder of a submission, or its record") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not YAML or JSON ({reason}); correct it as docs/submissions.md says") from None
+        raise UserError(
+            f"{path}: not YAML or JSON ({reason}); correct it as described in docs/submissions.md"
+        ) from None
     if not isinstance(record, dict):
-        raise UserError(f"{path}: not a record of a submission; write one as docs/submissions.md says")
+        raise UserError(f"{path}: not a record of a submission; write one as described in docs/submissions.md")
     return record, path.parent
 
 
 def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Path]) -> list[SubmittedPrediction]:
-    """The predictions of a record that fits the schema.
+    """The predictions of a record that matches the schema.
 
-    folder: what its paths are relative to; fetched: directory of each registered entry that it may name by `fetched`.
-    Raises UserError for an unknown entry.
+    folder: base of its relative paths; fetched: directory of each registered entry that its `fetched` may name. Raises
+    UserError for an unknown entry.
     """
     found = []
     for entry in (cell for written in record["predictions"] for cell in _cells(written)):
@@ -106,7 +108,7 @@ def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Pat
 
 
 def _cells(entry: dict) -> Iterator[dict]:
-    """An entry of `predictions` for each of the subjects, budgets and seeds it lists, their values put into paths."""
+    """One entry for each subject, budget and seed of an entry of `predictions`, with the values filled into paths."""
     listed = [entry[key] if isinstance(entry[key], list) else [entry[key]] for key in ("subject", "sessions", "seed")]
     for subject, sessions, seed in product(*listed):
         cell = {"subject": subject, "sessions": sessions, "seed": seed}

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which a training can end with instead of the weights of its last step."""
+"""A moving average of the weights, which can replace the weights of the last step at the end of a training."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ FILE = "average.safetensors"
 class Average:
     """Exponential moving average of the trained parameters of `module`; buffers are not averaged.
 
-    It begins with the weights after the first step; each later step keeps a share `decay` of it. All processes hold
-    equal weights, so each keeps the same average.
+    It starts with the weights after the first step; each later step keeps a share `decay` of it. All processes have
+    equal weights, so all keep the same average.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -25,7 +25,7 @@ class Average:
         self._values: list[torch.Tensor] = []
 
     def update(self) -> None:
-        """Take in the weights after an optimiser step."""
+        """Include the weights after an optimiser step."""
         now = [parameter.detach() for parameter in self._named.values()]
         if self._values:
             self._update(self._values, now, None)
@@ -34,7 +34,7 @@ class Average:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Put the average into the module."""
+        """Copy the average into the module."""
         for parameter, value in zip(self._named.values(), self._values, strict=True):
             parameter.copy_(value)
 

@@ -1,4 +1,4 @@
-"""How gradients become an optimiser step and a checkpoint: plainly (one process or DDP), or by DeepSpeed.
+"""Optimiser steps and checkpoints, either plain (one process or DDP) or with DeepSpeed.
 
 Both offer backward(loss, last), step() -> norm of the gradient before clipping, save(folder) -> JSON-ready state and
 load(folder, state).
@@ -41,7 +41,7 @@ class Plain:
 
     @property
     def learning_rate(self) -> float:
-        """What the optimiser will really use."""
+        """The rate that the optimiser will actually use."""
         return self._optimiser.param_groups[0]["lr"]
 
     def backward(self, loss: Tensor, last: bool) -> None:
@@ -59,8 +59,8 @@ class Plain:
         return torch.nn.utils.get_total_norm(gradients)
 
     def step(self, norm: float) -> float:
-        """Clip, step, and forget the gradients. norm: what gradient_norm gave; returned."""
-        if self._clip and norm > self._clip:  # a pass over all gradients that is spared when nothing is clipped
+        """Clip, step and clear the gradients. norm: the result of gradient_norm, which is also returned."""
+        if self._clip and norm > self._clip:  # clipping needs a pass over all gradients, so skip it if possible
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip, torch.tensor(norm))
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
@@ -68,7 +68,7 @@ class Plain:
 
     @property
     def may_skip(self) -> bool:
-        """Whether an infinite gradient is an ordinary event: fp16, whose loss scale is still being lowered."""
+        """Whether infinite gradients are expected, as in fp16 while the loss scale is being lowered."""
         return self._accelerator.scaler is not None and self._accelerator.scaler.get_scale() > 1
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Plain:
 
 
 class DeepSpeed:
-    """ZeRO stages 1 and 2: optimiser state divided over the processes, on the CPU where the configuration says so."""
+    """ZeRO stages 1 and 2: optimiser state divided over the processes, or on the CPU if so configured."""
 
     may_skip = False
 
@@ -103,12 +103,12 @@ class DeepSpeed:
         return self._optimiser.param_groups[0]["lr"]
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        # not accelerator.backward, which steps as well, before the loss terms could be checked
+        # not accelerator.backward, which also steps before the loss terms can be checked
         self.wrapped.set_gradient_accumulation_boundary(is_boundary=last)
         self.wrapped.backward(loss)
 
     def gradient_norm(self) -> None:
-        """DeepSpeed knows it only after the step."""
+        """None, because DeepSpeed knows the norm only after the step."""
 
     def step(self, norm: None) -> float:
         self.wrapped.step()

@@ -1,7 +1,7 @@
 """Checkpoints that a kill at any moment cannot damage.
 
     <work>/step-00001200/     the newest complete checkpoint (only a complete one has this name: it is written under
-                              another, and loses it before it is removed)
+                              another name, and is renamed again before it is removed)
         state.json            step, training configuration, number of processes, scalars of the optimiser
         model.safetensors     weights and buffers, fp32
         optimiser.safetensors moments
@@ -9,7 +9,7 @@
         log.parquet           the table of all steps so far
         engine/               with DeepSpeed, instead of the two safetensors files: DeepSpeed's own format
 
-The state of the sampler and of the random generators is the seed and the step: both are pure functions of them.
+Sampler and random generators are pure functions of the seed and the step, so their state needs no file.
 """
 
 import errno
@@ -28,7 +28,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from fmri2img.errors import UserError
 
 PREFIX = "step-"
-# Keys of the training configuration that a resumed run may change without changing what is trained.
+# Keys of the training configuration that a resumed run may change because they do not affect the result.
 FREE_KEYS = ("log_every", "checkpoint_minutes", "checkpoint_steps", "validate_every_epochs")
 
 
@@ -43,7 +43,7 @@ def newest(work: Path) -> Path | None:
 
 
 def partial(work: Path, step: int) -> Path:
-    """Temporary name of a checkpoint; an empty folder of that name is made. Raises UserError when the disk is full."""
+    """Make and return an empty folder, the temporary name of a checkpoint. Raises UserError when the disk is full."""
     path = path_of(work, step).with_suffix(".part")
     shutil.rmtree(path, ignore_errors=True)
     with disk_errors(path):
@@ -52,7 +52,7 @@ def partial(work: Path, step: int) -> Path:
 
 
 def publish(work: Path, step: int) -> Path:
-    """Give the checkpoint written under its temporary name its own, then remove older ones and leftovers."""
+    """Rename a checkpoint from its temporary to its final name, then remove older ones and leftovers."""
     temporary, path = path_of(work, step).with_suffix(".part"), path_of(work, step)
     with disk_errors(temporary):
         for file in [*temporary.rglob("*"), temporary]:
@@ -74,7 +74,7 @@ def discard(work: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint, complete or partial; a kill in the midst leaves none that looks complete."""
+    """Remove a checkpoint, complete or partial; a kill in the middle leaves none that looks complete."""
     if path.exists() and not path.suffix:
         gone = path.with_suffix(".gone")
         shutil.rmtree(gone, ignore_errors=True)
@@ -83,7 +83,7 @@ def _remove(path: Path) -> None:
 
 
 def save_tensors(folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Write model.safetensors and optimiser.safetensors; returns what of the optimiser is no tensor, JSON-ready."""
+    """Write model.safetensors and optimiser.safetensors; returns the rest of the optimiser's state, JSON-ready."""
     tensors, scalars = {}, {}
     for number, state in optimiser.state_dict()["state"].items():
         for key, value in state.items():
@@ -109,7 +109,7 @@ def load_tensors(
         number, _, key = name.partition(".")
         parameter = parameters[int(number)]
         if torch.is_tensor(value) and value.shape == parameter.shape:
-            # a fused step takes moments to be laid out like their parameter, e.g. with channels last
+            # a fused step expects moments in the memory layout of their parameter, e.g. channels last
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -122,7 +122,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, Any]:
-    """Read state.json. Raises UserError when the checkpoint is of another configuration, or made from other artifacts.
+    """Read state.json. Raises UserError when the checkpoint has another configuration or other artifacts.
 
     config: the whole configuration of this run (task, settings, training), and its sources.
     """
@@ -131,24 +131,25 @@ def load_state(folder: Path, config: dict[str, Any], world: int) -> dict[str, An
     if changed:
         raise UserError(
             f"{folder.parent}: holds a checkpoint of another configuration ({', '.join(changed)} changed); "
-            "restore what it was to go on with it, or delete the folder to start afresh"
+            "restore the old one to resume, or delete the folder to start over"
         )
     if state["processes"] != world and config["training"].get("deepspeed"):
         raise UserError(
-            f"{folder.parent}: this DeepSpeed checkpoint is of {state['processes']} processes and {world} are running; "
-            f"start {state['processes']}, or delete the folder to start afresh"
+            f"{folder.parent}: this DeepSpeed checkpoint is for {state['processes']} processes, but {world} are "
+            "running; "
+            f"start {state['processes']}, or delete the folder to start over"
         )
     return state
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Dotted keys of what decides the result in which two whole configurations differ."""
+    """Dotted keys that affect the result and in which two whole configurations differ."""
     before, now = _fixed(before), _fixed(now)
     return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
 
 
 def _fixed(config: dict[str, Any]) -> dict[str, Any]:
-    """{dotted key: value} of what decides the result."""
+    """{dotted key: value} of all keys that affect the result."""
     flat = {f"training.{key}": value for key, value in config["training"].items() if key not in FREE_KEYS}
     for part in ("settings", "sources"):
         flat |= {f"{part}.{key}": value for key, value in config.get(part, {}).items()}

@@ -1,4 +1,4 @@
-"""The training configuration: how long, how fast, in which precision; nothing about any one method."""
+"""The training configuration: duration, learning rate, precision and so on; nothing specific to a method."""
 
 from typing import Literal
 
@@ -8,26 +8,27 @@ from fmri2img.settings.base import Chance, Count, Positive, PositiveNumber, Seed
 
 
 class TrainingSettings(Settings):
-    """Settings of a training run as a study states them."""
+    """Settings of a training run in a study."""
 
-    epochs: Positive = Field(description="Passes over the training data, as the task defines one.")
+    epochs: Positive = Field(description="Passes over the training data, as the task defines them.")
     batch: Positive = Field(
         description="Samples per optimiser step, over all processes and all accumulated batches together."
     )
     accumulation: Positive = Field(
-        1, description="Batches per optimiser step. A contrastive loss compares the samples of one of them."
+        1, description="Batches per optimiser step. A contrastive loss compares the samples within one batch."
     )
     optimiser: Literal["adamw", "adamw8bit"] = Field("adamw", description="`adamw8bit` needs bitsandbytes.")
     learning_rate: PositiveNumber = Field(3e-4, description="Peak learning rate.")
     weight_decay: Weight = Field(1e-2, description="Decoupled weight decay.")
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = Field(
         "one_cycle",
-        description="All warm up over `warmup_epochs`. `one_cycle`: then a cosine to 1/25,000 of the peak, beta1 "
-        "cycled from .95 to .85 and back. `cosine`: a half cosine over the whole training, times the warm-up, to a "
-        "fiftieth of the peak. `linear`: straight to `linear_end` of the peak. `constant`: the peak.",
+        description="All schedules warm up over `warmup_epochs`. `one_cycle`: then a cosine to 1/25,000 of the peak, "
+        "beta1 cycled from .95 to .85 and back. `cosine`: a half cosine over the whole training, times the warm-up, "
+        "to a "
+        "fiftieth of the peak. `linear`: a straight line to `linear_end` of the peak. `constant`: stays at the peak.",
     )
     warmup_epochs: Weight = Field(2.0, description="Epochs of warm-up.")
-    linear_end: Weight = Field(0.0, description="Where the linear schedule ends, as a share of the peak.")
+    linear_end: Weight = Field(0.0, description="End of the linear schedule, as a share of the peak.")
     schedule_stepping: Literal["optimiser", "per_process"] = Field(
         "optimiser",
         description="`optimiser`: the schedule advances once per optimiser step. `per_process`: once per process and "

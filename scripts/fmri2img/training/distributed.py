@@ -1,4 +1,4 @@
-"""Rows of all processes in one tensor, with gradients, so that N processes compute the loss of one."""
+"""Rows of all processes in one tensor, with gradients, so that N processes compute the same loss as one."""
 
 import torch
 import torch.distributed
@@ -20,16 +20,16 @@ def gather(rows: Tensor) -> Tensor:
     """Concatenate `rows` (b, ...) of all processes in order of rank: (processes * b, ...); all must have equal shapes.
 
     The gradient of a row is the sum of the gradients that all processes' losses have with respect to it. The engine
-    averages the gradients of parameters over processes; so if L_r is process r's loss, whatever rows it uses, the
-    training follows the gradient of mean_r L_r. Both usual forms are right with it: every process computes the same
-    global loss, or each computes its own rows' share (mean over its rows) against all rows.
+    averages the gradients of parameters over processes; so if L_r is process r's loss, no matter which rows it uses,
+    the training follows the gradient of mean_r L_r. Both usual forms are therefore correct: every process computes the
+    same global loss, or each computes the loss of its own rows (mean over its rows) against all rows.
     """
     if world() == 1:
         return rows
     gathered = torch.cat(torch.distributed.nn.functional.all_gather(rows.contiguous()))
     if gathered.requires_grad:
-        # torch receives gradients in buffers laid out like those it sends; one that is dense but transposed, as of a
-        # loss over the rows and columns of a matrix, would arrive with its entries in the wrong places.
+        # torch receives gradients in buffers with the layout of those it sends. A dense but transposed gradient, as
+        # from a loss over the rows and columns of a matrix, would arrive with its entries in the wrong positions.
         gathered.register_hook(lambda gradient: gradient.contiguous())
     return gathered
 
@@ -50,6 +50,6 @@ def barrier() -> None:
 
 
 def leave_group() -> None:
-    """Part from the other processes at the end of the work."""
+    """Leave the process group at the end of the work."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

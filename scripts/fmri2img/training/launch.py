@@ -1,4 +1,4 @@
-"""How the rules start a training: its command, and the settings that scripts/train.py reads."""
+"""How the rules start a training: the command, and the settings that scripts/train.py reads."""
 
 import json
 
@@ -7,15 +7,15 @@ from fmri2img.artifacts.budgets import parse_sessions
 
 
 def inputs_of(study, decoder: str) -> dict[str, str | list[str] | None]:
-    """What a trained decoder learns to predict: setting of its task -> path or paths of artifacts below the results.
+    """Artifacts that a decoder is trained with: setting of its task -> path or paths below the results.
 
-    From `training_inputs(study)` in the workflow.py of its folder.
+    They come from `training_inputs(study)` in the workflow.py of its folder.
     """
     return plugins.load("methods", study.decoders[decoder]["folder"], "workflow:training_inputs")(study)
 
 
 def launcher(study, decoder: str, stage: str) -> str:
-    """The command that starts a stage: torchrun for several processes on one machine, or for DeepSpeed."""
+    """The command that starts a stage: torchrun for several processes or for DeepSpeed, else python."""
     section = study.section(decoder)[stage]
     alone = section["processes"] == 1 and not section["training"].get("deepspeed")
     return "python" if alone else f"torchrun --standalone --nproc-per-node {section['processes']}"

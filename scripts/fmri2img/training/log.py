@@ -1,4 +1,4 @@
-"""What is recorded of a training: a table of every step, TensorBoard events, and a bar or lines for the reader."""
+"""The records of a training: a table of every step, TensorBoard events, and a bar or lines on the console."""
 
 import sys
 from pathlib import Path
@@ -26,10 +26,10 @@ class Log:
         self._bar: Progress | None = None
 
     def start(self, step: int, table: Path | None) -> None:
-        """Begin at `step`; table: that of the checkpoint resumed from."""
+        """Begin at `step`. table: the table of the checkpoint that is resumed."""
         if table is not None:
             self._rows = pd.read_parquet(table).to_dict("records")
-        # purge_step hides what an interrupted run had written beyond the checkpoint
+        # purge_step hides the events that an interrupted run wrote after the checkpoint
         self._events = SummaryWriter(str(self._events_folder), purge_step=step)
         console = Console(file=sys.stderr)
         if console.is_terminal:
@@ -66,7 +66,7 @@ class Log:
             print(line, flush=True)
 
     def save(self, path: Path) -> None:
-        """Write the table, and bring the events to disk."""
+        """Write the table, and flush the events to disk."""
         self._events.flush()
         pd.DataFrame(self._rows).to_parquet(path, index=False)
 

@@ -1,4 +1,4 @@
-"""The training loop: the same for every method, on any number of processes, resumed after any interruption."""
+"""The training loop: the same for every method and any number of processes; it resumes after any interruption."""
 
 import contextlib
 import math
@@ -31,10 +31,10 @@ class Interrupted(Exception):
 
 
 def train(config: dict[str, Any], output: Path, work: Path) -> None:
-    """Train what `config` (task, settings, training) describes; write the artifact `output`, remove `work`.
+    """Train the task that `config` (task, settings, training) describes, write the artifact `output` and remove `work`.
 
-    work: folder of checkpoints and logs on a disk that all processes share; kept on any failure, and resumed from.
-    Raises UserError (bad configuration, full disk, a loss term or gradient that is not finite) and Interrupted.
+    work: folder of checkpoints and logs on a disk that all processes share; kept and resumed after any failure. Raises
+    UserError (bad configuration, full disk, a loss term or gradient that is not finite) and Interrupted.
     """
     for key in ("task", "settings", "training"):
         if key not in config:
@@ -56,7 +56,7 @@ def train(config: dict[str, Any], output: Path, work: Path) -> None:
 
 
 class Run:
-    """One training: its processes, its step, its record."""
+    """One training: its processes, its current step and its record."""
 
     def __init__(self, accelerator, task: Task, config: dict[str, Any], training: TrainingConfig, work: Path) -> None:
         self._task, self._config, self._training, self._work = task, config, training, work
@@ -69,7 +69,7 @@ class Run:
         self._schedule = schedule(training, self._epoch_steps, self._world)
         self._log = Log(work, self._total, training.log_every) if self._main else None
         self._step = 0  # optimiser steps done
-        self._seconds = 0.0  # spent in earlier parts of an interrupted run, and then in all
+        self._seconds = 0.0  # spent in earlier parts of an interrupted run; at the end, in total
         self._validation: dict[str, float] = {}
         self._terminated = False
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -78,7 +78,7 @@ class Run:
         self._terminated = True
 
     def resume(self) -> None:
-        """Go on from the newest complete checkpoint, if there is one."""
+        """Resume from the newest complete checkpoint, if there is one."""
         self._work.mkdir(parents=True, exist_ok=True)
         folder = checkpoint.newest(self._work)
         if folder is not None:
@@ -92,7 +92,7 @@ class Run:
             self._log.start(self._step, folder / "log.parquet" if folder else None)
 
     def steps(self) -> None:
-        """Train to the end, or until something stops it."""
+        """Train to the end, or until an error or a signal."""
         accumulation = self._training.accumulation
         start = last_saved = before = time.monotonic()
         earlier = self._seconds
@@ -102,7 +102,7 @@ class Run:
             self._backend.set_rates(*self._schedule(self._step))
             row = {"step": self._step, "epoch": self._step // self._epoch_steps}
             due = self._training.checkpoint_minutes * 60 if self._training.checkpoint_minutes else math.inf
-            # the main process's clock decides for all, and a signal to any process stops all
+            # the main process's clock decides for all processes, and a signal to any process stops all of them
             flags = [float(self._main and time.monotonic() - last_saved > due), float(self._terminated)]
             values, (save, stop) = self._optimise(batches, flags)
             now = time.monotonic()
@@ -125,7 +125,7 @@ class Run:
                 self._save()
                 last_saved = before = time.monotonic()
             if stop and self._step < self._total:
-                raise Interrupted(f"stopped by SIGTERM after step {self._step} of {self._total}; rerun to go on")
+                raise Interrupted(f"stopped by SIGTERM after step {self._step} of {self._total}; rerun to resume")
         batches.close()
 
     def _inputs(self, number: int) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Run:
         return self._task.inputs(number, epoch, batch, self._rank, self._world, self._device)
 
     def _optimise(self, batches: Iterator, flags: list[float]) -> tuple[dict[str, float], list[bool]]:
-        """One optimiser step. Returns the step's values for the table, and whether any process set each flag."""
+        """Take one optimiser step. Returns its values for the table, and for each flag whether any process set it."""
         accumulation = self._training.accumulation
         means = None
         for part in range(accumulation):
@@ -149,7 +149,7 @@ class Run:
             means = values if means is None else means + values
         shared = distributed.mean(torch.cat([means, torch.tensor(flags, device=means.device)]))
         norm = self._backend.gradient_norm()
-        # the only transfer from the device in a step
+        # the only transfer from the device per step
         *numbers, norm = [*shared.tolist(), None] if norm is None else torch.cat([shared, norm[None]]).tolist()
         values = dict(zip([*(f"loss_{name}" for name in terms), "loss"], numbers, strict=False))
         for name, value in values.items():
@@ -169,7 +169,7 @@ class Run:
         kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         raise UserError(
             f"step {self._step}: {what} is {value}; training stops, {kept}; "
-            "lower training.learning_rate, or use training.precision 'fp32', in a fresh work folder"
+            "lower training.learning_rate or use training.precision 'fp32', with a new work folder"
         )
 
     def _validation_due(self) -> bool:
@@ -184,7 +184,7 @@ class Run:
         return {key: float(value) for key, value in metrics.items()}
 
     def _save(self) -> None:
-        """Write a checkpoint; the one before it stays until this one is complete."""
+        """Write a checkpoint; the previous one stays until this one is complete."""
         folder = checkpoint.path_of(self._work, self._step).with_suffix(".part")
         if self._main:
             checkpoint.partial(self._work, self._step)
@@ -210,7 +210,7 @@ class Run:
         distributed.barrier()
 
     def finish(self, output: Path) -> None:
-        """Write the artifact in one stroke, then remove the work folder."""
+        """Write the artifact atomically, then remove the work folder."""
         if self._main:
             run = {
                 "config": self._config,
@@ -229,7 +229,7 @@ class Run:
         distributed.barrier()
 
     def close(self) -> None:
-        """Leave the table of a run that stopped, to the last step, for the reader."""
+        """Keep the table of a stopped run, including the last step, for inspection."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._log:
             self._log.close()
@@ -239,7 +239,7 @@ class Run:
 
 
 def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Any]:
-    """make(first), ..., make(end - 1); each is made in a thread while the one before it is used."""
+    """make(first), ..., make(end - 1); each is made in a thread while the previous one is used."""
 
     def quietly(number: int) -> Any:
         with torch.no_grad():
@@ -255,7 +255,7 @@ def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Any]:
 
 
 def _peak_mb() -> float:
-    """Peak memory of the device, in MB: allocated on the GPU, resident without one."""
+    """Peak memory of the device, in MB: allocated on the GPU, or resident if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

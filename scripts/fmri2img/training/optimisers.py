@@ -1,4 +1,4 @@
-"""The optimisers: AdamW of torch, or with 8-bit state of bitsandbytes."""
+"""The optimisers: AdamW from torch, or from bitsandbytes with 8-bit state."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fmri2img.training.configuration import TrainingConfig
 
 
 def optimiser(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """AdamW over the task's parameter groups. Raises UserError when bitsandbytes is wanted and not installed."""
+    """AdamW over the task's parameter groups. Raises UserError when bitsandbytes is needed but not installed."""
     settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, fused=True, **settings)

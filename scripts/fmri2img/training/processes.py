@@ -17,7 +17,7 @@ from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.sampler import seed_of
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-PATIENCE = timedelta(hours=1)  # while one process writes a large checkpoint to a slow disk the others wait
+PATIENCE = timedelta(hours=1)  # the others wait while one process writes a large checkpoint to a slow disk
 
 
 def accelerator_for(config: TrainingConfig) -> Accelerator:
@@ -42,7 +42,7 @@ def accelerator_for(config: TrainingConfig) -> Accelerator:
 
 def _with_deepspeed(config: TrainingConfig, gpu: bool) -> Accelerator:
     if "LOCAL_RANK" not in os.environ:
-        raise UserError("training.deepspeed needs torchrun, also for one process: torchrun scripts/train.py ...")
+        raise UserError("training.deepspeed needs torchrun, even for one process: torchrun scripts/train.py ...")
     path = REPOSITORY / config.deepspeed
     try:
         settings = json.loads(path.read_text())
@@ -55,7 +55,7 @@ def _with_deepspeed(config: TrainingConfig, gpu: bool) -> Accelerator:
     world = int(os.environ["WORLD_SIZE"])
     config.check_processes(world)
     # Weights stay fp32 and autocast computes in bf16, as without DeepSpeed; DeepSpeed's own bf16 mode would cast the
-    # weights, and with them the loss terms that ask for fp32.
+    # weights, and with them the loss terms that need fp32.
     settings |= {
         "train_micro_batch_size_per_gpu": config.batch // (config.accumulation * world),
         "gradient_accumulation_steps": config.accumulation,
@@ -67,7 +67,7 @@ def _with_deepspeed(config: TrainingConfig, gpu: bool) -> Accelerator:
     if not gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
         settings["zero_optimization"].get("offload_optimizer", {})["pin_memory"] = False
-    # Accelerate's own `cpu=True` (or ACCELERATE_USE_CPU) would quietly give DistributedDataParallel instead.
+    # Accelerate's own `cpu=True` (or ACCELERATE_USE_CPU) would silently use DistributedDataParallel instead.
     return Accelerator(
         deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=settings),
         mixed_precision="no",
@@ -84,7 +84,7 @@ def autocast(config: TrainingConfig, device: torch.device) -> contextlib.Abstrac
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (all devices), from which a task draws initial weights."""
+    """Seed the global generators of Python, NumPy and torch (all devices), which a task uses for initial weights."""
     seed = seed_of(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -1,4 +1,4 @@
-"""training.json: what made a trained decoder."""
+"""training.json: the record of how a decoder was trained."""
 
 import json
 import platform

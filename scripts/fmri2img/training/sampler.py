@@ -1,8 +1,8 @@
-"""Which training rows the samples of a step are: endless seeded permutations, without state.
+"""Choice of the training rows of each step: endless seeded permutations, without state.
 
-Sample number `i` of a subject is a function of the seed and `i` alone, so a resumed run needs no sampler state, and
-one process and eight processes that divide a batch see the same samples. Every row is used once before any is used
-twice, unlike the shard sampling with replacement of the released MindEye2.
+Sample number `i` of a subject depends only on the seed and `i`. So a resumed run needs no sampler state, and eight
+processes that divide a batch see the same samples as one process. Every row is used once before any is used twice,
+unlike the shard sampling with replacement of the released MindEye2.
 """
 
 from functools import lru_cache
@@ -14,7 +14,7 @@ import torch
 class Streams:
     """One endless stream of rows per subject.
 
-    lengths: number of training rows of each subject; seed: of the study.
+    lengths: number of training rows of each subject; seed: the study's.
     """
 
     def __init__(self, lengths: list[int], seed: int) -> None:
@@ -22,7 +22,7 @@ class Streams:
             raise ValueError(f"every subject needs training rows; got {lengths}")
         self._lengths = lengths
         self._seed = seed
-        # a batch touches at most two passes of each subject; more where a batch is larger than the data
+        # a batch uses at most two passes of each subject, or more if it is larger than the data
         self._permutation = lru_cache(maxsize=4 * len(lengths))(self._make_permutation)
 
     def _make_permutation(self, subject: int, number: int) -> np.ndarray:
@@ -40,7 +40,7 @@ class Streams:
 
 
 def share(count: int, rank: int, world: int) -> slice:
-    """Places of process `rank` among `count` samples divided evenly over `world` processes."""
+    """Positions of process `rank`'s samples if `count` samples are divided evenly over `world` processes."""
     if count % world:
         raise ValueError(f"{count} samples cannot be divided evenly over {world} processes")
     each = count // world
@@ -49,7 +49,7 @@ def share(count: int, rank: int, world: int) -> slice:
 
 def seed_of(*keys: int) -> int:
     """A 63-bit seed that is a well-mixed function of non-negative integers, e.g. (seed, step, rank)."""
-    # the number of keys is mixed in because SeedSequence takes (1, 2) and (1, 2, 0) for the same
+    # the number of keys is mixed in because SeedSequence treats (1, 2) and (1, 2, 0) as equal
     return int(np.random.SeedSequence((len(keys), *keys)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

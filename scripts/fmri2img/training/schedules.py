@@ -1,7 +1,7 @@
 """Learning rate and first momentum of every optimiser step, as pure functions of the step.
 
-There is no scheduler object, so there is none to be stepped once per process by accident (what Accelerate does with a
-prepared scheduler, and what the released MindEye2 appears to do on several GPUs), and none to save.
+There is no scheduler object. So none can be stepped once per process by accident (as Accelerate does with a prepared
+scheduler, and as the released MindEye2 appears to do on several GPUs), and none has to be saved.
 """
 
 import math
@@ -9,15 +9,15 @@ from collections.abc import Callable
 
 from fmri2img.training.configuration import TrainingConfig
 
-START, END = 25.0, 1000.0  # one cycle starts at peak / 25 and ends at that / 1000
-COSINE_END = 0.02  # of the peak
+START, END = 25.0, 1000.0  # one cycle starts at peak / 25 and ends at a thousandth of its start
+COSINE_END = 0.02  # share of the peak
 SLOW_BETA, FAST_BETA = 0.95, 0.85  # beta1 at the lowest and at the highest learning rate
 
 Schedule = Callable[[int], tuple[float, float | None]]
 
 
 def schedule(config: TrainingConfig, steps_per_epoch: int, world: int) -> Schedule:
-    """A function from the 0-based optimiser step to (learning rate, beta1 or None to leave it alone)."""
+    """A function from the 0-based optimiser step to (learning rate, beta1 or None to keep it)."""
     total = config.epochs * steps_per_epoch
     warmup = warmup_fraction(config)
     at = {"one_cycle": _one_cycle, "cosine": _half_cosine, "linear": _linear, "constant": _constant}[config.schedule]
@@ -26,9 +26,9 @@ def schedule(config: TrainingConfig, steps_per_epoch: int, world: int) -> Schedu
 
 
 def warmup_fraction(config: TrainingConfig) -> float:
-    """Share of the training that warms up: `warmup_epochs` of `epochs`, and half of a training not longer than that.
+    """Share of the training that is warm-up: `warmup_epochs` of `epochs`, or one half if the training is not longer.
 
-    (The released MindEye2 stops at one epoch and, with two, ends at the peak.)
+    (The released MindEye2 stops with an error at one epoch and, with two, ends at the peak.)
     """
     return config.warmup_epochs / config.epochs if config.warmup_epochs < config.epochs else 0.5
 

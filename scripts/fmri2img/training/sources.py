@@ -1,4 +1,4 @@
-"""What a training is made from, told apart without reading all of it."""
+"""Fingerprints that identify the inputs of a training without reading all of them."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ ROWS = 16
 
 
 def fingerprint(metadata: dict[str, Any], *arrays: np.ndarray) -> str:
-    """SHA-256, first 16 hex digits, of an artifact's metadata, and of shape and 16 evenly spaced rows of its arrays."""
+    """SHA-256 (16 hex digits) of an artifact's metadata and of shape and 16 evenly spaced rows of each array."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())

@@ -1,9 +1,9 @@
-"""What the training engine asks of a method: its network, its batches and its loss terms.
+"""What a method provides to the training engine: its network, its batches and its loss terms.
 
-A configuration file (JSON) names the class and holds what it needs:
+A configuration file (JSON) names the class and holds its settings:
 
     {"task": "fmri2img.methods.mindeye2.task:MindEye2Task",
-     "settings": {...},      the task's own: paths of artifacts, model, losses
+     "settings": {...},      of the task: paths of artifacts, model, losses
      "training": {...}}      TrainingConfig: epochs, batch, optimiser, precision, ...
 
 and the engine calls `MindEye2Task(settings, training)` in every process, after seeding torch with `training.seed`.
@@ -23,13 +23,13 @@ from fmri2img.training.configuration import TrainingConfig
 class Task(Protocol):
     """A trainable method.
 
-    module: everything that is trained, in fp32. The engine wraps it (DistributedDataParallel, DeepSpeed,
+    module: the network with all trained parameters, in fp32. The engine wraps it (DistributedDataParallel, DeepSpeed,
         torch.compile) and calls `wrapped(inputs)`, which returns the loss terms, {name: 0-d tensor}, already weighted;
         the loss is their sum. Terms are means over this process's share of the batch, or, where a term compares
-        samples with each other, are computed over `distributed.gather`ed rows; the engine averages gradients and
+        samples with each other, over rows gathered by `distributed.gather`; the engine averages gradients and
         logged terms over processes. The forward pass runs under autocast of `training.precision`; a term that needs
-        fp32 disables autocast itself. It draws no random numbers: those come with the inputs, dropout's masks too
-        (dropout.py).
+        fp32 disables autocast itself. It draws no random numbers: they come with the inputs, including the masks of
+        dropout (dropout.py).
     """
 
     module: nn.Module
@@ -37,20 +37,20 @@ class Task(Protocol):
     def __init__(self, settings: dict[str, Any], training: TrainingConfig) -> None:
         """Build the network and open the data. Raises UserError for bad settings.
 
-        training.seed seeds everything random; training.activation_checkpointing asks the task to recompute
-        activations (torch.utils.checkpoint, use_reentrant=False) in the backward pass.
+        training.seed seeds everything random; with training.activation_checkpointing the task recomputes activations
+        (torch.utils.checkpoint, use_reentrant=False) in the backward pass.
         """
         ...
 
     def sources(self) -> dict[str, str]:
-        """Name of each artifact that the training is made from -> what tells it from another one (sources.fingerprint).
+        """Name of each artifact that the training uses -> a fingerprint of its content (sources.fingerprint).
 
-        A checkpoint is not gone on from where one of them has changed.
+        A checkpoint is not resumed if one of them has changed.
         """
         ...
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser, every trained parameter in exactly one: {"params": [...], ...}."""
+        """Parameter groups for the optimiser, with every trained parameter in exactly one: {"params": [...], ...}."""
         ...
 
     def steps_per_epoch(self, batch: int) -> int:
@@ -66,13 +66,13 @@ class Task(Protocol):
         batch: samples over all processes; always a multiple of `world`.
 
         A pure function of its arguments and the seed, with no state and no use of the global random generators (see
-        `sampler.generator`): a resumed run repeats it, it is called ahead of time in a thread of its own, and the
-        shares of any number of processes together are the same samples, mixed and noised in the same way.
+        `sampler.generator`): a resumed run repeats it, and it is called ahead of time in a separate thread. The shares
+        of all processes together are the same samples, mixed and noised in the same way, for any number of processes.
         """
         ...
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Metrics on a held-out slice of the TRAINING images; logged, never used to choose weights.
+        """Metrics on a held-out part of the TRAINING images. They are logged but never used to choose weights.
 
         Called in every process with the unwrapped `module` in eval mode, without gradients, under autocast.
         """
@@ -81,7 +81,7 @@ class Task(Protocol):
     def save(self, directory: Path, metadata: dict[str, Any]) -> None:
         """Write the trained `self.module` into the existing, empty `directory`; called in the main process, once.
 
-        metadata: JSON-ready record of the training (the same as training.json beside it).
+        metadata: JSON-ready record of the training (the same as training.json next to it).
         """
         ...
 

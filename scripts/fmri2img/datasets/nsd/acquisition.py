@@ -1,7 +1,7 @@
 """Fill the tree of the Natural Scenes Dataset, one file at a time, from its public bucket.
 
-A file appears under its name only when it is complete, has the content that the server's tag promises, and opens as
-its format; its size, ETag and SHA-256 are locked (lockfile.py). Files that the user has already are linked from
+A file appears under its name only when it is complete, has the content that the server's tag promises, and opens in its
+format; its size, ETag and SHA-256 are locked (lockfile.py). Files that the user has already are linked from
 `nsd.bucket.copy`. COCO's annotations, which NSD does not host, come from COCO's own archive.
 """
 
@@ -22,7 +22,7 @@ from fmri2img.errors import UserError
 
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
-WHOLE_ATTEMPTS = 2  # downloads of a whole object that arrives damaged or changes under way
+WHOLE_ATTEMPTS = 2  # downloads of a whole object that arrives damaged or changes in the meantime
 
 
 def check_terms(source: Source) -> None:
@@ -34,7 +34,7 @@ def acquire(key: str, root: str | Path, source: Source, terminal: TextIO | None 
     """Make `<root>/<key>` exist: link it from the user's copy, or download it.
 
     A file that is there and agrees with its lock is kept. Raises UserError when the terms are not accepted, the object
-    is not public, missing or not the one that was locked, the server stays away, or the disk is full.
+    is not public, missing or not the one that was locked, the server does not answer, or the disk is full.
     """
     check_terms(source)
     root = Path(root)
@@ -67,7 +67,9 @@ def link(key: str, root: str | Path, source: Source) -> Path | None:
     try:
         check_opens(original, key)
     except Unreadable as error:
-        raise UserError(f"{original}: {error}; replace it, or take it out of the copy to download it") from error
+        raise UserError(
+            f"{original}: {error}; replace it, or remove it from the copy so that it is downloaded"
+        ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.part")
     temporary.unlink(missing_ok=True)
@@ -80,8 +82,8 @@ def link(key: str, root: str | Path, source: Source) -> Path | None:
 def check_betas_are_own(root: str | Path) -> None:
     """Raise UserError if the tree holds betas that were not downloaded into it.
 
-    Snakemake deletes a session's betas once they are masked, whoever put them there; a user's own must never lie where
-    that can happen.
+    Snakemake deletes a session's betas once they are masked, no matter who put them there. The user's own betas must
+    never be in that place.
     """
     root = Path(root)
     for path in sorted(root.glob("nsddata_betas/ppdata/*/func1pt8mm/*/betas_session*.hdf5")):
@@ -92,13 +94,13 @@ def check_betas_are_own(root: str | Path) -> None:
         if not may_go:
             raise UserError(
                 f"{path}: not downloaded by this workflow, which deletes betas once they are masked; keep your own "
-                "files in another folder, name it in nsd.bucket.copy (it is only linked to) and give nsd.root a "
+                "files in another folder, name it in nsd.bucket.copy (files in it are only linked) and give nsd.root a "
                 "folder for the workflow's use"
             )
 
 
 def _present(key: str, root: Path) -> Path | None:
-    """The file that lies at `key`, checked: against its lock, or without one (a user's own) by an opening test."""
+    """The file at `key`, checked against its lock, or by an opening test if it has none (the user's own file)."""
     path = root / key
     if not path.is_file():
         return None
@@ -123,11 +125,11 @@ def _download(remote: S3Object | WebObject, key: str, root: Path, terminal: Text
             with Progress(Path(key).name, version.size, terminal) as progress:
                 digest = transfer.download(remote, version, part, progress)
             contents.append((version, digest.sha256()))
-            # Amazon's tags keep what they promise; those of other servers may only look like MD5s.
+            # Amazon's tags are reliable; those of other servers may only look like MD5s.
             excused = remote.endpoint is not None and contents.count(contents[-1]) > 1
             _check_content(part, key, root, digest, excused)
         except Changed:
-            problem = "the object changes while it is read"
+            problem = "the object changed while it was read"
         except Unreadable as error:
             problem = str(error)
         else:
@@ -139,13 +141,15 @@ def _download(remote: S3Object | WebObject, key: str, root: Path, terminal: Text
             return target
         print(f"{key}: {problem}; starting over", flush=True)
         transfer.discard(part)
-    raise UserError(f"{remote.name}: {problem}, in {WHOLE_ATTEMPTS} downloads; try another day or another endpoint")
+    raise UserError(
+        f"{remote.name}: {problem}, in {WHOLE_ATTEMPTS} downloads; try again another day or use another endpoint"
+    )
 
 
 def _check_content(part: Path, key: str, root: Path, digest: transfer.Digest, excused: bool) -> None:
-    """Raise Unreadable when the bytes are not what the lock, or else the server's tag, promises, or do not open.
+    """Raise Unreadable when the bytes do not match the lock (or the server's tag if there is no lock) or do not open.
 
-    excused: the same bytes came twice, so that a tag that does not fit them is none of theirs.
+    excused: the same bytes arrived twice, so a tag that does not match them is ignored.
     """
     if part.stat().st_size != digest.version.size:
         raise Unreadable(f"{key} has {part.stat().st_size} bytes, not {digest.version.size}")
@@ -156,7 +160,7 @@ def _check_content(part: Path, key: str, root: Path, digest: transfer.Digest, ex
     elif not digest.check():
         if not excused:
             raise Unreadable(f"{key} was damaged on the way: ETag {digest.etag()}, not {digest.version.etag}")
-        print(f"{key}: came twice with the same SHA-256, so the server's ETag is no MD5; accepted", flush=True)
+        print(f"{key}: arrived twice with the same SHA-256, so the server's ETag is not an MD5; accepted", flush=True)
     check_opens(part, key)
 
 
@@ -175,7 +179,7 @@ def _extract(archive: Path, key: str, root: Path, source: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         check_opens(temporary, key)
-        # Members have no tag; the archive's lock and their CRC-32 vouch for them.
+        # Members have no tag; the archive's lock and their CRC-32 guarantee their content.
         lockfile.write(root, key, temporary, source, "", checksums.sha256(temporary))
         os.replace(temporary, target)
     except (KeyError, zipfile.BadZipFile, Unreadable) as error:

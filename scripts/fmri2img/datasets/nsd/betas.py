@@ -1,8 +1,8 @@
 """One session of NSD betas, read inside a mask.
 
-`betas_sessionNN.hdf5` was written by MATLAB: dataset `betas`, int16, percent signal change x 300, as h5py sees it of
-axes (trials, Z, Y, X) and one chunk per voxel with all its trials. One trial therefore touches every chunk of the
-file, while a plane of the mask's bounding box touches little else than what is wanted.
+`betas_sessionNN.hdf5` was written by MATLAB: dataset `betas`, int16, percent signal change x 300. In h5py its axes are
+(trials, Z, Y, X), and each chunk holds all trials of one voxel. Reading one trial therefore touches every chunk of the
+file, while reading a plane of the mask's bounding box touches few voxels outside the mask.
 """
 
 import csv
@@ -30,7 +30,7 @@ def count_trials(responses: str | Path) -> dict[int, int]:
                 raise UserError(f"{responses}: no column SESSION; {AGAIN}")
             column = header.index("SESSION")
             for row in table:
-                if row:  # blank lines are left out when the trials are read, too
+                if row:  # blank lines are also ignored when the trials are read
                     session = int(float(row[column]))
                     counts[session] = counts.get(session, 0) + 1
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def count_trials(responses: str | Path) -> dict[int, int]:
 def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
     """Betas of one session inside a mask.
 
-    path: betas_sessionNN.hdf5; mask: bool (X, Y, Z); n_trials: what responses.tsv says of this session.
+    path: betas_sessionNN.hdf5; mask: bool (X, Y, Z); n_trials: number of trials of this session in responses.tsv.
     Returns int16 (trials, voxels), percent signal change x 300, voxels in C order over (X, Y, Z). Memory: the result
     and one plane of the bounding box. Raises UserError when the file is truncated or its shape is not that of the mask.
     """
@@ -59,7 +59,7 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
                 masked[:, voxels] = block[:, y[voxels] - y0, x[voxels] - x0]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
-    except (OSError, RuntimeError) as error:  # h5py's own
+    except (OSError, RuntimeError) as error:  # as h5py raises them
         raise UserError(f"{path}: not a complete HDF5 file ({error}); {AGAIN}") from None
     return masked
 
@@ -67,7 +67,7 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
 def _check(path: str | Path, file: h5py.File, mask_shape: tuple[int, ...], n_trials: int) -> h5py.Dataset:
     betas = file.get("betas")
     if not isinstance(betas, h5py.Dataset):
-        raise UserError(f"{path}: no dataset 'betas' (there are: {', '.join(file) or 'none'}); {AGAIN}")
+        raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {AGAIN}")
     if betas.dtype != np.int16:
         raise UserError(f"{path}: betas are {betas.dtype}, expected int16 (percent signal change x 300); {AGAIN}")
     if betas.ndim != 4 or betas.shape[:0:-1] != mask_shape:
@@ -81,15 +81,15 @@ def _check(path: str | Path, file: h5py.File, mask_shape: tuple[int, ...], n_tri
 
 
 def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """A masked session as stored: read-only map int16 (trials, voxels).
+    """A masked session as stored: read-only memory map int16 (trials, voxels).
 
-    Raises UserError when it is missing, damaged or of another shape.
+    Raises UserError when the file is missing, is damaged or has another shape.
     """
     try:
         block = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that masks the session") from None
-    except Exception as error:  # numpy raises whatever its parsers stumble over
+    except Exception as error:  # NumPy's parsers raise many types
         raise UserError(f"{path}: not a complete NumPy array ({error}); {AGAIN}") from None
     if block.shape != shape or block.dtype != np.int16:
         raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16; {AGAIN}")

@@ -1,4 +1,4 @@
-"""NSD with the settings of a study: simulated, from its bucket, or its published test images alone."""
+"""NSD with a study's settings: simulated, downloaded from its bucket, or only its published test images."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIMULATED, BUCKET, IMAGES = "simulated", "bucket", "images"
 SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
-IN_FLIGHT = 8  # sessions that lie in the tree at once, before they are masked and deleted (slurm/config.yaml)
+IN_FLIGHT = 8  # sessions in the tree at the same time, before they are masked and deleted (slurm/config.yaml)
 SIMULATED_LICENCE = {
     "name": "MIT License",
     "url": "https://spdx.org/licenses/MIT",
@@ -24,7 +24,7 @@ SIMULATED_LICENCE = {
 
 
 class Dataset(dataset.Dataset):
-    """root: folder of the tree in NSD's own layout, whether simulated or real."""
+    """NSD. root: folder of the files in NSD's own layout, simulated or real."""
 
     @property
     def source(self) -> str:
@@ -67,11 +67,11 @@ class Dataset(dataset.Dataset):
         return declared | {"shared982": declared["shared982"] | {"sessions": last, "description": clause}}
 
     def tree(self, key: str) -> str:
-        """Path of a file of the tree. key: as functions and constants of layout.py give it."""
+        """Path of a file of the tree. key: from the functions and constants of layout.py."""
         return str(self.root / key)
 
     def check(self, study: "Study") -> None:
-        """The mask is one of NSD's region files, or the user's own; published test images are registered."""
+        """Check that the mask is NSD's or the user's own region file, and that published images are registered."""
         if not self.has_recordings:
             if study.config["split"] != "shared1000":
                 raise problem("split", "published test images alone have only shared1000; use it")
@@ -90,7 +90,7 @@ class Dataset(dataset.Dataset):
     def sizes(self, study: "Study") -> Sizes:
         sizes = super().sizes(study)
         if not self.simulated:
-            # Each subject saw 9,000 images of its own and the 1,000 that all saw.
+            # Each subject saw 9,000 images of its own and 1,000 that all subjects saw.
             images = sizes.test_images + (9000 * len(study.recorded) if self.has_recordings else 0)
             return sizes.model_copy(update={"images": images})
         simulation = self.settings.simulation
@@ -103,9 +103,9 @@ class Dataset(dataset.Dataset):
         )
 
     def bytes_of(self, study: "Study") -> dict[Path, int]:
-        """Recordings and stimuli, the masked sessions (int16), and the tree: what is simulated, or betas in flight.
+        """Bytes of recordings, stimuli, masked sessions (int16) and the tree (simulated files or unmasked betas).
 
-        Files that are downloaded to stay are not counted: each download begins by asking for the room that it needs.
+        Files that are downloaded and kept are not counted, because each download first checks the free disk space.
         """
         found = super().bytes_of(study)
         if not self.has_recordings:
@@ -119,6 +119,6 @@ class Dataset(dataset.Dataset):
         if not self.simulated:
             return IN_FLIGHT * SESSION_BYTES
         subjects = self.settings.simulation.subjects.values()
-        # int16 in HDF5, and compressed in NIfTI, of b2 and of b3.
+        # Betas b2 and b3, each as int16 in HDF5 and compressed in NIfTI.
         betas = sum(6 * one.sessions * sizes.session_trials * math.prod(one.dims) for one in subjects)
         return betas + sizes.images * 3 * sizes.image_size**2

@@ -1,7 +1,8 @@
-"""Which image each NSD trial showed, as three files of the experiment tell it, and what the subject answered.
+"""Which image each NSD trial showed, according to three files of the experiment, and the subject's responses.
 
-Outside, trials, sessions, runs, images (73KID) and places in the order of presentation (10KID) count from 1; what these
-functions return counts trials and images (image_id = 73KID - 1) from 0, and sessions and runs from 1 as in file names.
+In the files, trials, sessions, runs, images (73KID) and positions in the order of presentation (10KID) count from 1.
+The functions below return trials and images (image_id = 73KID - 1) counted from 0, and sessions and runs counted from 1
+as in file names.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from scipy.io import loadmat
 from fmri2img.errors import UserError
 
 RESPONSE_COLUMNS = ["SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
-BEHAVIOUR = RESPONSE_COLUMNS[5:]  # missing where it was lost
+BEHAVIOUR = RESPONSE_COLUMNS[5:]  # missing where the record was lost
 PRESENTATIONS = 3  # planned for every image
 
 
@@ -22,9 +23,9 @@ PRESENTATIONS = 3  # planned for every image
 class Design:
     """Contents of nsd_expdesign.mat, all int64 and 0-based.
 
-    order (trials,): the place in `images` of what each planned trial shows, common to all subjects; images (subjects,
-    places): image_id; shared (images,): image_id of the images that all subjects see, ascending; session_trials
-    (sessions,): planned trials of each session.
+    order (trials,): position in `images` of the image that each planned trial shows, the same for all subjects; images
+    (subjects, positions): image_id; shared (images,): image_id of the images that all subjects see, ascending;
+    session_trials (sessions,): planned trials of each session.
     """
 
     order: np.ndarray
@@ -36,7 +37,7 @@ class Design:
 def read_design(path: str | Path) -> Design:
     """Read nsd_expdesign.mat.
 
-    Raises UserError when it is damaged, lacks a variable, has one of another shape or does not count from 1.
+    Raises UserError when it is damaged, lacks a variable, has a variable of another shape or does not count from 1.
     """
     try:
         content = loadmat(path)
@@ -49,7 +50,7 @@ def read_design(path: str | Path) -> Design:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except KeyError as error:
         raise UserError(f"{path}: variable {error} is missing; delete the file and rerun") from None
-    except Exception as error:  # loadmat raises whatever its parsers stumble over
+    except Exception as error:  # loadmat's parsers raise many types
         raise UserError(f"{path}: not a complete MATLAB file ({error}); delete it and rerun") from None
     if images.ndim != 2 or pattern.ndim != 3 or not (order.size and images.size and shared.size):
         raise UserError(
@@ -62,7 +63,7 @@ def read_design(path: str | Path) -> Design:
 
 
 def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | Path, subject: str) -> pd.DataFrame:
-    """All trials a subject did, in the order they were recorded.
+    """All trials of a subject, in recording order.
 
     responses: responses.tsv; design: nsd_expdesign.mat; stimulus_info: nsd_stim_info_merged.csv; subject: "subj01".
     Columns: trial, image_id (0-based), session, run (1-based), repeat (earlier presentations of that image to this
@@ -117,7 +118,7 @@ def _read_responses(path: str | Path) -> pd.DataFrame:
 
 
 def _read_plan(path: str | Path, number: int, n_trials: int) -> tuple[np.ndarray, np.ndarray]:
-    """image_id and repeat of each of the first `n_trials` trials by the csv, -1 where it plans none."""
+    """image_id and repeat of each of the first `n_trials` trials according to the csv, -1 where it plans none."""
     columns = [f"subject{number}_rep{k}" for k in range(PRESENTATIONS)]
     try:
         table = pd.read_csv(path, usecols=["nsdId", *columns]).astype(np.int64)

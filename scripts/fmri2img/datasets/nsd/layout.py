@@ -1,4 +1,4 @@
-"""Where NSD keeps its files, and the constants of the experiment.
+"""Paths of NSD's files, and the constants of the experiment.
 
 Keys are relative to the root of the bucket `natural-scenes-dataset`; the simulator writes the same keys. Source: the
 NSD data manual and the code that exported the files (cvnlab/nsddatapaper).
@@ -22,7 +22,7 @@ COCO_INSTANCES = {
     "train2017": "annotations/instances_train2017.json",
     "val2017": "annotations/instances_val2017.json",
 }
-# Region files that NSD has of every subject, of both hemispheres and, with "lh." or "rh." before the name, of each.
+# NSD's region files of every subject: for both hemispheres, and with the prefix "lh." or "rh." for one of them.
 ROI_FILES = (
     "nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams",
     "Kastner2015", "HCP_MMP1", "visualsulc", "corticalsulc", "fVTC",

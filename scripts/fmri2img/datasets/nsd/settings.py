@@ -18,7 +18,7 @@ class SimulatedSubject(base.Settings):
 
     sessions: int = Field(ge=1, le=40, description="Recorded sessions.")
     dims: Annotated[tuple[Axis, Axis, Axis], Strict(False)] = Field(
-        description="Voxels along X, Y and Z: three different numbers, so that exchanged axes cannot go unnoticed."
+        description="Voxels along X, Y and Z: three different numbers, so that swapped axes are noticed."
     )
     ncsnr: PositiveNumber = Field(
         description="Median noise-ceiling signal-to-noise ratio of the nsdgeneral voxels, beta version b3."
@@ -45,7 +45,7 @@ class SimulationSettings(base.Settings):
     stimuli: Positive = Field(description="Rows of nsd_stimuli.hdf5. Some are never shown.")
     image_size: int = Field(ge=16, description="Side of a stimulus, in pixels.")
     trials_per_run: Annotated[tuple[Positive, Positive], Strict(False)] = Field(
-        description="Stimulus trials of odd and of even runs; 12 runs a session (NSD: 63 and 62)."
+        description="Stimulus trials of odd and of even runs; a session has 12 runs (NSD: 63 and 62)."
     )
     subjects: Annotated[dict[str, SimulatedSubject], AfterValidator(_in_order)] = Field(
         min_length=1, description="Simulated subjects, by NSD's names."
@@ -72,7 +72,7 @@ class SimulationSettings(base.Settings):
 
     @property
     def pool(self) -> int:
-        """Images planned for each subject (NSD: 10,000). Twelve runs make the trials a multiple of three."""
+        """Images planned for each subject (NSD: 10,000). Twelve runs make the number of trials a multiple of three."""
         return self.trials_per_session * self.planned_sessions // layout.REPEATS
 
     @property
@@ -91,8 +91,8 @@ class Bucket(base.Settings):
 
     terms_accepted: bool = Field(
         False,
-        description=f"`true` once you have signed NSD's Data Sharing and Usage Agreement (<{TERMS_FORM}>). Nothing is "
-        "downloaded before.",
+        description=f"Set to `true` once you have signed NSD's Data Sharing and Usage Agreement (<{TERMS_FORM}>). "
+        "Nothing is downloaded until then.",
     )
     bucket: Name = Field("natural-scenes-dataset", description="The S3 bucket.")
     region: Name = Field("us-east-2", description="Its region.")
@@ -106,7 +106,7 @@ class Bucket(base.Settings):
         alias="copy",
         description="A folder with NSD files that you already have, in the same layout. They are linked into `root` "
         "instead of downloaded, and never changed or deleted. Do not use it as `root` itself: the betas of a session "
-        "are deleted from there once they are masked, so a run refuses to start when it finds betas that it did not "
+        "are deleted from `root` once they are masked, so a run refuses to start when it finds betas that it did not "
         "download.",
     )
 
@@ -115,9 +115,9 @@ class Images(base.Settings):
     """Published test images without recordings. Only submissions can be scored on them."""
 
     fetched: Name = Field(description="The entry of config/backbones.yaml that is downloaded.")
-    pictures: Name = Field(description="Its file of the images.")
-    ids: Name = Field(description="Its file of their image_id, ascending, or of a mask over all images.")
-    captions: Name | None = Field(None, description="Its file of a caption for each image, or null.")
+    pictures: Name = Field(description="The file in it that holds the images.")
+    ids: Name = Field(description="The file in it that holds their image_id, ascending, or a mask over all images.")
+    captions: Name | None = Field(None, description="The file in it that holds a caption for each image, or null.")
 
 
 class Betas(base.Settings):
@@ -148,16 +148,16 @@ class Settings(base.Settings):
     """The Natural Scenes Dataset, real or simulated."""
 
     source: Literal["simulated", "bucket", "images"] = Field(
-        description="`simulated`: made here. `bucket`: downloaded, or linked from a copy. `images`: published test "
-        "images alone, so that only submissions can be scored (`methods: []`, split `shared1000`)."
+        description="`simulated`: generated locally. `bucket`: downloaded, or linked from a copy. `images`: only "
+        "published test images, so that only submissions can be scored (`methods: []`, split `shared1000`)."
     )
     root: Name = Field(
         description="Folder of the data, in NSD's own layout (`nsddata/`, `nsddata_betas/`, `nsddata_stimuli/`, "
         "`annotations/`)."
     )
-    simulation: SimulationSettings | None = Field(None, description="Needed where the source is `simulated`.")
+    simulation: SimulationSettings | None = Field(None, description="Required when the source is `simulated`.")
     bucket: Bucket = Field(Bucket(), description=Bucket.__doc__)
-    images: Images | None = Field(None, description="Needed where the source is `images`.")
+    images: Images | None = Field(None, description="Required when the source is `images`.")
     betas: Betas = Field(Betas(), description="Which betas are used and how they are normalised.")
     shared982_sessions: Positive = Field(
         37, description="Sessions that split `shared982` uses; the later ones are held out in NSD."

@@ -1,4 +1,4 @@
-"""Pictures of NSD, and what COCO says about them.
+"""Pictures of NSD, and COCO's annotations of them.
 
 Row r of `imgBrick` is the image with image_id r, already cropped to a square: cropBox of the csv has been applied.
 """
@@ -42,14 +42,14 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
                 yield bricks[ids[start : start + BLOCK]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
-    except (OSError, RuntimeError) as error:  # h5py's own
+    except (OSError, RuntimeError) as error:  # as h5py raises them
         raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
 
 
 def describe_images(
     stimulus_info: str | Path, captions: dict[str, str | Path], instances: dict[str, str | Path], ids: np.ndarray
 ) -> pd.DataFrame:
-    """The table of Stimuli for the images `ids`, and their coco_id: captions and categories are what COCO says.
+    """The table of Stimuli for the images `ids`, with their coco_id and COCO's captions and categories.
 
     stimulus_info: nsd_stim_info_merged.csv; captions, instances: cocoSplit ("train2017", "val2017") -> JSON file.
     Captions are in the order of their COCO ids, white space tidied; categories are sorted, and empty for an image in
@@ -109,7 +109,7 @@ def _categories(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
 
 @contextmanager
 def _annotations(path: str | Path) -> Iterator[dict]:
-    """Content of one of COCO's JSON files; what the block stumbles over is a UserError that names the file."""
+    """Content of one of COCO's JSON files; errors in the block become a UserError that names the file."""
 
     def only_used(entry: dict) -> dict:
         # Dropped while parsing: the outlines of COCO's 860,000 training objects would fill several gigabytes.

@@ -1,8 +1,8 @@
 """Volumes of one NSD subject: the mask, regions of interest, noise ceilings, validity maps.
 
-All are NIfTI files in the subject's own 1.8 mm functional grid, axes (X, Y, Z). Their affines only centre the grid
-and carry no anatomy, so voxels are matched by index and nothing is ever resampled. Inside a mask, voxels are listed in
-C order over (X, Y, Z): the order of every published NSD array.
+All are NIfTI files in the subject's own 1.8 mm functional grid, axes (X, Y, Z). Their affines only centre the grid and
+hold no anatomy, so voxels are matched by index and nothing is resampled. Inside a mask, voxels are listed in C order
+over (X, Y, Z): the order of every published NSD array.
 """
 
 import zlib
@@ -17,7 +17,7 @@ from fmri2img.errors import UserError
 def read_volume(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
     """Voxel values of a NIfTI file, (X, Y, Z), in the dtype of the file.
 
-    shape: the grid the volume must have. Raises UserError when the file is damaged or of another shape.
+    shape: the grid the volume must have. Raises UserError when the file is damaged or has another shape.
     """
     try:
         values = np.asanyarray(nibabel.load(path).dataobj)
@@ -44,7 +44,7 @@ def read_labels(path: str | Path, shape: tuple[int, int, int] | None = None) -> 
 
 def read_mask(path: str | Path) -> np.ndarray:
     """Voxels of any region of a region file, bool (X, Y, Z). Raises UserError when there are none."""
-    # Truth of the raw label would count -1, all that is not cortex, in.
+    # The truth value of the raw labels would include -1, which is everything outside the cortex.
     mask = read_labels(path) > 0
     if not mask.any():
         raise UserError(f"{path}: no voxel has a label above 0; choose another betas.mask or download it again")
@@ -65,10 +65,10 @@ def voxel_columns(
     regions: dict[str, str | Path],
     labels: dict[str, dict[str, tuple[int, ...]]],
 ) -> dict[str, np.ndarray]:
-    """What is known of the voxels of `mask`, each (voxels,): x, y, z (0-based), ncsnr (float32), each region (bool).
+    """Columns of the voxel table for `mask`, each (voxels,): x, y, z (0-based), ncsnr (float32), each region (bool).
 
     ncsnr: path; regions: name of a region file -> path; labels: name of a region file -> region -> its labels. Regions
-    that lie partly outside the mask are cut by it.
+    that extend beyond the mask are cut off there.
     """
     x, y, z = np.nonzero(mask)
     columns = {"x": x, "y": y, "z": z, "ncsnr": read_volume(ncsnr, mask.shape)[mask].astype(np.float32)}

@@ -5,20 +5,21 @@
 # the script is newer than they are. And every parameter is a function with the argument `output`, because Snakemake does
 # not track those.
 #
-# What does make Snakemake download again: an edited `shell:` text below, another deployed software environment (--sdm);
-# and for betas, which are deleted once they are masked, whatever makes mask_session run again (its script, the library's
-# modules that it names, the mask). Where a change has no effect on the files, `--rerun-triggers mtime` keeps them.
+# Snakemake downloads files again after an edit of the `shell:` text below or a change of the deployed software
+# environment (--sdm). Betas, which are deleted once they are masked, are also downloaded again when mask_session reruns
+# (because of its script, the library's modules that it names, or the mask). If a change has no effect on the files,
+# `--rerun-triggers mtime` keeps them.
 #
-# No rule has `retries`: the script itself tries for about two minutes whatever may pass, and the errors that are left
-# (the object is not public, there is no such object, the disk is full) will not go away in a second attempt. The next
-# run resumes an interrupted download.
+# No rule has `retries`: the script itself retries transient failures for about two minutes, and the other errors (the
+# object is not public, there is no such object, the disk is full) will not improve on retry. The next run resumes an
+# interrupted download.
 
 import json
 
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import check_betas_are_own
 
-# Snakemake deletes temp() files after use even when it did not make them (tests/faults/test_own_betas.py).
+# Snakemake deletes temp() files after use even if it did not make them (tests/faults/test_own_betas.py).
 try:
     check_betas_are_own(study.dataset.root)
 except UserError as error:
@@ -26,7 +27,7 @@ except UserError as error:
 
 
 rule acquire:
-    """A file that stays: design, behaviour, masks, noise ceilings, stimuli."""
+    """Download or link a file that is kept: design, behaviour, masks, noise ceilings, stimuli."""
     output:
         study.dataset.tree("{key}"),
     log:
@@ -48,7 +49,7 @@ rule acquire:
 
 
 rule acquire_betas:
-    """One session's betas, about 1.1 GB, which are deleted once they are masked."""
+    """Download or link one session's betas, about 1.1 GB, which are deleted once they are masked."""
     output:
         temp(study.dataset.tree("{key}")),
     log:
@@ -70,7 +71,7 @@ rule acquire_betas:
 
 
 rule acquire_annotations:
-    """COCO's captions and object instances, all from one archive."""
+    """Download COCO's captions and object instances, all from one archive."""
     output:
         captions=[study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
         instances=[study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],

@@ -2,7 +2,7 @@
 
 
 rule import_images:
-    """Published test images with the list of their image_id."""
+    """Import published test images with the list of their image_id."""
     input:
         model_path(study.dataset.section["images"]["fetched"]),
     output:
@@ -24,7 +24,7 @@ rule import_images:
 
 
 rule list_all_images:
-    """Every subject is tested on all of them: subjects who completed 40 sessions saw all shared images."""
+    """List the test images of a subject: all of them, because subjects who completed 40 sessions saw all shared images."""
     input:
         split="<results>/splits/shared1000.json",
     output:

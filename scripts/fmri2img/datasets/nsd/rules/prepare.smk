@@ -4,12 +4,12 @@ from fmri2img.datasets.nsd import layout
 
 
 def recorded_sessions(subject):
-    """Numbers (1-based) of all sessions of a subject that the split has a use for."""
+    """Numbers (1-based) of all sessions of a subject that the split uses."""
     return range(1, study.available_sessions[subject] + 1)
 
 
 rule mask_session:
-    """One session of betas inside the mask. It is kept, because the session's own 1.1 GB are deleted after this."""
+    """Read one session of betas inside the mask. The result is kept, because the 1.1 GB of betas are then deleted."""
     input:
         betas=lambda w: study.dataset.tree(
             layout.betas(w.subject, study.dataset.section["betas"]["version"], int(w.session))
@@ -34,7 +34,7 @@ rule mask_session:
 
 
 rule prepare_recording:
-    """All sessions of a subject, z-scored, with its trials and voxels."""
+    """Z-score all sessions of a subject and add its tables of trials and voxels."""
     input:
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in recorded_sessions(w.subject)],
         split=f"<results>/splits/{config['split']}.json",
@@ -70,7 +70,7 @@ rule prepare_recording:
 
 
 rule prepare_stimuli:
-    """The images that any subject of the study saw, with COCO's captions and categories."""
+    """Collect the images that any subject of the study saw, with COCO's captions and categories."""
     input:
         images=study.dataset.tree(layout.STIMULI),
         design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
@@ -97,7 +97,7 @@ rule prepare_stimuli:
 
 
 rule make_splits:
-    """Which of the shared images are held out."""
+    """Choose which of the shared images are held out."""
     input:
         design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
     output:
@@ -118,7 +118,7 @@ rule make_splits:
 
 
 rule list_test_images:
-    """The images that one subject is tested on, from what it was shown; no betas are needed."""
+    """List the test images of one subject from the images it was shown; no betas are needed."""
     input:
         split=f"<results>/splits/{config['split']}.json",
         responses=study.dataset.tree(layout.responses("{subject}")),
@@ -141,7 +141,7 @@ rule list_test_images:
 
 
 rule copy_anatomy:
-    """The subject's brain mask and, of a real subject, the map from the MNI152 template to its functional volume."""
+    """Copy a subject's brain mask and, for real data, the map from the MNI152 template to its functional volume."""
     input:
         brain=study.dataset.tree(layout.func("{subject}", "brainmask.nii.gz")),
         mni=[study.dataset.tree(layout.to_mni("{subject}"))] if "mni" in study.dataset.anatomy else [],

@@ -1,11 +1,11 @@
-# The simulated NSD: the files that the preparation reads, in NSD's own layout. The jobs write the other files of the
-# layout too (betas as NIfTI, the other beta version, further maps).
+# Simulate NSD in its own layout. The rules name only the files that the preparation reads; the jobs also write the
+# other files of the layout (betas as NIfTI, the other beta version, further maps).
 
 from fmri2img.datasets.nsd import layout
 
 
 rule simulate_stimuli:
-    """What belongs to no single subject: design, stimulus table, images, captions and categories."""
+    """Simulate what is common to all subjects: design, stimulus table, images, captions and categories."""
     output:
         design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
         information=study.dataset.tree(layout.STIMULUS_INFO),
@@ -28,11 +28,11 @@ rule simulate_stimuli:
         "../scripts/simulate_stimuli.py"
 
 
-# One rule for each subject, because they have different numbers of sessions and so of files.
+# There is one rule for each subject, because subjects differ in the number of sessions and so of files.
 for subject in study.dataset.sessions:
 
     rule:
-        """One subject: anatomy, behaviour and the betas of all sessions."""
+        """Simulate one subject: anatomy, behaviour and the betas of all sessions."""
         name:
             f"simulate_{subject}"
         input:

@@ -1,7 +1,8 @@
 """Download or link one file of the dataset's tree: rules acquire, acquire_betas and acquire_annotations.
 
-Called from `shell:` and not as `script:`, for Snakemake runs a `script:` rule again, and first deletes its outputs, as
-soon as the script is newer than they are; a new checkout would then download the whole dataset again. By hand:
+It is called from `shell:` and not as `script:`, because Snakemake reruns a `script:` rule, and first deletes its
+outputs, as soon as the script is newer than they are. A new checkout would then download the whole dataset again. By
+hand:
 
     PYTHONPATH=scripts python -m fmri2img.datasets.nsd.scripts.acquire --root data/nsd \\
         --source '{"terms_accepted": true}' KEY
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder of the dataset's tree")
     parser.add_argument("--source", required=True, type=json.loads, help="nsd.bucket of the configuration, as JSON")
     parser.add_argument("--log", default=os.devnull)
-    parser.add_argument("key", nargs="?", help="file below the root; COCO's annotation files when left out")
+    parser.add_argument("key", nargs="?", help="file below the root; if it is left out, COCO's annotation files")
     arguments = parser.parse_args()
     terminal = sys.stderr
     job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire"))

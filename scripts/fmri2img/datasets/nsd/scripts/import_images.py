@@ -16,16 +16,17 @@ from fmri2img.submissions.files import open_pictures, read_captions, read_ids
 
 
 def import_images(folder: Path, files: dict[str, str | None], source: str, stimuli: str, split: str) -> None:
-    """Write the Stimuli and the split of which they are all test images.
+    """Write the Stimuli, and the split in which all of them are test images.
 
     files: `pictures`, `ids` (ascending, one for each picture) and `captions` (one for each, or None), inside `folder`;
-    source: what identifies them. COCO's categories are not known here.
-    Raises UserError when the files do not fit each other.
+    source: a text that identifies the pictures. Their COCO categories are unknown. Raises UserError when the files do
+    not fit each other.
     """
     pictures, ids = open_pictures(folder / files["pictures"]), read_ids(folder / files["ids"])
     if len(ids) != pictures.n or (np.diff(ids) <= 0).any():
         raise UserError(
-            f"{folder / files['ids']}: {len(ids)} ids for {pictures.n} pictures; they must be ascending, one a picture"
+            f"{folder / files['ids']}: {len(ids)} ids for {pictures.n} pictures; they must be ascending, one per "
+            "picture"
         )
     captions = read_captions(folder / files["captions"], ids) if files["captions"] else []
     if captions and len(captions) != len(ids):

@@ -1,4 +1,4 @@
-"""All images of a split as the test images of one subject, where a study has images alone."""
+"""List all images of a split as the test images of one subject, for studies that have only images."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The images one subject is tested on: shown to it within the sessions that count, and held out by the split."""
+"""List the test images of one subject: shown to it within the sessions that count, and held out by the split."""
 
 from fmri2img import job
 from fmri2img.artifacts.splits import Split
@@ -11,7 +11,7 @@ from fmri2img.datasets.nsd.design import read_trials
 def list_test_images(
     subject: str, sessions: int, split: str, responses: str, design: str, stimulus_info: str
 ) -> TestImages:
-    """The same images as `Recording.test_ids`, without betas. sessions: how many of the subject's count.
+    """The same images as `Recording.test_ids`, without betas. sessions: how many of the subject's sessions count.
 
     Raises UserError when a file is damaged, or is not what was downloaded.
     """

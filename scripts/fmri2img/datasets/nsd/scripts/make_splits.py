@@ -10,15 +10,15 @@ from fmri2img.datasets.nsd.design import Design, read_design
 
 
 def shared1000(design: Design) -> Split:
-    """Every shared image is tested on. Subjects with fewer sessions saw fewer of them, and are tested on those."""
+    """The split that tests on all shared images. Subjects with fewer sessions are tested on those they saw."""
     shared = {"shared1000": design.shared.tolist()}
     return Split("shared1000", "test: all images shared by all subjects", shared)
 
 
 def shared982(design: Design, sessions: int) -> Split:
-    """Shared images shown within the first `sessions` sessions are tested on; what was recorded later is not used.
+    """The split that tests on the shared images shown within the first `sessions` sessions; later data are not used.
 
-    All of them are tested on in an experiment of no more sessions than that.
+    In an experiment with no more sessions than that, its test set is all shared images.
     """
     shown = design.images[0, design.order[: design.session_trials[:sessions].sum()]]
     tested = np.isin(design.shared, shown)

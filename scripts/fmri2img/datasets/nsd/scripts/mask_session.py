@@ -13,7 +13,7 @@ def mask_session(betas: str, mask: str, responses: str, session: int, output: st
     """Write percent signal change x 300 of the voxels of `mask` (C order over X, Y, Z) as int16 (trials, voxels)."""
     n_trials = count_trials(responses).get(session)
     if n_trials is None:
-        raise UserError(f"{responses}: lists no trial of session {session}; restore the file or ask fewer sessions")
+        raise UserError(f"{responses}: lists no trial of session {session}; restore the file or request fewer sessions")
     masked = read_masked_session(betas, read_mask(mask), n_trials)
     with atomic_file(output) as temporary, open(temporary, "wb") as file:
         np.save(file, masked)

@@ -1,4 +1,4 @@
-"""All masked sessions of a subject, and what is known of its trials and voxels -> Recording."""
+"""All masked sessions of a subject, with tables of its trials and voxels -> Recording."""
 
 import numpy as np
 import pandas as pd

@@ -17,8 +17,8 @@ def prepare_stimuli(
 ) -> None:  # fmt: skip
     """Write the Stimuli.
 
-    responses: subject -> its responses.tsv; sessions: subject -> how many of its sessions count; captions, instances:
-    cocoSplit -> COCO's JSON file. Raises UserError when a file is damaged, or is not what was downloaded.
+    responses: subject -> its responses.tsv; sessions: subject -> number of its sessions that count; captions,
+    instances: cocoSplit -> COCO's JSON file. Raises UserError when a file is damaged, or is not what was downloaded.
     """
     small = {layout.EXPERIMENT_DESIGN: design, layout.STIMULUS_INFO: stimulus_info}
     small |= {layout.responses(subject): path for subject, path in responses.items()}

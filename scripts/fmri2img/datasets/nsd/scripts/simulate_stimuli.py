@@ -1,4 +1,4 @@
-"""Write everything of the simulated NSD that belongs to no single subject."""
+"""Write the files of the simulated NSD that are common to all subjects."""
 
 from fmri2img import job
 from fmri2img.datasets.nsd import layout

@@ -1,4 +1,4 @@
-"""Write everything of one subject of the simulated NSD: anatomy, behaviour and the betas of all sessions."""
+"""Write all files of one subject of the simulated NSD: anatomy, behaviour and the betas of all sessions."""
 
 from fmri2img import job
 from fmri2img.datasets.nsd import layout

@@ -1,8 +1,8 @@
 """A simulated Natural Scenes Dataset, written as NSD's own files.
 
-The files have the names, axes, units, number types and traps of the real ones (1-based ids, int16 percent signal
-change x 300, zeros for missing data, planned trials that were never run), so that everything after the acquisition
-treats both alike. Beside them lies `ground_truth/`, which only tests may read.
+The files have the names, axes, units, number types and traps of the real ones (1-based ids, int16 percent signal change
+x 300, zeros for missing data, planned trials that were never run), so that everything after the acquisition treats both
+alike. The folder `ground_truth/` is next to them; only tests may read it.
 
 Differences from NSD: the anatomy is an ellipsoid, and the atlases (HCP_MMP1, Kastner2015, the sulci) have the number
 of labels of the real ones but invented borders. Beta version b1, spaces other than func1pt8mm and the maps of single
@@ -23,9 +23,10 @@ __all__ = ["Simulation", "simulate_stimuli", "simulate_subject"]
 
 
 def simulate_stimuli(root: str | Path, simulation: Simulation) -> None:
-    """Write everything that belongs to no single subject below `root`.
+    """Write the files that are common to all subjects below `root`.
 
-    The experimental design, the stimulus table, the images, COCO's captions and instances, and the label names.
+    These are the experimental design, the stimulus table, the images, COCO's captions and instances, and the label
+    names.
     """
     root = Path(root)
     plan = design.plan(simulation)
@@ -43,7 +44,7 @@ def simulate_stimuli(root: str | Path, simulation: Simulation) -> None:
 
 
 def _matlab_design(simulation, plan):
-    """The variables of nsd_expdesign.mat, all 1-based and two-dimensional or more."""
+    """The variables of nsd_expdesign.mat, all 1-based and with at least two dimensions."""
     by_session = plan.order.reshape(simulation.planned_sessions, -1)
     counts = [np.unique(np.unique(row, return_counts=True)[1], return_counts=True) for row in by_session]
     basic = np.zeros((3, simulation.planned_sessions))
@@ -59,7 +60,7 @@ def _matlab_design(simulation, plan):
 
 
 def simulate_subject(root: str | Path, simulation: Simulation, subject: str) -> None:
-    """Write everything of one subject below `root`; `simulate_stimuli` must have written there before."""
+    """Write all files of one subject below `root`; `simulate_stimuli` must have run there before."""
     root = Path(root)
     plan = design.plan(simulation)
     drawn = stimuli.scenes(simulation)
@@ -86,7 +87,7 @@ def _write_regions(root, subject, anatomy):
 
 
 def _ground_truth(one, anatomy, sessions, plan):
-    """Arrays of ground_truth/<subject>.npz, over the V voxels of the brain mask where not said otherwise.
+    """Arrays of ground_truth/<subject>.npz, over the V voxels of the brain mask unless stated otherwise.
 
     `signal` holds the noise-free response of the nsdgeneral voxels (in C order) to every stimulus at the middle of the
     experiment; `identification_*` are the ideal observer's accuracies and their chance level.

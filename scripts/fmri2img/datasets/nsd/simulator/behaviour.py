@@ -26,9 +26,9 @@ def missing_run(simulation: Simulation, subject: str) -> tuple[int, int] | None:
 
 
 def responses(simulation: Simulation, design: Design, subject: str) -> pd.DataFrame:
-    """One row per trial of the sessions that the subject took part in, in the order of time.
+    """One row per trial of the sessions that the subject took part in, in order of time.
 
-    Every number is as in NSD's file: 1-based ids, RT in milliseconds, TIME in days from the midnight before the first
+    All numbers are as in NSD's file: 1-based ids, RT in milliseconds, TIME in days from the midnight before the first
     session, NaN where there is no answer or (MEMORYRECENT, MEMORYFIRST) no earlier presentation.
     """
     rng = simulation.stream(subject, "behaviour")

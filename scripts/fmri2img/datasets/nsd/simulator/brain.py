@@ -10,10 +10,10 @@ signal-to-noise ratio. Beta version b2 has further independent noise, which lowe
 Signal. Early voxels (labels of prf-visualrois) weight the pixel features inside their own receptive field. All others
 weight the latents z(i) of the scene's meaning that all subjects share: signal = z R_s D C_sv. R_s is a rotation of the
 latent space by a moderate angle, particular to the subject; D makes the variance fall as a power of the latent's
-number, like that of responses in visual cortex (Stringer et al. 2019); C_sv are random loadings, smooth over the
-cortex. A part PRIVATE of the variance of every voxel comes from features that no other subject has. A linear map per
-subject into one common space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more.
-The signal drifts: its weights turn by DRIFT over all planned sessions towards others, unrelated over the stimuli.
+number, as for responses in visual cortex (Stringer et al. 2019); C_sv are random loadings, smooth over the cortex. A
+share PRIVATE of the variance of every voxel comes from features that no other subject has. A linear map per subject
+into one common space, as in MindEye2's pretraining, can therefore recover what is shared and nothing more. The signal
+drifts: over all planned sessions its weights turn by DRIFT towards other, uncorrelated weights.
 
 Noise. Four parts with the variances of NOISE: independent, spatially smooth, a few components shared by the whole
 brain, and noise with the covariance of the signal itself, which no decoder can average away over voxels (the model
@@ -38,11 +38,11 @@ ROTATION = 0.5  # radians, typical turn of a latent axis
 SPECTRUM = 1.0  # variance of latent k falls as k ** -SPECTRUM
 PREFERENCE = 0.35  # share of a selective region's tuning that all its voxels have in common
 DRIFT = 0.5  # radians from the first planned session to the last
-NCSNR_SPREAD = 0.25  # of the voxels of nsdgeneral around the subject's median
-NCSNR_ELSEWHERE = 0.11  # mean in the rest of the cortex
+NCSNR_SPREAD = 0.25  # spread of the voxels of nsdgeneral around the subject's median
+NCSNR_ELSEWHERE = 0.11  # mean ncsnr in the rest of the cortex
 NOISE = {"white": 0.3, "smooth": 0.25, "shared": 0.1, "signal": 0.35}
 SHARED_COMPONENTS = 6
-SIGNAL_SAMPLES = 400  # images whose responses carry the noise with the signal's covariance
+SIGNAL_SAMPLES = 400  # images whose responses span the noise with the signal's covariance
 TUNING_MAPS = 3 + COLOUR_CHANNELS  # preferred scale, orientation (sine and cosine), colours
 SMOOTHNESS = 0.8  # standard deviation in voxels
 B2_FACTOR = 0.85  # ncsnr of version b2 relative to b3
@@ -52,7 +52,7 @@ OFFSET, GAIN = 0.5, 0.1  # standard deviations over sessions, percent signal cha
 
 @dataclass(frozen=True)
 class Brain:
-    """One subject. V are the voxels of the brain mask in C order over (X, Y, Z), N the stimuli.
+    """One subject. V is the number of voxels of the brain mask, in C order over (X, Y, Z), and N the number of stimuli.
 
     voxels: (V, 3) int64 x, y, z. early: (V,) bool. ncsnr: (V,) float32, version b3.
     signal, drifted: (N, V) float32, standardised and uncorrelated with each other.
@@ -77,7 +77,7 @@ class Brain:
     latents: np.ndarray
 
     def response(self, ids: np.ndarray, turn: float | np.ndarray) -> np.ndarray:
-        """Noise-free signal for images `ids` (nsd_id), the tuning turned by `turn` radians: (len(ids), V) float32."""
+        """Noise-free signal (len(ids), V) float32 for images `ids` (image_id), its tuning turned by `turn` radians."""
         turn = np.asarray(turn, np.float32)
         return np.cos(turn) * self.signal[ids] + np.sin(turn) * self.drifted[ids]
 
@@ -169,7 +169,7 @@ def _smooth_maps(count, smoothing, rng):
 
 
 def _private_features(common, rng):
-    """Nonlinear mixtures of what all subjects share, drawn anew for each, (N, PRIVATE_FEATURES) float32."""
+    """Nonlinear mixtures of the shared features, drawn separately for each subject, (N, PRIVATE_FEATURES) float32."""
     mixing = rng.normal(0, 1.5 / np.sqrt(common.shape[1]), (common.shape[1], PRIVATE_FEATURES))
     return features.standardised(np.tanh(features.standardised(common) @ mixing))
 
@@ -201,7 +201,7 @@ def _rotation(n, rng):
 
 
 def _loadings(loadings, latents, preferred, anatomy, at):
-    """Loadings (latents, V) for unit variance; selective regions lean towards what they prefer."""
+    """Loadings (latents, V) for unit variance; selective regions lean towards their preferences."""
     loadings = loadings / (latents @ loadings).std(axis=0)
     for name, direction in preferred.items():
         selective = anatomy.rois[name][at] > 0

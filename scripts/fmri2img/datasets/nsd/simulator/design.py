@@ -1,9 +1,9 @@
-"""Which image each subject sees on each trial.
+"""The experimental design: which image each subject sees on each trial.
 
-NSD spreads the three presentations of an image over a year so that memory can be tested at every lag: each image has
-a place on a ring, and a presentation falls near that place or anywhere on the ring. The same order of places serves
-all subjects; what differs is the image that stands at each place (Allen et al. 2022, Methods, "Trial and session
-design"). A mixture of 60 % von Mises (concentration 729) and 40 % uniform reproduces the published counts.
+NSD spreads the three presentations of an image over a year so that memory can be tested at every lag: each image has a
+position on a ring, and a presentation falls near that position or anywhere on the ring. The order of positions is the
+same for all subjects; only the image at each position differs (Allen et al. 2022, Methods, "Trial and session design").
+A mixture of 60 % von Mises (concentration 729) and 40 % uniform reproduces the published counts.
 """
 
 from dataclasses import dataclass
@@ -35,12 +35,11 @@ def trial_order(pool: int, sessions: int, rng: np.random.Generator) -> np.ndarra
 
 @dataclass(frozen=True)
 class Design:
-    """The planned experiment. All numbers are 0-based here; the writers add the one of NSD's files.
+    """The planned experiment. All numbers are 0-based here; the writers add the 1 of NSD's files.
 
-    order: (planned trials,) position in a subject's image list, the same for all subjects.
-    images: subject of NSD -> (pool,) nsd_id, whether simulated or not; the first `len(shared)` are the shared images.
-    shared: (shared,) nsd_id, ascending.
-    slots: (planned sessions, 12 runs, slots) bool, True where a 4-s slot holds a stimulus.
+    order: (planned trials,) position in a subject's image list, the same for all subjects. images: subject of NSD,
+    simulated or not -> (pool,) image_id; the first `len(shared)` are the shared images. shared: (shared,) image_id,
+    ascending. slots: (planned sessions, 12 runs, slots) bool, True where a 4-s slot holds a stimulus.
     """
 
     order: np.ndarray
@@ -49,11 +48,11 @@ class Design:
     slots: np.ndarray
 
     def nsd_ids(self, subject: str, trials: int) -> np.ndarray:
-        """nsd_id of the first `trials` trials of a subject, int64."""
+        """image_id of the first `trials` trials of a subject, int64."""
         return self.images[subject][self.order[:trials]]
 
     def presentations(self) -> np.ndarray:
-        """Trials (0-based, ascending) at which each place of the image list is shown: (pool, 3) int64."""
+        """Trials (0-based, ascending) that show each entry of the image list: (pool, 3) int64."""
         return np.argsort(self.order, kind="stable").reshape(-1, REPEATS)
 
     def session_run_trial(self) -> np.ndarray:
@@ -73,19 +72,19 @@ def plan(simulation: Simulation) -> Design:
     """Draw the experiment of a simulation; the same simulation always gives the same design."""
     rng = simulation.stream("design")
     order = trial_order(simulation.pool, simulation.planned_sessions, rng)
-    # Images of one subject lie anywhere in the stimulus file, and some of the file is never shown.
+    # The images of one subject are spread over the stimulus file, and some images are never shown.
     shuffled = rng.permutation(simulation.stimuli)
     shared, rest = np.sort(shuffled[: simulation.shared]), shuffled[simulation.shared :]
     private = simulation.pool - simulation.shared
     own = {subject: rest[k * private : (k + 1) * private] for k, subject in enumerate(simulation.subjects)}
-    # The other subjects of NSD are in the design file too. They are planned to see images from among all the rest.
+    # The other subjects of NSD are in the design file too. Their images are drawn from all the rest.
     others = {subject: simulation.stream("design", subject).permutation(rest)[:private] for subject in SESSIONS}
     images = {subject: np.concatenate([shared, own.get(subject, others[subject])]) for subject in SESSIONS}
     return Design(order, images, shared, _slots(simulation, rng))
 
 
 def _slots(simulation, rng):
-    """Runs begin and end with blank slots; the other blanks are at random places (NSD: 75 slots for 63 or 62)."""
+    """Runs begin and end with blank slots; the other blanks are at random positions (NSD: 75 slots for 63 or 62)."""
     longest = max(simulation.trials_per_run)
     slots = max(round(longest * 75 / 63), longest + 2)
     head, tail = max(1, slots * 3 // 75), max(1, slots * 4 // 75)

@@ -1,4 +1,4 @@
-"""What the simulated cortex responds to: local contrast energy and colour, and the meaning of the scene."""
+"""Features that the simulated cortex responds to: local contrast energy, colour, and the meaning of the scene."""
 
 import numpy as np
 from PIL import Image
@@ -7,8 +7,8 @@ from scipy.linalg import eigh
 
 from fmri2img.datasets.scenes import CATEGORIES, Scene, describe
 
-SIDE = 32  # pixels the energies are computed at
-GRID = 8  # places along each side of the picture
+SIDE = 32  # pixels of the picture from which energies are computed
+GRID = 8  # positions along each side of the picture
 WAVELENGTHS = (3.0, 6.0, 12.0)  # pixels of SIDE
 ORIENTATIONS = 4
 ENERGIES = len(WAVELENGTHS) * ORIENTATIONS
@@ -30,9 +30,9 @@ def standardised(columns: np.ndarray) -> np.ndarray:
 def pixel_features(images: np.ndarray) -> np.ndarray:
     """images uint8 (stimuli, height, width, 3) -> (stimuli, GRID * GRID * CHANNELS) float32, standardised.
 
-    At each place of an 8 x 8 grid: contrast energy of a quadrature pair of Gabor filters at three scales and four
+    At each position of an 8 x 8 grid: contrast energy of a quadrature pair of Gabor filters at three scales and four
     orientations (the energy model of complex cells, Adelson & Bergen 1985), then luminance, red-green and blue-yellow.
-    Columns run over places row by row, channels fastest.
+    Columns run over positions row by row, channels fastest.
     """
     resized = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX) for image in images]
     small = np.stack([np.asarray(image) for image in resized])
@@ -79,7 +79,7 @@ def _by_place(maps):
 
 
 def receptive_fields(fields: np.ndarray) -> np.ndarray:
-    """fields (voxels, 3) centre x, y and standard deviation -> weights over places (voxels, GRID * GRID), sum 1."""
+    """fields (voxels, 3) centre x, y and standard deviation -> weights over positions (voxels, GRID * GRID), sum 1."""
     centres = (np.arange(GRID) + 0.5) / GRID
     x, y, size = fields.T[:, :, None]
     across = np.exp(-((centres - x) ** 2) / (2 * size**2))

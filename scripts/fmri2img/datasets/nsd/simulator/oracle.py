@@ -1,4 +1,4 @@
-"""How well an observer who knows the whole generative model can tell images apart: a bound for every decoder."""
+"""How well an observer who knows the whole generative model distinguishes images: a bound for every decoder."""
 
 import numpy as np
 
@@ -19,10 +19,10 @@ def noise_covariance(brain: Brain, chosen: np.ndarray) -> np.ndarray:
 
 
 def identified(measured: np.ndarray, expected: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Which rows of `measured` lie nearest, by Mahalanobis distance, to their own row of `expected`.
+    """Which rows of `measured` are nearest, by Mahalanobis distance, to their own row of `expected`.
 
-    measured, expected: (images, voxels). Returns (images,) bool. Nearest is most probable: the noise is Gaussian and
-    every image equally frequent.
+    measured, expected: (images, voxels). Returns (images,) bool. The nearest row is the most probable, because the
+    noise is Gaussian and all images are equally frequent.
     """
     whitener = np.linalg.inv(np.linalg.cholesky(covariance)).T
     a, b = measured @ whitener, expected @ whitener

@@ -1,4 +1,4 @@
-"""What the configuration says about the simulated dataset, and its streams of random numbers."""
+"""The configuration of the simulated dataset, and its streams of random numbers."""
 
 import re
 import zlib
@@ -10,11 +10,11 @@ from fmri2img.datasets.nsd.settings import SimulationSettings
 
 
 class Simulation(SimulationSettings):
-    """The section `nsd.simulation` of the configuration, and what follows from it."""
+    """The section `nsd.simulation` of the configuration, and values derived from it."""
 
     @classmethod
     def from_config(cls, section: dict) -> "Simulation":
-        """Raises UserError for subjects that NSD does not have, equal axes, or too few stimuli."""
+        """Check a section. Raises UserError for subjects that NSD does not have, equal axes, or too few stimuli."""
         return cls.read(section, key="nsd.simulation")
 
     @property
@@ -23,7 +23,7 @@ class Simulation(SimulationSettings):
         return np.array([self.trials_per_run[run % 2] for run in range(RUNS)])
 
     def stream(self, *names: str | int) -> np.random.Generator:
-        """An independent generator for each purpose, so that a change of one part leaves the others' numbers alone."""
+        """An independent generator for each purpose, so that a change to one part keeps the numbers of the others."""
         return np.random.default_rng([self.seed, zlib.crc32("/".join(map(str, names)).encode())])
 
 

@@ -42,8 +42,8 @@ def noise_ceiling(z: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     """ncsnr of every voxel, (V,) float32.
 
     z: (trials, V) z-scored within session; repeats: (images, 3) rows of z that show the same image. The noise variance
-    is the mean over images of the variance over the repeats, the signal variance what remains of one (Allen et al.
-    2022). Images with missing data are left out voxel by voxel; a voxel without any has 0.
+    is the mean over images of the variance over the repeats, and the signal variance is one minus it (Allen et al.
+    2022). Images with missing data are left out voxel by voxel; a voxel without any image has 0.
     """
     variance = z[repeats].var(axis=1, ddof=1)
     known = np.isfinite(variance)
@@ -56,7 +56,7 @@ class Sessions:
     """All sessions of a subject; `write` makes and writes them one by one.
 
     offsets: (sessions, V) percent signal change. gains: (sessions,). repeats: (images, 3) rows of the trials of every
-    image shown three times. responses: (trials, V), known after writing: the betas of version b3 freed of offset, gain
+    image shown three times. responses: (trials, V), known after writing: the betas of version b3 without offset, gain
     and scale, so that the noise has unit variance.
     """
 
@@ -152,10 +152,11 @@ class Sessions:
             writers.write_nifti(root / layout.func(self.subject, f"{name}.nii.gz"), volume)
 
     def oracle(self, shared: np.ndarray, regions: dict[str, np.ndarray]) -> dict[str, float]:
-        """Share of images that the ideal observer identifies among the shared images shown three times.
+        """Share of the shared images shown three times that the ideal observer identifies among them.
 
-        shared: nsd_id; regions: name -> (V,) bool, the voxels it sees. Returns for each region "<name>_mean", from the
-        mean of the three betas of an image, and "<name>_single", from one beta; "chance" is one over the candidates.
+        shared: image_id; regions: name -> (V,) bool, the voxels it sees. Returns for each region "<name>_mean", from
+        the mean of the three betas of an image, and "<name>_single", from one beta; "chance" is one over the
+        candidates.
         """
         repeats = self.repeats[np.isin(self.nsd_ids[self.repeats[:, 0]], shared)]
         session, is_old = (self.answers[name].to_numpy() for name in ("SESSION", "ISOLD"))

@@ -1,4 +1,4 @@
-"""The images of the simulated NSD and what COCO and NSD say about them."""
+"""The images of the simulated NSD, and the tables and annotations of NSD and COCO about them."""
 
 import ast
 
@@ -22,7 +22,7 @@ LONG_SIDE, SHORT_SIDE = 640, 480  # pixels of the uncropped pictures
 
 
 def scenes(simulation: Simulation) -> list[Scene]:
-    """The scene of every nsd_id."""
+    """The scene of every image_id."""
     rng = simulation.stream("scenes")
     return [sample_scene(rng) for _ in range(simulation.stimuli)]
 
@@ -35,7 +35,7 @@ def images(simulation: Simulation, drawn: list[Scene]) -> np.ndarray:
 def information(simulation: Simulation, design: Design) -> pd.DataFrame:
     """The 40 columns of nsd_stim_info_merged.csv (its index is the unnamed 41st).
 
-    Repetitions are 1-based trials, planned for the longest participation whether or not a subject got so far; 0 means
+    Repetitions are 1-based trials, planned for the longest participation even if a subject stopped earlier; 0 means
     never planned.
     """
     rng = simulation.stream("information")
@@ -82,7 +82,7 @@ def annotations(simulation: Simulation, drawn: list[Scene], table: pd.DataFrame,
             w, h = (SHORT_SIDE * side for side in extent(item.category, item.size))
             x, y = left * width + SHORT_SIDE * item.x - w / 2, top * height + SHORT_SIDE * item.y - h / 2
             objects.append((row.cocoId, COCO_IDS[item.category], [round(v, 2) for v in (x, y, w, h)]))
-    shuffled = [sentences[k] for k in rng.permutation(len(sentences))]  # COCO's are in no order either
+    shuffled = [sentences[k] for k in rng.permutation(len(sentences))]  # COCO's captions are not ordered either
     common = {"info": {"description": f"simulated {split}"}, "licenses": [], "images": pictures}
     return (
         common

@@ -2,7 +2,7 @@
 
 The brain is an ellipsoid that fills the volume and its cortex an outer shell, in coordinates from -1 to 1: x from left
 to right, y from back to front, z from bottom to top. The early visual areas are rings around the occipital pole, upper
-field below and lower field above, each hemisphere seeing the opposite side; the higher areas lie in front of them.
+field below and lower field above, and each hemisphere sees the opposite side; the higher areas are in front of them.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-CORTEX_FROM = 0.68  # distance from the centre, fraction of the brain's
+CORTEX_FROM = 0.68  # distance from the centre, fraction of the brain's radius
 TERRITORY = 0.085  # visual cortex, share of the volume
 NSDGENERAL = 0.066  # share of the volume; visual areas extend beyond it
 EARLY = {"V1": 0.17, "V2": 0.13, "V3": 0.10, "hV4": 0.07}  # shares of the visual cortex
@@ -52,9 +52,9 @@ PARCELLED = {"Kastner2015": "visual", "visualsulc": "visual", "HCP_MMP1": "corte
 class Anatomy:
     """brain: (X, Y, Z) bool. hemisphere: (X, Y, Z) int8, cortex only: 1 left, 2 right, else 0.
 
-    rois: name -> (X, Y, Z) int16, -1 outside the cortex, 0 unlabelled, 1.. labels.
-    fields: (X, Y, Z, 3) float32, receptive fields of the early areas: centre x, centre y and standard deviation in
-    fractions of the picture, from its top left corner; NaN elsewhere.
+    rois: name -> (X, Y, Z) int16, -1 outside the cortex, 0 unlabelled, 1.. the labels. fields: (X, Y, Z, 3) float32,
+    receptive fields of the early areas: centre x, centre y and standard deviation in fractions of the picture, from its
+    top left corner; NaN elsewhere.
     """
 
     brain: np.ndarray
@@ -123,7 +123,7 @@ def _receptive_fields(place, labels, hemisphere):
     for side in (1, 2):
         for label in np.unique(labels[labels > 0]):
             here = (labels == label) & (hemisphere == side)
-            eccentricity = 0.62 * _ranks(from_pole[here])  # half a picture, and a little of its corners
+            eccentricity = 0.62 * _ranks(from_pole[here])  # half of the picture's width, and a little of its corners
             turn = _ranks(elevation[here])  # 0 lowest on the cortex, 1 highest
             angle = (turn - 0.5) * np.pi if label == 7 else (turn - (label % 2)) * np.pi / 2
             towards = 1 if side == 1 else -1

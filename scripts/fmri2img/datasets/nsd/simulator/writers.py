@@ -1,7 +1,7 @@
-"""NSD's file formats, byte for byte the same for the same content.
+"""Writers of NSD's file formats: the same content always gives the same bytes.
 
-Nothing that depends on the time or place of writing enters a file: gzip and MATLAB headers get fixed texts and HDF5
-objects carry no times.
+Nothing that depends on the time or place of writing enters a file: gzip and MATLAB headers have fixed texts, and HDF5
+objects have no time stamps.
 """
 
 import gzip
@@ -24,7 +24,7 @@ MATLAB_HEADER_BYTES = 116
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to `path` when the block succeeds."""
+    """Yield a temporary name next to `path`, renamed to `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -35,11 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_nifti(path: Path, volume: np.ndarray) -> None:
-    """A volume (X, Y, Z) or (X, Y, Z, trials) as .nii.gz.
+    """Write a volume (X, Y, Z) or (X, Y, Z, trials) as .nii.gz.
 
-    As in NSD the affine is 1.8 mm on the diagonal with the origin at the centre of the volume: it says nothing about
-    where the voxels are in the brain, and there is no scale factor. Compression is the fastest, which still halves
-    the size.
+    As in NSD, the affine has 1.8 mm on the diagonal and the origin at the centre of the volume, so it does not say
+    where the voxels are in the brain. There is no scale factor. Compression is the fastest, which still halves the
+    size.
     """
     affine = np.diag([VOXEL_MM] * 3 + [1.0])
     affine[:3, 3] = -(np.array(volume.shape[:3]) - 1) / 2 * VOXEL_MM
@@ -56,7 +56,7 @@ def write_nifti(path: Path, volume: np.ndarray) -> None:
 
 
 def write_betas(path: Path, betas: np.ndarray) -> None:
-    """betas int16 (X, Y, Z, trials), percent signal change x 300, as NSD's HDF5 file and, beside it, its NIfTI twin.
+    """Write betas int16 (X, Y, Z, trials), percent signal change x 300, as an HDF5 file and next to it as NIfTI.
 
     The HDF5 dataset has the axes reversed, (trials, Z, Y, X), and one chunk per voxel.
     """
@@ -74,13 +74,13 @@ def write_betas(path: Path, betas: np.ndarray) -> None:
 
 
 def write_images(path: Path, images: np.ndarray) -> None:
-    """images uint8 (stimuli, height, width, 3) as dataset imgBrick."""
+    """Write images uint8 (stimuli, height, width, 3) as dataset imgBrick."""
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
         file.create_dataset("imgBrick", data=images, track_times=False)
 
 
 def write_matlab(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """MATLAB v5 file; every array must be two-dimensional or more, as MATLAB's are."""
+    """Write a MATLAB v5 file; every array must have at least two dimensions, as MATLAB's have."""
     with replacing(path) as temporary:
         savemat(temporary, arrays, appendmat=False)
         with open(temporary, "rb+") as file:
@@ -88,7 +88,7 @@ def write_matlab(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def write_responses(path: Path, table: pd.DataFrame) -> None:
-    """Tab-separated, NaN as text, and more digits than a double has, as MATLAB printed them."""
+    """Write a tab-separated table, with NaN as text and more digits than a double has, as MATLAB printed them."""
     columns = [
         [f"{value:.20g}" if value == value else "NaN" for value in table[name].astype(float).tolist()]
         for name in table.columns
@@ -99,7 +99,7 @@ def write_responses(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Comma-separated with the unnamed index column first."""
+    """Write a comma-separated table with the unnamed index column first."""
     with replacing(path) as temporary:
         table.to_csv(temporary)
 
@@ -110,7 +110,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_labels(path: Path, names: tuple[str, ...]) -> None:
-    """A .ctab table: one line "number name" per label, 0 being unlabelled cortex."""
+    """Write a .ctab table: one line "number name" per label; 0 is unlabelled cortex."""
     with replacing(path) as temporary:
         temporary.write_text("".join(f"{number} {name}\n" for number, name in enumerate(("Unknown", *names))))
 

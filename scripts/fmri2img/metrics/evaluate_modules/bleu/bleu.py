@@ -12,9 +12,9 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 class Bleu(evaluate.Metric):
     """BLEU of single sentences, up to `order` words in a row, lower-cased, Treebank words.
 
-    Counts of two and more words are smoothed by one (Lin & Och, ACL 2004), as a sentence often has no four words in a
-    row right. The mean over sentences is not the corpus BLEU that caption leaderboards print, which pools counts over
-    all sentences first. Returns {"bleu": list of floats}.
+    Counts of two and more words are smoothed by one (Lin & Och, ACL 2004), because a sentence often has no four
+    consecutive words right. The mean over sentences is not the corpus BLEU of caption leaderboards, which first pools
+    counts over all sentences. Returns {"bleu": list of floats}.
     """
 
     def _info(self) -> evaluate.MetricInfo:

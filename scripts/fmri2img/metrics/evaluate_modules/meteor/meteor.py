@@ -20,7 +20,7 @@ class _NoSynonyms:
 
 
 class _WordNet(WordNetCorpusReader):
-    """WordNet at any place, not only where nltk's downloader puts it."""
+    """WordNet in any folder, not only where nltk's downloader puts it."""
 
     def __init__(self, folder: str) -> None:
         if folder not in nltk.data.path:
@@ -28,7 +28,7 @@ class _WordNet(WordNetCorpusReader):
         super().__init__(folder, None)
 
     def map_wn(self, version: str = "wordnet") -> None:
-        """Nothing: a mapping between versions serves other languages, and wants nltk's own copy."""
+        """Do nothing: a mapping between versions is for other languages and needs nltk's own copy."""
 
 
 class Meteor(evaluate.Metric):
@@ -36,11 +36,11 @@ class Meteor(evaluate.Metric):
 
     wordnet: the directory of WordNet 3.0's files (data.noun, ...). Without it the last stage of the alignment is left
     out, and values are lower than METEOR's: report them under another name. The best of several references counts.
-    A text is split into sentences by Punkt's rules and these into words by the Treebank rules, as nltk's word_tokenize
-    does, and with it `evaluate`; but without the list of English abbreviations that nltk downloads, so that a full stop
-    after one ("St. Louis") is a word of its own here. nltk looks synonyms up under the stem of a word, so that few are
-    found: kept, as published values come from it.
-    Returns {"meteor": list of floats}.
+
+    A text is split into sentences by Punkt's rules and these into words by the Treebank rules, as in nltk's
+    word_tokenize and in `evaluate`, but without the list of English abbreviations that nltk downloads. So a full stop
+    after an abbreviation ("St. Louis") is a separate word here. nltk looks up synonyms under the stem of a word, so it
+    finds few; this is kept because published values come from it. Returns {"meteor": list of floats}.
     """
 
     def _info(self) -> evaluate.MetricInfo:

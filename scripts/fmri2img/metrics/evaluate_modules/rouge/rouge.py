@@ -13,8 +13,8 @@ VARIANTS = ["rouge1", "rouge2", "rougeL"]
 class Rouge(evaluate.Metric):
     """F-measure of overlapping words (rouge1), word pairs (rouge2) and longest common subsequence (rougeL).
 
-    Lower-cased runs of letters and digits, no stemming: the defaults of `evaluate`'s own module. With several
-    references each measure is that of the best one. Returns one list of floats for each measure.
+    Words are lower-cased runs of letters and digits without stemming, the defaults of `evaluate`'s own module. With
+    several references, each measure is that of the best one. Returns one list of floats for each measure.
     """
 
     def _info(self) -> evaluate.MetricInfo:
