@@ -436,7 +436,7 @@ def test_strips_join_on_image_id_and_leave_out_methods_without_images(design, pi
 
 def test_what_does_not_vary_is_found_under_every_cell_that_it_stands_for(design, pictures, tmp_path):
     """A control of the true images is stored once, and its pictures are shown to every subject, budget and seed."""
-    stimuli, paths, split = pictures
+    stimuli, _, split = pictures
     ids = np.arange(N_IMAGES) * 10
     made = np.full((N_IMAGES, 8, 8, 3), 7, np.uint8)
 
@@ -460,7 +460,7 @@ def test_what_does_not_vary_is_found_under_every_cell_that_it_stands_for(design,
 
 
 def test_no_report_names_a_method():
-    """Reports read what methods are from the registry; of the methods' package they import how it is read, and no more."""
+    """Reports read what methods are from the registry; of the methods' package they import only how it is read."""
     folders = {path.parent.name for path in SCRIPTS.glob("fmri2img/methods/*/method.yaml")}
     assert "mindeye2" in folders
     for file in sorted(SCRIPTS.glob("fmri2img/reporting/**/*.py")):

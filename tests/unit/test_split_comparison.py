@@ -107,7 +107,7 @@ def test_studies_that_differ_in_more_than_the_split_are_refused(changes, message
 
 
 def test_settings_of_methods_count_where_the_study_has_them():
-    """MindEye2 is trained otherwise in the other study, which matters to a study with pictures that are drawn from it."""
+    """MindEye2 is trained otherwise in the other study, which matters to a study that draws from it."""
     other = Study(changed(**CHANGES, mindeye2__losses__prior=7.0)).config
     here = CONFIG | {"study": "held", "split": "cluster0"}
     check_comparable(Study(here), other)

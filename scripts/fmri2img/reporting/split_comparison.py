@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from fmri2img.errors import UserError
 from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.tables import Cell, Row, Table, column, share_cell
+from fmri2img.settings.base import problem
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
 from fmri2img.stats.bootstrap import percentile_interval
 
@@ -47,27 +47,27 @@ def check_comparable(study, other: dict) -> None:
     used = {registry[method].get("folder") for method in study.described}
     unused = study.settings.methods_sections.keys() - used
     if config["split"] == other["split"]:
-        raise UserError(
-            f"configuration: key 'compare_with': study {other['study']} has split {other['split']} too; name one with another"
-        )
+        raise problem("compare_with", f"study {other['study']} has split {other['split']} too; name one with another")
     for section in [key for key in config if key not in MAY_DIFFER | unused]:
         if config[section] != other.get(section):
-            raise UserError(
-                f"configuration: key 'compare_with': study {other['study']} has another '{section}'; run it again with this "
-                "study's, so that the split is all they differ in"
+            raise problem(
+                "compare_with",
+                f"study {other['study']} has another '{section}'; run it again with this "
+                "study's, so that the split is all they differ in",
             )
 
 
 def common_budget(here: Design, there: Design) -> str:
     """The longest budget that both studies have. Raises UserError when they have none, or not the same subjects."""
     if here.subjects != there.subjects:
-        raise UserError(
-            f"configuration: key 'compare_with': study {there.study} has subjects {', '.join(there.subjects)}, this one "
-            f"{', '.join(here.subjects)}; they must be the same"
+        raise problem(
+            "compare_with",
+            f"study {there.study} has subjects {', '.join(there.subjects)}, this one "
+            f"{', '.join(here.subjects)}; they must be the same",
         )
     labels = [label for label in here.budgets if label in there.budgets]
     if not labels:
-        raise UserError(f"configuration: key 'compare_with': study {there.study} has none of this study's sessions")
+        raise problem("compare_with", f"study {there.study} has none of this study's sessions")
     return max(labels, key=lambda label: sum(here.budgets[label].values()))
 
 
@@ -98,9 +98,10 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
             gap = percentile_interval(pair[1][2] - pair[0][2], here.design.confidence)
             rows.append([budget, metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
     if not rows:
-        raise UserError(
-            f"configuration: key 'compare_with': no method has all its scores both here and in study {there.design.study}; "
-            "finish both with the same methods and metrics"
+        raise problem(
+            "compare_with",
+            f"no method has all its scores both here and in study {there.design.study}; "
+            "finish both with the same methods and metrics",
         )
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -26,7 +26,7 @@ class Dropout(nn.Module):
         self.name, self.chance, self.units = name, chance, units
 
     def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
-        """x (samples, ...), `units` numbers per sample -> the same shape. kept: from `masks`; None in evaluation mode."""
+        """x (samples, ...), `units` numbers per sample -> the same shape. kept: from `masks`; None in evaluation."""
         if not self.training or not self.chance:
             return x
         return torch.where(kept[self.name].view_as(x), x / (1 - self.chance), 0)
