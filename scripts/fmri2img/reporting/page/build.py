@@ -30,7 +30,7 @@ class Parts:
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
     (flat) and the mean similarity of each quarter. splits: `split_table`. test_sets: `table_by_test_set`. pictures:
-    `picture_data`. brain: paths of maps. quoted: published numbers on the study's split, `quoted_table`. costs: `costs`.
+    `picture_data`. brain: paths of maps. quoted: published numbers on the split, `quoted_table`. costs: `costs`.
     checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
     """
 
