@@ -51,6 +51,7 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
     registry = study.registries["methods"]
     entry = registry[method]
     rows = [("method", key, entry[key]) for key in ("title", "kind", "origin")]
+    rows.append(("method", "what it does", entry["sentence"]))
     if "of" in entry:
         rows.append(("method", "builds on", registry[entry["of"]]["title"]))
     rows += [("method", "reference", entry["reference"]), ("method", "implemented in", entry["module"])]
