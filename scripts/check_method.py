@@ -19,37 +19,54 @@ from fmri2img.methods.registry import read_methods
 from fmri2img.paths import LIBRARY, REPOSITORY
 
 
-def tiny_study(folder: Path, methods: list[str]) -> dict:
-    """An overlay of config/tiny.yaml with these methods. A folder of this repository needs no plug-in."""
-    ours = folder.parent == LIBRARY / "methods"
-    return {"plugins": [] if ours else [str(folder)], "methods": methods, "study": "tiny"}
+def under_test(name: str, entries: dict[str, dict]) -> dict[str, dict]:
+    """Entries of a folder that the check runs: its first variant at every stage, with their floors.
+
+    Of a control of other methods, it is the control of ridge.
+    """
+    own = {method: entry for method, entry in entries.items() if entry["folder"] == name}
+    if any("source" in entry for entry in own.values()):
+        return {method: entry for method, entry in own.items() if entry["of"] == "ridge"}
+    first = {method: entry for method, entry in own.items() if entry.get("decoder", name) == name}
+    floors = {m: e for m, e in entries.items() if e.get("of") in first and "floor" in e.get("scale", {})}
+    return first | floors
+
+
+def run_tiny_study(work: Path, methods: list[str], folders: list[Path]) -> list[str]:
+    """Run config/tiny.yaml with these methods, and these folders as plug-ins, in `work`; errors, a line each."""
+    for name in ("config", "resources"):
+        if not (work / name).exists():
+            (work / name).symlink_to(REPOSITORY / name)
+    overlay = {"plugins": list(map(str, folders)), "methods": methods}
+    (work / "methods.yaml").write_text(yaml.safe_dump(overlay))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores"]
+    command += [str(os.cpu_count() or 1), "--directory", str(work), "--quiet", "--show-failed-logs", "--configfile"]
+    command += [str(REPOSITORY / "config/tiny.yaml"), str(work / "methods.yaml")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    if not run.returncode:
+        return []
+    printed = (run.stdout + run.stderr).splitlines()
+    errors = [line.strip() for line in printed if line.startswith("Error: ") or "configuration: key" in line]
+    return [f"the tiny study failed: {line}" for line in dict.fromkeys(errors)] or [
+        "the tiny study failed",
+        *printed[-20:],
+    ]
 
 
 def check(folder: Path, work: Path) -> list[str]:
     """What is wrong with the folder, a line each; an empty list for one that conforms. Raises UserError."""
     folder = folder.resolve()
-    if folder.parent != LIBRARY / "methods":
+    ours = folder.parent == LIBRARY / "methods"
+    if not ours:
         plugins.register(folder)
     entries = read_methods()
-    own = {name: entry for name, entry in entries.items() if entry["folder"] == folder.name}
-    floors = {name: entry for name, entry in entries.items() if entry.get("of") in own}
-    problems = check_declared(folder, own)
+    wanted = under_test(folder.name, entries)
+    problems = check_declared(folder, wanted)
     if problems:
         return problems
-    wanted = [*own, *floors]
-    needed = [entries[name]["of"] for name in wanted if "of" in entries[name] and entries[name]["of"] not in wanted]
-    for name in ("config", "resources"):
-        if not (work / name).exists():
-            (work / name).symlink_to(REPOSITORY / name)
-    (work / "methods.yaml").write_text(yaml.safe_dump(tiny_study(folder, [*dict.fromkeys(needed), *wanted])))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores"]
-    command += [str(os.cpu_count() or 1), "--directory", str(work), "--quiet", "--show-failed-logs", "--configfile"]
-    command += [str(REPOSITORY / "config/tiny.yaml"), str(work / "methods.yaml")]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    if run.returncode:
-        errors = [line for line in (run.stdout + run.stderr).splitlines() if "Error" in line]
-        return [f"the tiny study failed: {line.strip()}" for line in errors[:5]] or [run.stderr[-2000:]]
-    return check_scores(work / "results/tiny", own | floors)
+    builds_on = [entry["of"] for entry in wanted.values() if "of" in entry and entry["of"] not in wanted]
+    failed = run_tiny_study(work, [*dict.fromkeys(builds_on), *wanted], [] if ours else [folder])
+    return failed or check_scores(work / "results/tiny", wanted)
 
 
 def main() -> int:

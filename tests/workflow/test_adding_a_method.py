@@ -134,3 +134,9 @@ def test_a_folder_that_is_no_method_is_refused_in_one_line(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert result.returncode != 0 and "Traceback" not in result.stdout + result.stderr
     assert "holds neither method.yaml nor dataset.yaml" in result.stdout + result.stderr
+
+
+def test_the_folder_to_copy_is_the_one_that_the_page_prints(written):
+    copied = REPOSITORY / "docs" / "examples" / MINE
+    for name in ("method.yaml", "decode.py", "settings.py"):
+        assert (copied / name).read_text() == (written / MINE / name).read_text()
