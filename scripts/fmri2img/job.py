@@ -17,7 +17,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
@@ -77,9 +77,8 @@ def start(snakemake: Any) -> None:
 
     sys.excepthook = report
     atexit.register(lambda: leave(status))
-    if hasattr(snakemake, "config"):
-        write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
-        enable_plugins(snakemake.config)
+    write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
+    enable_plugins(snakemake.config)
 
 
 def enable_plugins(config: dict) -> None:
@@ -113,8 +112,17 @@ class Items(list):
         for name, value in names.items():
             setattr(self, name, value)
 
+    def __getitem__(self, key: Any) -> Any:
+        return self._names[key] if isinstance(key, str) else super().__getitem__(key)
+
     def get(self, name: str, default: Any = None) -> Any:
         return self._names.get(name, default)
+
+    def keys(self) -> Iterable[str]:
+        return self._names.keys()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return self._names.items()
 
 
 def write_job(snakemake: Any, path: Path) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from fmri2img.methods.controls.functions import control_metadata, repeat_responses
+from designs import DISCLOSURE
 
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.recording import Recording
@@ -18,6 +18,8 @@ from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.prior import PriorNetwork, sample, sampling_times, without_brain
 from fmri2img.methods.mindeye2.settings import PriorConfig
+from fmri2img.methods.registry import read_methods
+from fmri2img.methods.repeat_ceiling.control import repeat_responses
 from fmri2img.metrics.brain import MeasuredBrain
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.scoring import score
@@ -25,7 +27,11 @@ from fmri2img.reporting.design import is_scored
 
 CONFIG = Path(__file__).parents[2] / "config"
 REGISTRY = read_metrics(CONFIG / "metrics.yaml")
-METHODS = yaml.safe_load((CONFIG / "methods.yaml").read_text(encoding="utf-8"))
+METHODS = read_methods()
+METADATA = {
+    "method": "m", "subject": "subj01", "sessions": 1, "seed": 0, "split": "shared1000", "split_sha256": "0",
+    "test_set": "test", "disclosure": DISCLOSURE,
+}  # fmt: skip
 N_IMAGES, VOXELS, NOISE = 40, 300, 1.5
 SHOWN_ONCE = 4  # of the images
 
@@ -65,17 +71,16 @@ def halves(planted):
 
 
 def scored(planted, tmp_path, *metrics, **measured):
-    ids, responses = repeat_responses(planted)
-    metadata = control_metadata(planted, "repeat_ceiling", 1, 0, "none", "none", "control")
-    save_prediction(tmp_path / "p", ids, metadata, responses=responses)
+    ids, responses = repeat_responses(planted, "test")
+    save_prediction(tmp_path / "p", ids, METADATA, responses=responses)
     chosen = {name: REGISTRY[name] for name in metrics}
-    brain = MeasuredBrain.of(planted, lambda images: None)
+    brain = MeasuredBrain.of(planted, lambda images: None, "test")
     pools = {"pool": 300, "resamples": 3}
     return score([Prediction.open(tmp_path / "p")], None, None, chosen, None, {}, pools, brain).set_index("image_id")
 
 
 def test_the_first_response_and_the_mean_of_the_others(planted, halves):
-    ids, responses = repeat_responses(planted)
+    ids, responses = repeat_responses(planted, "test")
     assert ids.tolist() == list(halves)
     for (first, others), found in zip(halves.values(), responses, strict=True):
         if others is None:
@@ -96,13 +101,12 @@ def test_images_are_told_by_correlation_over_voxels(planted, halves, tmp_path):
 
 
 def test_a_shift_of_a_whole_response_changes_nothing(planted, tmp_path):
-    ids, responses = repeat_responses(planted)
+    ids, responses = repeat_responses(planted, "test")
     shift = np.random.default_rng(1).uniform(5, 20, (len(ids), 2, 1))
-    metadata = control_metadata(planted, "repeat_ceiling", 1, 0, "none", "none", "control")
     pools, metrics = {"pool": 300, "resamples": 3}, {"retrieval_image": REGISTRY["retrieval_image"]}
     values = []
     for name, shown in (("as_is", responses), ("shifted", responses + shift)):
-        save_prediction(tmp_path / name, ids, metadata, responses=shown)
+        save_prediction(tmp_path / name, ids, METADATA, responses=shown)
         values.append(score([Prediction.open(tmp_path / name)], None, None, metrics, None, {}, pools)["value"])
     np.testing.assert_array_equal(*values)
 
@@ -130,17 +134,17 @@ def test_only_at_the_metrics_where_it_means_something(planted, tmp_path):
 
 def test_predicted_betas_are_shown_with_the_prediction_they_are_of(planted, tmp_path):
     """What maps are drawn of: the betas that each prediction with pictures predicts, none of others."""
-    ids, responses = repeat_responses(planted)
-    metadata = control_metadata(planted, "m", 1, 0, "none", "none", "control")
+    ids, responses = repeat_responses(planted, "test")
     for name, arrays in {
         "dark": {"images": np.zeros((len(ids), 2, 2, 3), np.uint8)},
         "light": {"images": np.full((len(ids), 2, 2, 3), 200, np.uint8)},
         "none": {"responses": responses},
     }.items():
-        save_prediction(tmp_path / name, ids, metadata | {"seed": len(name)}, **arrays)
+        save_prediction(tmp_path / name, ids, METADATA | {"seed": len(name)}, **arrays)
     predictions = [Prediction.open(tmp_path / name) for name in ("dark", "light", "none")]
     metrics, seen = {"brain_correlation_v1": REGISTRY["brain_correlation_v1"]}, []
-    brain = MeasuredBrain.of(planted, lambda images: np.repeat(images[:, 0, 0, :1], planted.betas.shape[1], axis=1))
+    voxels = planted.betas.shape[1]
+    brain = MeasuredBrain.of(planted, lambda images: np.repeat(images[:, 0, 0, :1], voxels, axis=1), "test")
     score(predictions, None, None, metrics, None, {}, {}, brain, see=lambda *given: seen.append(given))
     assert [(prediction.path.name, betas.max()) for prediction, _, betas in seen] == [("dark", 0), ("light", 200)]
 
@@ -160,8 +164,7 @@ def test_captions_against_people_and_against_the_captioner(planted, tmp_path):
     )
     stimuli = Stimuli(tmp_path, np.zeros((3, 4, 4, 3), np.uint8), table, {})
     captioned = pd.DataFrame({"image_id": [2, 4, 9, 20], "caption": ["no", "a dog runs", "two cats", "a red bus"]})
-    metadata = control_metadata(planted, "m", 1, 0, "none", "none", "control")
-    save_prediction(tmp_path / "p", ids, metadata, captions=["a dog runs", "two cats", "a red bus"])
+    save_prediction(tmp_path / "p", ids, METADATA, captions=["a dog runs", "two cats", "a red bus"])
     metrics = {name: REGISTRY[name] for name in ("caption_rougeL", "caption_rougeL_git")}
     found = score([Prediction.open(tmp_path / "p")], stimuli, None, metrics, None, {}, {}, captioned=captioned)
     values = found.pivot(index="image_id", columns="metric", values="value")

@@ -4,13 +4,10 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.errors import UserError
-from fmri2img.linear import decoder as decoder_module
-from fmri2img.linear.decoder import RidgeDecoder
+from fmri2img.linear.decoder import LinearDecoder, fit
 from fmri2img.linear.solver import RidgeSystem
 
-
-def fit(betas, image_ids, embeddings, alphas, folds, seed, test_repeats=2):
-    return decoder_module.fit(betas, image_ids, embeddings, alphas, folds, seed, test_repeats)
+REPEATS = 2  # trials that a decoded row is the mean of
 
 
 @pytest.fixture
@@ -74,8 +71,9 @@ def test_penalty_curve_equals_a_loop_over_folds_with_sklearn(data):
     best = int(np.argmin(errors))
     assert fitted.metadata["alpha"] == alphas[best]
 
-    calibrated = held_out[best] * fitted.gain + fitted.offset
-    narrowing = fitted.metadata["spread_at_test_repeats"]
+    gain, offset = fitted.calibration(REPEATS)
+    calibrated = held_out[best] * gain + offset
+    narrowing = fitted.narrowing(REPEATS)
     np.testing.assert_allclose(calibrated.mean(axis=0), tokens.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(calibrated.std(axis=0) * narrowing, tokens.std(axis=0), rtol=1e-3)
     correlations = [np.corrcoef(held_out[best][:, t], tokens[:, t])[0, 1] for t in range(tokens.shape[1])]
@@ -94,8 +92,8 @@ def test_decoded_spread_is_the_true_one_whatever_the_repeats(tmp_path, test_repe
     betas = latents[image] @ mixing + 4 * rng.standard_normal((800, 30))
     test = latents[600:] @ mixing + 4 / np.sqrt(test_repeats) * rng.standard_normal((500, 30))
     embeddings = Embeddings.open(tmp_path / "e")
-    fitted = fit(betas.astype(np.float32), image, embeddings, [10.0, 100.0, 1000.0], 5, 0, test_repeats)
-    decoded = fitted.decode(test.astype(np.float32), embeddings).reshape(500, 60).astype(np.float64)
+    fitted = fit(betas.astype(np.float32), image, embeddings, [10.0, 100.0, 1000.0], 5, 0)
+    decoded = fitted.decode(test.astype(np.float32), embeddings, test_repeats).reshape(500, 60).astype(np.float64)
     assert np.median(decoded.std(axis=0) / tokens[600:].std(axis=0)) == pytest.approx(1, abs=0.06)
 
 
@@ -114,28 +112,30 @@ def test_tokens_in_many_blocks_give_the_same_decoder(data, monkeypatch):
     whole = fit(*data, alphas=[100.0], folds=3, seed=0)
     monkeypatch.setattr("fmri2img.artifacts.embeddings.BLOCK_VALUES", 150 * 12)  # one token at a time
     blocks = fit(*data, alphas=[100.0], folds=3, seed=0)
-    np.testing.assert_allclose(blocks.gain, whole.gain, rtol=1e-4)
+    np.testing.assert_allclose(blocks.calibration(REPEATS), whole.calibration(REPEATS), rtol=1e-4)
     np.testing.assert_allclose(blocks.metadata["cv_r2"], whole.metadata["cv_r2"], rtol=1e-4)
-    np.testing.assert_array_equal(blocks.decode(data[0][:5], data[2]), whole.decode(data[0][:5], data[2]))
+    given = data[0][:5], data[2], REPEATS
+    np.testing.assert_array_equal(blocks.decode(*given), whole.decode(*given))
 
 
 def test_saved_decoder_decodes_as_readout_times_tokens(data, tmp_path):
     betas, image_ids, embeddings = data
     fit(betas, image_ids, embeddings, [10.0, 1000.0], 5, 0).save(tmp_path / "decoder")
-    opened = RidgeDecoder.open(tmp_path / "decoder")
+    opened = LinearDecoder.open(tmp_path / "decoder")
     tokens = np.asarray(embeddings.tokens, np.float32).reshape(150, -1)
     weights = opened.readout @ tokens[embeddings.rows(opened.ids)]
     intercept = opened.image_mean @ tokens[embeddings.rows(opened.ids)]
-    expected = opened.gain * ((betas[:9] - opened.voxel_mean) @ weights + intercept) + opened.offset
-    decoded = opened.decode(betas[:9], embeddings)
+    gain, offset = opened.calibration(REPEATS)
+    expected = gain * ((betas[:9] - opened.voxel_mean) @ weights + intercept) + offset
+    decoded = opened.decode(betas[:9], embeddings, REPEATS)
     assert decoded.shape == (9, 5, 12) and decoded.dtype == np.float16
     np.testing.assert_allclose(decoded.reshape(9, -1), expected, atol=2e-2)
 
 
 def test_same_seed_same_decoder(data):
     first, second, other = (fit(*data, alphas=[1.0, 100.0], folds=5, seed=s) for s in (0, 0, 1))
-    np.testing.assert_array_equal(first.gain, second.gain)
-    assert not np.array_equal(first.gain, other.gain)
+    np.testing.assert_array_equal(first.calibration(REPEATS), second.calibration(REPEATS))
+    assert not np.array_equal(first.calibration(REPEATS), other.calibration(REPEATS))
 
 
 def test_target_that_never_varies_is_decoded_as_its_mean(data):
@@ -144,7 +144,7 @@ def test_target_that_never_varies_is_decoded_as_its_mean(data):
     tokens[:, 0, 0] = 7
     save_embeddings(embeddings.path.parent / "flat", embeddings.ids, tokens, {})
     flat = Embeddings.open(embeddings.path.parent / "flat")
-    decoded = fit(betas, image_ids, flat, [10.0], 5, 0).decode(betas[:4], flat)
+    decoded = fit(betas, image_ids, flat, [10.0], 5, 0).decode(betas[:4], flat, REPEATS)
     np.testing.assert_array_equal(decoded[:, 0, 0], 7)
 
 
