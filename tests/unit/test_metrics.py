@@ -425,7 +425,8 @@ def case(tmp_path, rng):
     embeddings = Embeddings.open(tmp_path / "e")
 
     def predict(name, rows, seed=0, **arrays):
-        metadata = {"method": name, "subject": "subj01", "sessions": 2, "seed": seed, "split": "s", "split_sha256": "0", "test_set": "shared1000"}
+        metadata = {"method": name, "subject": "subj01", "sessions": 2, "seed": seed, "test_set": "shared1000"}
+        metadata |= {"split": "shared1000", "split_sha256": "0"}
         save_prediction(tmp_path / name, ids[rows], metadata | {"disclosure": DISCLOSURE}, **arrays)
         return Prediction.open(tmp_path / name)
 
