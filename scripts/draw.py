@@ -41,7 +41,7 @@ def main(snakemake) -> None:
         Backbone(*params.generator),
         Backbone(*params.autoencoder),
         params.generation,
-        Cell.of(snakemake.wildcards).seed,
+        Cell.of(snakemake.wildcards).noise_seed,
         snakemake.wildcards.method,
         params.outputs,
         snakemake.output[0],

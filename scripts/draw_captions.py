@@ -36,7 +36,7 @@ def draw_captions(
         ids,
         prompt,
         negative,
-        cell.seed,
+        cell.noise_seed,
         **{key: refinement[key] for key in SETTINGS},
         progress=job.progress("images", len(ids)),
     )

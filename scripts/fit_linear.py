@@ -5,6 +5,7 @@ from pathlib import Path
 from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.artifacts.cells import noise_seed
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.decode import voxels_of
@@ -33,7 +34,7 @@ def main(snakemake) -> None:
             columns = voxels_of(recording, regression["regions"])
             decoder = fit(
                 recording.betas[rows][:, columns], image_ids, embeddings[regression["target"]], regression["alphas"],
-                regression["folds"], int(wildcards.seed), regression["calibrated"],
+                regression["folds"], noise_seed(wildcards.seed), regression["calibrated"], regression["folds_key"],
             )  # fmt: skip
             decoder.metadata.update({key: regression[key] for key in ("target", "regions", "penalties_key")})
             report(regression["array"], decoder)

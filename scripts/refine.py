@@ -3,6 +3,7 @@
 import numpy as np
 
 from fmri2img import job
+from fmri2img.artifacts.cells import noise_seed
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.artifacts.tables import read_table
 from fmri2img.backbones.autoencoders import load_autoencoder
@@ -36,7 +37,7 @@ def refine(
         unrefined.ids,
         prompt,
         negative,
-        int(unrefined.metadata["seed"]),
+        noise_seed(unrefined.metadata["seed"]),
         **{key: refinement[key] for key in SETTINGS},
         progress=job.progress("images", len(captions)),
     )

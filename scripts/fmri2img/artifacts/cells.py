@@ -33,9 +33,19 @@ class Cell(NamedTuple):
         return ALL if text == ALL else parse_sessions(text)
 
     @property
+    def noise_seed(self) -> int:
+        """The seed of what is random in the cell: its own, and 0 of what is made once for all seeds."""
+        return noise_seed(self.seed)
+
+    @property
     def path(self) -> str:
         return PATTERN.format(**self._asdict())
 
     def varying(self, axes: list[str]) -> "Cell":
         """The cell of what varies with these of subject, sessions and seed only."""
         return self._replace(**{axis: ALL for axis in ("subject", "sessions", "seed") if axis not in axes})
+
+
+def noise_seed(seed: int | str) -> int:
+    """`Cell.noise_seed` of a seed as it stands in a path or in metadata."""
+    return 0 if seed == ALL else int(seed)

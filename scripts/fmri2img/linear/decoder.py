@@ -113,20 +113,21 @@ def fit(
     folds: int,
     seed: int,
     calibrated: bool = True,
+    folds_key: str = "folds",
 ) -> LinearDecoder:
     """Fit a decoder to single training trials.
 
     betas: float32 (trials, voxels), z-scored; image_ids: int (trials,) image of each trial; embeddings: the true tokens
     of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
     folds: of the cross-validation; seed: deals images into folds, and is all that is random here; calibrated: whether
-    predictions are brought to the mean and spread of true targets (step 4).
+    predictions are brought to the mean and spread of true targets (step 4); folds_key: the key that sets `folds`.
 
     Memory beyond `betas` and RidgeSystem's: one float32 (images, images) matrix per penalty, 2.3 GB for 9,000 images
     and seven penalties, and four more. Raises UserError when there are fewer images than folds.
     """
     ids, image = np.unique(image_ids, return_inverse=True)
     if len(ids) < folds:
-        raise UserError(f"ridge.folds: {folds} folds need as many training images, there are {len(ids)}; lower it")
+        raise UserError(f"{folds_key}: {folds} folds need as many training images, there are {len(ids)}; lower it")
     rows = embeddings.rows(ids)
     shown = sparse.csr_matrix((np.ones(len(betas), np.float32), (np.arange(len(betas)), image)))
     means = (shown.T @ betas) / np.bincount(image)[:, None].astype(np.float32)

@@ -6,7 +6,10 @@ nothing of the rest of a configuration.
 
 from functools import cached_property
 
+from fmri2img import plugins
 from fmri2img.artifacts.cells import ALL, Cell
+from fmri2img.errors import UserError
+from fmri2img.settings.base import nearest
 
 
 class MethodQueries:
@@ -32,26 +35,34 @@ class MethodQueries:
         """The configuration's section of a decoder's folder."""
         return self.config.get(self.decoders[decoder]["folder"], {})
 
-    def value_at(self, key: str):
-        """The value of a dotted key of the configuration."""
+    def value_at(self, key: str, folder: str):
+        """The value of a dotted key of the configuration, which the method.yaml of a folder names.
+
+        Raises UserError where there is no such key.
+        """
         value = self.config
         for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                known = value if isinstance(value, dict) else []
+                where = plugins.folders("methods")[folder] / "method.yaml"
+                raise UserError(f"{where}: '{key}' is not a key of the configuration; {nearest(part, known)}")
             value = value[part]
         return value
 
     def regressions(self, decoder: str) -> list[dict]:
         """The regressions of a linear decoder, with the values of the keys that its method.yaml names."""
-        found = []
+        found, folder = [], self.decoders[decoder]["folder"]
         for regression in self.decoders[decoder]["linear"]:
             penalty = regression["penalty"]
             fixed = penalty["fixed"] is not None
             found.append(
                 {
                     "array": regression["array"],
-                    "target": self.value_at(regression["target"]),
+                    "target": self.value_at(regression["target"], folder),
                     "regions": regression["regions"],
-                    "alphas": [penalty["fixed"]] if fixed else self.value_at(penalty["choose_from"]),
-                    "folds": self.value_at(penalty["folds"]) if penalty["folds"] else 5,
+                    "alphas": [penalty["fixed"]] if fixed else self.value_at(penalty["choose_from"], folder),
+                    "folds": self.value_at(penalty["folds"], folder) if penalty["folds"] else 5,
+                    "folds_key": penalty["folds"] or "penalty.folds",
                     "penalties_key": "penalty.fixed" if fixed else penalty["choose_from"],
                     "calibrated": regression["calibration"] == "training_images",
                 }
@@ -72,9 +83,10 @@ class MethodQueries:
         methods = self.registries["methods"].items()
         return [name for name, entry in methods if entry.get("drawing") == pipeline and name not in skipped]
 
-    def drawing_network(self, method: str) -> str | None:
-        """The network that a method's stage is drawn by, where its method.yaml names the key of the configuration."""
-        return self.value_at(self.registries["methods"][method]["network"])
+    def drawing_network(self, method: str) -> str:
+        """The network that a method's stage is drawn by: its method.yaml names the key of the configuration."""
+        entry = self.registries["methods"][method]
+        return self.value_at(entry["network"], entry["folder"])
 
     @property
     def refinement_networks(self) -> dict[str, str]:

@@ -5,17 +5,18 @@ Names follow one grammar, <decoder>[_<variant>][_<stage>], and <method>_<control
 Nothing else in the project lists methods.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fmri2img import plugins
 from fmri2img.errors import UserError
-from fmri2img.settings.base import Settings
+from fmri2img.settings.base import Settings, WrongKey, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
 Axis = Literal["subject", "sessions", "seed"]
@@ -23,10 +24,25 @@ DEFAULT = "default"  # the variant whose decoder bears the folder's own name
 LINEAR = "fmri2img.linear.decode:decode"
 
 
+def _module_and_name(value: str) -> str:
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", value):
+        raise ValueError(f"'{value}' does not name a module and what is in it; write module:name")
+    return value
+
+
+Member = Annotated[str, AfterValidator(_module_and_name)]
+
+
 class Penalty(Settings):
     fixed: float | None = Field(None, gt=0, description="One penalty for all targets.")
     choose_from: str | None = Field(None, description="Key of the configuration that lists penalties to choose from.")
     folds: str | None = Field(None, description="Key of the configuration with the folds of the cross-validation.")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.fixed is None) == (self.choose_from is None):
+            raise ValueError("give one of fixed and choose_from")
+        return self
 
 
 class Regression(Settings):
@@ -69,7 +85,7 @@ class Stage(Settings):
 
 
 class Function(Settings):
-    function: str = Field(description="module:function in the folder; see artifacts/interfaces.py.")
+    function: Member = Field(description="module:function in the folder; see artifacts/interfaces.py.")
     of: Literal["decoded", "predictions"] | None = Field(None, description="What of another method it is made from.")
     makes: Literal["decoded", "predictions"] = "predictions"
     needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
@@ -83,18 +99,20 @@ class MethodRecord(Settings):
     origin: Literal["faithful", "port", "control"] = Field(description="Published recipe, its idea, or a control.")
     sentence: str = Field(description="What it does, for tables and pages.")
     reference: str
-    task: str | None = Field(None, description="module:Class, the training task of a trained decoder.")
-    decode: str | None = Field(
+    task: Member | None = Field(None, description="module:Class, the training task of a trained decoder.")
+    decode: Member | None = Field(
         None, description="module:function, test trials -> decoded arrays, of a trained decoder."
     )
-    card: str | None = Field(None, description="module:function, what its card says besides the common facts.")
+    card: Member | None = Field(None, description="module:function, what its card says besides the common facts.")
     linear: list[Regression] = Field([], description="Regressions of a linear decoder.")
     made_by: Function | None = Field(None, description="The function that makes it, of controls and simple decoders.")
     of: str | None = Field(None, description="Method that a control is made from, where it is always the same one.")
     scale: Literal["floor", "ceiling"] | None = Field(None, description="End of the normalised score that it fixes.")
     decodes: list[str] = Field(["tokens"], description="Arrays of its Decoded.")
     drawing: str | None = Field(None, description="Drawing pipeline, of methods without stages.")
-    outputs: list[Output] | Literal["inherited"] = "inherited"
+    outputs: Annotated[
+        list[Output] | Literal["inherited"], one_of("a list of images, captions, retrieval and responses; give one")
+    ] = "inherited"
     varies_with: list[Axis] = Field(description="What its outputs differ by; one is made for all values of the others.")
     floors: list[str] = Field([], description="Controls that are made of each of its methods and fix their floor.")
     controls: list[str] = Field([], description="Controls that are made of its decoder.")
@@ -102,6 +120,53 @@ class MethodRecord(Settings):
     stages: dict[str, Stage] = {}
     scored_stage: str | None = Field(None, description="The stage that stands for the method where one has to.")
     configured_by: list[str] | Literal["inherited"] = []
+
+    @property
+    def of_others(self) -> bool:
+        """Whether it is made from the outputs of any other method."""
+        return self.made_by is not None and self.made_by.of is not None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        """What one key says of others: stages and variants that are named exist, and what they need is there."""
+        for key in ("outputs", "configured_by"):
+            if getattr(self, key) == "inherited" and not self.of_others and not self.stages:
+                raise WrongKey(key, "only a control with made_by.of inherits it; list it")
+        predicted = self.made_by is not None and self.made_by.makes == "predictions"
+        if self.drawing is None and not self.stages and not predicted:
+            raise WrongKey("drawing", "missing; name the pipeline that draws what it decodes")
+        if self.linear and (self.task or self.made_by):
+            raise WrongKey("linear", "a linear decoder has neither a task nor made_by; remove one of them")
+        arrays = [regression.array for regression in self.linear]
+        if len(set(arrays)) < len(arrays):
+            raise WrongKey("linear", f"two regressions have the same array ({', '.join(arrays)}); rename one")
+        for name, variant in self.variants.items():
+            for key, wanted in (("training", ("task", "decode")), ("released", ("decode",))):
+                missing = [one for one in wanted if getattr(variant, key) and not getattr(self, one)]
+                if missing:
+                    raise WrongKey(missing[0], f"missing; variant '{name}' has {key}, so name it")
+            if variant.stands_for and variant.stands_for not in self.variants:
+                raise WrongKey(
+                    f"variants.{name}.stands_for",
+                    f"'{variant.stands_for}' is not a variant; {nearest(variant.stands_for, self.variants)}",
+                )
+        self._stages_fit()
+        return self
+
+    def _stages_fit(self) -> None:
+        first = [name for name, stage in self.stages.items() if stage.kind == "decoder"]
+        if self.stages and len(first) != 1:
+            raise WrongKey("stages", f"{len(first)} of them have kind: decoder; give it to the one that is drawn first")
+        for name, stage in self.stages.items():
+            for role, taken in stage.takes.items():
+                if taken not in self.stages:
+                    raise WrongKey(
+                        f"stages.{name}.takes.{role}", f"'{taken}' is not a stage; {nearest(taken, self.stages)}"
+                    )
+        if self.scored_stage and self.scored_stage not in self.stages:
+            raise WrongKey(
+                "scored_stage", f"'{self.scored_stage}' is not a stage; {nearest(self.scored_stage, self.stages)}"
+            )
 
 
 @cache
@@ -121,22 +186,29 @@ def read_methods() -> dict[str, dict]:
     they apply decoder (whose Decoded it draws from), drawing, takes, of, stage, training, released, stands_for, linear,
     made_by, card, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
     """
-    records = {name: _record(folder / "method.yaml") for name, folder in plugins.folders("methods").items()}
+    folders = plugins.folders("methods")
+    records = {name: _record(folder / "method.yaml") for name, folder in folders.items()}
     entries: dict[str, dict] = {}
     for name, record in records.items():
-        if record.made_by is None or record.made_by.of is None:
+        if not record.of_others:
             _add(entries, _family(name, record), name)
     for name, record in records.items():
-        for kind, control in [*(("floors", c) for c in record.floors), *(("controls", c) for c in record.controls)]:
-            found = records.get(control)
-            if found is None or found.made_by is None or found.made_by.of is None:
-                where = plugins.folders("methods")[name] / "method.yaml"
-                raise UserError(
-                    f"{where}: key '{kind}': '{control}' is not a control of other methods; name a folder whose "
-                    "method.yaml has made_by.of"
-                )
-            own = {key: entry for key, entry in entries.items() if entry["folder"] == name}
-            _add(entries, _controls(control, found, own), name)
+        for key in ("floors", "controls"):
+            for control in getattr(record, key):
+                found = records.get(control)
+                if found is None or not found.of_others:
+                    known = [other for other, one in records.items() if one.of_others]
+                    raise problem(
+                        key,
+                        f"'{control}' is not a control of other methods; {nearest(control, known)}",
+                        str(folders[name] / "method.yaml"),
+                    )
+                own = {method: entry for method, entry in entries.items() if entry["folder"] == name}
+                _add(entries, _controls(control, found, own), name)
+    for entry in entries.values():
+        if "of" in entry and entry["of"] not in entries:
+            where = str(folders[entry["folder"]] / "method.yaml")
+            raise problem("of", f"'{entry['of']}' is not a method; {nearest(entry['of'], entries)}", where)
     return entries
 
 
@@ -159,7 +231,8 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
     if record.made_by and record.made_by.makes == "predictions":
         common |= {"made_by": _function(record.made_by, common["module"])}
     elif record.made_by or record.drawing != "captions":
-        common |= {"decodes": list(record.decodes)}
+        arrays = [regression.array for regression in record.linear]
+        common |= {"decodes": arrays or list(record.decodes)}
     if record.card:
         common["card"] = f"fmri2img.methods.{name}.{record.card}"
     variants = record.variants or {DEFAULT: Variant()}
