@@ -32,9 +32,9 @@ def main() -> None:
         save_embeddings(f"{folder}/e", np.arange(n_images), ((block, None) for block in blocks), {})
         embeddings = Embeddings.open(f"{folder}/e")
         start = time.perf_counter()
-        fitted = fit(betas, image, embeddings, ALPHAS, 5, 0, 3)
+        fitted = fit(betas, image, embeddings, ALPHAS, 5, 0)
         middle = time.perf_counter()
-        fitted.decode(betas[:1000], embeddings)
+        fitted.decode(betas[:1000], embeddings, test_repeats=3)
         end = time.perf_counter()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{n_trials} trials x {n_voxels} voxels -> {n_tokens * width} targets, {len(ALPHAS)} penalties, 5 folds")

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fmri2img.artifacts.regions import REGIONS
 from fmri2img.encoding.features import BandFeatures
 from fmri2img.encoding.model import EncodingModel, fit, mixtures
 from fmri2img.errors import UserError
-from fmri2img.metrics import brain
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, regions, voxel_correlation, voxel_table
 
 ALPHAS = [0.01, 0.1, 1.0, 10.0]
@@ -151,7 +151,7 @@ def test_ceiling_equals_the_published_formula_for_mixed_repeats(measured):
 
 def test_regions_cover_the_mask_once():
     inside = regions(voxels_of(50, 0.5))
-    assert list(inside) == list(brain.REGIONS) and inside["visual_cortex"].all()
+    assert list(inside) == list(REGIONS) and inside["visual_cortex"].all()
     np.testing.assert_array_equal(sum(m.astype(int) for name, m in inside.items() if name != "visual_cortex"), 1)
 
 

@@ -136,6 +136,12 @@ def test_shuffled_brain_moves_images_captions_and_retrieval_together(cell, tmp_p
     assert (shuffled(cell, tmp_path / "p", 5).arrays["images"][:, 0, 0, 0] != came_from).any()
 
 
+def test_a_method_that_is_made_once_for_all_seeds_has_a_shuffled_brain(cell, tmp_path):
+    save_prediction(tmp_path / "p", np.arange(9), METADATA | {"seed": ALL}, captions=[str(i) for i in range(9)])
+    once = shuffled(cell, tmp_path / "p", ALL).arrays["captions"]
+    assert once == shuffled(cell, tmp_path / "p", 0).arrays["captions"] != [str(i) for i in range(9)]
+
+
 def test_shuffling_one_image_is_refused(cell, tmp_path):
     save_prediction(tmp_path / "p", np.array([3]), METADATA, np.zeros((1, 2, 2, 3)))
     with pytest.raises(UserError, match="needs two"):

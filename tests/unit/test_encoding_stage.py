@@ -1,6 +1,5 @@
 """The stage around the encoding model: what it may learn from, what it writes, and the maps drawn of that."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import pytest
 import yaml
 from designs import small_design
 
-from fmri2img import job
+import fit_encoding
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.loading import RegisteredNetworks
@@ -77,16 +76,15 @@ def data(tmp_path):
     return tmp_path
 
 
-def fit(data: Path, monkeypatch) -> tuple[bytes, pd.DataFrame]:
+def fit(data: Path) -> tuple[bytes, pd.DataFrame]:
     """Run the script of the rule. Returns the weights it wrote, and the accuracy by region."""
-    monkeypatch.setattr(job, "start", lambda snakemake: None)
     given = SimpleNamespace(
         input=Inputs(recording=data / "recording", stimuli=data / "stimuli"),
         output=Inputs(model=data / "encoding", accuracy=data / "accuracy"),
         params=SimpleNamespace(encoding=SETTINGS, networks=NETWORKS, size=16, seed=0),
         wildcards=Inputs(subject="subj01"),
     )
-    runpy.run_path(str(REPOSITORY / "scripts/fit_encoding.py"), init_globals={"snakemake": given})
+    fit_encoding.main(given)
     accuracy = pd.read_parquet(data / "accuracy/regions.parquet").set_index("region")
     return (data / "encoding/encoding.safetensors").read_bytes(), accuracy
 
@@ -102,19 +100,19 @@ def spoil(data: Path, betas=slice(0), images=slice(0)) -> None:
     pictures.flush()
 
 
-def test_test_images_and_their_betas_do_not_reach_the_encoding_model(data, monkeypatch):
-    weights, accuracy = fit(data, monkeypatch)
+def test_test_images_and_their_betas_do_not_reach_the_encoding_model(data):
+    weights, accuracy = fit(data)
     assert accuracy.loc["v1", "voxel"] > 0.8
     assert abs(accuracy.loc["higher", "voxel"]) < 0.5 < accuracy.loc["visual_cortex", "pattern"]
     spoil(data, betas=slice(2 * TRAIN, None), images=slice(TRAIN, None))
-    again, accuracy = fit(data, monkeypatch)
+    again, accuracy = fit(data)
     assert again == weights and abs(accuracy.loc["v1", "voxel"]) < 0.6
     spoil(data, betas=slice(0, 2))
-    assert fit(data, monkeypatch)[0] != weights
+    assert fit(data)[0] != weights
 
 
-def test_a_fitted_model_opens_as_a_function_of_pictures(data, monkeypatch):
-    fit(data, monkeypatch)
+def test_a_fitted_model_opens_as_a_function_of_pictures(data):
+    fit(data)
     recording = Recording.open(data / "recording")
     predict = open_encoding(data / "encoding", RegisteredNetworks(NETWORKS))
     brain = MeasuredBrain.of(recording, predict)

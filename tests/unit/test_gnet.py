@@ -1,7 +1,6 @@
 """The published encoding network: its predictions, and what becomes of a checkpoint that is not it."""
 
 import re
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +11,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from fmri2img import job
+import import_encoding
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.encoding.gnet import GNetEncoding, import_gnet
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.errors import UserError
-from fmri2img.paths import REPOSITORY
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gnet_reference.safetensors"
 
@@ -141,7 +139,7 @@ class Named(dict):
     __getattr__ = dict.get
 
 
-def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path, monkeypatch):
+def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path):
     """Betas that are the network's own predictions, whatever their scale, are predicted without fault."""
     places, ids = published.PLACES[1], np.arange(4)
     betas = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(4), 256)
@@ -163,8 +161,7 @@ def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path, mo
         params=SimpleNamespace(name="gnet_multisubject", record=record, size=256),
         wildcards=Named(subject="subj01"),
     )
-    monkeypatch.setattr(job, "start", lambda snakemake: None)
-    runpy.run_path(str(REPOSITORY / "scripts/import_encoding.py"), init_globals={"snakemake": given})
+    import_encoding.main(given)
     accuracy = pd.read_parquet(tmp_path / "accuracy/regions.parquet").set_index("region")
     assert accuracy.loc["v1", "pattern"] == pytest.approx(1) and accuracy.loc["v1", "voxel"] == pytest.approx(1)
     assert open_encoding(tmp_path / "model", None)(published.pictures(4)).shape == (4, 7)

@@ -17,10 +17,12 @@ from transformers import (
     GitForCausalLM,
 )
 
-from fmri2img.artifacts.decoded import save_decoded
+from fmri2img.artifacts.cells import ALL, Cell
+from fmri2img.artifacts.decoded import Decoded, save_decoded
+from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.interfaces import Given
 from fmri2img.artifacts.prediction import Prediction
-from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
 from fmri2img.backbones.converter_fit import fit_converter
@@ -34,14 +36,16 @@ from fmri2img.backbones.pixels import Preprocessing
 from fmri2img.backbones.prompts import SdxlPrompts, load_prompts
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError
+from fmri2img.methods.true_tokens.control import true_tokens
 
 IDS = np.array([3, 11, 12, 40])
-RECORD = {
-    "training_trials": 10, "training_subjects": ["subj01"], "trial_averaging": "single",
-    "test_averaging": "mean of repeats", "transductive": False, "encoder": "tiny_clip", "origin": "faithful",
-}  # fmt: skip
+RECORD = Disclosure(
+    training_trials=10, training_subjects=["subj01"], trial_averaging="single", test_averaging="mean of repeats",
+    encoder="tiny_clip", origin="faithful",
+).record()  # fmt: skip
 IDENTITY = {
     "method": "mindeye2_unrefined", "subject": "subj01", "sessions": 1, "seed": 7, "split": "s", "split_sha256": "0",
+    "test_set": "test",
 }  # fmt: skip
 REFINEMENT = {"steps": 6, "start": 3, "guidance": 3.0, "batch": 2, "negative_prompt": "blurry"}
 
@@ -276,36 +280,40 @@ def test_published_text_towers_give_sdxls_widths():
 @pytest.fixture
 def stages(tmp_path, networks) -> dict[str, str]:
     """Paths of a Decoded with latents and of an unrefined Prediction made of it."""
-    from reconstruct import reconstruct
+    from draw import draw
 
     rng = np.random.default_rng(3)
     tokens = rng.normal(size=(len(IDS), TOKENS, WIDTH))
     retrieval, latents = rng.normal(size=(len(IDS), 20)), rng.normal(size=(len(IDS), 4, 4, 4))
+    arrays = {"tokens": tokens, "retrieval": retrieval, "latents": latents}
     paths = {name: str(tmp_path / name) for name in ("decoded", "unrefined", "captions", "refined", "blurry", "final")}
-    save_decoded(paths["decoded"], IDS, IDENTITY | {"disclosure": RECORD}, tokens, retrieval, latents)
+    save_decoded(paths["decoded"], IDS, IDENTITY | {"disclosure": RECORD}, arrays)
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
-    reconstruct(paths["decoded"], networks["generator"], networks["autoencoder"], generation, 7, paths["unrefined"])
+    draw(
+        Decoded.open(paths["decoded"]), networks["generator"], networks["autoencoder"], generation, 7,
+        "mindeye2_unrefined", ["images", "retrieval"], paths["unrefined"],
+    )  # fmt: skip
     texts = ["a red boat", "two dogs", "a house by the sea", ""]
     pd.DataFrame({"image_id": IDS, "caption": texts}).to_parquet(paths["captions"], index=False)
     return paths
 
 
 def refine(stages, networks, output="refined", **changes) -> Prediction:
-    from mindeye2_refine import mindeye2_refine
+    import refine as script
 
     target = stages["refined"].replace("refined", output)
-    mindeye2_refine(stages["unrefined"], stages["captions"], networks, REFINEMENT | changes, "mindeye2_refined", target)
+    script.refine(stages["unrefined"], stages["captions"], networks, REFINEMENT | changes, "mindeye2_refined", target)
     return Prediction.open(target)
 
 
 def test_each_stage_is_a_prediction_and_the_last_carries_pictures_captions_and_retrieval(stages, networks):
-    from mindeye2_blend import mindeye2_blend
-    from mindeye2_lowlevel import mindeye2_lowlevel
+    from blend import blend_pictures
+    from draw_latents import draw_latents
 
     unrefined, refined = Prediction.open(stages["unrefined"]), refine(stages, networks)
-    mindeye2_lowlevel(stages["decoded"], networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
+    draw_latents(Decoded.open(stages["decoded"]), networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
     blurry = Prediction.open(stages["blurry"])
-    mindeye2_blend(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
+    blend_pictures(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
     final = Prediction.open(stages["final"])
 
     latents = torch.from_numpy(np.load(stages["decoded"] + "/latents.npy")).float()
@@ -339,60 +347,48 @@ def test_refinement_depends_on_caption_negative_prompt_and_start_but_not_on_batc
 
 
 def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_path):
-    from mindeye2_blend import mindeye2_blend
-    from mindeye2_lowlevel import mindeye2_lowlevel
+    from blend import blend_pictures
+    from draw_latents import draw_latents
 
     refine(stages, networks)
-    mindeye2_lowlevel(stages["decoded"], networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
+    draw_latents(Decoded.open(stages["decoded"]), networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
     record = json.loads((tmp_path / "blurry" / "metadata.json").read_text())
     write_json(tmp_path / "blurry" / "metadata.json", record | {"sessions": 2})
     with pytest.raises(UserError, match="is not of the same images, subject, budget and seed"):
-        mindeye2_blend(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
+        blend_pictures(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
     pd.DataFrame({"image_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
     with pytest.raises(UserError, match="its image_id are not those of the pictures"):
         refine(stages, networks, "other")
-    save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, np.zeros((4, 2, 3)))
-    with pytest.raises(UserError, match=r"holds no latents\.npy.*mindeye2_lowlevel"):
-        mindeye2_lowlevel(str(tmp_path / "flat"), networks["autoencoder"], "mindeye2_lowlevel", stages["final"])
+    save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, {"tokens": np.zeros((4, 2, 3))})
+    with pytest.raises(UserError, match="holds tokens and no latents, which the method's drawing takes"):
+        draw_latents(Decoded.open(tmp_path / "flat"), networks["autoencoder"], "mindeye2_lowlevel", stages["final"])
 
 
 def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(tmp_path, networks):
-    from reconstruct import reconstruct
-    from reconstruct_true_tokens import reconstruct_true_tokens
-    from subject_images import subject_images
+    """Once for all subjects; a subject's images are rows of it, as if they had been drawn alone."""
+    from draw import draw
 
     ids = np.array([1, 3, 11, 12, 40, 50])
     tokens = np.random.default_rng(4).normal(size=(6, TOKENS, WIDTH)).astype(np.float32)
     save_embeddings(tmp_path / "embeddings", ids, tokens, {"encoder": "tiny_clip"})
-    Split("s", "d", {"s": [*IDS.tolist(), 60000]}).save(tmp_path / "split.json")
+    split = Split("s", "d", {"test": [*IDS.tolist(), 60000]})
+    split.save(tmp_path / "split.json")
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
     pair = networks["generator"], networks["autoencoder"]
-    reconstruct_true_tokens(
-        str(tmp_path / "embeddings"), str(tmp_path / "split.json"), *pair, generation, 7, "true_tokens", "control",
-        str(tmp_path / "drawn"),
-    )  # fmt: skip
+    paths = {name: str(tmp_path / name) for name in ("embeddings", "split.json")}
+    cell = Cell(ALL, ALL, 7, "test")
+    made = true_tokens(Given(cell, {"embeddings": paths["embeddings"], "split": paths["split.json"]}))
+    metadata = {**cell._asdict(), **split.identity, "method": "true_tokens", "disclosure": made.disclosure.record()}
+    save_decoded(tmp_path / "decoded", made.ids, metadata, made.arrays)
+    draw(Decoded.open(tmp_path / "decoded"), *pair, generation, 7, "true_tokens", ["images"], str(tmp_path / "drawn"))
     drawn = Prediction.open(tmp_path / "drawn")
     np.testing.assert_array_equal(drawn.ids, IDS)
-    save_decoded(tmp_path / "decoded", IDS, IDENTITY | {"disclosure": RECORD}, tokens[1:5])
-    reconstruct(str(tmp_path / "decoded"), *pair, generation, 7, str(tmp_path / "same"))
-    assert np.abs(drawn.images.astype(int) - Prediction.open(tmp_path / "same").images).max() <= 1
+    assert drawn.retrieval is None
 
-    trials = pd.DataFrame({
-        "trial": range(5), "session": [1, 1, 1, 2, 2], "run": 1, "image_id": [40, 1, 3, 40, 50],
-        "repeat": [0, 0, 0, 1, 0],
-        "part": ["test", "train", "test", "test", "train"],
-    })  # fmt: skip
-    voxels = pd.DataFrame({"x": [0, 1], "y": [0, 0], "z": [0, 0], "ncsnr": [0.5, 0.2]})
-    with Recording.writer(tmp_path / "recording") as writer:
-        writer.betas(5, 2)[:] = 0
-        writer.finish(
-            trials,
-            voxels,
-            {"subject": "subj02", "split": "s", "split_sha256": drawn.metadata["split_sha256"], "test_sets": ["test"]},
-        )
-    subject_images(str(tmp_path / "drawn"), str(tmp_path / "recording"), 2, str(tmp_path / "out"))
-    made = Prediction.open(tmp_path / "out")
-    assert made.ids.tolist() == [3, 40]
-    np.testing.assert_array_equal(made.images, drawn.images[[0, 3]])
-    assert (made.metadata["subject"], made.metadata["sessions"], made.metadata["seed"]) == ("subj02", 2, 7)
-    assert made.metadata["disclosure"]["training_trials"] == 0
+    save_decoded(tmp_path / "two", IDS[[0, 3]], metadata, {"tokens": tokens[[1, 4]]})
+    draw(Decoded.open(tmp_path / "two"), *pair, generation, 7, "true_tokens", ["images"], str(tmp_path / "alone"))
+    seen = drawn.of_cell(Cell("subj02", 2, 7, "test"), np.array([3, 40]))
+    assert np.abs(seen.images.astype(int) - Prediction.open(tmp_path / "alone").images).max() <= 1
+    np.testing.assert_array_equal(seen.images, drawn.images[[0, 3]])
+    assert (seen.metadata["subject"], seen.metadata["sessions"], seen.metadata["seed"]) == ("subj02", 2, 7)
+    assert seen.disclosure.training_trials == 0 and seen.disclosure.generator.startswith("tiny_generator")

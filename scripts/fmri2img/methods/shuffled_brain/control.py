@@ -25,7 +25,7 @@ def shuffled_brain(given: Given) -> Made:
     prediction = given.source
     if len(prediction.ids) < 2:
         raise UserError(f"{prediction.path}: holds one image, and shuffled_brain needs two; use a split with more")
-    order = derangement(len(prediction.ids), given.seed)
+    order = derangement(len(prediction.ids), given.cell.noise_seed)
     captions = None if prediction.captions is None else prediction.captions["caption"].to_numpy()[order].tolist()
     arrays = {
         "images": None if prediction.images is None else prediction.images[order],
