@@ -87,7 +87,7 @@ def test_three_latents_pass_through_three_dimensions_and_not_through_the_loudest
 
 
 def test_more_dimensions_than_the_targets_have_are_refused(brain):
-    with pytest.raises(UserError, match=r"dimensions: 4 asked, but 400 training trials of 200 images span 3"):
+    with pytest.raises(UserError, match=r"dimensions: 4 requested, but 400 training trials of 200 images span 3"):
         directions(*brain, 4)
 
 
