@@ -1,4 +1,4 @@
-"""Refined pictures with a share of the blurry ones laid over: what MindEye2 is scored by."""
+"""Blend refined pictures with a share of the blurry ones; MindEye2's scores are those of the blended pictures."""
 
 import numpy as np
 
@@ -9,16 +9,14 @@ from fmri2img.generation.img2img import blend
 
 
 def blend_pictures(refined_path: str, blurry_path: str, refined_weight: float, method: str, output: str) -> None:
-    """Write the Prediction `method`: refined_weight * refined + (1 - refined_weight) * blurry, all else as refined.
+    """Write the Prediction `method`: refined_weight * refined + (1 - refined_weight) * blurry, all else from refined.
 
     Raises UserError when the two are not of the same images, subject, budget and seed.
     """
     refined, blurry = Prediction.open(refined_path), Prediction.open(blurry_path)
     same = ("subject", "sessions", "seed", "split_sha256", "test_set")
     if not np.array_equal(refined.ids, blurry.ids) or any(refined.metadata[k] != blurry.metadata[k] for k in same):
-        raise UserError(
-            f"{blurry_path}: is not of the same images, subject, budget and seed as {refined_path}; rerun both"
-        )
+        raise UserError(f"{blurry_path}: differs in images, subject, budget or seed from {refined_path}; rerun both")
     drawn, blurred = (prediction.disclosure.generator for prediction in (refined, blurry))
     disclosure = refined.disclosure.but(generator=f"{drawn}, blended with {blurred}").record()
     metadata = refined.metadata | {"method": method, "disclosure": disclosure, "refined_weight": refined_weight}

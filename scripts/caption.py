@@ -1,4 +1,4 @@
-"""Captions of decoded tokens, through a converter where the captioner takes other tokens than the encoder's."""
+"""Caption decoded tokens, through a converter if the captioner takes other tokens than the encoder's."""
 
 import pandas as pd
 import torch

@@ -1,4 +1,4 @@
-"""Captions of the test images themselves, by the captioner that words decoded images."""
+"""Caption the test images with the captioner that is used for decoded images."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def caption_images(
 ) -> None:
     """Write a table of image_id and caption, one row for every test image of the split that is in the Stimuli.
 
-    encoder: whose tokens the captioner takes; None where it has an image encoder of its own.
+    encoder: the one whose tokens the captioner takes, or None if the captioner has its own image encoder.
     """
     stimuli, split = Stimuli.open(stimuli_path), Split.open(split_path)
     ids = np.intersect1d(stimuli.ids, split.test_ids)

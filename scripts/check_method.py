@@ -1,4 +1,4 @@
-"""Check a method's folder: run it through a tiny simulated study and say what is missing or wrong.
+"""Check a method's folder: run it in a tiny simulated study and report what is missing or wrong.
 
 python scripts/check_method.py path/to/folder
 """
@@ -54,7 +54,7 @@ def run_tiny_study(work: Path, methods: list[str], folders: list[Path]) -> list[
 
 
 def check(folder: Path, work: Path) -> list[str]:
-    """What is wrong with the folder, a line each; an empty list for one that conforms. Raises UserError."""
+    """What is wrong with the folder, one line per problem; an empty list if it conforms. Raises UserError."""
     folder = folder.resolve()
     ours = folder.parent == LIBRARY / "methods"
     if not ours:

@@ -1,4 +1,4 @@
-"""The study beside another that differs from it in the split: a table and a figure."""
+"""Compare the study with another one that differs in the split: a table and a figure."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draw a Decoded by unCLIP: pictures of its image tokens, and its retrieval vectors."""
+"""Draw pictures from a Decoded's image tokens with unCLIP, and keep its retrieval vectors."""
 
 from fmri2img import job
 from fmri2img.artifacts.cells import Cell
@@ -14,7 +14,7 @@ def draw(
     decoded: Decoded, generator: Backbone, autoencoder: Backbone, generation: dict, seed: int, method: str,
     outputs: list[str], output: str,
 ) -> None:  # fmt: skip
-    """Write the Prediction `method`. generation: steps, guidance and batch; outputs: what of images and retrieval."""
+    """Write the Prediction `method`. generation: steps, guidance and batch; outputs: images, retrieval or both."""
     unclip = UnclipGenerator(load_generator(generator), load_autoencoder(autoencoder))
     images = unclip.generate(
         decoded.array("tokens"),

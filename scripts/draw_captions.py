@@ -1,4 +1,4 @@
-"""Ceiling of words: pictures drawn from the true captions of all images of a test set, for all subjects and budgets."""
+"""Ceiling of captions: draw pictures from the true captions of a test set's images, for all subjects and budgets."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def draw_captions(
     """Write the Prediction `method` of every image of the cell's test set that is in the Stimuli.
 
     The first of an image's reference captions is drawn. networks: generator, autoencoder and prompts; refinement: the
-    configuration's section of that name, of which `start` has no meaning here.
+    configuration's section of that name, where `start` is not used here.
     """
     ids = np.intersect1d(stimuli.ids, split.test_sets[cell.test_set])
     captions = [texts[0] for texts in stimuli.table["captions"].iloc[stimuli.rows(ids)]]

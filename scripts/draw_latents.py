@@ -1,4 +1,4 @@
-"""Blurry pictures: the latents of a low-level head through the autoencoder that they belong to."""
+"""Draw blurry pictures: decode the latents of a low-level head with their autoencoder."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ BATCH = 32  # pictures decoded at a time
 
 
 def decode_pictures(latents: np.ndarray, autoencoder: Autoencoder) -> np.ndarray:
-    """Pictures uint8 (n, height, width, 3) of scaled latents (n, channels, side, side) of any float type."""
+    """Pictures uint8 (n, height, width, 3) from scaled latents (n, channels, side, side) of any float type."""
     blocks = []
     for start_row in range(0, len(latents), BATCH):
         block = torch.from_numpy(np.asarray(latents[start_row : start_row + BATCH], np.float32))
@@ -24,11 +24,11 @@ def decode_pictures(latents: np.ndarray, autoencoder: Autoencoder) -> np.ndarray
 
 
 def draw_latents(decoded: Decoded, backbone: Backbone, method: str, output: str) -> None:
-    """Write the Prediction `method` of a Decoded with latents. Raises UserError where there are none, or others."""
+    """Write the Prediction `method` of a Decoded with latents. Raises UserError if they are missing or do not fit."""
     latents, autoencoder = decoded.array("latents"), load_autoencoder(backbone)
     if latents.shape[1] != autoencoder.channels:
         raise UserError(
-            f"{decoded.path}: its latents have {latents.shape[1]} channels, those of the autoencoder {backbone.name} "
+            f"{decoded.path}: its latents have {latents.shape[1]} channels, but the autoencoder {backbone.name} has "
             f"{autoencoder.channels}; name the autoencoder that the decoder of {method} was trained with"
         )
     disclosure = decoded.disclosure.but(generator=f"{backbone.name} ({backbone.revision})")

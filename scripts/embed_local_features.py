@@ -1,4 +1,4 @@
-"""Local features of all stimuli by one frozen teacher: of the images themselves (view 0), or of augmented copies."""
+"""Compute local features of all stimuli with a frozen teacher, from the images (view 0) or from augmented copies."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def blocks(teacher: LocalFeatures, stimuli: Stimuli, view: int) -> Iterator[tupl
 
 
 def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, output: str) -> None:
-    """Write the teacher's maps of all images of `stimuli_path` as Embeddings: one token per place, row by row."""
+    """Write the teacher's maps of all images of `stimuli_path` as Embeddings: one token per position, row by row."""
     stimuli = Stimuli.open(stimuli_path)
     teacher = load_local_features(backbone)
     metadata = {

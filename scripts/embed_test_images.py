@@ -1,4 +1,4 @@
-"""Features of the true test images by one network, at the layers that the study's metrics compare."""
+"""Compute a network's features of the true test images, at the layers that the study's metrics compare."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Scaled autoencoder latents of all stimuli: the targets of a decoder's low-level head."""
+"""Compute scaled autoencoder latents of all stimuli, the targets of a decoder's low-level head."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BLOCK = 16  # images encoded at a time
 
 
 def blocks(autoencoder: Autoencoder, images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, None]]:
-    """Latents (images, side * side, channels) of BLOCK images at a time, with a line of progress now and then."""
+    """Latents (images, side * side, channels) of BLOCK images at a time, with a line of progress from time to time."""
     for first in range(0, len(images), BLOCK):
         pixels = resize(to_unit(images[first : first + BLOCK]), size)
         latents = autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy())
@@ -28,7 +28,7 @@ def blocks(autoencoder: Autoencoder, images: np.ndarray, size: int) -> Iterator[
 def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, output: str) -> None:
     """Write mean latents of all images of `stimuli_path`, resized to `image_size`, as Embeddings.
 
-    One token per place, row by row; one dimension per channel, multiplied by the autoencoder's scaling factor.
+    One token per position, row by row; one dimension per channel, multiplied by the autoencoder's scaling factor.
     """
     stimuli = Stimuli.open(stimuli_path)
     autoencoder = load_autoencoder(backbone)

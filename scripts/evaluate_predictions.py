@@ -23,9 +23,9 @@ from fmri2img.reporting.suspicions import suspicions
 
 
 def of_cells(cells: list, test_images: dict[str, TestImages]) -> list[Prediction]:
-    """The predictions of a method as those of the study's cells. cells: subject, sessions, seed, test set and path.
+    """The predictions of a method for the study's cells. cells: subject, sessions, seed, test set and path.
 
-    One that does not vary with, say, the budget is that of several cells, each with the images it is tested on there.
+    A prediction that does not vary with, say, the budget is used for several cells, each with its own test images.
     """
     opened: dict[str, Prediction] = {}
     found = []
@@ -38,13 +38,13 @@ def of_cells(cells: list, test_images: dict[str, TestImages]) -> list[Prediction
 
 
 def on_a_map(predictions: list[Prediction], test_set: str) -> Prediction | None:
-    """The prediction that a subject's maps show: of the longest budget with pictures, and there of the first seed."""
+    """The prediction that a subject's maps show: that of the longest budget with pictures and of its first seed."""
     drawing = [p for p in predictions if p.images is not None and p.metadata["test_set"] == test_set]
     return max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
 
 
 def scores(predictions: list[Prediction], given, params, brain_tables: Path | None) -> pd.DataFrame:
-    """The table of scores. brain_tables: folder that the tables behind each subject's maps are written to."""
+    """The table of scores. brain_tables: folder for the tables from which each subject's maps are made."""
     networks, parts = RegisteredNetworks(params.networks), []
     stimuli = Stimuli.open(given.stimuli)
     embeddings = Embeddings.open(given.embeddings) if given.get("embeddings") else None
@@ -76,10 +76,10 @@ def scores(predictions: list[Prediction], given, params, brain_tables: Path | No
 
 
 def once(predictions: list[Prediction]) -> tuple[list[Prediction], list[tuple[Prediction, Prediction]]]:
-    """Predictions that stem from different files, and (copy, scored one) of the others."""
+    """Predictions from different files, and pairs (copy, scored one) of the others."""
     first: dict[Path, Prediction] = {}
     copies = []
-    # The last of a file's cells is the one that a map may show: of the longest budget.
+    # The last of a file's cells has the longest budget, and a map may show it.
     for prediction in sorted(predictions, key=lambda p: (-p.metadata["sessions"], p.metadata["seed"])):
         if prediction.path in first:
             copies.append((prediction, first[prediction.path]))
@@ -89,7 +89,7 @@ def once(predictions: list[Prediction]) -> tuple[list[Prediction], list[tuple[Pr
 
 
 def repeated(table: pd.DataFrame, copies: list[tuple[Prediction, Prediction]]) -> list[pd.DataFrame]:
-    """The scores of predictions that are the same file as a scored one: one table each."""
+    """One table of scores for each prediction that is the same file as a scored one."""
     keys = ["subject", "sessions", "seed", "test_set"]
     tables = []
     for copy, scored in copies:

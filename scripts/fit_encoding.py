@@ -34,7 +34,7 @@ def main(snakemake) -> None:
         print(f"band {band['network']} {band['layer']}: {100 * share:.0f} % of the kernel weights")
     print(f"median held-out R2 {model.metadata['median_cv_r2']:.4f}, median penalty {model.metadata['median_alpha']:g}")
     if model.metadata["at_edge"] > 0.5:
-        print("Most voxels took a penalty at the edge of encoding.alphas; a wider list might hold a better one.")
+        print("Most voxels have a penalty at the edge of encoding.alphas; a wider list may contain a better one.")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def report(array: str, decoder: LinearDecoder) -> None:
     for alpha, r2 in zip(found["alphas"], found["cv_r2"], strict=True):
         print(f"penalty {alpha:g}: held-out R2 {r2:.4f}{'  <- taken' if alpha == found['alpha'] else ''}")
     if found["alpha_at_edge"]:
-        print(f"The best penalty is at the edge of {found['penalties_key']}; a wider list might hold a better one.")
+        print(f"The best penalty is at the edge of {found['penalties_key']}; a wider list may contain a better one.")
     print(f"held-out correlation {found['cv_correlation']:.3f}")
 
 

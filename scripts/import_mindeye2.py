@@ -6,7 +6,7 @@ A model that was pretrained without subject 1 has the ridge layers of the seven 
 --subjects subj02 subj03 subj04 subj05 subj06 subj07 subj08
 
 The rule import_mindeye2 also gives --recording, --sessions and --pretrained-on: the network must fit the recording's
-voxels, and what it was trained on is noted beside it.
+voxels, and its training data are recorded next to it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from fmri2img.methods.mindeye2.released import import_checkpoint
 
 
 def trained_on(model: MindEye2, recording: Recording, sessions: int | float, others: list[str]) -> dict:
-    """What a network fine-tuned on one subject was trained on: trials, images, training_subjects.
+    """Training data of a network fine-tuned on one subject: trials, images, training_subjects.
 
     recording: of that subject; all its training trials of the first `sessions` sessions count, as in published runs.
     others: subjects of the pretraining. Raises UserError when the network is of another subject or number of voxels.
@@ -32,8 +32,8 @@ def trained_on(model: MindEye2, recording: Recording, sessions: int | float, oth
     if voxels != found:
         has = f"{voxels} voxels for {subject}" if voxels else f"{', '.join(model.voxels)} and not {subject}"
         raise UserError(
-            f"{recording.path}: has {found} voxels, the published network has {has}; it takes NSD's own nsdgeneral at "
-            "1.8 mm, all of it"
+            f"{recording.path}: has {found} voxels, but the published network has {has}; it needs all voxels of NSD's "
+            "nsdgeneral at 1.8 mm"
         )
     return {
         "subjects": [subject],

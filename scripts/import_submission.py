@@ -1,4 +1,4 @@
-"""One submitted prediction -> Prediction, or what is wrong with it."""
+"""Import one submitted prediction as a Prediction, or report what is wrong with it."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ def import_submission(
 def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarray:
     """uint8 (n, h, w, 3): the submitted pictures, or their weighted mean with the blurry ones, both first resized.
 
-    MindEye2's refined pictures are scored so: a quarter of the blurry picture, both at 256 pixels.
+    MindEye2's refined pictures are scored with a quarter of the blurry picture, both at 256 pixels.
     """
     size = (blend["size"],) * 2 if blend else checked.images.size
     stored, start = np.empty((len(checked.ids), *size, 3), np.uint8), 0

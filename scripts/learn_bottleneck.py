@@ -1,4 +1,4 @@
-"""Directions of a subject's voxel space that say most about the image tokens, from its training responses."""
+"""Learn the directions of a subject's voxel space that predict the image tokens best, from its training responses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Make a method's Prediction, or its Decoded to draw from, by the function that its method.yaml names."""
+"""Make a method's Prediction, or its Decoded to draw from, with the function that its method.yaml names."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Score against a bottleneck between brain and embedding: a table and a figure."""
+"""Table and figure of scores against a bottleneck between brain and embedding."""
 
 from pathlib import Path
 

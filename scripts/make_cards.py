@@ -1,4 +1,4 @@
-"""A card for each method of the study, and for each network it trains a figure of how the training went."""
+"""Write a card for each method of the study, and a figure of the training of each network."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def main(snakemake) -> None:
 
 
 def shown(runs: list[TrainedRun], study: Study) -> dict[str, Path]:
-    """Heading -> decoder of the first subject's longest training, and of the pretraining that it started from."""
+    """Heading -> decoder, for the first subject's longest training and the pretraining from which it started."""
     subject, seed = study.subjects[0], study.seeds[0]
     longest = study.budgets(subject)[-1]
     found = {}

@@ -1,4 +1,4 @@
-"""A split that holds out one semantic cluster of images whole -> cluster<k>.json."""
+"""Make a split that holds out one whole semantic cluster of images -> cluster<k>.json."""
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -12,15 +12,15 @@ from fmri2img.job import start
 def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: int) -> Split:
     """Split whose test images are cluster `held_out` of a k-means of the pooled image embeddings.
 
-    Clusters are numbered by falling size (then by their smallest image_id). Raises UserError when the encoder has no
-    pooled vector, or there is no such cluster.
+    Clusters are numbered by decreasing size (then by their smallest image_id). Raises UserError when the encoder has no
+    pooled vector, or the cluster does not exist.
     """
     if embeddings.pooled is None:
         raise UserError(
             f"{embeddings.path}: no pooled.npy; cluster splits need an encoder that has a joint image-text vector"
         )
     if held_out >= clusters:
-        raise UserError(f"split: cluster{held_out} asked, but splits.clusters is {clusters}")
+        raise UserError(f"split: cluster{held_out} requested, but cluster_split.clusters is {clusters}")
     points = np.asarray(embeddings.pooled, np.float64)
     labels = KMeans(clusters, n_init=10, random_state=seed).fit_predict(points)
     members = [embeddings.ids[labels == label] for label in range(clusters)]

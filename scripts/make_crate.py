@@ -40,7 +40,7 @@ def main(snakemake) -> None:
 
 
 def _place(path: Path, study: Study) -> Path:
-    """Where a file of the workflow goes in the copy: those of the dataset's folder have one of their own."""
+    """Path of a workflow file in the copy; files of the dataset's folder have their own folder."""
     workflow, dataset = REPOSITORY / "workflow", study.dataset.folder.resolve()
     if path.is_relative_to(workflow):
         return path.relative_to(workflow)

@@ -1,4 +1,4 @@
-"""How near each test image is to the training images of one subject and budget, by true tokens."""
+"""Measure how near each test image is to the training images of one subject and budget, by true tokens."""
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from fmri2img.metrics.similarity import COPY, nearest_with_cosine
 
 def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: int | float, output: str) -> None:
     """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64),
-    subject, sessions; and print how near they are, with a warning that names the test images that were trained on as a
-    copy."""
+    subject, sessions. Print a summary, with a warning that names the test images of which a copy was trained on."""
     ids = np.sort(np.concatenate([recording.test_ids(test_set) for test_set in recording.test_sets]))
     tokens = embeddings.tokens[embeddings.rows(ids)]
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))
@@ -24,8 +23,8 @@ def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: i
     if len(copied):
         pairs = ", ".join(f"{row.image_id} (as {row.nearest})" for row in copied.itertuples())
         print(
-            f"Warning: {len(copied)} of {len(table)} test images have a copy among the training images of another "
-            f"image_id (cosine of {COPY} or more), so that their scores may be recall: {pairs}"
+            f"Warning: {len(copied)} of {len(table)} test images have a copy with another image_id among the training "
+            f"images (cosine of {COPY} or more), so their scores may be recall: {pairs}"
         )
     with atomic_file(output) as temporary:
         table.assign(subject=recording.metadata["subject"], sessions=sessions).to_parquet(temporary, index=False)

@@ -1,4 +1,4 @@
-"""The tables and figures of the papers, published beside ours, and the published numbers as blocks of their own."""
+"""Tables and figures of the papers, published next to ours, and the published numbers as separate tables."""
 
 from pathlib import Path
 

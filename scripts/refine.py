@@ -1,4 +1,4 @@
-"""Unrefined pictures redrawn under their captions by a text-to-image network."""
+"""Redraw unrefined pictures with a text-to-image network, conditioned on their captions."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ SETTINGS = ("steps", "start", "guidance", "batch")
 def refine(
     unrefined_path: str, captions_path: str, networks: dict[str, Backbone], refinement: dict, method: str, output: str
 ) -> None:
-    """Write the Prediction `method`: refined pictures, the captions they were refined under, retrieval vectors.
+    """Write the Prediction `method`: refined pictures, the captions they were conditioned on, retrieval vectors.
 
     unrefined_path: a Prediction with images; captions_path: table of image_id and caption in the order of its rows.
     networks: generator, autoencoder and prompts; refinement: the configuration's section of that name.

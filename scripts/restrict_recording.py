@@ -1,4 +1,4 @@
-"""A recording that passed through a bottleneck: the first few directions of its voxel space alone."""
+"""Restrict a recording to a bottleneck: the first few directions of its voxel space."""
 
 import numpy as np
 from safetensors.numpy import load_file

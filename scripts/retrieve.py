@@ -1,4 +1,4 @@
-"""A decoder's retrieval vectors as a prediction without pictures."""
+"""Save a decoder's retrieval vectors as a prediction without pictures."""
 
 from fmri2img import job
 from fmri2img.artifacts.decoded import Decoded

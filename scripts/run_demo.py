@@ -1,7 +1,7 @@
-"""Run the demo study, write its report, print its summary with wall time and peak memory.
+"""Run the demo study, write its report, and print its summary with wall time and peak memory.
 
-The memory is that of Snakemake and all its jobs: the sum of what each has to itself, and once the largest part that any
-of them shares. (Proportional set sizes would be exact, but reading them costs a tenth of a core.)
+The memory is that of Snakemake and all its jobs: the sum of each one's private memory, plus the largest shared part of
+any of them. (Proportional set sizes would be exact, but reading them costs a tenth of a core.)
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int])
     """Sample the process tree twice a second; peak[0] becomes the largest sum in bytes."""
     while not stop.wait(0.5):
         own = shared = 0
-        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends while they are listed
+        with contextlib.suppress(psutil.NoSuchProcess):  # a process that ends while they are listed
             for member in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     memory = member.memory_info()

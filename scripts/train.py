@@ -1,9 +1,9 @@
 """Train a decoder: `torchrun --nproc_per_node 4 scripts/train.py --config config.json --output DIR --work DIR`.
 
 Plain `python scripts/train.py ...` trains in one process. The configuration names the task and holds its settings
-(fmri2img.training.task). --output is written at the end in one stroke; --work holds checkpoints and logs:
-start the same command again after any interruption and it goes on where it stopped. SIGTERM writes a checkpoint and
-ends with status 143; a bad configuration or a loss that is not finite ends with status 1 and one line.
+(fmri2img.training.task). --output is written atomically at the end; --work holds checkpoints and logs: start the same
+command again after any interruption and it resumes. On SIGTERM it writes a checkpoint and ends with status 143; a bad
+configuration or a loss that is not finite ends with status 1 and one line.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> int:
     from fmri2img.training.distributed import leave_group
     from fmri2img.training.loop import Interrupted, train
 
-    gc.freeze()  # torch's million objects stay, and need not be walked again and again
+    gc.freeze()  # torch's million permanent objects need not be scanned again and again
     gc.enable()
 
     try:

@@ -1,4 +1,4 @@
-"""Fit the map from an encoder's tokens to those a captioner takes, on images that nobody is tested on."""
+"""Fit the map from an encoder's tokens to those that a captioner takes, on images outside all test sets."""
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.backbones.converter_fit import fit_converter
 from fmri2img.backbones.converters import save_converter
 
-HELD_OUT = 10  # every tenth image is measured on instead of trained on
+HELD_OUT = 10  # every tenth image is used for evaluation instead of training
 
 
 def train_caption_converter(encoder: str, captioner: str, split: str, names: dict, sweeps: int, output: str) -> None:
-    """Write a converter. encoder, captioner: paths of Embeddings of the same images; names: what made them."""
+    """Write a converter. encoder, captioner: paths of Embeddings of the same images; names: their networks."""
     source, target, held_back = Embeddings.open(encoder), Embeddings.open(captioner), Split.open(split)
     ids = np.setdiff1d(np.intersect1d(source.ids, target.ids), [*held_back.test_ids, *held_back.unused_ids])
     pairs = np.stack([source.rows(ids), target.rows(ids)], axis=1)

@@ -1,6 +1,6 @@
 """Check a submission, and score it: python scripts/validate_submission.py FOLDER [--configfile config/paper.yaml]
 
-What is wrong is told in a line each. What is right is scored on the study that is asked for, the demo if none is.
+Each problem is reported in one line. A submission without problems is scored in the given study, by default the demo.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from fmri2img.submissions.checks import check_submission, scored_tokens
 
 
 def name_of(path: Path, taken: list[str]) -> str:
-    """A method's name made from that of the folder or file; told apart from registered methods."""
+    """A method's name made from that of the folder or file, different from all registered methods."""
     name = re.sub(r"[^a-z0-9]+", "_", path.resolve().stem.lower()).strip("_")
     return name if name[:1].isalpha() and name not in taken else f"submitted_{name}"
 
 
 def study_of(configfiles: list[Path], path: Path) -> Study:
-    """The study of these configuration files, laid over the default, with this submission alone."""
+    """The study of these configuration files, on top of the default one, with only this submission."""
     config = {}
     for file in (REPOSITORY / "config" / "config.yaml", *configfiles):
         update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")))
@@ -41,7 +41,7 @@ def study_of(configfiles: list[Path], path: Path) -> Study:
 
 
 def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:
-    """Have Snakemake make the targets. Raises UserError when it fails; its own messages have said why."""
+    """Have Snakemake make the targets. Raises UserError when it fails, after Snakemake's own messages."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *targets]
     command += ["--quiet", "rules", "host", "--show-failed-logs", "--cores", str(os.cpu_count() or 1)]
     command += ["--config", f"submissions={json.dumps(study.config['submissions'])}"]
@@ -51,7 +51,7 @@ def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:
 
 
 def problems_of(study: Study, results: Path) -> list[str]:
-    """What is wrong with the submission; what is right is printed."""
+    """What is wrong with the submission; the predictions without problems are printed."""
     problems = []
     for prediction in (p for submission in study.submissions.values() for p in submission):
         test = TestImages.open(results / "test_images" / f"{prediction.subject}.json")
@@ -64,7 +64,7 @@ def problems_of(study: Study, results: Path) -> list[str]:
 
 
 def score(study: Study, configfiles: list[Path], results: Path) -> None:
-    """Make the scores and print their means, with chance beside, and what is suspicious of them."""
+    """Make the scores and print their means next to chance, and warn of suspicious ones."""
     (name,) = study.submissions
     path = results / "scores" / f"{name}.parquet"
     make(study, configfiles, [path.as_posix()])

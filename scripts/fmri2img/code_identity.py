@@ -69,7 +69,7 @@ def module_file(name: str) -> Path | None:
 
 
 def _with_packages(name: str) -> dict[str, Path]:
-    """A module and the packages that importing it imports first; empty for a name that is no module."""
+    """A module and the packages that importing it imports first; empty if the name is not a module."""
     parts = name.split(".")
     if module_file(name) is None:
         return {}

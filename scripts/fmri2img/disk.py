@@ -1,4 +1,4 @@
-"""How much disk a study fills: a rough count of its largest files, so that a run which cannot end does not begin."""
+"""Disk space of a study: a rough count of its largest files, so that a run that cannot finish does not start."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def check_space(study: Study) -> None:
     for folders in disks.values():
         free = shutil.disk_usage(_on_disk(folders[0])).free
         wanted = sum(needed[folder] for folder in folders)
-        # Reading the size of every file takes a while on a network disk, so only where it may matter.
+        # Reading the size of every file is slow on a network disk, so it is done only if it may matter.
         if wanted > free:
             wanted = sum(max(0, needed[folder] - _bytes_in(folder)) for folder in folders)
         if wanted > free:
@@ -29,14 +29,14 @@ def check_space(study: Study) -> None:
 
 
 def bytes_by_folder(study: Study) -> dict[Path, int]:
-    """Folder -> bytes that the study writes into it: results/<study>, and what else the dataset's rules write to."""
+    """Folder -> bytes that the study writes into it: results/<study>, and other folders of the dataset's rules."""
     results = Path("results") / study.name
     needed = study.dataset.bytes_of(study)
     return needed | {results: needed.get(results, 0) + results_bytes(study)}
 
 
 def results_bytes(study: Study) -> int:
-    """Bytes of results/<study> besides the dataset's: targets, networks, decoded tokens and predictions."""
+    """Bytes of results/<study> without the dataset's files: targets, networks, decoded tokens and predictions."""
     config, backbones, methods = study.config, study.registries["backbones"], study.registries["methods"]
     encoder, sizes = backbones[config["encoder"]], study.dataset.sizes(study)
     tokens = encoder["tokens"] * encoder["token_width"]
@@ -48,7 +48,7 @@ def results_bytes(study: Study) -> int:
             teacher = backbones[low_level["teacher"]]
             maps = 2 * teacher["tokens"] * teacher["token_width"]
             total += sizes.images * maps * (low_level["augmentations"] + 1)
-        # float32. The layer that makes tokens is four fifths of a network; a running one keeps two moments beside it.
+        # float32. The layer that makes tokens is four fifths of a network; a running training also keeps two moments.
         network = 5 * hidden * tokens
         pretrained = [m for m in study.trained if methods[m]["training"]["pretrained"]]
         trained = sum(len(study.cells(method)) for method in study.trained)
@@ -62,7 +62,7 @@ def results_bytes(study: Study) -> int:
 
 
 def _on_disk(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest parent that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 

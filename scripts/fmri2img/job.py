@@ -1,4 +1,4 @@
-"""How every script of a rule runs: output goes to the log, bad input ends in one line, and the process ends quickly.
+"""How every script of a rule runs: output goes to the log, bad input is reported in one line, and the exit is fast.
 
 A script defines `main(snakemake)` and ends with
 
@@ -56,9 +56,9 @@ def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
-    process ends by `leave`.
+    process ends with `leave`.
     """
-    # Importing diffusers makes millions of objects that stay; by default the collector walks them again and again.
+    # Importing diffusers creates millions of permanent objects, which the garbage collector would scan again and again.
     gc.set_threshold(100_000)
     terminal = sys.stderr
     log = open(snakemake.log[0], "w", buffering=1, encoding="utf-8")  # noqa: SIM115  (lives as long as the job)
@@ -93,9 +93,9 @@ def progress(what: str, total: int) -> Callable[[int], None]:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once, its files being closed.
+    """End the process at once, after closing its files.
 
-    Taking apart an interpreter that holds diffusers and transformers takes it up to three seconds.
+    The normal exit of an interpreter that has loaded diffusers and transformers takes up to three seconds.
     """
     logging.shutdown()
     sys.stdout.flush()

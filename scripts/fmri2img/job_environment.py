@@ -1,4 +1,4 @@
-"""What the environment of jobs must hold: set by the workflow, inherited by the jobs that it starts."""
+"""Environment variables of jobs: set by the workflow, inherited by the jobs that it starts."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from fmri2img.paths import SCRIPTS
 
 def prepare() -> None:
     """Set variables of this process, which its jobs inherit. Those that a user has set are kept."""
-    # `python` is this one, also where its environment is not activated; a Conda environment goes before it.
+    # `python` means this interpreter, even if its environment is not activated; a Conda environment takes precedence.
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-    # Scripts in folders of datasets and methods, also of plug-ins, lie elsewhere and import the library.
+    # Scripts in folders of datasets, methods and plug-ins are elsewhere and import the library.
     paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     # glibc gives blocks above 32 MB back to the system as soon as they are freed, and the page faults of getting them

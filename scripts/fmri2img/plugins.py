@@ -1,7 +1,7 @@
 """Folders of methods and datasets: those of this repository, and those that a study's `plugins` names.
 
 A folder holds method.yaml or dataset.yaml, and its name is the name of the method or dataset. Its modules are imported
-as fmri2img.methods.<name>.<module> or fmri2img.datasets.<name>.<module>, wherever the folder lies.
+as fmri2img.methods.<name>.<module> or fmri2img.datasets.<name>.<module>, wherever the folder is.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from fmri2img.errors import UserError
 from fmri2img.paths import LIBRARY
 
 RECORDS = {"methods": "method.yaml", "datasets": "dataset.yaml"}
-OUTSIDE: dict[str, Path] = {}  # package -> folder, of those that do not lie in this repository
+OUTSIDE: dict[str, Path] = {}  # package -> folder, for folders outside this repository
 
 
 def register(folder: str | Path) -> None:
@@ -45,7 +45,7 @@ def register(folder: str | Path) -> None:
 
 
 def folders(kind: str) -> dict[str, Path]:
-    """Name -> folder of all methods or datasets that are known by now: ours, then those registered."""
+    """Name -> folder of all methods or datasets known so far: ours, then the registered ones."""
     own = sorted(file.parent for file in (LIBRARY / kind).glob(f"*/{RECORDS[kind]}"))
     prefix = f"fmri2img.{kind}."
     outside = {name.removeprefix(prefix): path for name, path in OUTSIDE.items() if name.startswith(prefix)}

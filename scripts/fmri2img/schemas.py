@@ -13,7 +13,7 @@ from fmri2img.paths import REPOSITORY
 def check_schema(value: Any, schema_name: str, what: str) -> None:
     """Check `value` against workflow/schemas/<schema_name>.schema.yaml; UserError names the first offending key.
 
-    what: how the value is called in the message, e.g. the path of a registry.
+    what: name of the value in the message, e.g. the path of a registry.
     """
     from jsonschema.exceptions import best_match
 

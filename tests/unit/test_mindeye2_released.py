@@ -273,7 +273,7 @@ def test_a_published_network_must_fit_the_recording_that_it_will_decode(weights,
     for voxels, status in ((22, 1), (23, 0)):
         recording = small_recording(tmp_path / f"voxels{voxels}", "subj02", voxels)
         assert import_mindeye2([*command, "--recording", str(recording)]) == status
-    assert "voxels22: has 22 voxels, the published network has 23 voxels for subj02" in capsys.readouterr().err
+    assert "voxels22: has 22 voxels, but the published network has 23 voxels for subj02" in capsys.readouterr().err
     metadata = load_model(tmp_path / "model")[1]
     assert metadata["training_subjects"] == ["subj01", "subj02", "subj03"]
     assert (metadata["trials"], metadata["images"]) == (4, 3)  # of two sessions, test trials apart

@@ -99,7 +99,7 @@ def test_clusters_do_not_change_from_run_to_run(embeddings):
 
 
 def test_cluster_that_is_not_there(embeddings):
-    with pytest.raises(UserError, match=r"split: cluster4 asked, but splits.clusters is 4"):
+    with pytest.raises(UserError, match=r"split: cluster4 requested, but cluster_split.clusters is 4"):
         cluster_split(embeddings[0], clusters=4, seed=0, held_out=4)
 
 

@@ -75,9 +75,9 @@ def write_card(
 
 
 def rewrite_fidelity(folder: Path, fidelity: dict, notes: list[str] | None = None) -> None:
-    """Put `fidelity`, measured on the final stream, into the card of a network that is not trained anew.
+    """Put `fidelity`, measured on the final stream, into the card of a network that is not retrained.
 
-    notes: what takes the place of the card's notes, which otherwise stay.
+    notes: replacement for the card's notes, which otherwise stay.
     """
     card = json.loads((folder / "card.json").read_text())
     seeds = {key: value for key, value in card["data"].items() if key != "unseen_seeds"}

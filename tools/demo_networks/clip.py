@@ -164,7 +164,7 @@ def unit_variance(clip, tokens: np.ndarray) -> None:
     """Scale each token channel to unit variance without changing any pooled embedding.
 
     `tokens` (n, 64, width) are of training scenes. The scale goes into the gain and shift of ln_post, and its inverse
-    into the projection, so that the tokens need no statistics beside them.
+    into the projection, so that the tokens need no separate statistics.
     """
     std = torch.from_numpy(tokens.astype(np.float32).std((0, 1))).to(clip.visual.proj.device)
     clip.visual.ln_post.weight /= std

@@ -1,7 +1,7 @@
 """A text-to-image UNet becomes one that is conditioned on image tokens: the first weights of an unCLIP generator.
 
 As for MindEye2's SDXL unCLIP (its configuration unclip6): every tensor is the text-to-image network's, except the keys
-and values of the cross-attentions, which are drawn anew because the tokens have another width and another meaning, and
+and values of the cross-attentions, which are drawn again because the tokens have another width and another meaning, and
 the first weight of the vector condition, of which the columns of four sizes stay.
 """
 

@@ -6,7 +6,7 @@
 
 Without --development the figures are those of the final scenes and are written into the networks' cards; nothing may be
 decided on them. With it, figures of the development scenes are printed and no file is changed. Networks that build on
-others look for them beside their own folder.
+others look for them next to their own folder.
 """
 
 import argparse

@@ -83,8 +83,8 @@ class Photographs:
     so the pictures must be square.
 
     Shapes follow the pictures' own aspect ratio (SDXL's multi-aspect training, Podell et al. 2023): all pictures of a
-    batch are drawn from the shape of its first one, so a shape is as frequent as the pictures that fit it. A picture
-    is scaled to cover its shape and cropped at random, and the network is told its original size and the crop.
+    batch are drawn from the shape of its first one, so a shape is as frequent as the pictures that fit it. A picture is
+    scaled to cover its shape and cropped at random, and the network is conditioned on its original size and the crop.
     Latents are the autoencoder's means.
     """
 
@@ -116,7 +116,7 @@ class Photographs:
             return image.height, image.width
 
     def _cut(self, drawn: int, shape: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """A picture scaled to cover `shape` (height, width) and cropped at `where` (shares of the room there is)."""
+        """A picture scaled to cover `shape` (height, width) and cropped at `where` (shares of the free space)."""
         source, size = self.pictures[self.rows[drawn]], self.sizes[drawn]
         image = Image.fromarray(source) if isinstance(source, np.ndarray) else Image.open(source)
         scaled = np.maximum(np.round(size * (shape / size).max()).astype(int), shape)
@@ -195,7 +195,7 @@ def open_pictures(
     networks = []
     for key, load in (("encoder", load_encoder), ("autoencoder", load_autoencoder)):
         if record[key] not in registry:
-            raise UserError(f"recipe: key 'pictures.{key}': {record[key]} is no entry of config/backbones.yaml")
+            raise UserError(f"recipe: key 'pictures.{key}': {record[key]} is not an entry of config/backbones.yaml")
         networks.append(load(registry[record[key]], device))
     if kinds == ["folder"]:
         without = Path(record["without"]) if record.get("without") else None

@@ -1,7 +1,7 @@
 """How a recipe is trained: in one stage or two, each of them a task of the library's training engine.
 
 A stage's folder under the work folder holds its network (network.safetensors), with the engine's record and log. It is
-made once and stays, so that a command that was interrupted goes on where it was when it is started again.
+made once and stays, so that an interrupted command resumes when it is started again.
 """
 
 import contextlib
@@ -144,6 +144,6 @@ def main_process_first() -> Iterator[None]:
 
 
 def weights_digest(weights: Iterable[Tensor]) -> str:
-    """Tells weights apart at the precision they are stored in: 12 hex digits."""
+    """Hash of weights at the precision they are stored in: 12 hex digits."""
     parts = (weight.detach().cpu().half().numpy().tobytes() for weight in weights)
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]

@@ -5,8 +5,8 @@
       --output resources/demo_backbones/vae
 
 The paper's unCLIP generator is trained by the same command (recipes/unclip_sdxl.yaml) and is not measured here.
-Networks that build on others (`clip`, `vae` and `unclip`) look for them beside their own output folder. A killed run
-goes on from its last checkpoint in the work folder when started again; torchrun starts it on several GPUs.
+Networks that build on others (`clip`, `vae` and `unclip`) look for them next to their own output folder. A killed run
+resumes from its last checkpoint in the work folder when started again; torchrun starts it on several GPUs.
 """
 
 import argparse

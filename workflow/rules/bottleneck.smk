@@ -1,9 +1,9 @@
-# Score against a bottleneck between brain and embedding (BrainBits): decoders fitted to recordings of few dimensions.
-# Not a part of the default target: `snakemake bottleneck`.
+# Score against a bottleneck between brain and embedding (BrainBits): decoders are fitted to recordings of few
+# dimensions. This is not part of the default target; run `snakemake bottleneck`.
 
 
 rule learn_bottleneck:
-    """Directions of voxel space, those that predict the tokens best first, from the training responses."""
+    """Compute directions of voxel space from the training responses, those that predict the tokens best first."""
     input:
         decoder=f"<results>/decoders/{config['bottleneck']['directions']}/{TRAINED}",
         recording="<results>/recordings/{subject}",
@@ -27,7 +27,7 @@ rule learn_bottleneck:
 
 
 rule restrict_recording:
-    """Betas along the first directions alone."""
+    """Restrict betas to the first directions."""
     input:
         recording="<results>/recordings/{subject}",
         directions=rules.learn_bottleneck.output[0],
@@ -103,7 +103,7 @@ use rule draw as draw_bottleneck with:
         f"<benchmarks>/draw_bottleneck/{{dimensions}}/{{method}}/{CELL}.tsv"
 
 
-# Without brain correlation: maps and encoding models are of whole studies.
+# Brain correlation is left out, because maps and encoding models belong to whole studies.
 use rule evaluate as evaluate_bottleneck with:
     input:
         predictions=lambda w: [
@@ -130,7 +130,7 @@ use rule evaluate as evaluate_bottleneck with:
 
 
 rule bottleneck:
-    """How far each decoder gets with k dimensions of the brain, between the floor and all voxels."""
+    """Plot how far each decoder gets with k dimensions of the brain, between the floor and all voxels."""
     input:
         scores=collect(
             "<results>/scores/{method}.parquet",

@@ -1,9 +1,9 @@
-# Tokens -> captions: of decoded images, and of the true test images; and the map from the encoder's tokens to those that
+# Tokens -> captions of decoded images and of true test images. The converter maps the encoder's tokens to those that
 # the captioner takes.
 
 
 rule train_caption_converter:
-    """Least squares from the encoder's tokens to the captioner's image features, on images nobody is tested on."""
+    """Fit the encoder's tokens to the captioner's image features, on images outside all test sets."""
     input:
         encoder=f"<results>/embeddings/{config['encoder']}",
         captioner=f"<results>/embeddings/{study.caption_encoder}",
@@ -28,7 +28,7 @@ rule train_caption_converter:
 
 
 rule caption:
-    """A caption of each decoded image."""
+    """Caption each decoded image."""
     input:
         decoded=f"<results>/decoded/{{decoder}}/{CELL}",
         trained=rules.train_caption_converter.output[0] if config["caption_converter"] == "trained" else [],
@@ -55,7 +55,7 @@ rule caption:
 
 
 rule caption_images:
-    """Captions of the true test images, once for all subjects and budgets: a ceiling, and references of some metrics."""
+    """Caption the true test images, once for all subjects and budgets: a ceiling, and references of some metrics."""
     input:
         stimuli="<results>/stimuli",
         split=f"<results>/splits/{config['split']}.json",

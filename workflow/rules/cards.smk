@@ -2,7 +2,7 @@
 
 
 rule make_cards:
-    """What each method is: origin, size, training, settings, and which known defects it reproduces."""
+    """Describe each method: origin, size, training, settings and the known defects that it reproduces."""
     input:
         decoders=[path for method in study.trained for path in decoder_paths(method)],
         pretrained=all_pretrained(),

@@ -13,7 +13,7 @@ TRAINED = "{subject}/{sessions}sessions/seed{seed}"  # below a decoder's folder
 
 
 def one_of(names):
-    """A wildcard constraint: one of these names; nothing where there are none."""
+    """A wildcard constraint: one of these names, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -35,7 +35,7 @@ def in_repository(path):
 
 
 def in_results(path):
-    """A path with <results> written out, for what Snakemake does not read as a path."""
+    """A path with <results> expanded, where Snakemake does not expand it."""
     return path.replace("<results>", f"results/{study.name}")
 
 
@@ -54,7 +54,7 @@ def prediction_path(method, cell):
 
 
 def predictions_of(method):
-    """Predictions of a method at all of its cells, each once."""
+    """Predictions of a method for all of its cells, each once."""
     return list(dict.fromkeys(prediction_path(method, cell) for cell in study.cells(method)))
 
 
@@ -90,13 +90,13 @@ def taken_path(method, role, wildcards):
 
 
 def network_path(decoder, wildcards):
-    """The fitted decoder: one fitted with this seed, or a published network of all seeds."""
+    """The fitted decoder: one fitted with this seed, or a published network for all seeds."""
     fitted = "released" if "released" in study.decoders[decoder] else f"seed{wildcards.seed}"
     return f"<results>/decoders/{decoder}/{wildcards.subject}/{wildcards.sessions}sessions/{fitted}"
 
 
 def pretrained_path(decoder, subject):
-    """The weights that fine-tuning begins with; none for a network trained from scratch."""
+    """The weights from which fine-tuning starts; none for a network trained from scratch."""
     pretrained = study.decoders[decoder]["training"]["pretrained"]
     return [f"<results>/pretrained/{decoder}/without_{subject}"] if pretrained else []
 
@@ -109,18 +109,18 @@ def decoder_paths(method):
 
 
 def all_pretrained():
-    """Networks that the study's trained methods begin with."""
+    """Networks from which the study's trained methods start."""
     decoders = [study.registries["methods"][method]["decoder"] for method in study.trained]
     return [path for decoder in decoders for subject in study.subjects for path in pretrained_path(decoder, subject)]
 
 
 def of_subjects(path, method):
-    """One path for each subject that a method has predictions of."""
+    """One path for each subject of a method's predictions."""
     return [path.format(subject=subject) for subject in dict.fromkeys(cell.subject for cell in study.cells(method))]
 
 
 def scored_methods():
-    """Methods that have predictions at one of the study's budgets at least."""
+    """Methods that have predictions for at least one of the study's budgets."""
     return [method for method in study.methods if study.cells(method)]
 
 
@@ -129,7 +129,7 @@ def all_scores():
 
 
 def brain_figures():
-    """Maps of brain correlation, of studies that measure it; on the MNI template too where the dataset has transforms."""
+    """Maps of brain correlation if the study measures it; also on the MNI template if the dataset has transforms."""
     spaces = ["", "_mni"] if "mni" in study.dataset.anatomy else [""]
     subjects = study.subjects if study.has_brain_maps else []
     return collect("<results>/figures/brain_{subject}{space}.png", subject=subjects, space=spaces)
@@ -141,7 +141,7 @@ def submitted(wildcards):
 
 
 def submitted_files(wildcards):
-    """Its files; of fetched ones the folder they are fetched into."""
+    """Its files, or the folder into which they are fetched."""
     paths = [Path(path) for path in submitted(wildcards).inputs()]
     fetched = {path for path in paths if path.parts[0] == "models" and len(path.parts) > 2}
     return [
@@ -151,7 +151,7 @@ def submitted_files(wildcards):
 
 
 def made_from(method, wildcards):
-    """What a method's function makes it from: files by the names that the function knows them by."""
+    """Inputs of a method's function: files by the names that the function uses."""
     entry = study.registries["methods"][method]
     files = {
         "recording": "<results>/recordings/{subject}",

@@ -1,8 +1,8 @@
-# Decoded -> Prediction. One rule for each drawing pipeline; a method's method.yaml names the one that it uses.
+# Decoded -> Prediction. There is one rule for each drawing pipeline; a method's method.yaml names the one that it uses.
 
 
 rule draw:
-    """unCLIP: pictures of image tokens, and retrieval vectors."""
+    """Draw pictures from image tokens with unCLIP, and keep the retrieval vectors."""
     input:
         decoded=lambda w: decoded_path(w.method, w),
         model=model_path(config["generator"]) + model_path(config["autoencoder"]),
@@ -31,7 +31,7 @@ rule draw:
 
 
 rule retrieve:
-    """The retrieval vectors of a decoder whose pictures are not drawn."""
+    """Keep the retrieval vectors of a decoder whose pictures are not drawn."""
     input:
         decoded=lambda w: decoded_path(w.method, w),
     output:
@@ -52,7 +52,7 @@ rule retrieve:
 
 
 rule draw_latents:
-    """Blurry pictures: the latents of a low-level head, decoded by the autoencoder that they belong to."""
+    """Draw blurry pictures: the autoencoder decodes the latents of a low-level head."""
     input:
         decoded=lambda w: decoded_path(w.method, w),
         model=lambda w: model_path(study.drawing_network(w.method)),
@@ -78,7 +78,7 @@ rule draw_latents:
 
 
 rule refine:
-    """Image to image: pictures redrawn under their captions."""
+    """Redraw pictures, conditioned on their captions (image to image)."""
     input:
         unrefined=lambda w: taken_path(w.method, "unrefined", w),
         captions=lambda w: captions_path(w.method, w),
@@ -106,7 +106,7 @@ rule refine:
 
 
 rule blend:
-    """Refined pictures with a share of the blurry ones laid over."""
+    """Blend refined pictures with a share of the blurry ones."""
     input:
         refined=lambda w: taken_path(w.method, "refined", w),
         blurry=lambda w: taken_path(w.method, "blurry", w),
@@ -132,7 +132,7 @@ rule blend:
 
 
 rule draw_captions:
-    """Text to image: pictures of the true captions of all test images."""
+    """Draw pictures from the true captions of all test images (text to image)."""
     input:
         stimuli="<results>/stimuli",
         split=f"<results>/splits/{config['split']}.json",

@@ -1,8 +1,8 @@
-# Stimuli -> Embeddings, one per frozen encoder, computed once for every method; and fetching the networks themselves.
+# Fetch frozen networks; Stimuli -> Embeddings, one per frozen encoder, computed once for all methods.
 
 
 rule acquire_backbone:
-    """Files of one registered network from its hub. A folder put there by hand is left as it is."""
+    """Fetch the files of one registered network. A folder put there by hand is kept."""
     output:
         directory("models/{entry}"),
     log:
@@ -21,7 +21,7 @@ rule acquire_backbone:
 
 
 rule embed_stimuli:
-    """Tokens and joint vectors of all stimuli by one frozen encoder."""
+    """Compute tokens and joint vectors of all stimuli with one frozen encoder."""
     input:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.encoder),
@@ -44,7 +44,7 @@ rule embed_stimuli:
 
 
 rule encode_latents:
-    """Scaled autoencoder latents of all stimuli: targets of a decoder's low-level head."""
+    """Compute scaled autoencoder latents of all stimuli, the targets of a decoder's low-level head."""
     input:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
@@ -68,7 +68,7 @@ rule encode_latents:
 
 
 rule embed_local_features:
-    """Local features of all stimuli by a frozen teacher: of the images (view 0), or of augmented copies (1, 2, ...)."""
+    """Compute local features of all stimuli with a frozen teacher: images (view 0) or augmented copies (1, 2, ...)."""
     input:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),

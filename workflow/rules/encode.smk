@@ -1,9 +1,9 @@
-# Pictures -> betas: the encoding model of each subject, and maps of what it makes of reconstructions.
+# Pictures -> betas: the encoding model of each subject, and maps of its scores for reconstructions.
 
 if config["encoding"]["model"] == "banded_ridge":
 
     rule fit_encoding:
-        """Voxel-wise banded ridge on the training images of a subject, all sessions."""
+        """Fit voxel-wise banded ridge to a subject's training images of all sessions."""
         input:
             recording="<results>/recordings/{subject}",
             stimuli="<results>/stimuli",
@@ -32,7 +32,7 @@ if config["encoding"]["model"] == "banded_ridge":
 else:
 
     rule import_encoding:
-        """The voxels of a subject from the published encoding network."""
+        """Import the voxels of a subject from the published encoding network."""
         input:
             recording="<results>/recordings/{subject}",
             stimuli="<results>/stimuli",
@@ -57,7 +57,7 @@ else:
 
 
 rule make_brain_maps:
-    """Maps of brain correlation on each subject's brain, and tables of it by region."""
+    """Plot brain correlation on each subject's brain, and tabulate it by region."""
     input:
         accuracy=collect("<results>/brain/stimuli/{subject}", subject=study.subjects),
         methods=[f"<results>/brain/{method}" for method in scored_methods()],

@@ -1,8 +1,8 @@
-# Predictions x Stimuli -> Scores. One job a method, so that each network is loaded once.
+# Predictions x Stimuli -> Scores. There is one job per method, so that each network is loaded once.
 
 
 rule embed_test_images:
-    """Features of the true test images by one network, computed once for all that is compared with them."""
+    """Compute one network's features of the true test images, once for all methods."""
     input:
         stimuli="<results>/stimuli",
         split=f"<results>/splits/{config['split']}.json",
@@ -30,7 +30,7 @@ rule embed_test_images:
 
 
 rule evaluate:
-    """Every metric of every image, for all subjects, budgets and seeds of one method."""
+    """Compute every metric of every image, for all subjects, budgets and seeds of one method."""
     input:
         predictions=lambda w: predictions_of(w.method),
         stimuli="<results>/stimuli",

@@ -1,10 +1,10 @@
-# Recording and Embeddings -> a fitted decoder. Training goes first where there is a choice, then what is made of it: the
-# longest chain of jobs depends on it.
+# Recording and Embeddings -> a fitted decoder. Training has the highest priority, then its results, because the longest
+# chain of jobs depends on it.
 
 from fmri2img.training import launch
 
-# Training may use several processes, so it is launched by a shell command; its settings travel as JSON. Checkpoints lie
-# in `work` until the run has succeeded, so that a killed one resumes.
+# Training may use several processes, so a shell command starts it; its settings are passed as JSON. Checkpoints stay in
+# `work` until the run has succeeded, so that a killed run resumes.
 TRAIN = (
     "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
     "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
@@ -13,7 +13,7 @@ TRAIN = (
 
 
 rule fit_linear:
-    """Linear regressions from betas to targets; penalty and calibration from held-out training images."""
+    """Fit linear regressions from betas to targets; penalty and calibration come from held-out training images."""
     input:
         recording="<results>/recordings/{subject}",
         targets=lambda w: embeddings_of(study.targets(w.decoder)),
@@ -38,7 +38,7 @@ rule fit_linear:
 
 
 rule pretrain:
-    """One network on all other subjects, before it is fine-tuned on the one it has not seen."""
+    """Pretrain one network on all other subjects, before it is fine-tuned on the subject it has not seen."""
     input:
         recordings=lambda w: [
             f"<results>/recordings/{subject}" for subject in study.pretraining_subjects(w.decoder, w.subject)
@@ -69,7 +69,7 @@ rule pretrain:
 
 
 rule finetune:
-    """All weights on the first sessions of one subject, from pretrained ones or from scratch."""
+    """Train all weights on the first sessions of one subject, from pretrained weights or from scratch."""
     input:
         recordings="<results>/recordings/{subject}",
         targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
@@ -99,7 +99,7 @@ rule finetune:
 
 
 rule decode:
-    """The arrays that a fitted decoder makes of the test trials of one test set."""
+    """Decode the test trials of one test set with a fitted decoder."""
     input:
         decoder=lambda w: network_path(w.decoder, w),
         recording="<results>/recordings/{subject}",

@@ -1,9 +1,9 @@
-# Controls, and decoders without a training of their own, are functions of a method's folder. They make a Prediction, or a
-# Decoded to draw from, out of recordings, embeddings and stimuli, or of what another method made.
+# Controls and simple decoders are functions in a method's folder. They make a Prediction, or a Decoded to draw from,
+# from recordings, embeddings and stimuli, or from the output of another method.
 
 
 def function_params(wildcard):
-    """Parameters of a rule whose method bears the name of this wildcard."""
+    """Parameters of a rule whose method is named by this wildcard."""
 
     def of(key):
         return lambda w: study.registries["methods"][w[wildcard]]["made_by"][key]
@@ -21,7 +21,7 @@ def function_params(wildcard):
 
 
 rule make_prediction:
-    """A Prediction that a function makes."""
+    """Make a Prediction with a method's function."""
     input:
         unpack(lambda w: made_from(w.method, w)),
     output:

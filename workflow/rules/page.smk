@@ -1,4 +1,4 @@
-# Scores, tables and pictures -> one page that a browser opens from the disk.
+# Scores, tables and pictures -> one self-contained page, which works offline.
 
 from importlib.metadata import version
 from os.path import dirname, relpath
@@ -7,7 +7,7 @@ from fmri2img.paths import REPOSITORY
 
 
 rule make_page:
-    """Leaderboard, charts, claims, every test image, cost and provenance in one HTML file."""
+    """Write leaderboard, charts, claims, every test image, cost and provenance into one HTML file."""
     input:
         scores=all_scores(),
         predictions=all_predictions(),
@@ -50,7 +50,7 @@ rule make_page:
 
 
 rule make_crate:
-    """The run as an RO-Crate (Workflow Run Crate): what its folder holds, and a copy of the workflow that made it."""
+    """Describe the run as an RO-Crate (Workflow Run Crate): the contents of its folder, and a copy of the workflow."""
     input:
         made=[
             rules.make_page.output[0],

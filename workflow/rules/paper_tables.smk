@@ -1,5 +1,5 @@
-# The papers' tables and figures in their own shape, with what this study measured beside them. Not a part of the
-# default target: `snakemake paper_tables`.
+# The papers' tables and figures in their own layout, next to the scores of this study. This is not part of the default
+# target; run `snakemake paper_tables`.
 
 from os.path import dirname, relpath
 
@@ -9,7 +9,7 @@ PAPER_LAYOUTS = sorted((REPOSITORY / "config" / "paper_tables").glob("table*.yam
 
 
 rule paper_tables:
-    """Tables 1 to 11 and Figures 5 to 8 of MindEye2, published beside ours; all quoted numbers by split."""
+    """Tables 1 to 11 and Figures 5 to 8 of MindEye2, published next to ours; all quoted numbers by split."""
     input:
         scores=all_scores(),
         layouts=[relpath(layout) for layout in PAPER_LAYOUTS],
@@ -20,7 +20,7 @@ rule paper_tables:
             report(
                 f"<results>/paper/{layout.stem}.html",
                 caption="../report/paper_table.rst",
-                category="4 Beside the papers",
+                category="4 Next to the papers",
                 labels={"content": f"MindEye2 {layout.stem}"},
             )
             for layout in PAPER_LAYOUTS
@@ -29,7 +29,7 @@ rule paper_tables:
             report(
                 f"<results>/paper/{figure}.svg",
                 caption="../report/paper_figure.rst",
-                category="4 Beside the papers",
+                category="4 Next to the papers",
                 labels={"content": f"MindEye2 {figure}"},
             )
             for figure in ("figure05", "figure06", "figure07", "figure08")
@@ -38,7 +38,7 @@ rule paper_tables:
             report(
                 f"<results>/paper/quoted_{split}.html",
                 caption="../report/quoted.rst",
-                category="4 Beside the papers",
+                category="4 Next to the papers",
                 labels={"content": f"Published numbers, {split}"},
             )
             for split in study.dataset.splits

@@ -1,8 +1,8 @@
-# Scores -> tables, figures and what the report shows of them.
+# Scores -> tables, figures and captions of the report.
 
 
 rule make_tables:
-    """Tables of scores at each budget, the claims, what methods disclose, and what was run."""
+    """Write tables of scores at each budget, claims, disclosures of the methods, and provenance of the run."""
     input:
         scores=all_scores(),
         predictions=all_predictions(),
@@ -100,7 +100,7 @@ rule make_tables:
 
 
 rule make_figures:
-    """Score against sessions, every subject on its own, grids of reconstructions, and the banner."""
+    """Plot scores against sessions, for all subjects and each alone, grids of reconstructions, and the banner."""
     input:
         scores=all_scores(),
         predictions=all_predictions(),

@@ -1,8 +1,8 @@
-# Embeddings -> how near test images are to training images; with Scores -> what that does to the scores.
+# Embeddings -> similarity of test images to training images; with Scores -> its effect on the scores.
 
 
 rule measure_similarity:
-    """Cosine of each test image to its nearest training image."""
+    """Compute the cosine of each test image with its nearest training image."""
     input:
         recording="<results>/recordings/{subject}",
         embeddings=f"<results>/embeddings/{config['encoder']}",
@@ -22,7 +22,7 @@ rule measure_similarity:
 
 
 rule make_similarity:
-    """Score against similarity: are images decoded well because the training images hold something like them?"""
+    """Plot score against similarity: are images decoded well because similar ones are in the training set?"""
     input:
         scores=all_scores(),
         similarity=[

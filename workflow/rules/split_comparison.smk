@@ -1,8 +1,8 @@
-# A study beside another that differs from it in the split alone, which was run before.
+# Compare a study with a previously run one that differs from it only in the split.
 
 
 rule compare_splits:
-    """What is left of each score when the test images resemble no training image."""
+    """Compare each score with its value when the test images resemble no training image."""
     input:
         scores=all_scores(),
         others=[f"results/{config['compare_with']}/scores/{method}.parquet" for method in study.methods_compared()],

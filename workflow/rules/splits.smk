@@ -2,7 +2,7 @@
 
 
 rule make_cluster_split:
-    """One semantic cluster of images held out whole."""
+    """Hold out one whole semantic cluster of images."""
     input:
         embeddings=f"<results>/embeddings/{config['encoder']}",
     output:

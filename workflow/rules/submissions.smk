@@ -2,7 +2,7 @@
 
 
 rule import_submission:
-    """One submitted prediction, checked against the images it must cover; refused in one line for each fault."""
+    """Import one submitted prediction, or report each of its problems in one line."""
     input:
         test_images="<results>/test_images/{subject}.json",
         files=submitted_files,

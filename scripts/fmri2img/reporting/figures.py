@@ -211,7 +211,7 @@ def _bar_colours(design: Design) -> dict[str, tuple]:
 
 
 def _seed_dot(inches: float) -> dict:
-    """A white dot with a dark edge, no wider than a bar of so many inches."""
+    """A white dot with a dark edge, no wider than a bar of this many inches."""
     size = min(3.6, max(1.6, 72 * inches * 0.7))
     return {"s": size**2, "edgecolor": INK, "linewidth": 0.7 * size / 3.6, "zorder": 5}
 

@@ -17,7 +17,7 @@ from fmri2img.reporting.style import MUTED, look
 
 TILE = 144  # pixels of one image
 GUTTER = 8  # pixels between images; groups of images stand three gutters apart
-COLUMNS = 10  # columns of a grid that a page has room for
+COLUMNS = 10  # columns of a grid that fit on a page
 INCHES_PER_TILE, MARGIN = 0.92, 0.1
 
 

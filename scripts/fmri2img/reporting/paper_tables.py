@@ -69,7 +69,7 @@ def _our_cell(row, design: Design) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Subjects and their sessions with which a study answers a published row; empty where it cannot."""
     subjects = () if row.subject == "none" else tuple(row.subject.split("+"))
     if design.simulated and len(subjects) > 1:
-        subjects = tuple(design.subjects)  # simulated subjects stand for nobody in particular
+        subjects = tuple(design.subjects)  # simulated subjects correspond to no real subject
     if not subjects or row.our_method not in design.methods or not set(subjects) <= set(design.subjects):
         return (), ()
     sessions = tuple(matching_sessions(design, subject, row.sessions) for subject in subjects)
@@ -214,8 +214,8 @@ def _note(layout: dict, cells: pd.DataFrame, design: Design) -> str:
         f"within our {100 * design.confidence:g} % bootstrap interval over test images. Published split "
         f"{layout['split']}; study {design.study}, split {design.split}, {design.data}."
     )
-    for asked, answer in _stand_ins(layout, cells, design).items():
-        text += f" {answer} stands in for {asked}."
+    for requested, answer in _stand_ins(layout, cells, design).items():
+        text += f" {answer} stands in for {requested}."
     if design.simulated:
         text += " Simulated subjects cannot reproduce published numbers; the table only shows the format."
     return f"{text} {layout['note']}" if "note" in layout else text

@@ -117,7 +117,7 @@ def one_split(rows: pd.DataFrame) -> str:
 
 
 def quoted_rows(published: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Of `read_published`, the papers' main comparisons on one split; none where nobody published on it."""
+    """Of `read_published`, the papers' main comparisons on one split; none if nothing was published on it."""
     return published[(published["split"] == split) & published["table"].isin(QUOTED_TABLES)]
 
 

@@ -78,7 +78,7 @@ def is_from_scratch(entry: dict) -> bool:
 
 
 def legend_columns(labels: list[str]) -> int:
-    """The most columns, at most five, in which a legend of these labels is no wider than a page."""
+    """The most columns, at most five, in which a legend of these labels fits on a page."""
     for columns in range(min(LEGEND_ACROSS, len(labels)), 1, -1):
         widths = [max(map(len, part)) * LETTER + LEGEND_HANDLE for part in np.array_split(labels, columns)]
         if sum(widths) <= PAGE_WIDTH:

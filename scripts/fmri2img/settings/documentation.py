@@ -99,7 +99,7 @@ def _plural(key: dict, definitions: dict) -> str:
 
 def _bounds(key: dict) -> list[str]:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    # The bound of a seed is that of the random generators, which nobody needs to read.
+    # The bound of a seed is that of the random generators and would only distract.
     return [f"{sign} {key[bound]:g}" for bound, sign in words.items() if bound in key and key[bound] != 2**32]
 
 
