@@ -70,6 +70,10 @@ class Study(MethodQueries):
         """Number of sessions of each subject of the dataset that the split has a use for."""
         return self.dataset.used_sessions(self.settings.split)
 
+    def used_sessions(self, subject: str) -> list[int]:
+        """Numbers (1-based) of these sessions."""
+        return list(range(1, self.available_sessions[subject] + 1))
+
     @property
     def training_budgets(self) -> list[Budget]:
         """The budgets of the study's subjects, in the order of the configuration."""

@@ -1,4 +1,4 @@
-# Paths and wildcards, nothing else.
+# Paths, wildcards and parameters that rules share.
 
 
 import re
@@ -165,3 +165,21 @@ def made_from(method, wildcards):
         folder = f"<results>/{entry['made_by']['of']}/{entry['source']}"
         found["source"] = f"{folder}/{CELL}".format(**vars(wildcards))
     return found
+
+
+def function_params(wildcard):
+    """Parameters of a rule whose method is named by this wildcard."""
+
+    def of(key):
+        return lambda w: study.registries["methods"][w[wildcard]]["made_by"][key]
+
+    return {
+        "method": lambda w: w[wildcard],
+        "function": of("function"),
+        "of": of("of"),
+        "makes": of("makes"),
+        "origin": lambda w: study.registries["methods"][w[wildcard]]["origin"],
+        "settings": lambda w: config.get(study.registries["methods"][w[wildcard]]["folder"], {}),
+        "captioner": config["captioner"],
+        "code": lambda w: code_of("make", of("function")(w)),
+    }

@@ -2,24 +2,6 @@
 # from recordings, embeddings and stimuli, or from the output of another method.
 
 
-def function_params(wildcard):
-    """Parameters of a rule whose method is named by this wildcard."""
-
-    def of(key):
-        return lambda w: study.registries["methods"][w[wildcard]]["made_by"][key]
-
-    return {
-        "method": lambda w: w[wildcard],
-        "function": of("function"),
-        "of": of("of"),
-        "makes": of("makes"),
-        "origin": lambda w: study.registries["methods"][w[wildcard]]["origin"],
-        "settings": lambda w: config.get(study.registries["methods"][w[wildcard]]["folder"], {}),
-        "captioner": config["captioner"],
-        "code": lambda w: code_of("make", of("function")(w)),
-    }
-
-
 rule make_prediction:
     """Make a Prediction with a method's function."""
     input:

@@ -174,6 +174,11 @@ class MethodQueries:
         """Name in config/backbones.yaml of the published network of a decoder for a subject and budget."""
         return self.decoders[decoder]["released"].format(subject=subject, sessions=sessions)
 
+    def released_file(self, decoder: str, subject: str, sessions: int | float) -> str:
+        """The checkpoint of that network, in the folder it is fetched into."""
+        (file,) = self.registries["backbones"][self.released_network(decoder, subject, sessions)]["files"]
+        return file
+
 
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
     """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.

@@ -122,7 +122,7 @@ def quoted_rows(published: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def nothing_quoted(split: str) -> Table:
-    """The block of a split on which nobody has published."""
+    """The block of a split on which nothing was published."""
     return Table(
         f"Published numbers, split {split}", ["Method"], [], [], "No paper in config/published used this split."
     )

@@ -4,7 +4,7 @@
 rule import_mindeye2:
     """A published network, in the form that `decode` reads; refused when a weight is missing, unknown or misshapen."""
     input:
-        checkpoint=lambda w: model_path(released_mindeye2(w)),
+        checkpoint=lambda w: model_path(study.released_network(w.decoder, w.subject, Cell.sessions_of(w.sessions))),
         recording="<results>/recordings/{subject}",
     output:
         directory("<results>/decoders/{decoder}/{subject}/{sessions}sessions/released"),
@@ -21,15 +21,10 @@ rule import_mindeye2:
         **needs("train"),
     params:
         script=lambda wildcards, output: in_repository("scripts/import_mindeye2.py"),
-        file=lambda w: next(iter(network(released_mindeye2(w))[1]["files"])),
+        file=lambda w: study.released_file(w.decoder, w.subject, Cell.sessions_of(w.sessions)),
         others=lambda w: [subject for subject in study.available_sessions if subject != w.subject],
         code=code_of("import_mindeye2"),
     shell:
         "python {params.script:q} {input.checkpoint:q}/{params.file:q} --subjects {wildcards.subject} "
         "--pretrained-on {params.others} --recording {input.recording:q} --sessions {wildcards.sessions} "
         "--output {output:q} > {log} 2>&1"
-
-
-def released_mindeye2(wildcards):
-    """Registry name of the published network that the wildcards select."""
-    return study.released_network(wildcards.decoder, wildcards.subject, Cell.sessions_of(wildcards.sessions))

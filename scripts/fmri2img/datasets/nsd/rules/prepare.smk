@@ -3,11 +3,6 @@
 from fmri2img.datasets.nsd import layout
 
 
-def recorded_sessions(subject):
-    """Numbers (1-based) of all sessions of a subject that the split uses."""
-    return range(1, study.available_sessions[subject] + 1)
-
-
 rule mask_session:
     """Read one session of betas inside the mask. The result is kept, because the 1.1 GB of betas are then deleted."""
     input:
@@ -36,7 +31,7 @@ rule mask_session:
 rule prepare_recording:
     """Z-score all sessions of a subject and add its tables of trials and voxels."""
     input:
-        masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in recorded_sessions(w.subject)],
+        masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in study.used_sessions(w.subject)],
         split=f"<results>/splits/{config['split']}.json",
         trials=[
             study.dataset.tree(layout.responses("{subject}")),
@@ -48,7 +43,7 @@ rule prepare_recording:
             for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
         ],
         ncsnr=study.dataset.tree(layout.ncsnr("{subject}", study.dataset.section["betas"]["version"])),
-        valid=lambda w: [study.dataset.tree(layout.valid(w.subject, n)) for n in recorded_sessions(w.subject)],
+        valid=lambda w: [study.dataset.tree(layout.valid(w.subject, n)) for n in study.used_sessions(w.subject)],
     output:
         directory("<results>/recordings/{subject}"),
     log:
@@ -61,8 +56,8 @@ rule prepare_recording:
     resources:
         **needs("cpu"),
     params:
-        sessions=lambda w: list(recorded_sessions(w.subject)),
-        root=str(study.dataset.root),
+        sessions=lambda w: study.used_sessions(w.subject),
+        root=lambda w: str(study.dataset.root),
         betas=study.dataset.section["betas"],
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
