@@ -35,6 +35,8 @@ def run(main: Callable[[Any], None]) -> None:
     snakemake = vars(script).get("snakemake")
     if snakemake is not None:
         start(snakemake)
+        write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
+        enable_plugins(snakemake.config)
         main(snakemake)
         return
     parser = argparse.ArgumentParser(
@@ -77,8 +79,6 @@ def start(snakemake: Any) -> None:
 
     sys.excepthook = report
     atexit.register(lambda: leave(status))
-    write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
-    enable_plugins(snakemake.config)
 
 
 def enable_plugins(config: dict) -> None:
