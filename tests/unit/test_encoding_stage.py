@@ -115,7 +115,7 @@ def test_a_fitted_model_opens_as_a_function_of_pictures(data):
     fit(data)
     recording = Recording.open(data / "recording")
     predict = open_encoding(data / "encoding", RegisteredNetworks(NETWORKS))
-    brain = MeasuredBrain.of(recording, predict)
+    brain = MeasuredBrain.of(recording, predict, "test")
     pictures = np.load(data / "stimuli/images.npy")[TRAIN:]
     found = region_table(brain, brain.predict(pictures))
     pd.testing.assert_frame_equal(found, pd.read_parquet(data / "accuracy/regions.parquet"), rtol=1e-4)

@@ -148,9 +148,7 @@ def test_a_job_is_repeated_by_hand_from_its_record(tmp_path):
     assert ended.returncode == 1 and ended.stderr.startswith("Error: ") and len(ended.stderr.splitlines()) == 1
 
 
-def test_every_script_says_by_hand_what_it_is(tmp_path):
-    """`python scripts/x.py --help` works for each script of a rule, and says what the script does."""
-    for script in [SCRIPTS / "make.py", SCRIPTS / "make_tables.py"]:
-        ended = run(script, "--help")
-        assert ended.returncode == 0 and "record of a job that ran before" in ended.stdout, script
-        assert ended.stdout.split("\n\n")[1].strip(), script
+def test_a_script_says_by_hand_what_it_is():
+    ended = run(SCRIPTS / "make.py", "--help")
+    assert ended.returncode == 0 and "record of a job that ran before" in ended.stdout
+    assert "by the function that its method.yaml names" in ended.stdout
