@@ -1,4 +1,4 @@
-"""What every method's folder must keep to: what it declares exists, what it makes can be scored and beats its floor."""
+"""Rules for every method's folder: its declarations exist, and its outputs can be scored and beat its floor."""
 
 import importlib
 from pathlib import Path
@@ -14,7 +14,7 @@ FUNCTIONS = ("task", "decode")
 
 
 def check_declared(folder: Path, entries: dict[str, dict]) -> list[str]:
-    """What the folder's entries name and does not exist, a line each."""
+    """Names in the folder's entries that do not exist, one line each."""
     problems = []
     if not entries:
         problems.append(f"{folder / 'method.yaml'}: declares no method of its own")
@@ -31,7 +31,7 @@ def check_declared(folder: Path, entries: dict[str, dict]) -> list[str]:
 
 
 def check_scores(results: Path, entries: dict[str, dict]) -> list[str]:
-    """What is wrong with the predictions and scores of these methods in a finished study, a line each."""
+    """Problems of these methods' predictions and scores in a finished study, one line each."""
     problems = []
     for name, entry in entries.items():
         predictions = [Prediction.open(path.parent) for path in results.glob(f"predictions/{name}/**/ids.npy")]

@@ -1,4 +1,4 @@
-"""What several controls share."""
+"""Code shared by several controls."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the rules ask of a study's methods: which decoders are needed, of what they are made, and which cells they have.
+"""Queries of the rules about a study's methods: the decoders that are needed, their inputs, and their cells.
 
 A part of `fmri2img.study.Study`, kept apart because it knows the entries of method folders (methods/registry.py) and
 nothing of the rest of a configuration.
@@ -115,7 +115,7 @@ class MethodQueries:
 
     @property
     def card_functions(self) -> list[str]:
-        """Functions by which methods describe themselves on their cards."""
+        """Functions with which methods describe themselves on their cards."""
         entries = self.registries["methods"]
         return sorted({entries[method]["card"] for method in self.described if "card" in entries[method]})
 
@@ -163,7 +163,7 @@ class MethodQueries:
         ]
 
     def longest_cells(self, method: str) -> list[Cell]:
-        """Of each subject's cells those of its longest budget."""
+        """Each subject's cells with the longest budget."""
         return [cell for cell in self.cells(method) if cell.sessions == self.budgets(cell.subject)[-1]]
 
     def made_at(self, method: str, cell: Cell) -> Cell:
@@ -183,8 +183,8 @@ class MethodQueries:
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:
     """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.
 
-    methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself goes
-    before one of the decoder it is a stage of, and that before any other.
+    methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself takes
+    precedence over one of its decoder, and that one over any other.
     """
     nearest = {methods[method].get("of"): 1} | {method: 0}
     ends = [name for name, entry in methods.items() if needs in entry.get("scale", {}).get(end, [])]

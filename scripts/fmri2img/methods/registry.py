@@ -20,7 +20,7 @@ from fmri2img.settings.base import Settings, WrongKey, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
 Axis = Literal["subject", "sessions", "seed"]
-DEFAULT = "default"  # the variant whose decoder bears the folder's own name
+DEFAULT = "default"  # the variant whose decoder has the folder's own name
 LINEAR = "fmri2img.linear.decode:decode"
 
 
@@ -52,13 +52,13 @@ class Regression(Settings):
     penalty: Penalty = Field(description="How the ridge penalty is found.")
     calibration: Literal["training_images", "none"] = Field(
         "training_images",
-        description="What mean and spread of the predictions are brought to those of true targets by.",
+        description="How predictions get the mean and spread of true targets.",
     )
 
 
 class Training(Settings):
-    pretrained: bool = Field(description="Whether it begins with a network trained on the other subjects.")
-    settings: dict = Field({}, description="What the task gets on top of the configuration's section.")
+    pretrained: bool = Field(description="Whether it starts from a network trained on the other subjects.")
+    settings: dict = Field({}, description="Settings of the task in addition to the configuration's section.")
 
 
 class Variant(Settings):
@@ -69,7 +69,9 @@ class Variant(Settings):
     released: str | None = Field(
         None, description="Registry name of its published network, with {subject}, {sessions}."
     )
-    stands_for: str | None = Field(None, description="Variant it answers for in tables of a study that lacks that one.")
+    stands_for: str | None = Field(
+        None, description="Variant that it represents in tables of a study without that variant."
+    )
     configured_by: list[str] = []
 
 
@@ -77,7 +79,7 @@ class Stage(Settings):
     title: str | None = Field(None, description="Added to the title in brackets.")
     kind: Literal["decoder", "stage"] = "stage"
     drawing: str = Field(description="Drawing pipeline, see workflow/rules/draw.smk.")
-    network: str | None = Field(None, description="Key of the configuration with the network it is drawn by.")
+    network: str | None = Field(None, description="Key of the configuration with the network that draws it.")
     takes: dict[str, str] = Field({}, description="What the pipeline takes -> stage of the same decoder that makes it.")
     outputs: list[Output]
     configured_by: list[str] = []
@@ -113,12 +115,14 @@ class MethodRecord(Settings):
     outputs: Annotated[
         list[Output] | Literal["inherited"], one_of("a list of images, captions, retrieval and responses; give one")
     ] = "inherited"
-    varies_with: list[Axis] = Field(description="What its outputs differ by; one is made for all values of the others.")
-    floors: list[str] = Field([], description="Controls that are made of each of its methods and fix their floor.")
-    controls: list[str] = Field([], description="Controls that are made of its decoder.")
+    varies_with: list[Axis] = Field(
+        description="Axes on which its outputs depend; one output serves all values of the other axes."
+    )
+    floors: list[str] = Field([], description="Controls of each of its methods, which fix their floor.")
+    controls: list[str] = Field([], description="Controls of its decoder.")
     variants: dict[str, Variant] = {}
     stages: dict[str, Stage] = {}
-    scored_stage: str | None = Field(None, description="The stage that stands for the method where one has to.")
+    scored_stage: str | None = Field(None, description="The stage that represents the method if only one can.")
     configured_by: list[str] | Literal["inherited"] = []
 
     @property

@@ -23,8 +23,8 @@ def with_dimensions(full: pd.DataFrame, restricted: pd.DataFrame, design: Design
 def bottleneck_effects(labelled: pd.DataFrame, methods: list[str], design: Design) -> pd.DataFrame:
     """One row for each metric of images, method and number of dimensions: columns COLUMNS.
 
-    mean, low, high: of the score, as in every table. share: how much of the way from the floor (the control of that
-    name) to what the method reaches with all voxels, and its interval; NaN where there is no floor, or no such way.
+    mean, low, high: of the score, as in every table. share: position between the floor (the control of that name) and
+    the method's score with all voxels, and its interval; NaN without a floor or if the two do not differ.
     """
     keys = ["metric", "method", "dimensions"]
     estimates, draws = bootstrap_groups(image_values(labelled, keys), keys, design.resamples, BOOTSTRAP_SEED)

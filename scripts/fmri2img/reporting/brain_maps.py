@@ -1,8 +1,8 @@
 """Brain correlation on the brain of each subject, and by region.
 
-Maps are in the subject's own functional volume, seen through from three sides: each spot is the mean of the voxels on
-the line of sight. NSD's functional volumes carry no anatomical coordinates, and simulated ones have no anatomy, so
-that nothing is moved onto a template.
+Maps are projections of the subject's own functional volume from three sides: each point is the mean of the voxels on
+the line of sight. NSD's functional volumes have no anatomical coordinates, and simulated ones have no anatomy, so
+nothing is moved onto a template.
 """
 
 import textwrap
@@ -25,7 +25,7 @@ SCORES = {
     "pattern": "of each image, over the voxels of a region",
     "voxel": "of each voxel of a region, over images",
 }
-# What a reader looks along, and the axes of the volume (left to right, back to front, down to up) that are left.
+# The axis along the line of sight, and the remaining axes of the volume (left to right, back to front, down to up).
 VIEWS = {"from behind": (1, (0, 2)), "from the right": (0, (1, 2)), "from above": (2, (0, 1))}
 ACROSS = 5  # maps side by side
 MARGIN = 1.5  # voxels around those that are shown

@@ -1,4 +1,4 @@
-"""Method cards: what each method of a study is, how large, how it was trained and with which settings."""
+"""Method cards: description, size, training and settings of each method of a study."""
 
 import importlib
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def value_at(config: dict, key: str):
 
 
 def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.DataFrame:
-    """section, item, value (text) of all that a card says, except for the runs' numbers and the known defects.
+    """section, item, value (text) of everything on a card except the runs' numbers and the known defects.
 
     own: what the method's card function returns (card_of); empty where there is none.
     """
@@ -179,9 +179,7 @@ def _is_released(registry: dict, method: str) -> bool:
 
 def defects_table(defects: pd.DataFrame) -> Table:
     """Known defects of the released code, and which of them the study reproduces."""
-    shown = defects.assign(
-        key=defects["key"].str.replace(".", ": ")
-    )  # a long key breaks into lines where it has spaces
+    shown = defects.assign(key=defects["key"].str.replace(".", ": "))  # a long key can break into lines only at spaces
     rows = [
         Row([row.name], [Cell(getattr(row, key)) for key in ("key", "released", "here", "reproduced", "effect")], False)
         for row in shown.itertuples(index=False)

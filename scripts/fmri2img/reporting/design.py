@@ -1,4 +1,4 @@
-"""Design: what a report has to show, whatever the Scores hold, so that what is missing stays visible."""
+"""Design: what a report has to show, no matter what the Scores contain, so that gaps stay visible."""
 
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from fmri2img.artifacts.budgets import Budget
 
 GAP = "—"
-ORDER = {"submission": 1, "control": 2}  # of kinds in tables; all others come first
+ORDER = {"submission": 1, "control": 2}  # order of kinds in tables; all others come first
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,10 @@ class Design:
     """The cells of a study.
 
     methods, metrics: registry entries of the study, in registry order, decoders before submissions before controls. A
-    metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` tells it.
-    budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration.
-    own_seeds: seeds of the methods that have others than the study: submissions.
-    encoding: the encoding model that brain correlation is measured with. dataset, data: name of the dataset, and what
-    texts call its data.
+    metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` sets it.
+    budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration. own_seeds:
+    seeds of methods whose seeds differ from the study's (submissions). encoding: the encoding model that brain
+    correlation is measured with. dataset, data: name of the dataset, and of its data in texts.
     """
 
     study: str
@@ -79,23 +78,22 @@ class Design:
         return replace(self, metrics=metrics)
 
     def with_suspicions(self, found: list[tuple[str, str]]) -> "Design":
-        """The same design with `suspicions` (texts) in the entries of methods that there are any of."""
+        """The same design with `suspicions` (texts) in the entries of the methods that have any."""
         texts = {name: [text for method, text in found if method == name] for name in self.methods}
         methods = {n: entry | {"suspicions": texts[n]} if texts[n] else entry for n, entry in self.methods.items()}
         return replace(self, methods=methods)
 
     def of_images(self) -> "Design":
-        """The same design without metrics that say nothing of a single image."""
+        """The same design without metrics that have no value for a single image."""
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}
         return replace(self, metrics=metrics)
 
     def metrics_in(self, effects) -> list[str]:
-        """Metrics of the design that a table with a column `metric` has any row of."""
+        """Metrics of the design that have a row in a table with a column `metric`."""
         return [name for name in self.metrics if (effects["metric"] == name).any()]
 
     def answering(self, method: str | None) -> str | None:
-        """The method itself where the study has it, else the first method or submission that stands for it, if there is
-        one. No method is answered by none."""
+        """The method itself if the study has it, else the first method or submission that stands for it, else None."""
         if method is None:
             return None
         stand_ins = [name for name, entry in self.methods.items() if entry.get("stands_for") == method]
@@ -130,8 +128,8 @@ def matching(names, patterns: list[str]) -> list[str]:
 def is_scored(method: dict, metric: dict) -> bool:
     """Whether a method makes what a metric reads (registry entries).
 
-    Brain correlation is read off pictures. Responses to repeats take the place of pictures and of retrieval vectors,
-    except in scores relative to a noise ceiling.
+    Brain correlation is computed from pictures. Responses to repeats replace pictures and retrieval vectors, except in
+    scores relative to a noise ceiling.
     """
     needs = metric["needs"]
     if "responses" in method["outputs"] and needs in ("retrieval", "brain"):
@@ -155,7 +153,7 @@ def arrow(metric: dict) -> str:
 
 
 def number(value: float, metric: dict) -> str:
-    """A value as a reader sees it: one decimal of a percent, or three decimals. NaN becomes a gap."""
+    """A value as displayed: percent with one decimal, or three decimals. NaN becomes a gap."""
     if value != value:
         return GAP
     text = f"{100 * value:.1f}" if is_proportion(metric) else f"{value:.3f}"

@@ -25,8 +25,8 @@ def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 
 def scored_design(study, scores: pd.DataFrame) -> Design:
-    """Design of a study (fmri2img.study.Study) with what its scores tell filled in: the chance levels that depend on
-    its test images, and what is suspicious of a method."""
+    """Design of a study (fmri2img.study.Study), completed from its scores: chance levels that depend on its test
+    images, and suspicions about methods."""
     design, pool = Design.of(study), study.config["retrieval"]["pool"]
     registry = {name: study.registries["metrics"][name] for name in design.metrics}
     design = design.with_chances(pool_chances(scores, registry, pool))

@@ -1,4 +1,4 @@
-"""Brain correlation on a glass brain: the MNI152 template, seen through.
+"""Brain correlation on a glass brain, the transparent MNI152 template.
 
 The map from the template to a subject's functional volume (`artifacts.anatomy`) holds for every millimetre of the
 template the place in that volume, counted from 1, or 9999 outside it. Its first axis runs from right to left, and its

@@ -16,7 +16,7 @@ from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.style import MUTED, look
 
 TILE = 144  # pixels of one image
-GUTTER = 8  # pixels between images; groups of images stand three gutters apart
+GUTTER = 8  # pixels between images; groups of images are three gutters apart
 COLUMNS = 10  # columns of a grid that fit on a page
 INCHES_PER_TILE, MARGIN = 0.92, 0.1
 
@@ -53,7 +53,7 @@ def at_ranks(ranked: pd.Series, ranks: list[float]) -> np.ndarray:
 
 
 def rank_name(rank: float) -> str:
-    """How a rank is called: "best", "upper quartile", "median", "lower quartile", "worst", or its share."""
+    """Name of a rank: "best", "upper quartile", "median", "lower quartile", "worst", or its share."""
     names = {0.0: "best", 0.25: "upper quartile", 0.5: "median", 0.75: "lower quartile", 1.0: "worst"}
     return names.get(rank, f"{100 * rank:g} % down")
 
@@ -160,7 +160,7 @@ def _pictures(canvases: list[np.ndarray], left: float, top: float):
 
 
 def _blocks(picked: list[Strip]) -> list[list[Strip]]:
-    """The strips in blocks that fit a page: each begins with the stimulus, and no method is torn apart."""
+    """The strips in blocks that fit a page: each begins with the stimulus, and no method is split."""
     stimulus, blocks = picked[0], []
     for group in dict.fromkeys(strip.group for strip in picked[1:]):
         members = [strip for strip in picked[1:] if strip.group == group]

@@ -1,9 +1,9 @@
 """Leaderboard: methods ranked by each metric, with ties, normalised scores and spread of seeds.
 
 Decoders, their stages and submissions are ranked; controls are listed below them, without a rank, but compared like the
-rest. A rank is one more than the number of ranked methods that are better beyond doubt, so methods that tie for the
-lead all have rank 1. Differences are tested within one budget and metric, every pair of methods against every other.
-A metric of the whole set has no images to test on: its methods are listed from best to worst without rank or letter.
+rest. A rank is one more than the number of ranked methods that are significantly better, so methods that tie for the
+lead all have rank 1. Differences are tested within one budget and metric, every pair of methods against every other. A
+metric of the whole set has no images to test on: its methods are listed from best to worst without rank or letter.
 """
 
 import math
@@ -167,7 +167,7 @@ def _note(board: pd.DataFrame, design: Design) -> str:
 
 
 def scale_note(board: pd.DataFrame, design: Design) -> str:
-    """Between which controls normalised scores are measured, and of which metrics where these differ in it."""
+    """The controls at 0 and 1 of normalised scores, with their metrics if these differ."""
     scaled = board[board["normalised"].notna()]
     if scaled.empty:
         return "No normalised scores: the study lists no control for the floor or none for the ceiling of the scale."

@@ -1,4 +1,4 @@
-"""A paper's tables in its own shape: for every published cell ours, the difference, our interval and a verdict."""
+"""A paper's tables in its own layout: for every published cell our value, difference, interval and a verdict."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +54,9 @@ def published_cells(layout: dict, published: pd.DataFrame, path: str | Path = "p
 
 
 def matching_sessions(design: Design, subject: str, sessions: float) -> float | None:
-    """The study's budget of a subject that answers a published one, in sessions; None where it has none.
+    """The study's budget of a subject that corresponds to a published one, in sessions; None if there is none.
 
-    A simulated study has fewer sessions than NSD: there its longest budget answers all 40.
+    A simulated study has fewer sessions than NSD: there its longest budget corresponds to all 40.
     """
     available = sorted({of_subject[subject] for of_subject in design.budgets.values()})
     for own in available:
@@ -66,7 +66,7 @@ def matching_sessions(design: Design, subject: str, sessions: float) -> float | 
 
 
 def _our_cell(row, design: Design) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Subjects and their sessions with which a study answers a published row; empty where it cannot."""
+    """Subjects and sessions of a study that correspond to a published row; empty if there are none."""
     subjects = () if row.subject == "none" else tuple(row.subject.split("+"))
     if design.simulated and len(subjects) > 1:
         subjects = tuple(design.subjects)  # simulated subjects correspond to no real subject
@@ -77,14 +77,13 @@ def _our_cell(row, design: Design) -> tuple[tuple[str, ...], tuple[float, ...]]:
 
 
 def compare(cells: pd.DataFrame, scores: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Published cells with what a study measured in their place.
+    """Published cells with the corresponding values of a study.
 
     cells: of `published_cells`, of one layout or several (concatenated). Adds our_subjects, our_sessions (text), ours,
-    low, high, difference (ours minus published) and verdict:
-    reproduced: the published value, give or take its rounding, lies within our interval; deviates: it does not;
-    not run: the study has no full set of scores for the cell; not comparable: simulated data, another split, or brain
-    correlation by another encoding model; not
-    judged: a metric of the whole set, which has no interval.
+    low, high, difference (ours minus published) and verdict: reproduced: the published value, within its rounding, is
+    in our interval; deviates: it does not; not run: the study has no full set of scores for the cell; not comparable:
+    simulated data, another split, or brain correlation by another encoding model; not judged: a metric of the whole
+    set, which has no interval.
     """
     cells = cells.rename(columns={"value": "published"}).reset_index(drop=True)
     cells["our_method"] = [None if pd.isna(name) else design.answering(name) for name in cells["our_method"]]
@@ -129,7 +128,7 @@ def _verdict(row, design: Design) -> str:
 
 
 def tidy(cells: pd.DataFrame, table: str, layout: dict, design: Design) -> pd.DataFrame:
-    """One row a published cell, unrounded: what the CSV files hold."""
+    """One row per published cell, unrounded, as in the CSV files."""
     titles = [entry["title"] for entry in layout["entries"]]
     cells = cells.assign(table=table, entry=cells["entry"].map(lambda number_of: titles[number_of]))
     return cells[TIDY].assign(study=design.study, data=design.data_source, our_split=design.split)
@@ -197,7 +196,7 @@ def _signed(value: float, metric: dict) -> str:
 
 
 def _stand_ins(layout: dict, cells: pd.DataFrame, design: Design) -> dict[str, str]:
-    """Titles: of entries that another method answers than the one named there, that method's."""
+    """Titles of entries whose method is replaced by another one -> that method's title."""
     answers = dict(zip(cells["entry"], cells["our_method"], strict=True))
     return {
         entry["title"]: design.methods[answers[number_of]]["title"]

@@ -35,7 +35,7 @@ def _normalise(requirement: str) -> str:
 
 
 def provenance(config: dict, design: Design, split: Split, versions: dict[str, str]) -> pd.DataFrame:
-    """One row a fact: section, item, value (text)."""
+    """One row per fact: section, item, value (text)."""
     rows = [
         ("study", "name", design.study),
         ("study", "data", design.data),
@@ -59,7 +59,7 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
 
 
 def disclosures(predictions: list[str], design: Design, split: Split) -> pd.DataFrame:
-    """How the Predictions declare they were made: method, then the keys of the disclosure record.
+    """Disclosures of the Predictions: method, then the keys of the disclosure record.
 
     Values that differ between the predictions of a method are listed (numbers as a range). Raises UserError when a
     prediction was made on a different split from `split`.
@@ -115,6 +115,6 @@ def disclosure_table(disclosed: pd.DataFrame, design: Design) -> Table:
 
 
 def write_config(path: str | Path, config: dict) -> None:
-    """The configuration as it took effect, in the order of its keys."""
+    """The effective configuration, in the order of its keys."""
     with atomic_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")

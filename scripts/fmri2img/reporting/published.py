@@ -11,9 +11,9 @@ from fmri2img.reporting.tables import Cell, Row, Table, column
 from fmri2img.schemas import check_schema
 
 NUMBERS = ("sessions", "value")
-# What is quoted as a block of its own, one for each split of the dataset.
+# Tables that are quoted in a separate block, one for each split of the dataset.
 QUOTED_TABLES = ("main", "table01")
-# What tells one published number from another.
+# What identifies a published number.
 KEY = ["source", "table", "locator", "method", "subject", "split", "sessions", "variant", "metric"]
 
 
@@ -75,7 +75,7 @@ def printed_places(printed: str) -> int:
 
 
 def rounding(printed: str, unit: str) -> float:
-    """Half of the last printed digit, in the metric's own unit: how far the unrounded number may lie away."""
+    """Half of the last printed digit, in the metric's own unit: the largest distance of the unrounded number."""
     return 0.5 * 10.0 ** -printed_places(printed) * _scale(unit)
 
 
@@ -89,7 +89,7 @@ def as_printed(row, metric: dict) -> str:
 
 
 def metric_entry(name: str, registry: dict[str, dict], rows: pd.DataFrame) -> dict:
-    """title, range, higher_is_better and chance of a metric: the registry's, or what the published rows tell of it.
+    """title, range, higher_is_better and chance of a metric: the registry's, or what the published rows say.
 
     A variant of a registered metric (caption_meteor_git of caption_meteor) is shown like that one.
     """
@@ -122,7 +122,7 @@ def quoted_rows(published: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def nothing_quoted(split: str) -> Table:
-    """The block of a split on which nothing was published."""
+    """The block of a split without published numbers."""
     return Table(
         f"Published numbers, split {split}", ["Method"], [], [], "No paper in config/published used this split."
     )

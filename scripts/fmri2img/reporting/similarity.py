@@ -95,7 +95,7 @@ def similarity_table(effects: pd.DataFrame, design: Design, budget: str) -> Tabl
 
 
 def copies_note(effects: pd.DataFrame, budget: str) -> str:
-    """How many test images a subject was trained on as a copy, for a reader; "" where there are no scores.
+    """A sentence on how many test images have a copy among the training images; "" if there are no scores.
 
     effects: of `similarity_effects`.
     """

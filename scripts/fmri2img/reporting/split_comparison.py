@@ -1,7 +1,7 @@
 """Two studies that differ only in the split: do scores hold when whole clusters are held out?
 
-The two test sets are different images, so a score is compared with what its own split's controls reach: raw values
-say how hard the images are, values between floor and ceiling how much of what there is to decode was decoded.
+The two test sets are different images, so a score is compared with those of its own split's controls. Raw values show
+how hard the images are; values between floor and ceiling show how much of the decodable information was decoded.
 """
 
 from dataclasses import dataclass, replace
@@ -47,13 +47,15 @@ def check_comparable(study, other: dict) -> None:
     used = {registry[method].get("folder") for method in study.described}
     unused = study.settings.methods_sections.keys() - used
     if config["split"] == other["split"]:
-        raise problem("compare_with", f"study {other['study']} has split {other['split']} too; name one with another")
+        raise problem(
+            "compare_with", f"study {other['study']} also has split {other['split']}; name a study with another split"
+        )
     for section in [key for key in config if key not in MAY_DIFFER | unused]:
         if config[section] != other.get(section):
             raise problem(
                 "compare_with",
-                f"study {other['study']} has another '{section}'; run it again with this "
-                "study's, so that the split is all they differ in",
+                f"study {other['study']} has a different '{section}'; run it again with this "
+                "study's, so that only the split differs",
             )
 
 

@@ -59,7 +59,7 @@ def method_styles(design: Design) -> dict[str, dict]:
     styles, places, n_controls = {}, {}, 0
     for name, entry in design.methods.items():
         if entry["kind"] == "control":
-            # Three greys and four dashes: twelve controls before any two look the same.
+            # Three greys and four dashes distinguish twelve controls.
             colour, line = GREYS[n_controls % len(GREYS)], DASHES[n_controls % len(DASHES)]
             marker = MARKERS[len(styles) % len(MARKERS)]
             n_controls += 1

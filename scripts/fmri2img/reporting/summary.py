@@ -17,19 +17,19 @@ SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cor
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table of the report; raises UserError when it is not there."""
+    """Read a table of the report; raises UserError when it is missing."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run snakemake first")
     return pd.read_csv(path, dtype={"budget": str, "sessions": str}, keep_default_na=True)
 
 
 def label_width(design: Design) -> int:
-    """Columns that the names of the methods take."""
+    """Terminal columns of the methods' names."""
     return max(len(entry["title"]) for entry in design.methods.values()) + 4
 
 
 def full_width(design: Design) -> int:
-    """Columns that a table of scores with their intervals takes."""
+    """Terminal columns of a table of scores with intervals."""
     return label_width(design) + CELL_WIDTH * len(design.budgets)
 
 
@@ -102,7 +102,7 @@ def cost_line(seconds: float | None, peak_mb: float | None) -> str:
 def print_summary(
     results: Path, design: Design, seconds: float | None = None, peak_mb: float | None = None, console=None
 ) -> None:
-    """Print the scores, the claims, the cost and where the report is. Plain text where there is no terminal."""
+    """Print the scores, the claims, the cost and where the report is. The text is plain if there is no terminal."""
     if console is None:
         console = Console(highlight=False)
         if not console.is_terminal:

@@ -1,6 +1,6 @@
-"""Suspicions: what scores reveal about predictions that their disclosure records do not say.
+"""Suspicions: facts about predictions that scores reveal and disclosure records do not.
 
-Pictures that equal their stimulus were not decoded, and rows under other images' image_id score like a shuffled brain.
+Pictures that equal their stimulus were not decoded, and rows with wrong image_id score like a shuffled brain.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,7 +12,7 @@ from fmri2img.reporting.chances import pool_chances
 
 EQUAL = 1 - 1e-6  # PixCorr at or above which a reconstruction is its stimulus
 STANDARD_ERRORS = 3  # by which a mean must exceed chance to be clearly above it
-NAMED = 10  # image_id that are listed
+NAMED = 10  # number of image_id that are listed
 CELL = ["method", "subject", "sessions", "seed"]
 
 
@@ -22,7 +22,7 @@ def suspicions(
     """(method, what is suspicious of one of its predictions), in the order of methods, subjects, sessions and seeds.
 
     scores: the table of `artifacts.scores`; registry: entries of metrics; pool: `retrieval.pool`; submitted: methods
-    whose rows somebody else put in order, and which are therefore suspected when no score is clearly above chance.
+    whose row order was made elsewhere and is therefore doubted if no score is clearly above chance.
     """
     on_pixels = [name for name, entry in registry.items() if entry.get("function") == "pixcorr"]
     with_chance = [name for name, entry in registry.items() if entry["chance"] is not None]

@@ -1,4 +1,4 @@
-"""Tables: estimates laid out as config/tables/*.yaml says, as tidy CSV, Markdown, LaTeX (booktabs) and HTML."""
+"""Tables: estimates with the layout of config/tables/*.yaml, as tidy CSV, Markdown, LaTeX (booktabs) and HTML."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +192,7 @@ def lay_out(layout: dict, cells: pd.DataFrame, design: Design, budget: str) -> T
 
 
 def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """One row a cell, unrounded: what the CSV files hold. Cells without a full set of scores are empty."""
+    """One row per cell, unrounded, as in the CSV files. Cells without a full set of scores are empty."""
     if "subject" not in cells:
         cells = cells.assign(subject="all")
     cells = cells.assign(

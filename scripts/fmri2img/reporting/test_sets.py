@@ -1,4 +1,4 @@
-"""Scores of a study with several test sets, side by side: do methods keep their places on other images?"""
+"""Scores of a study with several test sets, side by side: does the order of methods hold on other images?"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What several parts of a configuration must agree on. What concerns one dataset or method alone is in its settings."""
+"""Checks across several parts of a configuration. Checks of a single dataset or method are in its settings."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ def check_data(study: Any) -> None:
     if not study.dataset.has_recordings and study.config["methods"]:
         raise problem(
             "methods",
-            "must be [] for published test images alone, which have no recordings to decode; list submissions only",
+            "must be [] for published test images, which have no recordings to decode; list submissions only",
         )
     for subject in study.subjects:
         available = study.available_sessions[subject]
@@ -93,7 +93,7 @@ def check_registered(study: Any) -> None:
 
 
 def _check_bottleneck(study: Any) -> None:
-    """The curves are of decoders that are fitted to a subject's responses, in directions that a linear one gives."""
+    """Curves need decoders that are fitted to a subject's responses, and directions from a linear decoder."""
     section = study.settings.bottleneck
     for method in section.methods:
         entry = study.named("methods", method, "bottleneck.methods")
@@ -111,7 +111,7 @@ def _check_metric(study: Any, metric: str, entry: dict) -> None:
     parameters = entry.get("parameters", {})
     if entry["needs"] == "brain":
         if not study.dataset.has_recordings:
-            raise problem("metrics", f"{metric} needs recordings, and the dataset has test images alone; drop it")
+            raise problem("metrics", f"{metric} needs recordings, but the dataset has only test images; remove it")
         lacking = [name for name in columns_of(parameters.get("region")) if name not in study.dataset.regions]
         if lacking:
             what = f"needs region {lacking[0]}, which dataset {study.dataset.name} does not have"

@@ -1,4 +1,4 @@
-"""What is generated from the declared keys: the key table of config/README.md and the JSON schema for editors."""
+"""Documents generated from the declared keys: the key table of config/README.md and the JSON schema for editors."""
 
 import json
 from collections.abc import Iterator

@@ -31,7 +31,7 @@ Generator = Annotated[Name, Network("diffusers_unet")]
 
 
 class ClusterSplit(Settings):
-    """How images are put into semantic clusters for the splits cluster0, cluster1, ..."""
+    """How images are grouped into semantic clusters for the splits cluster0, cluster1, ..."""
 
     clusters: int = Field(5, ge=2, description="Number of clusters (k-means on the encoder's pooled image vectors).")
     seed: Seed = Field(0, description="Seed of the clustering.")
@@ -46,18 +46,18 @@ class Generation(Settings):
 
 
 class Refinement(Settings):
-    """A second generator redraws unrefined images under their captions; the result is blended with the blurry image."""
+    """A second generator redraws unrefined images, given their captions; the result is blended with the blurry image."""
 
     generator: Generator = Field(description="The generator that redraws.")
     prompts: Annotated[Name, Network("open_clip", "sdxl_text")] = Field(
         description="The text encoder whose states of the caption condition that generator."
     )
     steps: Positive = Field(description="Sampler steps of the whole schedule.")
-    start: Count = Field(description="First step that is run; the earlier ones are skipped.")
+    start: Count = Field(description="First step that runs; the earlier ones are skipped.")
     guidance: Weight = Field(description="Scale of classifier-free guidance.")
     batch: Positive = Field(description="Images redrawn at a time.")
     refined_weight: Share = Field(0.75, description="Weight of the refined image in the blend.")
-    negative_prompt: str = Field("", description="Text that the guidance leads away from.")
+    negative_prompt: str = Field("", description="Text from which the guidance leads away.")
 
     @model_validator(mode="after")
     def _some_step_is_run(self) -> "Refinement":
@@ -96,7 +96,7 @@ class Bottleneck(Settings):
 
     methods: Unique[Name] = Field(
         min_length=1,
-        description="Methods that get a curve, at the longest budget: linear decoders, or those that are trained. "
+        description="Methods that get a curve, at the longest budget: linear or trained decoders. "
         "Those for which no images are drawn are left out.",
     )
     directions: Name = Field(description="The linear decoder whose weights the bottleneck's directions come from.")
@@ -113,7 +113,7 @@ class Evaluation(Settings):
 class Retrieval(Settings):
     """How retrieval is measured."""
 
-    pool: int = Field(300, ge=2, description="Images to retrieve from; the whole test set where it is smaller.")
+    pool: int = Field(300, ge=2, description="Images to retrieve from; the whole test set if it is smaller.")
     resamples: Positive = Field(30, description="Number of random pools.")
 
 
@@ -134,7 +134,7 @@ Submission = Annotated[dict[str, Any], AfterValidator(_is_submission)]
 
 
 class Basis(Settings):
-    """What decides which other sections there are."""
+    """Keys that decide which other sections exist."""
 
     study: Annotated[str, *STUDY_NAME] = Field(
         description="Name of the study. Results go to `results/<study>/`, logs to `logs/<study>/`."
@@ -163,7 +163,7 @@ class General(Basis):
         "is each subject's own number, `10min` the first sixth of a session. The test set is the same at every budget.",
     )
     seeds: Unique[Seed] = Field(
-        min_length=1, description="Every stochastic step is run once per seed. Fix the seeds before the run."
+        min_length=1, description="Every stochastic step runs once per seed. Fix the seeds before the run."
     )
     methods: Unique[Name] = Field(description="Methods to run. A control also needs the method that it controls.")
     retrieval_only: Unique[Name] = Field(
@@ -186,13 +186,13 @@ class General(Basis):
     cluster_split: ClusterSplit = Field(ClusterSplit(), description=ClusterSplit.__doc__)
     compare_with: Annotated[str, *STUDY_NAME] | None = Field(
         None,
-        description="A study that was run before with the same methods on another split. A table and a figure compare "
+        description="A previously run study with the same methods on another split. A table and a figure compare "
         "its scores with this study's (config/cluster.yaml).",
     )
     encoder: Encoder = Field(description="The image encoder whose tokens are decoded.")
     autoencoder: Autoencoder = Field(description="The autoencoder of the generator.")
     generator: Generator = Field(description="The unCLIP generator that draws images from tokens.")
-    captioner: Annotated[Name, Network("git")] = Field(description="The captioner that words decoded images.")
+    captioner: Annotated[Name, Network("git")] = Field(description="The captioner of decoded images.")
     caption_converter: Annotated[Name | None, Network("caption_converter", also="trained")] = Field(
         None,
         description="Maps the encoder's tokens to those that the captioner takes: `trained` (here, on the training "

@@ -1,4 +1,4 @@
-"""Ceiling of captions: what the study's captioner says of the true test images."""
+"""Ceiling of captions: the study's captioner applied to the true test images."""
 
 import numpy as np
 

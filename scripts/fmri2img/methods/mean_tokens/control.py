@@ -1,4 +1,4 @@
-"""Control: the mean of the training images' tokens for every test image: what a generator makes without a brain."""
+"""Control: the mean of the training images' tokens for every test image, which uses no brain response."""
 
 import numpy as np
 

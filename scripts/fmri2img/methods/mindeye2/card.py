@@ -1,4 +1,4 @@
-"""What the method card says of MindEye2 itself: its parts and their sizes, its epoch, and the defects it reproduces."""
+"""MindEye2's part of the method card: its parts and their sizes, its epoch, and the defects it reproduces."""
 
 import pandas as pd
 import torch

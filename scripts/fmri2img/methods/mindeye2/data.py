@@ -304,7 +304,7 @@ class Batches:
         return np.arange(each * len(self._trials)).reshape(-1, each)[:, share(each, rank, world)].ravel()
 
     def check_low_level_every(self, batch: int, world: int) -> None:
-        """Raise UserError where low-level losses are taken on more trials of a batch in one process than in another.
+        """Raise UserError if processes compute low-level losses for different numbers of trials of a batch.
 
         Their means would then not average to the mean of all.
         """
@@ -313,8 +313,8 @@ class Batches:
         if len(set(counts)) > 1:
             raise UserError(
                 f"settings.losses.low_level_every = {every} chooses {min(counts)} to {max(counts)} trials of a "
-                f"batch in each of {world} processes; choose a divisor of {each // world}, so that they are as many "
-                "in all"
+                f"batch in each of {world} processes; choose a divisor of {each // world}, so that the number is equal "
+                "in every process"
             )
 
     def _mixture(self, step: int, subject: int, group: int, samples: int) -> Mixture:

@@ -1,4 +1,4 @@
-"""What MindEye2 is trained to do: the weighted sum of its losses.
+"""MindEye2's training objective, the weighted sum of its losses.
 
     L = 30 L_prior + 1 L_contrast + 0.5 (L1 of latents + 0.1 L_local)
 

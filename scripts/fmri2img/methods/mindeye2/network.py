@@ -64,7 +64,7 @@ class ReleasedMixer(nn.Module):
 
     Two residual streams, one per kind of block, both start at x. At length 1 the mixer does nothing: normalising over
     an axis of length 1 leaves only the normalisation's bias, so a sequence block returns a number that does not depend
-    on its input; and what a mixer block hands on is the residual stream of the sequence blocks. The output is thus the
+    on its input; and a mixer block passes on only the residual stream of the sequence blocks. The output is thus the
     input plus one number, and the wide blocks, 134 million parameters at a latent of 4096, receive zero gradient. They
     are kept since they are in the released files.
     """
@@ -84,7 +84,7 @@ class ReleasedMixer(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """What the paper describes: residual blocks over the latent, with as many parameters as the wide blocks above."""
+    """The paper's description: residual blocks over the latent, with as many parameters as the wide blocks above."""
 
     def __init__(self, hidden: int, blocks: int, dropout: float):
         super().__init__()
@@ -122,7 +122,7 @@ class Backbone(nn.Module):
 class Projector(nn.Sequential):
     """Backbone tokens to those that retrieval and the contrastive losses compare with the true ones.
 
-    Three times LayerNorm, GELU, Linear on each token by itself: (trials, tokens, width), the same shape.
+    LayerNorm, GELU and Linear, three times, on each token separately: (trials, tokens, width), the same shape.
     """
 
     def __init__(self, width: int):

@@ -1,6 +1,6 @@
 """MindEye2's settings: the section `mindeye2` of a study, the sizes of a model, and its losses.
 
-Defaults are those of the published models, with known defects of the released code put right. Torch is not needed here.
+Defaults are those of the published models, with known defects of the released code corrected. Torch is not needed here.
 """
 
 import math
@@ -75,9 +75,7 @@ class PriorConfig(base.Settings):
     head_width: Positive = Field(52, description="Width of a head.")
     feedforward: Positive = Field(4, description="Hidden width of the feed-forward layer, in token widths.")
     timesteps: Positive = Field(100, description="Steps of the diffusion.")
-    condition_drop: Chance = Field(
-        0.2, description="Chance in training that a learned null takes the place of the brain tokens."
-    )
+    condition_drop: Chance = Field(0.2, description="Chance in training that a learned null replaces the brain tokens.")
     image_drop: Chance = Field(
         0.2, description="Chance in training that a learned null takes the place of the noised image tokens."
     )
@@ -231,8 +229,8 @@ class Settings(base.Settings):
     losses: LossConfig = Field(LossConfig(), description=LossConfig.__doc__)
     validation_share: Chance = Field(
         0.05,
-        description="Share of the training images that are held out to log retrieval on. No weights are chosen by it. "
-        "Published: 0, and the test images are watched.",
+        description="Share of the training images that are held out to log retrieval on. They are "
+        "not used to choose weights. Published: 0, and the test images are monitored.",
     )
     pretraining: Pretraining = Field(Pretraining(), description=Pretraining.__doc__)
     finetuning: Finetuning = Field(Finetuning(), description=Finetuning.__doc__)
@@ -272,7 +270,7 @@ class Settings(base.Settings):
 
 
 def _check_released(study: Any, method: str) -> None:
-    """Published networks of a method are there for every subject and budget, and fit the data and the encoder."""
+    """Published networks of a method exist for every subject and budget, and fit the data and the encoder."""
     backbones = study.registries["backbones"]
     decoder = study.registries["methods"][method]["decoder"]
     there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]

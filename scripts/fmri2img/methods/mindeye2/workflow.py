@@ -1,4 +1,4 @@
-"""What the rules must know of MindEye2's training: what it is trained on, with which settings."""
+"""Inputs and settings of MindEye2's training, for the rules."""
 
 
 def training_inputs(study) -> dict[str, str | list[str] | None]:

@@ -1,8 +1,8 @@
 """Floor: the predictions of another method, each given to another test image.
 
-A reconstruction belongs to the brain response it was decoded from, so giving test image i the outputs made from
-response j is the decoder run on permuted test responses. The generator's noise travels with response j instead of
-staying with place i; it is independent of both, so the distribution is the same, and nothing is generated twice.
+A reconstruction belongs to the brain response it was decoded from. So giving test image i the outputs from response j
+is the same as running the decoder on permuted test responses. The generator's noise moves with response j instead of
+staying with image i; it is independent of both, so the distribution is the same and nothing is generated twice.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ from fmri2img.errors import UserError
 
 
 def derangement(n: int, seed: int) -> np.ndarray:
-    """A random permutation int (n,) of n >= 2 elements that leaves none in its place, uniform over all such."""
+    """A uniformly random permutation int (n,) of n >= 2 elements without fixed points."""
     rng = np.random.default_rng(seed)
-    while True:  # a random permutation is one with probability 1/e
+    while True:  # a random permutation has no fixed point with probability 1/e
         order = rng.permutation(n)
         if (order != np.arange(n)).all():
             return order
 
 
 def shuffled_brain(given: Given) -> Made:
-    """Images, captions and retrieval vectors of a prediction, each row moved to another image's place."""
+    """Images, captions and retrieval vectors of a prediction, each row moved to another image."""
     prediction = given.source
     if len(prediction.ids) < 2:
         raise UserError(f"{prediction.path}: holds one image, and shuffled_brain needs two; use a split with more")

@@ -1,4 +1,4 @@
-"""What the page's leaderboard shows: sort keys as numbers, each with the text that a reader sees."""
+"""Content of the page's leaderboard: sort keys as numbers, each with its displayed text."""
 
 import math
 
@@ -36,10 +36,10 @@ def metric_list(design: Design) -> list[dict]:
 
 
 def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
-    """Methods in the order of the tables: title, kind, what they build on, look, and their disclosure record
-    with what their scores make suspicious of them.
+    """Methods in the order of the tables: title, kind, what they build on, appearance, and their disclosure record
+    with suspicions from their scores.
 
-    disclosed: method, then a column a key; methods without a record have none.
+    disclosed: method, then one column per key; methods without a record have none.
     """
     records = disclosed.set_index("method").to_dict("index")
     found = []
@@ -105,7 +105,7 @@ def _score(value: float, low: float, high: float, shown) -> dict:
 
 
 def metric_facts(design: Design) -> list[dict]:
-    """What each metric is, for the page's list of definitions."""
+    """Definition of each metric, for the page's list."""
     facts = []
     for metric in design.metrics.values():
         low, high = ("∞" if bound is None else f"{bound:g}".replace("-", "−") for bound in metric["range"])

@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric: what stands above it, its scales as (place, text), the chance level's place or None, its lines."""
+    """One metric: its heading, its scales as (position, text), the chance level's position or None, and its lines."""
 
     metric: str
     title: str

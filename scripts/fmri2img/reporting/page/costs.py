@@ -8,9 +8,9 @@ COLUMNS = ["rule", "jobs", "seconds", "cpu_seconds", "longest", "peak_mb"]
 
 
 def costs(folder: str | Path) -> pd.DataFrame:
-    """One row a rule, the most expensive first: columns COLUMNS (summed wall-clock seconds; MiB of the largest job).
+    """One row per rule, the most expensive first: columns COLUMNS (summed wall-clock seconds; MiB of the largest job).
 
-    folder: <rule>.tsv or <rule>/<job>.tsv. A job too short to be sampled counts as without CPU time and memory.
+    folder: <rule>.tsv or <rule>/<job>.tsv. A job too short to be sampled counts with zero CPU time and memory.
     """
     parts = []
     for path in sorted(Path(folder).rglob("*.tsv")):

@@ -1,4 +1,4 @@
-"""Pictures of the page: every test image and its reconstructions, packed into sheets that a browser cuts up again."""
+"""Pictures of the page: every test image and its reconstructions, packed into sheets that a browser cuts up."""
 
 import base64
 import hashlib
@@ -15,8 +15,16 @@ from fmri2img.reporting.design import Design, matching
 from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.grids import at_ranks, rank_name, ranking
 
-SIDES = (128, 96, 80, 64, 48, 40, 32)  # pixels of a picture; the first that fits is taken, and never more than it has
-GRID_SIDE = 128  # of the few pictures of the grids, which are not made smaller where there are many images
+SIDES = (
+    128,
+    96,
+    80,
+    64,
+    48,
+    40,
+    32,
+)  # candidates for the pixels of a picture, at most its own size; the first that fits is used
+GRID_SIDE = 128  # for the few pictures of the grids, whose size does not depend on the number of images
 PIXELS = 160_000_000  # of all sheets together: about 45 MB of page
 QUALITY = 82
 
@@ -69,7 +77,7 @@ def webp(pixels: np.ndarray) -> bytes:
 def plan(n_pictures: dict[str, int], longest: str, native: int) -> tuple[int, list[str]]:
     """Side of a picture and the budgets that are shown, so that all pictures fit a page.
 
-    n_pictures: budget -> pictures to show. Pictures are made smaller first; where that does not do, budgets other than
+    n_pictures: budget -> pictures to show. Pictures are made smaller first; if that is not enough, budgets other than
     the longest are left out.
     """
     side = next((s for s in SIDES if sum(n_pictures.values()) * min(s, native) ** 2 <= PIXELS), None)
@@ -166,7 +174,7 @@ def _image_scores(scores: pd.DataFrame, design: Design, metrics: list[str]) -> d
 
 
 def pictures_note(data: dict, design: Design) -> str:
-    """At which size pictures are shown, and what was left out to keep the page small."""
+    """The size of the pictures, and what was left out to keep the page small."""
     side, grid, native = data["side"], data["gridSide"], data["native"]
     text = f"Pictures are shown at {grid} × {grid} pixels"
     text += ", their own size" if grid == native else f", reduced from {native} × {native}"
