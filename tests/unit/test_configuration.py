@@ -115,6 +115,7 @@ kind: decoder
 origin: port
 sentence: Does nothing.
 reference: None.
+drawing: unclip
 outputs: [retrieval]
 varies_with: [subject]
 """

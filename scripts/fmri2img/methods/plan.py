@@ -38,10 +38,13 @@ class MethodQueries:
     def value_at(self, key: str, folder: str):
         """The value of a dotted key of the configuration, which the method.yaml of a folder names.
 
-        Raises UserError where there is no such key.
+        None below a section that is null, which the method's own check has to accept or report. Raises UserError where
+        there is no such key.
         """
         value = self.config
         for part in key.split("."):
+            if value is None:
+                return None
             if not isinstance(value, dict) or part not in value:
                 known = value if isinstance(value, dict) else []
                 where = plugins.folders("methods")[folder] / "method.yaml"
