@@ -46,7 +46,7 @@ class Generation(Settings):
 
 
 class Refinement(Settings):
-    """A second generator redraws unrefined images, given their captions; the result is blended with the blurry image."""
+    """A second generator redraws unrefined images, given their captions; the result is blended with the blurry one."""
 
     generator: Generator = Field(description="The generator that redraws.")
     prompts: Annotated[Name, Network("open_clip", "sdxl_text")] = Field(
