@@ -96,7 +96,7 @@ def test_a_wrong_weight_is_named(spoil, message, record, tmp_path):
 
 
 def test_what_is_no_gnet_is_refused(record, path, tmp_path):
-    with pytest.raises(UserError, match="lacks best_params fwrfs 3; there are 1, 2"):
+    with pytest.raises(UserError, match="lacks best_params fwrfs 3; available: 1, 2"):
         import_gnet(path, "subj03", voxels_at([3]))
     other = published.write_checkpoint(tmp_path / "other.pt", {"model_state_dict": {}})
     with pytest.raises(UserError, match=r"other\.pt: not a checkpoint of GNet: lacks best_params"):

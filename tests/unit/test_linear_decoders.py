@@ -111,9 +111,9 @@ def test_a_decoder_that_is_not_random_is_fitted_once_for_all_seeds(cell, tmp_pat
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        (["V1", "V9"], r"recording: has no region 'V9'; there are V1, V2, empty"),
+        (["V1", "V9"], r"recording: has no region 'V9'; available: V1, V2, empty"),
         (["ncsnr"], "has no region 'ncsnr'"),
-        (["empty"], "no voxel of the mask lies in empty; choose other regions"),
+        (["empty"], "no voxel of the mask is in empty; choose other regions"),
     ],
 )
 def test_a_region_that_cannot_be_used_ends_in_one_line(cell, tmp_path, regions, message):
@@ -123,7 +123,7 @@ def test_a_region_that_cannot_be_used_ends_in_one_line(cell, tmp_path, regions, 
 
 
 def test_too_few_images_for_the_folds_name_the_key(cell, tmp_path):
-    with pytest.raises(UserError, match=r"^dual\.folds: 50 folds need as many training images, there are 20; lower it"):
+    with pytest.raises(UserError, match=r"^dual\.folds: 50 folds need as many training images, but there are 20; lower it"):
         fit(cell, tmp_path / "decoder", STATES | {"folds": 50, "folds_key": "dual.folds"}, sessions="1")
 
 

@@ -151,7 +151,7 @@ def test_target_that_never_varies_is_decoded_as_its_mean(data):
 def test_fewer_images_than_folds_and_missing_tokens(data):
     betas, image_ids, embeddings = data
     few = np.isin(image_ids, np.unique(image_ids)[:3])
-    with pytest.raises(UserError, match=r"^ridge\.folds: 5 folds need as many training images, there are 3"):
+    with pytest.raises(UserError, match=r"^ridge\.folds: 5 folds need as many training images, but there are 3"):
         fit(betas[few], image_ids[few], embeddings, [1.0], 5, 0, folds_key="ridge.folds")
     with pytest.raises(UserError, match="lacks image_id 1001"):
         fit(betas, np.where(image_ids == image_ids[0], 1001, image_ids), embeddings, [1.0], 5, 0)

@@ -104,7 +104,7 @@ def test_every_shipped_configuration_is_valid(name):
         ),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
         ({"nsd__source": "images"}, "key 'nsd.images': missing; source is 'images', so add the section"),
-        ({"nsd__source": "images", "nsd__images": IMAGES}, "key 'methods': must be [] for published test images alone"),
+        ({"nsd__source": "images", "nsd__images": IMAGES}, "key 'methods': must be [] for published test images"),
         ({"nsd__simulation__stimuli": 400}, "key 'nsd.simulation.stimuli': 400 is fewer than the "),
         ({"dataset": "nsf"}, "key 'dataset': there is no dataset 'nsf'; did you mean 'nsd'?"),
         ({"plugins": ["nowhere"]}, "key 'plugins': nowhere holds neither method.yaml nor dataset.yaml"),
