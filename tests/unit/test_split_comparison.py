@@ -93,12 +93,12 @@ def test_an_incomplete_method_is_left_out():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "shared1000"}, "'compare_with': study demo has split shared1000 too"),
+        ({"split": "shared1000"}, "'compare_with': study demo also has split shared1000"),
         (
             {"split": "cluster0", "nsd": CONFIG["nsd"] | {"betas": CONFIG["nsd"]["betas"] | {"version": "b2"}}},
-            "study demo has another 'nsd'",
+            "study demo has a different 'nsd'",
         ),
-        ({"split": "cluster0", "encoder": "openclip_bigg"}, "study demo has another 'encoder'"),
+        ({"split": "cluster0", "encoder": "openclip_bigg"}, "study demo has a different 'encoder'"),
     ],
 )
 def test_studies_that_differ_in_more_than_the_split_are_refused(changes, message):
@@ -111,7 +111,7 @@ def test_settings_of_methods_count_where_the_study_has_them():
     other = Study(changed(**CHANGES, mindeye2__losses__prior=7.0)).config
     here = CONFIG | {"study": "held", "split": "cluster0"}
     check_comparable(Study(here), other)
-    with pytest.raises(UserError, match="study demo has another 'mindeye2'"):
+    with pytest.raises(UserError, match="study demo has a different 'mindeye2'"):
         check_comparable(Study(here | {"methods": [*METHODS, "mindeye2_blended"]}), other)
 
 
