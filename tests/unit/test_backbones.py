@@ -271,7 +271,7 @@ def test_embedding_stimuli_keeps_ids_and_says_how_it_was_done(clip, tmp_path, mo
 
 
 def test_registered_token_shape_must_be_the_networks(clip):
-    with pytest.raises(UserError, match=r"16 tokens of width 24, registered are 16 of 96"):
+    with pytest.raises(UserError, match=r"16 tokens of width 24, but 16 of width 96 are registered"):
         load_encoder(changed(clip, token_width=96), "cpu")
 
 

@@ -127,7 +127,7 @@ def fit(
     """
     ids, image = np.unique(image_ids, return_inverse=True)
     if len(ids) < folds:
-        raise UserError(f"{folds_key}: {folds} folds need as many training images, there are {len(ids)}; lower it")
+        raise UserError(f"{folds_key}: {folds} folds need as many training images, but there are {len(ids)}; lower it")
     rows = embeddings.rows(ids)
     shown = sparse.csr_matrix((np.ones(len(betas), np.float32), (np.arange(len(betas)), image)))
     means = (shown.T @ betas) / np.bincount(image)[:, None].astype(np.float32)
