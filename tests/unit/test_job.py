@@ -150,5 +150,4 @@ def test_a_job_is_repeated_by_hand_from_its_record(tmp_path):
 
 def test_a_script_says_by_hand_what_it_is():
     ended = run(SCRIPTS / "make.py", "--help")
-    assert ended.returncode == 0 and "record of a job that ran before" in ended.stdout
-    assert "by the function that its method.yaml names" in ended.stdout
+    assert ended.returncode == 0 and "Make a method's Prediction" in ended.stdout
