@@ -16,7 +16,8 @@ from tiny_backbones import (
     write_json,
 )
 
-from fmri2img.artifacts.decoded import save_decoded
+from fmri2img.artifacts.decoded import Decoded, save_decoded
+from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
@@ -286,18 +287,20 @@ def folders(root) -> tuple[Backbone, Backbone]:
     return Backbone("tiny_unclip", generator), Backbone("tiny_vae", autoencoder)
 
 
-def test_reconstruct_writes_a_prediction_with_its_record(tmp_path, tokens):
-    from reconstruct import reconstruct
+def test_draw_writes_a_prediction_with_its_record(tmp_path, tokens):
+    from draw import draw
 
     generator, autoencoder = folders(tmp_path)
-    record = {
-        "training_trials": 10, "training_subjects": ["subj01"], "trial_averaging": "single",
-        "test_averaging": "mean of repeats", "transductive": False, "encoder": "tiny_clip", "origin": "port",
-    }  # fmt: skip
+    record = Disclosure(
+        training_trials=10, training_subjects=["subj01"], trial_averaging="single", test_averaging="mean of repeats",
+        encoder="tiny_clip", origin="port",
+    ).record()  # fmt: skip
     identity = {"method": "ridge", "subject": "subj01", "sessions": 1, "seed": 7, "split": "s", "split_sha256": "0"}
+    identity |= {"test_set": "s"}
     generation = {"steps": 2, "guidance": 2.0, "batch": 2}
-    save_decoded(tmp_path / "decoded", IDS, identity | {"disclosure": record}, tokens)
-    reconstruct(str(tmp_path / "decoded"), generator, autoencoder, generation, 7, str(tmp_path / "out"))
+    save_decoded(tmp_path / "decoded", IDS, identity | {"disclosure": record}, {"tokens": tokens})
+    outputs, out = ["images", "retrieval"], str(tmp_path / "out")
+    draw(Decoded.open(tmp_path / "decoded"), generator, autoencoder, generation, 7, "ridge", outputs, out)
     made = Prediction.open(tmp_path / "out")
     np.testing.assert_array_equal(made.ids, IDS)
     np.testing.assert_array_equal(made.retrieval, tokens.reshape(len(IDS), -1))
@@ -308,4 +311,4 @@ def test_reconstruct_writes_a_prediction_with_its_record(tmp_path, tokens):
     assert made.metadata["disclosure"]["samples_per_image"] == 1
 
     with pytest.raises(UserError, match=r"nameless.*'method'"):
-        save_decoded(tmp_path / "nameless", IDS, {"disclosure": record}, tokens)
+        save_decoded(tmp_path / "nameless", IDS, {"disclosure": record}, {"tokens": tokens})
