@@ -123,7 +123,7 @@ def test_a_region_that_cannot_be_used_ends_in_one_line(cell, tmp_path, regions, 
 
 
 def test_too_few_images_for_the_folds_name_the_key(cell, tmp_path):
-    with pytest.raises(UserError, match=r"^dual\.folds: 50 folds need as many training images, but there are 20; lower it"):
+    with pytest.raises(UserError, match=r"^dual\.folds: 50 folds need as many training images, but there are 20"):
         fit(cell, tmp_path / "decoder", STATES | {"folds": 50, "folds_key": "dual.folds"}, sessions="1")
 
 
