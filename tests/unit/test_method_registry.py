@@ -136,7 +136,6 @@ def test_a_floor_of_the_method_itself_fixes_its_scale(folder):
             {"stages": TRAINED["stages"] | {"fine": TRAINED["stages"]["fine"] | {"takes": {"unrefined": "rogh"}}}},
             "key 'stages.fine.takes.unrefined': 'rogh' is not a stage; did you mean 'rough'?",
         ),
-        ((), {"stages": TRAINED["stages"], "scored_stage": "last"}, "key 'scored_stage': 'last' is not a stage"),
         ((), {"floors": ["ridge"]}, "key 'floors': 'ridge' is not a control of other methods"),
         ((), {"controls": ["shufled_brain"]}, "key 'controls': .*did you mean 'shuffled_brain'?"),
         ((), {"of": "rigde"}, "key 'of': 'rigde' is not a method; did you mean 'ridge'?"),

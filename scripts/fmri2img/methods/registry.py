@@ -122,7 +122,6 @@ class MethodRecord(Settings):
     controls: list[str] = Field([], description="Controls of its decoder.")
     variants: dict[str, Variant] = {}
     stages: dict[str, Stage] = {}
-    scored_stage: str | None = Field(None, description="The stage that represents the method if only one can.")
     configured_by: list[str] | Literal["inherited"] = []
 
     @property
@@ -167,10 +166,6 @@ class MethodRecord(Settings):
                     raise WrongKey(
                         f"stages.{name}.takes.{role}", f"'{taken}' is not a stage; {nearest(taken, self.stages)}"
                     )
-        if self.scored_stage and self.scored_stage not in self.stages:
-            raise WrongKey(
-                "scored_stage", f"'{self.scored_stage}' is not a stage; {nearest(self.scored_stage, self.stages)}"
-            )
 
 
 @cache
