@@ -354,7 +354,7 @@ def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_pa
     draw_latents(Decoded.open(stages["decoded"]), networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
     record = json.loads((tmp_path / "blurry" / "metadata.json").read_text())
     write_json(tmp_path / "blurry" / "metadata.json", record | {"sessions": 2})
-    with pytest.raises(UserError, match="is not of the same images, subject, budget and seed"):
+    with pytest.raises(UserError, match="differs in images, subject, budget or seed from"):
         blend_pictures(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
     pd.DataFrame({"image_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
     with pytest.raises(UserError, match="its image_id are not those of the pictures"):

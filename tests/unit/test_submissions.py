@@ -121,7 +121,7 @@ def changed_ids(*changes) -> np.ndarray:
 @pytest.mark.parametrize(
     ("ids", "rows", "messages"),
     [
-        (IDS[:5], 5, ["image_id 77 is missing; 5 of 6 test images of subj01 are there"]),
+        (IDS[:5], 5, ["image_id 77 is missing; 5 of 6 test images of subj01 are present"]),
         (changed_ids((1, 3)), 6, ["image_id 3 occurs more than once", "image_id 8 is missing"]),
         (
             changed_ids((5, 99)),
@@ -129,7 +129,7 @@ def changed_ids(*changes) -> np.ndarray:
             ["image_id 99 is not a test image of subj01 in split shared1000", "image_id 77 is missing"],
         ),
         (IDS + 1, 6, ["counted from 1; subtract 1"]),
-        (IDS, 5, ["5 rows for 6 image_id; subj01 has 6 to test"]),
+        (IDS, 5, ["5 rows for 6 image_id; subj01 has 6 test images"]),
         (IDS.astype(float), 6, ["is not a list of image_id; save whole numbers"]),
     ],
 )

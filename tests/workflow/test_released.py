@@ -38,8 +38,8 @@ def test_a_study_of_published_networks_trains_none(tmp_path):
     result = run(tmp_path, "-n", "--quiet", "rules", *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     counts = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
-    # 4 subjects, 2 budgets, 3 seeds: one import serves all seeds.
-    wanted = {"import_mindeye2": 8, "decode": 24, "caption": 24, "refine": 24, "blend": 24}
+    # 4 subjects, 2 budgets, 3 seeds: one import serves all seeds. Ridge is decoded too.
+    wanted = {"import_mindeye2": 8, "decode": 2 * 24, "caption": 24, "refine": 24, "blend": 24}
     assert {rule: counts.get(rule) for rule in wanted} == wanted
     assert not {"pretrain", "finetune", "embed_local_features"} & set(counts)
 
@@ -109,7 +109,7 @@ def assert_it_decodes(directory: Path) -> None:
             targets=[directory / "embeddings"],
         ),
         output=[str(directory / "decoded")],
-        wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0", test_set="shared1000"),
+        wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0", test_set="test"),
         params=SimpleNamespace(
             method="m",
             settings={"prior_steps": 5, "batch": 2},

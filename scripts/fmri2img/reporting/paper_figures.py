@@ -50,6 +50,8 @@ def curve_points(layout: dict, figure: dict, published: pd.DataFrame, scores: pd
         answer = design.answering(curve["ours"])
         parts.append(own[own["method"] == answer].assign(side="ours", curve=number))
     points = pd.concat(parts, ignore_index=True).reindex(columns=columns)
+    # Where no score is ours, the empty table has columns of objects, which no figure draws.
+    points = points.astype(dict.fromkeys(columns[3:], float))
     return points.dropna(subset="mean").sort_values(["side", "curve", "metric", "sessions"], ignore_index=True)
 
 
