@@ -360,7 +360,7 @@ def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_pa
     with pytest.raises(UserError, match="its image_id are not those of the pictures"):
         refine(stages, networks, "other")
     save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, {"tokens": np.zeros((4, 2, 3))})
-    with pytest.raises(UserError, match="holds tokens and no latents, which the method's drawing takes"):
+    with pytest.raises(UserError, match="holds tokens but not latents, which the method draws from"):
         draw_latents(Decoded.open(tmp_path / "flat"), networks["autoencoder"], "mindeye2_lowlevel", stages["final"])
 
 
