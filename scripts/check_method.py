@@ -22,11 +22,11 @@ from fmri2img.paths import LIBRARY, REPOSITORY
 def under_test(name: str, entries: dict[str, dict]) -> dict[str, dict]:
     """Entries of a folder that the check runs: its first variant at every stage, with their floors.
 
-    Of a control of other methods, it is the control of ridge.
+    Of a control of other methods, it is the control of linear decoders.
     """
     own = {method: entry for method, entry in entries.items() if entry["folder"] == name}
     if any("source" in entry for entry in own.values()):
-        return {method: entry for method, entry in own.items() if entry["of"] == "ridge"}
+        return {method: entry for method, entry in own.items() if "linear" in entries[entry["of"]]}
     first = {method: entry for method, entry in own.items() if entry.get("decoder", name) == name}
     floors = {m: e for m, e in entries.items() if e.get("of") in first and "floor" in e.get("scale", {})}
     return first | floors

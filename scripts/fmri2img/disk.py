@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from fmri2img import plugins
 from fmri2img.errors import UserError
 from fmri2img.study import Study
 
@@ -42,22 +43,26 @@ def results_bytes(study: Study) -> int:
     tokens = encoder["tokens"] * encoder["token_width"]
     picture = 3 * backbones[config["generator"]]["image_size"] ** 2
     total = 2 * sizes.images * tokens if study.dataset.has_recordings else 0  # float16
-    if study.trained:
-        low_level, hidden = config["mindeye2"]["low_level"], config["mindeye2"]["model"]["hidden"]
-        if low_level:
-            teacher = backbones[low_level["teacher"]]
-            maps = 2 * teacher["tokens"] * teacher["token_width"]
-            total += sizes.images * maps * (low_level["augmentations"] + 1)
-        # float32. The layer that makes tokens is four fifths of a network; a running training also keeps two moments.
-        network = 5 * hidden * tokens
-        pretrained = [m for m in study.trained if methods[m]["training"]["pretrained"]]
-        trained = sum(len(study.cells(method)) for method in study.trained)
-        total += network * (trained + len(pretrained) * len(study.subjects) + 2)
+    total += training_bytes(study, sizes.images)
     made = {(method, study.made_at(method, cell)) for method in study.methods for cell in study.cells(method)}
     for method, _ in made:
         entry = methods[method]
         vectors = ("retrieval" in entry["outputs"]) + 2 * (entry["kind"] == "decoder")
         total += sizes.test_images * (2 * tokens * vectors + picture * ("images" in entry["outputs"]))
+    return total
+
+
+def training_bytes(study: Study, images: int) -> int:
+    """Bytes of what trained methods add: further targets of all images, and their networks."""
+    total, by_folder = 0, {}
+    for method in study.trained:
+        by_folder.setdefault(study.registries["methods"][method]["folder"], []).append(method)
+    for folder, methods in by_folder.items():
+        total += plugins.load("methods", folder, "workflow:target_bytes")(study, images)
+        pretrained = [m for m in methods if study.registries["methods"][m]["training"]["pretrained"]]
+        networks = sum(len(study.cells(method)) for method in methods) + len(pretrained) * len(study.subjects)
+        # A running training also keeps the two moments of its optimiser.
+        total += (networks + 2) * plugins.load("methods", folder, "workflow:network_bytes")(study)
     return total
 
 

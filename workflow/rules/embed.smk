@@ -49,11 +49,13 @@ rule encode_latents:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
     output:
-        directory("<results>/latents/{entry}"),
+        directory("<results>/latents/{entry}/{size}px"),
     log:
-        "<logs>/encode_latents/{entry}.log",
+        "<logs>/encode_latents/{entry}_{size}px.log",
     benchmark:
-        "<benchmarks>/encode_latents/{entry}.tsv"
+        "<benchmarks>/encode_latents/{entry}_{size}px.tsv"
+    wildcard_constraints:
+        size=r"\d+",
     conda:
         "../../envs/models.yaml"
     threads: threads_of("embed")
@@ -61,7 +63,7 @@ rule encode_latents:
         **needs("embed"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
-        image_size=lookup(dpath="mindeye2/low_level/image_size", within=config, default=None),
+        image_size=lambda w: int(w.size),
         code=code_of("encode_latents"),
     script:
         "../../scripts/encode_latents.py"

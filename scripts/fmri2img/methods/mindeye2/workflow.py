@@ -8,9 +8,24 @@ def training_inputs(study) -> dict[str, str | list[str] | None]:
     low_level = study.config["mindeye2"]["low_level"]
     if low_level:
         views = range(low_level["augmentations"] + 1)
-        found["latents"] = f"<results>/latents/{low_level['autoencoder']}"
+        found["latents"] = f"<results>/latents/{low_level['autoencoder']}/{low_level['image_size']}px"
         found["local_features"] = [f"<results>/local_features/{low_level['teacher']}/view{n}" for n in views]
     return found
+
+
+def target_bytes(study, images: int) -> int:
+    """Bytes of the artifacts that it is trained on besides the encoder's tokens, for this number of images."""
+    low_level = study.config["mindeye2"]["low_level"]
+    if not low_level:
+        return 0
+    teacher = study.registries["backbones"][low_level["teacher"]]
+    return images * 2 * teacher["tokens"] * teacher["token_width"] * (low_level["augmentations"] + 1)
+
+
+def network_bytes(study) -> int:
+    """Bytes of one trained network: float32, of which the layer that makes tokens is four fifths."""
+    encoder = study.registries["backbones"][study.config["encoder"]]
+    return 5 * study.config["mindeye2"]["model"]["hidden"] * encoder["tokens"] * encoder["token_width"]
 
 
 def training_settings(study, entry: dict, stage: str, initial: str | None) -> dict:
