@@ -7,7 +7,7 @@ every reading of the workflow imports it.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field
@@ -18,7 +18,6 @@ from fmri2img.settings.base import Name, Positive, Settings, Unique, matching
 
 if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
-    from fmri2img.study import Study
 
 PATH_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, ., - and _")  # a part of paths and of wildcards
 CLUSTER = "cluster"  # splits cluster0, cluster1, ... are made for every dataset, from embeddings
@@ -168,7 +167,7 @@ class Dataset:
         """Licence of a study's results on the data: name, url, note."""
         return self.record["licence"]
 
-    def check(self, study: "Study") -> None:
+    def check(self, study: Any) -> None:
         """Check the dataset's own requirements on a study. Raises UserError."""
         if self.settings is not None:
             self.settings.check(study)
@@ -176,11 +175,11 @@ class Dataset:
     def check_terms(self) -> None:
         """Raise UserError when the user has not accepted the dataset's terms. Dry runs do not call it."""
 
-    def sizes(self, study: "Study") -> Sizes:
+    def sizes(self, study: Any) -> Sizes:
         """Sizes for the estimate of the disk space that a study needs."""
         return Sizes.read(self.record["sizes"])
 
-    def bytes_of(self, study: "Study") -> dict[Path, int]:
+    def bytes_of(self, study: Any) -> dict[Path, int]:
         """Folder -> bytes that the dataset's rules write into it: recordings (float32) and stimuli."""
         sizes = self.sizes(study)
         total = sizes.images * 3 * sizes.image_size**2

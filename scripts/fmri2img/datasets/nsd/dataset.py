@@ -2,16 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fmri2img.datasets import dataset
 from fmri2img.datasets.dataset import Sizes
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.settings.base import nearest, problem
-
-if TYPE_CHECKING:
-    from fmri2img.study import Study
 
 SIMULATED, BUCKET, IMAGES = "simulated", "bucket", "images"
 SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
@@ -70,7 +67,7 @@ class Dataset(dataset.Dataset):
         """Path of a file of the tree. key: from the functions and constants of layout.py."""
         return str(self.root / key)
 
-    def check(self, study: "Study") -> None:
+    def check(self, study: Any) -> None:
         """Check that the mask is NSD's or the user's own region file, and that published images are registered."""
         if not self.has_recordings:
             if study.config["split"] != "shared1000":
@@ -87,7 +84,7 @@ class Dataset(dataset.Dataset):
         if self.source == BUCKET and not self.settings.bucket.terms_accepted:
             raise terms_not_accepted()
 
-    def sizes(self, study: "Study") -> Sizes:
+    def sizes(self, study: Any) -> Sizes:
         sizes = super().sizes(study)
         if not self.simulated:
             # Each subject saw 9,000 images of its own and 1,000 that all subjects saw.
@@ -102,7 +99,7 @@ class Dataset(dataset.Dataset):
             voxels=max(math.prod(simulation.subjects[subject].dims) for subject in study.recorded),
         )
 
-    def bytes_of(self, study: "Study") -> dict[Path, int]:
+    def bytes_of(self, study: Any) -> dict[Path, int]:
         """Bytes of recordings, stimuli, masked sessions (int16) and the tree (simulated files or unmasked betas).
 
         Files that are downloaded and kept are not counted, because each download first checks the free disk space.
