@@ -7,6 +7,7 @@ made once and stays, so that an interrupted command resumes when it is started a
 import contextlib
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Losses(nn.Module):
         return self._losses(self.network, **inputs)
 
 
-class RecipeTask:
+class RecipeTask(ABC):
     """What all stages share (the interface: fmri2img.training.task.Task).
 
     settings: the recipe's keys without its sections of training, and where things are. A stage says what a batch is
@@ -48,15 +49,15 @@ class RecipeTask:
         self.settings, self.training, self.network = settings, training, network
         self.module = Losses(network, self.losses)
 
+    @abstractmethod
     def draw(
         self, rng: np.random.Generator, noise: torch.Generator, batch: int, rows: slice, device: torch.device
     ) -> dict[str, Tensor]:
         """Samples `rows` of a batch of `batch` samples, on `device`; what is random in it comes from rng and noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, network: nn.Module, **inputs: Tensor) -> dict[str, Tensor]:
         """Loss terms of what `draw` returned."""
-        raise NotImplementedError
 
     def sources(self) -> dict[str, str]:
         return {}
