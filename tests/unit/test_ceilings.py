@@ -16,13 +16,14 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.prior import PriorNetwork, sample, sampling_times, without_brain
-from fmri2img.methods.mindeye2.settings import PriorConfig
+from fmri2img.methods.mindeye2.decode import without_brain
 from fmri2img.methods.registry import read_methods
 from fmri2img.methods.repeat_ceiling.control import repeat_responses
 from fmri2img.metrics.brain import MeasuredBrain
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.scoring import score
+from fmri2img.networks.prior import PriorNetwork, sample, sampling_times
+from fmri2img.networks.settings import PriorConfig
 from fmri2img.reporting.design import is_scored
 
 CONFIG = Path(__file__).parents[2] / "config"

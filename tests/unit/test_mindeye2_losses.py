@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.data import Mixture, draw_mixture, mixed_betas, mixture_labels
-from fmri2img.methods.mindeye2.losses import bimixco_loss, flat_unit, latent_loss, local_contrast_loss, soft_clip_loss
-from fmri2img.methods.mindeye2.settings import LossConfig, soft_temperature
+from fmri2img.methods.mindeye2.settings import LossConfig
+from fmri2img.networks.losses import bimixco_loss, flat_unit, latent_loss, local_contrast_loss, soft_clip_loss
+from fmri2img.networks.mixco import Mixture, draw_mixture, mixed_betas, mixture_labels
+from fmri2img.networks.settings import soft_temperature
 
 
 @pytest.fixture(scope="module")

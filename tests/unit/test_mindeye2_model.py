@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from fmri2img.backbones.registry import load_registry
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.network import MindEye2, Upsampler, load_model, save_model
+from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.methods.mindeye2.settings import ModelConfig
+from fmri2img.networks.upsampler import Upsampler
 
 VOXELS = {
     "subj01": 15724, "subj02": 14278, "subj03": 15226, "subj04": 13153,

@@ -7,7 +7,7 @@ from torch import nn
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.prior import (
+from fmri2img.networks.prior import (
     GainNorm,
     PriorNetwork,
     cosine_betas,
@@ -19,7 +19,7 @@ from fmri2img.methods.mindeye2.prior import (
     sample,
     sampling_times,
 )
-from fmri2img.methods.mindeye2.settings import PriorConfig
+from fmri2img.networks.settings import PriorConfig
 
 CONFIG = PriorConfig(depth=2, heads=3, head_width=10, feedforward=2, rotary_width=4)
 BATCH, TOKENS, WIDTH = 3, 5, 8

@@ -18,9 +18,11 @@ from safetensors import safe_open
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
-from fmri2img.methods.mindeye2.prior import cosine_betas, noised, prior_loss, remaining_signal, sample
-from fmri2img.methods.mindeye2.released import SCHEDULE_TABLES, import_checkpoint, published_name
-from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig, PriorConfig
+from fmri2img.methods.mindeye2.released import import_checkpoint, published_name
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig
+from fmri2img.networks.prior import cosine_betas, noised, prior_loss, remaining_signal, sample
+from fmri2img.networks.published import SCHEDULE_TABLES
+from fmri2img.networks.settings import PriorConfig
 from import_mindeye2 import main as import_mindeye2
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,9 +15,11 @@ import decode
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
-from fmri2img.methods.mindeye2.prior import cosine_betas
-from fmri2img.methods.mindeye2.released import SCHEDULE, SCHEDULE_TABLES, TRANSFORMER, published_name
-from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig, PriorConfig
+from fmri2img.methods.mindeye2.released import PRIOR, published_name
+from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig
+from fmri2img.networks.prior import cosine_betas
+from fmri2img.networks.published import SCHEDULE, SCHEDULE_TABLES, TRANSFORMER
+from fmri2img.networks.settings import PriorConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -57,10 +59,10 @@ def published_weights(model: MindEye2) -> dict[str, torch.Tensor]:
     state = {published_name(name, ["subj01"]): value for name, value in model.state_dict().items()}
     prior = model.config.prior
     betas = cosine_betas(prior.timesteps)
-    state |= {SCHEDULE + table: torch.zeros(prior.timesteps) for table in SCHEDULE_TABLES}
-    state |= {SCHEDULE + "betas": betas, SCHEDULE + "alphas_cumprod": torch.cumprod(1 - betas, dim=0)}
+    state |= {PRIOR + SCHEDULE + table: torch.zeros(prior.timesteps) for table in SCHEDULE_TABLES}
+    state |= {PRIOR + SCHEDULE + "betas": betas, PRIOR + SCHEDULE + "alphas_cumprod": torch.cumprod(1 - betas, dim=0)}
     frequencies = model.prior.rotary_frequencies
-    return state | {f"{TRANSFORMER}layers.{n}.0.rotary_emb.freqs": frequencies for n in range(prior.depth)}
+    return state | {f"{PRIOR}{TRANSFORMER}layers.{n}.0.rotary_emb.freqs": frequencies for n in range(prior.depth)}
 
 
 def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path):

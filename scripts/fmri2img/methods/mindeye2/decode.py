@@ -13,9 +13,10 @@ from torch import Tensor
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.interfaces import Decoding, Made, number
 from fmri2img.artifacts.recording import Recording
+from fmri2img.errors import UserError
 from fmri2img.generation.noise import PRIOR, batch_noise
 from fmri2img.methods.mindeye2.network import MindEye2, load_model
-from fmri2img.methods.mindeye2.prior import sample, sampling_times, without_brain
+from fmri2img.networks.prior import PriorNetwork, sample, sampling_times
 
 
 def decode(decoding: Decoding) -> Made:
@@ -67,6 +68,19 @@ def _decoded(decoding: Decoding, brain: bool) -> Made:
         encoder=", ".join(embeddings.label for embeddings in decoding.targets.values()),
     )
     return Made(ids, arrays, disclosure, {"training": training, "prior": {"steps": steps, "eta": 1.0, "guidance": 1.0}})
+
+
+def without_brain(prior: PriorNetwork, images: int) -> Tensor:
+    """Learned null brain tokens, float32 (images, tokens, width): the condition for sampling without brain activity.
+
+    Raises UserError for a prior that was trained without them.
+    """
+    if prior.config.condition_drop == 0:
+        raise UserError(
+            "mindeye2.model.prior.condition_drop is 0, so the prior was never trained without brain tokens; set it "
+            "above 0, or drop mindeye2_prior_only from `methods`"
+        )
+    return prior.null_brain.detach().float().expand(images, -1, -1)
 
 
 @torch.inference_mode()

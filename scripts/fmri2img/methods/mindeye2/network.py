@@ -9,22 +9,16 @@
 `MindEye2` at the end of the file puts them together.
 """
 
-import json
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fmri2img.artifacts.atomic import atomic_directory
-from fmri2img.artifacts.tables import read_json, write_json
-from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.prior import PriorNetwork
 from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig
+from fmri2img.networks import storage
+from fmri2img.networks.prior import PriorNetwork
+from fmri2img.networks.upsampler import Upsampler
 from fmri2img.training.dropout import Dropout, Masks
 
 
@@ -131,108 +125,6 @@ class Projector(nn.Sequential):
         )
 
 
-# The upsampler is the decoder half of Stable Diffusion's autoencoder. Its weights have the names that diffusers'
-# `Decoder` gives them, and its outputs are equal (a test compares them). It is written out because importing diffusers
-# takes longer than importing torch, and every training and decoding job would pay for that.
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
-
-
-class Residual(nn.Module):
-    """Norm, SiLU, 3 x 3 convolution, twice, plus a shortcut that is a 1 x 1 convolution where the channels change."""
-
-    def __init__(self, channels: int, out_channels: int):
-        super().__init__()
-        self.norm1, self.conv1 = group_norm(channels), nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.norm2, self.conv2 = group_norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(hidden)))
-
-
-class GridAttention(nn.Module):
-    """Single-head self-attention over the positions of a grid, plus a shortcut."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.group_norm = group_norm(channels)
-        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        positions = self.group_norm(x).flatten(2).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(self.to_q(positions), self.to_k(positions), self.to_v(positions))
-        return x + self.to_out[0](attended).transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-class Middle(nn.Module):
-    """Residual unit, attention, residual unit."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.resnets = nn.ModuleList([Residual(channels, channels), Residual(channels, channels)])
-        self.attentions = nn.ModuleList([GridAttention(channels)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
-
-
-class Enlargement(nn.Module):
-    """Nearest-neighbour enlargement by 2, then a 3 x 3 convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-class UpBlock(nn.Module):
-    """Residual units, then an enlargement in all blocks but the last."""
-
-    def __init__(self, channels: int, out_channels: int, units: int, enlarges: bool):
-        super().__init__()
-        widths = [channels] + [out_channels] * units
-        self.resnets = nn.ModuleList([Residual(a, b) for a, b in pairwise(widths)])
-        if enlarges:
-            self.upsamplers = nn.ModuleList([Enlargement(out_channels)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        for resnet in self.resnets:
-            x = resnet(x)
-        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
-
-
-class Upsampler(nn.Module):
-    """Grid (n, in_channels, side, side) to (n, out_channels, s, s), s = side times 2 for each block but the last.
-
-    channels: of the blocks, the last block's first, each a multiple of 32; layers: residual units of a block, less one.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int):
-        super().__init__()
-        widths = [channels[-1], *reversed(channels)]
-        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.mid_block = Middle(widths[0])
-        last = len(channels) - 1
-        self.up_blocks = nn.ModuleList(
-            [UpBlock(a, b, layers + 1, i < last) for i, (a, b) in enumerate(pairwise(widths))]
-        )
-        self.conv_norm_out = group_norm(widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(x))
-        for block in self.up_blocks:
-            x = block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
-
-
 class LowLevelHead(nn.Module):
     """Autoencoder latents of a blurry picture, and local features that only training uses.
 
@@ -323,11 +215,7 @@ class MindEye2(nn.Module):
 
 def save_model(path: str | Path, model: MindEye2, metadata: dict) -> None:
     """Write a directory with model.safetensors and config.json (configuration, voxels of each subject, `metadata`)."""
-    record = {"model": model.config.to_dict(), "voxels": model.voxels, "metadata": metadata}
-    with atomic_directory(path) as directory:
-        state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, directory / "model.safetensors")
-        write_json(directory / "config.json", record)
+    storage.save(path, model, {"model": model.config.to_dict(), "voxels": model.voxels, "metadata": metadata})
 
 
 def load_model(path: str | Path) -> tuple[MindEye2, dict]:
@@ -335,20 +223,9 @@ def load_model(path: str | Path) -> tuple[MindEye2, dict]:
 
     Raises UserError naming the file, and the weight or key, that is missing or does not fit.
     """
-    path = Path(path)
-    record = read_json(path / "config.json")
-    for key in ("model", "voxels", "metadata"):
-        if key not in record:
-            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
-    config = ModelConfig.read(record["model"], str(path / "config.json"), "model")
-    weights = path / "model.safetensors"
-    try:
-        state = load_file(weights)
-    except FileNotFoundError:
-        raise UserError(f"{weights}: no such file; rerun the step that writes it") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{weights}: cannot be read ({error}); delete it and rerun the step that writes it") from None
-    return assemble(config, record["voxels"], state, str(weights)), record["metadata"]
+    record, state, source = storage.load(path, ("model", "voxels", "metadata"))
+    config = ModelConfig.read(record["model"], str(Path(path) / "config.json"), "model")
+    return assemble(config, record["voxels"], state, source), record["metadata"]
 
 
 def assemble(config: ModelConfig, voxels: dict[str, int], state: dict[str, Tensor], source: str) -> MindEye2:
@@ -358,19 +235,5 @@ def assemble(config: ModelConfig, voxels: dict[str, int], state: dict[str, Tenso
     """
     with torch.device("meta"):
         model = MindEye2(config, voxels)
-    expected = model.state_dict()
-    for name, tensor in expected.items():
-        if name not in state:
-            raise UserError(
-                f"{source}: weight '{name}' is missing; it is not a file of this model, download or make it again"
-            )
-        if state[name].shape != tensor.shape:
-            found, wanted = tuple(state[name].shape), tuple(tensor.shape)
-            raise UserError(f"{source}: weight '{name}' has shape {found}, the configuration says {wanted}")
-    for name in state:
-        if name not in expected:
-            raise UserError(
-                f"{source}: weight '{name}' is not part of the configured model; is it another model's file?"
-            )
-    model.load_state_dict(state, assign=True)
-    return model.eval()
+    storage.fill(model, state, source)
+    return model

@@ -3,15 +3,15 @@
 Defaults are those of the published models, with known defects of the released code corrected. Torch is not needed here.
 """
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from fmri2img.errors import UserError
+from fmri2img.networks.settings import ContrastSettings, PriorConfig
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, Weight, problem
+from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Unique, Weight, problem
 from fmri2img.settings.checks import check_published
 from fmri2img.training.configuration import TrainingSettings
 
@@ -67,33 +67,6 @@ class LowLevelConfig(LowLevelHead):
         return self
 
 
-class PriorConfig(base.Settings):
-    """The diffusion prior."""
-
-    depth: Positive = Field(6, description="Transformer layers.")
-    heads: Positive = Field(32, description="Attention heads of the queries.")
-    head_width: Positive = Field(52, description="Width of a head.")
-    feedforward: Positive = Field(4, description="Hidden width of the feed-forward layer, in token widths.")
-    timesteps: Positive = Field(100, description="Steps of the diffusion.")
-    condition_drop: Chance = Field(0.2, description="Chance in training that a learned null replaces the brain tokens.")
-    image_drop: Chance = Field(
-        0.2, description="Chance in training that a learned null takes the place of the noised image tokens."
-    )
-    rotary_width: Positive = Field(32, description="Entries of a head that are rotated, at most head_width.")
-
-    @property
-    def rotated(self) -> int:
-        """Entries of a head that are rotated."""
-        return min(self.rotary_width, self.head_width)
-
-    @model_validator(mode="after")
-    def _pairs_are_whole(self) -> "PriorConfig":
-        if self.rotated % 2:
-            key = "rotary_width" if self.rotary_width <= self.head_width else "head_width"
-            raise base.WrongKey(key, f"{self.rotated} entries of a head cannot be rotated in pairs; make it even")
-        return self
-
-
 class ModelSettings(base.Settings):
     """Sizes of the network. Number and width of the tokens follow from the encoder."""
 
@@ -120,19 +93,13 @@ class ModelConfig(ModelSettings):
         return self
 
 
-class LossConfig(base.Settings):
+class LossConfig(ContrastSettings):
     """Weights and temperatures of the losses."""
 
     prior: Weight = Field(30.0, description="Weight of the diffusion prior's loss.")
     contrast: Weight = Field(1.0, description="Weight of the contrastive loss.")
     low_level: Weight = Field(0.5, description="Weight of the low-level loss.")
     local_contrast: Weight = Field(0.1, description="Weight of the local contrast within the low-level loss.")
-    mixup_share: Share = Field(0.33, description="Share of the epochs, from the first, with MixCo.")
-    mixup_concentration: PositiveNumber = Field(0.15, description="Concentration of MixCo's Beta distribution.")
-    mixup_chance: Share = Field(0.5, description="Chance that a trial is mixed.")
-    mixco_temperature: PositiveNumber = Field(0.006, description="Temperature of MixCo's loss.")
-    soft_temperature_start: PositiveNumber = Field(0.004, description="First temperature of SoftCLIP.")
-    soft_temperature_end: PositiveNumber = Field(0.0075, description="Last temperature of SoftCLIP.")
     local_temperature: PositiveNumber = Field(0.2, description="Temperature of the local contrast.")
     low_level_every: Positive = Field(
         1,
@@ -150,24 +117,6 @@ class LossConfig(base.Settings):
     fixed_points: Literal["summed", "overwritten"] = Field(
         "summed", description='See mixco.mixture_labels; "overwritten" in the released code (a known defect).'
     )
-
-    def mixup_epochs(self, epochs: int) -> int:
-        """Number of epochs, from the first, with MixCo: 49 of 150."""
-        return int(self.mixup_share * epochs)
-
-    def temperature(self, epoch: int, epochs: int) -> float:
-        """Temperature of the contrastive loss in an epoch (0-based): constant for MixCo, then a half cosine."""
-        mixup = self.mixup_epochs(epochs)
-        if epoch < mixup:
-            return self.mixco_temperature
-        return soft_temperature(epoch - mixup, epochs - mixup, self.soft_temperature_start, self.soft_temperature_end)
-
-
-def soft_temperature(epoch: int, epochs: int, start: float, end: float) -> float:
-    """Temperature of SoftCLIP's epoch number `epoch` (0-based) of `epochs`: half a cosine from `start` to `end`."""
-    if epochs < 2:
-        return start
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * epoch / (epochs - 1)))
 
 
 class LowLevel(base.Settings):

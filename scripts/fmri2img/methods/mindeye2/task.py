@@ -24,22 +24,17 @@ import torch
 from torch import nn
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.data import (
-    DROPOUT,
-    LOW_LEVEL_DROPOUT,
-    Batches,
-    SubjectTrials,
-    Targets,
-    chosen,
-    open_trials,
-)
-from fmri2img.methods.mindeye2.losses import Objective, flat_unit
+from fmri2img.methods.mindeye2.data import DROPOUT, LOW_LEVEL_DROPOUT, Batches, chosen
+from fmri2img.methods.mindeye2.losses import Objective
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
+from fmri2img.networks.losses import flat_unit
 from fmri2img.training import distributed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
 from fmri2img.training.sources import fingerprint
+from fmri2img.training.targets import Targets
+from fmri2img.training.trials import SubjectTrials, open_trials
 
 DEFAULTS = {
     "latents": None, "local_features": None, "losses": {}, "initial": None, "inherit_adapter_bias": False,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2.settings import PriorConfig
+from fmri2img.networks.settings import PriorConfig
 
 LOGIT_SCALE = 16.0
 BUCKETS, MAX_DISTANCE = 32, 128  # of the relative positions
@@ -264,19 +264,6 @@ def prior_loss(
     """
     predicted = prior(noised(target, t, noise, prior.config.timesteps), t, brain, keep_brain, keep_image)
     return F.mse_loss(predicted.float(), target.float()), predicted
-
-
-def without_brain(prior: PriorNetwork, images: int) -> Tensor:
-    """Learned null brain tokens, float32 (images, tokens, width): the condition for sampling without brain activity.
-
-    Raises UserError for a prior that was trained without them.
-    """
-    if prior.config.condition_drop == 0:
-        raise UserError(
-            "mindeye2.model.prior.condition_drop is 0, so the prior was never trained without brain tokens; set it "
-            "above 0, or drop mindeye2_prior_only from `methods`"
-        )
-    return prior.null_brain.detach().float().expand(images, -1, -1)
 
 
 def sampling_times(timesteps: int, steps: int) -> list[int]:
