@@ -15,7 +15,7 @@ import yaml
 from fmri2img import plugins
 from fmri2img.errors import UserError
 from fmri2img.methods.conformance import check_declared, check_scores
-from fmri2img.methods.registry import read_methods
+from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.paths import LIBRARY, REPOSITORY
 
 
@@ -32,12 +32,13 @@ def under_test(name: str, entries: dict[str, dict]) -> dict[str, dict]:
     return first | floors
 
 
-def run_tiny_study(work: Path, methods: list[str], folders: list[Path]) -> list[str]:
-    """Run config/tiny.yaml with these methods, and these folders as plug-ins, in `work`; errors, a line each."""
+def run_tiny_study(work: Path, methods: list[str], folders: list[Path], analyses: list[str]) -> list[str]:
+    """Run config/tiny.yaml with these methods and analyses, and these folders as plug-ins, in `work`; errors, a line
+    each."""
     for name in ("config", "resources"):
         if not (work / name).exists():
             (work / name).symlink_to(REPOSITORY / name)
-    overlay = {"plugins": list(map(str, folders)), "methods": methods}
+    overlay = {"plugins": list(map(str, folders)), "methods": methods, "analyses": analyses}
     (work / "methods.yaml").write_text(yaml.safe_dump(overlay))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores"]
     command += [str(os.cpu_count() or 1), "--directory", str(work), "--quiet", "--show-failed-logs", "--configfile"]
@@ -65,7 +66,8 @@ def check(folder: Path, work: Path) -> list[str]:
     if problems:
         return problems
     builds_on = [entry["of"] for entry in wanted.values() if "of" in entry and entry["of"] not in wanted]
-    failed = run_tiny_study(work, [*dict.fromkeys(builds_on), *wanted], [] if ours else [folder])
+    analyses = [name for name, entry in read_analyses().items() if entry["folder"] == folder.name]
+    failed = run_tiny_study(work, [*dict.fromkeys(builds_on), *wanted], [] if ours else [folder], analyses)
     return failed or check_scores(work / "results/tiny", wanted)
 
 

@@ -11,6 +11,7 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
+from fmri2img.reporting.analyses import shown_analysis
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.grids import index_predictions
 from fmri2img.reporting.page.build import Parts, page
@@ -69,6 +70,10 @@ def main(snakemake) -> None:
                 settings["rank_by"],
                 settings["grid"]["ranks"],
             ),
+            analyses=[
+                shown_analysis(name, entry, path)
+                for (name, entry), path in zip(study.analyses.items(), snakemake.input.analyses, strict=True)
+            ],
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
             quoted=quoted,
             splits=splits,

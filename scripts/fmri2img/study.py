@@ -15,7 +15,7 @@ from fmri2img.artifacts.budgets import Budget, sessions_of
 from fmri2img.artifacts.cells import Cell
 from fmri2img.datasets.dataset import open_dataset
 from fmri2img.methods.plan import MethodQueries, fixing_control
-from fmri2img.methods.registry import read_methods
+from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.schemas import check_schema
@@ -27,6 +27,7 @@ from fmri2img.submissions.record import SubmittedPrediction, predictions_of, rea
 MISSING = {  # registry -> what a name is that has no entry
     "methods": "not a method",
     "metrics": "not in config/metrics.yaml",
+    "analyses": "not an analysis that a method's folder declares",
     "backbones": "not in config/backbones.yaml",
 }
 
@@ -35,10 +36,10 @@ class Study(MethodQueries):
     """A checked configuration with its registries.
 
     settings: the typed configuration; config: the same as plain dictionaries, defaults filled in; methods: those it
-    lists, then its submissions; registries: methods (of their folders), metrics and backbones (of config/*.yaml), name
-    -> entry, submissions being methods of kind `submission`; submissions: name -> its predictions of the study's
-    subjects and budgets; dataset: the dataset with its settings. Raises UserError when anything is wrong that can be
-    known before the first job.
+    lists, then its submissions; registries: methods and analyses (of the methods' folders), metrics and backbones (of
+    config/*.yaml), name -> entry, submissions being methods of kind `submission`; submissions: name -> its predictions
+    of the study's subjects and budgets; dataset: the dataset with its settings. Raises UserError when anything is wrong
+    that can be known before the first job.
     """
 
     def __init__(self, config: dict) -> None:
@@ -53,6 +54,7 @@ class Study(MethodQueries):
             "methods": read_methods(),
             "metrics": read_metrics(REPOSITORY / "config" / "metrics.yaml"),
             "backbones": _backbones(),
+            "analyses": read_analyses(),
         }
         for method in self.settings.retrieval_only:
             self.named("methods", method, "retrieval_only")["outputs"] = ["retrieval"]
@@ -100,6 +102,11 @@ class Study(MethodQueries):
     def metrics(self) -> dict[str, dict]:
         """Registry entries of the study's metrics."""
         return {name: self.registries["metrics"][name] for name in self.config["metrics"]}
+
+    @property
+    def analyses(self) -> dict[str, dict]:
+        """Name -> entry of the analyses that the study makes."""
+        return {name: self.registries["analyses"][name] for name in self.config["analyses"]}
 
     def reads(self, needs: str) -> bool:
         """Whether a metric of the study reads images, retrieval, captions or brain."""

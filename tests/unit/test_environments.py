@@ -83,14 +83,16 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
 
 
 def rules() -> list[tuple[str, str]]:
-    """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder."""
+    """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder, and
+    those in a method's folder may."""
     pairs = set()
     for file in RULE_FILES:
-        folder = file.parent.parent / "scripts" if "datasets" in file.relative_to(REPOSITORY).parts else SCRIPTS
+        own = file.parent.parent if "datasets" in file.relative_to(REPOSITORY).parts else file.parent
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
             script = re.search(r"scripts/(\w+\.py)", block)
             if script:
+                folder = own / "scripts" if (own / "scripts" / script[1]).is_file() else SCRIPTS
                 pairs.add(((folder / script[1]).relative_to(SCRIPTS).as_posix(), environment[1]))
     return sorted(pairs | SHELL)
 

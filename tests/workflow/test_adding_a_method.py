@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from folders import method_folder
 
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.scores import read_scores
@@ -45,9 +46,60 @@ def written(tmp_path_factory):
     return folder
 
 
+RULE = """
+rule count_trials:
+    input:
+        expand("<results>/recordings/{subject}", subject=config["subjects"]),
+    output:
+        directory("<results>/analyses/counted/trials"),
+    log:
+        "<logs>/count_trials.log",
+    params:
+        code=code_of("fmri2img.methods.counted.scripts.count"),
+    script:
+        "scripts/count.py"
+"""
+SCRIPT = """
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from fmri2img import job
+from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.recording import Recording
+from fmri2img.reporting.style import save_figure
+
+
+def main(snakemake):
+    recordings = [Recording.open(path) for path in snakemake.input]
+    table = pd.DataFrame({"subject": snakemake.config["subjects"], "trials": [len(r.trials) for r in recordings]})
+    with atomic_directory(snakemake.output[0]) as folder:
+        table.to_csv(folder / "table.csv", index=False)
+        figure, axes = plt.subplots()
+        axes.bar(table["subject"], table["trials"])
+        save_figure(figure, folder / "figure", formats=("svg",))
+
+
+if __name__ == "__main__":
+    job.run(main)
+"""
+
+
+def write_analysis(folder: Path) -> None:
+    """A folder that declares an analysis, with the rule and the script that make it."""
+    analyses = {"trials": {"title": "Trials of each subject", "sentence": "Bars of <trials>."}}
+    method_folder(folder, analyses=analyses)
+    (folder / "method.smk").write_text(RULE)
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "count.py").write_text(SCRIPT)
+
+
 @pytest.fixture(scope="module")
 def study(written):
-    """The page's study on the tiny data."""
+    """The page's study on the tiny data, and an analysis from a second folder."""
+    write_analysis(written / "counted")
+    file = written / "study.yaml"
+    text = file.read_text().replace("plugins: [nearest_responses]", "plugins: [nearest_responses, counted]")
+    file.write_text(f"{text}analyses: [counted.trials]\n")
     for name in ("config", "resources"):
         (written / name).symlink_to(REPOSITORY / name)
     before = state_of_the_repository()
@@ -65,6 +117,17 @@ def test_the_decoder_has_its_row_in_the_leaderboard_next_to_ours(study):
     assert {"ridge", MINE, FLOOR, "true_tokens"} <= set(board["method"])
     page = (study / "page.html").read_text()
     assert "Nearest responses" in page and "The mean image tokens" in (study / f"cards/{MINE}.html").read_text()
+
+
+def test_an_analysis_of_a_folder_is_on_the_page_in_the_report_and_in_the_crate(study):
+    page = (study / "page.html").read_text()
+    table = pd.read_csv(study / "analyses/counted/trials/table.csv")
+    section = page[page.index('id="analyses"') : page.index('id="compute"')]
+    assert "Trials of each subject" in section and 'alt="Bars of &lt;trials&gt;."' in section
+    assert "data:image/svg+xml;base64," in section and f">{table['trials'][0]}<" in section
+    report = (study / "analyses/counted.trials.html").read_text()
+    assert "data:image/svg+xml;base64," in report and f">{table['trials'][0]}<" in report
+    assert "analyses/counted/trials" in (study / "ro-crate-metadata.json").read_text()
 
 
 def test_it_is_scored_on_the_same_images_by_the_same_metrics_and_beats_its_floor(study):

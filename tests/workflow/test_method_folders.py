@@ -5,7 +5,7 @@ import pytest
 from check_method import run_tiny_study, under_test
 from fmri2img import plugins
 from fmri2img.methods.conformance import check_declared, check_expected, check_scores, expected_scores
-from fmri2img.methods.registry import read_methods
+from fmri2img.methods.registry import read_analyses, read_methods
 
 FOLDERS = plugins.folders("methods")
 
@@ -14,7 +14,7 @@ FOLDERS = plugins.folders("methods")
 def results(tmp_path_factory):
     work, entries = tmp_path_factory.mktemp("conformance"), read_methods()
     methods = [method for name in FOLDERS for method in under_test(name, entries)]
-    assert run_tiny_study(work, list(dict.fromkeys(methods)), []) == []
+    assert run_tiny_study(work, list(dict.fromkeys(methods)), [], list(read_analyses())) == []
     return work / "results" / "tiny"
 
 

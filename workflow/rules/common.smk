@@ -128,6 +128,12 @@ def all_scores():
     return [f"<results>/scores/{method}.parquet" for method in scored_methods()]
 
 
+def analysis_path(name):
+    """The folder with figure and table of an analysis, which a rule of its method's folder makes."""
+    entry = study.analyses[name]
+    return f"<results>/analyses/{entry['folder']}/{entry['name']}"
+
+
 def brain_figures():
     """Maps of brain correlation if the study measures it; also on the MNI template if the dataset has transforms."""
     spaces = ["", "_mni"] if "mni" in study.dataset.anatomy else [""]

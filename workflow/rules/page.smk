@@ -22,6 +22,7 @@ rule make_page:
         splits="<results>/tables/splits.csv" if config["compare_with"] else [],
         test_sets="<results>/tables/test_sets.csv" if len(study.test_sets) > 1 else [],
         brain=brain_figures(),
+        analyses=[analysis_path(name) for name in study.analyses],
         settings=in_repository("config/figures.yaml"),
         published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],
         templates=[
@@ -59,6 +60,7 @@ rule make_crate:
             *rules.make_figures.output.plain,
             *all_scores(),
             *all_predictions(),
+            *map(analysis_path, study.analyses),
         ],
         stimuli="<results>/stimuli",
         citation=in_repository("CITATION.cff"),

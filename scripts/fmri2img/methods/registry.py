@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from fmri2img import plugins
 from fmri2img.errors import UserError
-from fmri2img.settings.base import Settings, WrongKey, nearest, one_of, problem
+from fmri2img.settings.base import Settings, WrongKey, matching, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
 Axis = Literal["subject", "sessions", "seed"]
@@ -93,6 +93,11 @@ class Function(Settings):
     needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
 
 
+class Analysis(Settings):
+    title: str
+    sentence: str = Field(description="What its figure shows, for the page and as the figure's text alternative.")
+
+
 class MethodRecord(Settings):
     """method.yaml of one folder."""
 
@@ -122,6 +127,9 @@ class MethodRecord(Settings):
     controls: list[str] = Field([], description="Controls of its decoder.")
     variants: dict[str, Variant] = {}
     stages: dict[str, Stage] = {}
+    analyses: dict[Annotated[str, *matching(r"[a-z][a-z0-9_]*", "lowercase letters, digits and _")], Analysis] = Field(
+        {}, description="Figures with a table that rules of its method.smk make, where a study asks for them."
+    )
     configured_by: list[str] | Literal["inherited"] = []
 
     @property
@@ -209,6 +217,15 @@ def read_methods() -> dict[str, dict]:
             where = str(folders[entry["folder"]] / "method.yaml")
             raise problem("of", f"'{entry['of']}' is not a method; {nearest(entry['of'], entries)}", where)
     return entries
+
+
+def read_analyses() -> dict[str, dict]:
+    """<folder>.<name> -> folder, name, title and sentence of every analysis that a method's folder declares."""
+    return {
+        f"{folder}.{name}": {"folder": folder, "name": name, "title": entry.title, "sentence": entry.sentence}
+        for folder, path in plugins.folders("methods").items()
+        for name, entry in _record(path / "method.yaml").analyses.items()
+    }
 
 
 def _add(entries: dict[str, dict], new: dict[str, dict], folder: str) -> None:

@@ -76,9 +76,10 @@ class Table:
         return html_page([self])
 
 
-def html_page(tables: list[Table]) -> str:
-    """One page of several tables, called after the first."""
-    return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(HTML).render(tables=tables)
+def html_page(tables: list[Table], figure: str = "", sentence: str = "") -> str:
+    """One page of several tables, called after the first. figure: data URI of a picture above them, with its text."""
+    page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(HTML)
+    return page.render(tables=tables, figure=figure, sentence=sentence)
 
 
 def _environment(escape) -> jinja2.Environment:

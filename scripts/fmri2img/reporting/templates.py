@@ -66,9 +66,14 @@ tbody tr:hover > * { background: #f2f5f8; }
 small { display: block; color: #616e7c; font-size: .78rem; font-weight: 400; white-space: nowrap; }
 p { color: #52606d; font-size: .85rem; max-width: 60rem; }
 p + table { margin-top: 2.5rem; }
+img { display: block; max-width: 100%; margin-bottom: 1.5rem; }
 </style>
 </head>
 <body>
+{% if figure %}
+<p>{{ sentence }}</p>
+<img src="{{ figure }}" alt="{{ sentence }}">
+{% endif %}
 {% for table in tables %}
 <table>
 <caption>{{ table.title }}</caption>

@@ -73,6 +73,8 @@ def check_registered(study: Any) -> None:
         _check_metric(study, metric, entry)
         if entry.get("network"):
             study.named("backbones", entry["network"], f"metrics: {metric}")
+    for analysis in study.config["analyses"]:
+        study.named("analyses", analysis, "analyses")
     for key, name, role in networks(study.settings):
         study.network(name, key, *role.kinds, also=role.also)
     for number, band in enumerate(study.config["encoding"]["bands"]):

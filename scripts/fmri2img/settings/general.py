@@ -175,6 +175,11 @@ class General(Basis):
         "or its record (docs/submissions.md).",
     )
     metrics: Unique[Name] = Field(min_length=1, description="Metrics to compute, entries of config/metrics.yaml.")
+    analyses: Unique[Name] = Field(
+        [],
+        description="Analyses to make and to show on the page: `<folder>.<name>`, as the method.yaml of a method's "
+        "folder declares them.",
+    )
     split: Name = Field(
         description="A split that the dataset declares, or `cluster<k>`: all images of semantic cluster k are tested "
         "and none of them is trained on. The dataset's dataset.yaml says what each holds out; NSD has `shared1000` and "

@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
+from fmri2img.reporting.analyses import ShownAnalysis
 from fmri2img.reporting.claims import verdicts
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
 from fmri2img.reporting.leaderboard import scale_note
@@ -44,6 +45,7 @@ class Parts:
     curves: tuple[pd.DataFrame, pd.Series] | None = None
     pictures: dict | None = None
     brain: list[Path] = field(default_factory=list)
+    analyses: list[ShownAnalysis] = field(default_factory=list)
     quoted: Table | None = None
     splits: Table | None = None
     test_sets: Table | None = None
@@ -84,6 +86,7 @@ def page(parts: Parts, design: Design) -> str:
         "claims": claims,
         "n_met": sum(claim["met"] for claim in claims),
         "pictures": pictures,
+        "analyses": parts.analyses,
         "brain": [_brain_map(path) for path in parts.brain],
         "quoted": parts.quoted,
         "splits": parts.splits,
@@ -130,6 +133,7 @@ def page(parts: Parts, design: Design) -> str:
         "reconstructions": ("Reconstructions", pictures),
         "images": ("All images", pictures),
         "brain": ("Brain maps", parts.brain),
+        "analyses": ("Analyses", parts.analyses),
         "published": ("Published", parts.quoted),
         "compute": ("Compute", has_costs),
         "provenance": ("Provenance", True),
