@@ -6,6 +6,7 @@ from fmri2img import job
 from fmri2img.reporting.cards import TrainedRun, card
 from fmri2img.reporting.style import save_figure
 from fmri2img.reporting.tables import write_tables
+from fmri2img.reporting.trained_runs import PRETRAINING
 from fmri2img.reporting.training_curves import training_curves
 from fmri2img.study import Study
 
@@ -14,10 +15,13 @@ def main(snakemake) -> None:
     study = Study(snakemake.config)
     entries = study.registries["methods"]
     runs: dict[str, list[TrainedRun]] = {}
-    for path in [*map(Path, snakemake.input.pretrained), *map(Path, snakemake.input.decoders)]:
-        parts = path.parts  # .../pretrained/DECODER/without_SUBJECT, .../decoders/DECODER/SUBJECT/SESSIONS/SEED
-        decoder = parts[-2] if parts[-1].startswith("without_") else parts[-4]
-        runs.setdefault(decoder, []).append(TrainedRun.open(path))
+    pretrained = {"/".join(Path(path).parts[-2:]): path for path in snakemake.input.pretrained}  # DECODER/POOL
+    for path in map(Path, snakemake.input.decoders):
+        decoder = path.parts[-4]  # .../decoders/DECODER/SUBJECT/SESSIONS/SEED
+        if decoder not in runs:  # one pretraining may serve several decoders
+            started_from = study.pretrainings_of([decoder])
+            runs[decoder] = [TrainedRun.open(pretrained[one.path], pretraining=True) for one in started_from]
+        runs[decoder].append(TrainedRun.open(path))
     for page in map(Path, snakemake.output.cards):
         fitted = entries[page.stem]["kind"] == "decoder"
         trained = runs.get(entries[page.stem]["decoder"], []) if fitted else []
@@ -25,17 +29,19 @@ def main(snakemake) -> None:
         write_tables(page.with_suffix(""), tables, facts)
     for picture in map(Path, snakemake.output.curves):
         method = picture.stem.removesuffix("_training")
-        figure = training_curves(shown(runs[entries[method]["decoder"]], study), entries[method]["title"])
+        decoder = entries[method]["decoder"]
+        figure = training_curves(shown(runs[decoder], study, decoder), entries[method]["title"])
         save_figure(figure, picture.with_suffix(""))
 
 
-def shown(runs: list[TrainedRun], study: Study) -> dict[str, Path]:
+def shown(runs: list[TrainedRun], study: Study, decoder: str) -> dict[str, Path]:
     """Heading -> decoder, for the first subject's longest training and the pretraining from which it started."""
     subject, seed = study.subjects[0], study.seeds[0]
     longest = study.budgets(subject)[-1]
+    pretraining = study.pretraining(decoder, subject)
     found = {}
     for run in runs:
-        if run.path.name == f"without_{subject}":
+        if run.stage == PRETRAINING and pretraining and run.path.name == pretraining.pool:
             found["pretraining"] = run.path
         elif run.sessions == {subject: longest} and run.seed == seed:
             found[f"{run.stage}, {subject}, {longest:g} session{'' if longest == 1 else 's'}"] = run.path

@@ -59,8 +59,8 @@ def training_bytes(study: Study, images: int) -> int:
         by_folder.setdefault(study.registries["methods"][method]["folder"], []).append(method)
     for folder, methods in by_folder.items():
         total += plugins.load("methods", folder, "workflow:target_bytes")(study, images)
-        pretrained = [m for m in methods if study.registries["methods"][m]["training"]["pretrained"]]
-        networks = sum(len(study.cells(method)) for method in methods) + len(pretrained) * len(study.subjects)
+        decoders = [study.registries["methods"][method]["decoder"] for method in methods]
+        networks = sum(len(study.cells(method)) for method in methods) + len(study.pretrainings_of(decoders))
         # A running training also keeps the two moments of its optimiser.
         total += (networks + 2) * plugins.load("methods", folder, "workflow:network_bytes")(study)
     return total

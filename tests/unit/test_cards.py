@@ -58,11 +58,11 @@ def store(path: Path, subjects: list[str], sessions, seed=0, initial=None, **cha
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> dict[str, list[TrainedRun]]:
     folder = tmp_path_factory.mktemp("trained")
-    pretrained = store(folder / "without_subj03", ["subj01", "subj02"], 2)
+    pretrained = store(folder / "subj01+subj02", ["subj01", "subj02"], 2)
     fine = [store(folder / f"seed{seed}", ["subj01"], 1, seed, initial={"subjects": ["subj02"]}) for seed in (0, 1)]
     scratch = store(folder / "scratch", ["subj01"], 1, backbone="residual_mlp")
     return {
-        "mindeye2_unrefined": [TrainedRun.open(path) for path in (pretrained, *fine)],
+        "mindeye2_unrefined": [TrainedRun.open(pretrained, pretraining=True), *map(TrainedRun.open, fine)],
         "mindeye2_residual_mlp_scratch_unrefined": [TrainedRun.open(scratch)],
     }
 

@@ -450,6 +450,12 @@ def test_a_start_of_another_size_is_named(study, tmp_path):
         task(settings)
 
 
+def test_a_start_that_has_seen_the_subject_is_refused(study, tmp_path):
+    task(single(study, "subj02")).save(tmp_path / "pretrained", {})
+    with pytest.raises(UserError, match="was already trained on subj02; start from a network"):
+        task(single(study, "subj02", initial=str(tmp_path / "pretrained")))
+
+
 def test_weight_decay_spares_biases_but_not_those_of_adapters_nor_norms(study):
     model = (it := task(study)).module.model
     decayed, spared = it.parameter_groups(0.01)

@@ -1,6 +1,7 @@
 """Bad configuration ends in one line that names the key and the remedy, before anything runs."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fmri2img.datasets.nsd.simulator.volumes import LABELS
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 from fmri2img.study import Study
+from fmri2img.training import launch
 
 IMAGES = {"fetched": "mindeye2_test_images", "pictures": "images.pt", "ids": "ids.npy"}
 
@@ -267,14 +269,48 @@ def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on()
     assert Study(changed(methods=["mindeye2_scratch_unrefined"])).recorded == ["subj01", "subj02"]
     study = Study(changed(methods=["mindeye2_blended"], subjects=["subj02"]))
     assert study.trained == ["mindeye2_unrefined"]
-    assert study.recorded == ["subj01", "subj02", "subj03", "subj04"]
-    assert study.pretraining_subjects("mindeye2", "subj02") == ["subj01", "subj03", "subj04"]
+    assert study.recorded == ["subj02", "subj03", "subj04"]
+    assert study.pretraining_subjects("mindeye2", "subj02") == ["subj03", "subj04"]
     chosen = Study(
         changed(methods=["mindeye2_blended"], subjects=["subj03"], mindeye2__pretraining__subjects=["subj02", "subj01"])
     )
     assert chosen.recorded == ["subj01", "subj02", "subj03"]
     with pytest.raises(UserError, match="no subject is left to pretrain on when decoding subj02"):
         Study(changed(methods=["mindeye2_blended"], mindeye2__pretraining__subjects=["subj02"]))
+
+
+def test_a_pretraining_is_identified_by_whom_it_was_trained_on():
+    study = Study(changed(mindeye2__pretraining__subjects=["subj04", "subj03", "subj02"]))
+    names = {target: study.pretraining("mindeye2", target).pool for target in study.available_sessions}
+    assert names == {
+        "subj01": "without_subj01", "subj02": "subj03+subj04", "subj03": "subj02+subj04", "subj04": "subj02+subj03",
+    }  # fmt: skip
+    assert study.pretraining("mindeye2_scratch", "subj01") is None
+    assert study.pretraining("mindeye2_residual_mlp", "subj01").path == "mindeye2_residual_mlp/without_subj01"
+    shared = Study(changed(mindeye2__pretraining__subjects=["subj03", "subj04"]))
+    assert [one.path for one in shared.pretrainings_of(["mindeye2"])] == ["mindeye2/subj03+subj04"]
+    of_each = Study(changed(mindeye2__pretraining__subjects="all"))
+    assert [one.pool for one in of_each.pretrainings_of(["mindeye2"])] == ["without_subj01", "without_subj02"]
+
+
+def test_no_pretraining_has_seen_the_subject_it_is_fine_tuned_on():
+    for chosen in ("all", ["subj01", "subj03", "subj04"]):
+        study = Study(changed(mindeye2__pretraining__subjects=chosen))
+        for decoder in ("mindeye2", "mindeye2_residual_mlp"):
+            for target in study.available_sessions:
+                start = study.pretraining(decoder, target)
+                settings = json.loads(launch.pretraining_settings(study, start))["settings"]
+                assert target not in start.subjects and target not in settings["recordings"]
+                assert list(settings["sessions"]) == sorted(start.subjects)
+
+
+def test_decoders_with_equal_pretrainings_share_it(monkeypatch):
+    study = Study(changed())
+    other = study.decoders["mindeye2"] | {"drawing": "latents"}
+    monkeypatch.setitem(study.decoders, "mindeye2_other", other)
+    assert study.pretraining("mindeye2_other", "subj01") == study.pretraining("mindeye2", "subj01")
+    settings = json.loads(launch.finetuning_settings(study, "mindeye2_other", "subj01", "1", "0"))["settings"]
+    assert settings["initial"] == "results/demo/pretrained/mindeye2/subj03+subj04"
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ use rule finetune as finetune_bottleneck with:
     benchmark:
         f"<benchmarks>/finetune_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.tsv"
     params:
-        settings=lambda w, input: launch.settings_json(
-            study, w.decoder, "finetuning", w.subject, w.sessions, w.seed, recording=input.recordings
+        settings=lambda w, input: launch.finetuning_settings(
+            study, w.decoder, w.subject, w.sessions, w.seed, recording=input.recordings
         ),
         work=in_results(f"<results>/training/bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}"),
 

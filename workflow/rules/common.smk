@@ -97,8 +97,8 @@ def network_path(decoder, wildcards):
 
 def pretrained_path(decoder, subject):
     """The weights from which fine-tuning starts; none for a network trained from scratch."""
-    pretrained = study.decoders[decoder]["training"]["pretrained"]
-    return [f"<results>/pretrained/{decoder}/without_{subject}"] if pretrained else []
+    pretraining = study.pretraining(decoder, subject)
+    return [f"<results>/pretrained/{pretraining.path}"] if pretraining else []
 
 
 def decoder_paths(method):
@@ -111,7 +111,7 @@ def decoder_paths(method):
 def all_pretrained():
     """Networks from which the study's trained methods start."""
     decoders = [study.registries["methods"][method]["decoder"] for method in study.trained]
-    return [path for decoder in decoders for subject in study.subjects for path in pretrained_path(decoder, subject)]
+    return [f"<results>/pretrained/{pretraining.path}" for pretraining in study.pretrainings_of(decoders)]
 
 
 def of_subjects(path, method):

@@ -38,20 +38,21 @@ rule fit_linear:
 
 
 rule pretrain:
-    """Pretrain one network on all other subjects, before it is fine-tuned on the subject it has not seen."""
+    """Pretrain one network on a pool of subjects, before it is fine-tuned on each subject that it has not seen."""
     input:
         recordings=lambda w: [
-            f"<results>/recordings/{subject}" for subject in study.pretraining_subjects(w.decoder, w.subject)
+            f"<results>/recordings/{subject}" for subject in study.pretrainings[f"{w.decoder}/{w.pool}"].subjects
         ],
         targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
     output:
-        directory("<results>/pretrained/{decoder}/without_{subject}"),
+        directory("<results>/pretrained/{decoder}/{pool}"),
     log:
-        "<logs>/pretrain/{decoder}_without_{subject}.log",
+        "<logs>/pretrain/{decoder}/{pool}.log",
     benchmark:
-        "<benchmarks>/pretrain/{decoder}_without_{subject}.tsv"
+        "<benchmarks>/pretrain/{decoder}/{pool}.tsv"
     wildcard_constraints:
-        decoder=one_of(study.decoders_with("training")),
+        decoder=one_of({pretraining.decoder for pretraining in study.pretrainings.values()}),
+        pool=one_of({pretraining.pool for pretraining in study.pretrainings.values()}),
     priority: 2
     conda:
         "../../envs/train.yaml"
@@ -59,10 +60,10 @@ rule pretrain:
     resources:
         **needs("train"),
     params:
-        settings=lambda w: launch.settings_json(study, w.decoder, "pretraining", w.subject),
+        settings=lambda w: launch.pretraining_settings(study, study.pretrainings[f"{w.decoder}/{w.pool}"]),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
         launch=lambda w: launch.launcher(study, w.decoder, "pretraining"),
-        work=in_results("<results>/training/{decoder}/without_{subject}"),
+        work=in_results("<results>/training/{decoder}/{pool}"),
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]),
     shell:
         TRAIN
@@ -89,7 +90,7 @@ rule finetune:
     resources:
         **needs("train"),
     params:
-        settings=lambda w: launch.settings_json(study, w.decoder, "finetuning", w.subject, w.sessions, w.seed),
+        settings=lambda w: launch.finetuning_settings(study, w.decoder, w.subject, w.sessions, w.seed),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
         launch=lambda w: launch.launcher(study, w.decoder, "finetuning"),
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),

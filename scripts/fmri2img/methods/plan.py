@@ -5,11 +5,34 @@ nothing of the rest of a configuration.
 """
 
 from functools import cached_property
+from typing import NamedTuple
 
 from fmri2img import plugins
 from fmri2img.artifacts.cells import ALL, Cell
 from fmri2img.errors import UserError
 from fmri2img.settings.base import nearest
+
+
+class Pretraining(NamedTuple):
+    """A training on several subjects, from which every fine-tuning on a subject outside its pool may start.
+
+    decoder: the first decoder that starts from it; subjects: the pool, in the dataset's order; pool: the pool's name.
+    """
+
+    decoder: str
+    pool: str
+    subjects: list[str]
+
+    @property
+    def path(self) -> str:
+        """Its folder below the trained networks."""
+        return f"{self.decoder}/{self.pool}"
+
+
+def pool_name(pool: list[str], available: list[str]) -> str:
+    """Short name of a pool of the dataset's subjects: `subj03+subj04`, or `without_subj01` where that lists fewer."""
+    left_out = [subject for subject in available if subject not in pool]
+    return "without_" + "+".join(left_out) if 0 < len(left_out) < len(pool) else "+".join(pool)
 
 
 class MethodQueries:
@@ -136,7 +159,33 @@ class MethodQueries:
     def pretraining_subjects(self, decoder: str, target: str) -> list[str]:
         """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
         chosen = self.section(decoder)["pretraining"]["subjects"]
-        return [s for s in (self.available_sessions if chosen == ALL else chosen) if s != target]
+        return [s for s in self.available_sessions if (chosen == ALL or s in chosen) and s != target]
+
+    def pretraining(self, decoder: str, target: str) -> Pretraining | None:
+        """The pretraining from which a decoder is fine-tuned on `target`; None for one that is trained from scratch.
+
+        It is identified by whom and how it trains: targets whose pools are equal share it, and so do decoders of one
+        folder whose task and training settings are equal.
+        """
+        entry = self.decoders[decoder]
+        if not entry["training"]["pretrained"]:
+            return None
+        same = ("folder", "task", "training")
+        first = next(name for name, other in self.decoders.items() if all(other.get(key) == entry[key] for key in same))
+        subjects = self.pretraining_subjects(decoder, target)
+        return Pretraining(first, pool_name(subjects, list(self.available_sessions)), subjects)
+
+    @cached_property
+    def pretrainings(self) -> dict[str, Pretraining]:
+        """Path -> pretraining, of every decoder that starts from one and every subject of the dataset."""
+        decoders = [name for name in self.decoders_with("training") if self.decoders[name]["training"]["pretrained"]]
+        found = [self.pretraining(decoder, target) for decoder in decoders for target in self.available_sessions]
+        return {one.path: one for one in found if one is not None}
+
+    def pretrainings_of(self, decoders: list[str]) -> list[Pretraining]:
+        """Pretrainings from which these trained decoders start on the study's subjects, each once."""
+        found = [self.pretraining(decoder, target) for decoder in decoders for target in self.subjects]
+        return list({one.path: one for one in found if one is not None}.values())
 
     @property
     def recorded(self) -> list[str]:

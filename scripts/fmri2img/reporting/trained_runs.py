@@ -20,8 +20,8 @@ class TrainedRun:
     training: dict
 
     @classmethod
-    def open(cls, path: str | Path) -> "TrainedRun":
-        """Read the records of a stored decoder. Raises UserError where one is missing, or lacks a key."""
+    def open(cls, path: str | Path, pretraining: bool = False) -> "TrainedRun":
+        """Read the records of a stored decoder, or pretraining. Raises UserError where one is missing, or lacks a key."""
         path = Path(path)
         config, training = read_json(path / "config.json"), read_json(path / "training.json")
         for name, record, keys in (
@@ -34,7 +34,7 @@ class TrainedRun:
         if config["metadata"]["initial"] is not None:
             stage = FINE_TUNING
         else:
-            stage = PRETRAINING if path.name.startswith("without_") else NOT_PRETRAINED
+            stage = PRETRAINING if pretraining else NOT_PRETRAINED
         return cls(path, stage, config, training)
 
     @property

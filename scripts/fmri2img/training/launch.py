@@ -21,32 +21,42 @@ def launcher(study, decoder: str, stage: str) -> str:
     return "python" if alone else f"torchrun --standalone --nproc-per-node {section['processes']}"
 
 
-def settings_json(
-    study, decoder: str, stage: str, subject: str, sessions: str = "", seed: str = "", recording: str | None = None
-) -> str:
-    """Settings of one run of a stage, as JSON.
+def pretraining_settings(study, pretraining) -> str:
+    """Settings of a pretraining (methods.plan.Pretraining), as JSON: all sessions of its pool, the configured seed."""
+    decoder = pretraining.decoder
+    recordings = {subject: f"results/{study.name}/recordings/{subject}" for subject in pretraining.subjects}
+    sessions = {subject: study.available_sessions[subject] for subject in pretraining.subjects}
+    seed = study.section(decoder)["pretraining"]["seed"]
+    return _settings(study, decoder, "pretraining", recordings, sessions, None, seed)
 
-    stage: pretraining (on the subjects other than `subject`, all their sessions, with the configuration's seed) or
-    finetuning (on the first `sessions` of `subject`). recording: in place of the subject's own.
-    """
-    section, entry = study.section(decoder), study.decoders[decoder]
-    results, initial = f"results/{study.name}", None
-    if stage == "pretraining":
-        shown = {other: study.available_sessions[other] for other in study.pretraining_subjects(decoder, subject)}
-        seed = section[stage]["seed"]
-    else:
-        shown = {subject: parse_sessions(sessions)}
-        if entry["training"]["pretrained"]:
-            initial = f"{results}/pretrained/{decoder}/without_{subject}"
+
+def finetuning_settings(
+    study, decoder: str, subject: str, sessions: str, seed: str, recording: str | None = None
+) -> str:
+    """Settings of a training on the first `sessions` of a subject, as JSON. recording: in place of the subject's own."""
+    results = f"results/{study.name}"
+    pretraining = study.pretraining(decoder, subject)
+    initial = f"{results}/pretrained/{pretraining.path}" if pretraining else None
+    recordings = {subject: recording or f"{results}/recordings/{subject}"}
+    return _settings(study, decoder, "finetuning", recordings, {subject: parse_sessions(sessions)}, initial, int(seed))
+
+
+def _settings(
+    study,
+    decoder: str,
+    stage: str,
+    recordings: dict[str, str],
+    sessions: dict[str, int | float],
+    initial: str | None,
+    seed: int,
+) -> str:
+    """Settings of a run of a stage: the task's own (`training_settings` in the workflow.py of its folder) and these."""
+    entry = study.decoders[decoder]
     own = plugins.load("methods", entry["folder"], "workflow:training_settings")(study, entry, stage, initial)
-    settings = own | {
-        "recordings": {other: recording or f"{results}/recordings/{other}" for other in shown},
-        "sessions": shown,
-        "initial": initial,
-    }
+    settings = own | {"recordings": recordings, "sessions": sessions, "initial": initial}
     for name, found in inputs_of(study, decoder).items():
-        settings[name] = _resolved(found, results)
-    training = section[stage]["training"] | {"seed": int(seed)}
+        settings[name] = _resolved(found, f"results/{study.name}")
+    training = study.section(decoder)[stage]["training"] | {"seed": seed}
     config = {"task": entry["task"], "settings": settings, "training": training}
     if study.config.get("plugins"):
         config["plugins"] = study.config["plugins"]

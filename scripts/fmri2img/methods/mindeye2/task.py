@@ -67,11 +67,21 @@ class MindEye2Task:
         config = completed(settings["model"], self._targets)
         model = MindEye2(config, {s.subject: s.recording.betas.shape[1] for s in self._trials})
         self._initial = _start_from(model, settings["initial"], settings["inherit_adapter_bias"])
+        self._check_unseen()
         if model.prior is not None:
             model.prior.checkpointing = training.activation_checkpointing
         self.module = Objective(model, self._losses)
         if model.low_level is not None:
             self._batches.check_low_level_every(batch, distributed.world())
+
+    def _check_unseen(self) -> None:
+        """Raise UserError for a subject that the initial model was already trained on."""
+        for trials in self._trials if self._initial else []:
+            if trials.subject in self._initial["training_subjects"]:
+                raise UserError(
+                    f"{self._settings['initial']}: was already trained on {trials.subject}; start from a network that "
+                    "was pretrained on other subjects"
+                )
 
     def sources(self) -> dict[str, str]:
         """Fingerprints of recordings (and their trials), targets and the initial model's metadata."""
