@@ -14,7 +14,7 @@ from fmri2img.artifacts.recording import Recording
 def main(snakemake) -> None:
     given, params, cell = snakemake.input, snakemake.params, Cell.of(snakemake.wildcards)
     recording = Recording.open(given.recording)
-    targets = {Path(path).name: Embeddings.open(path) for path in given.targets}
+    targets = {name: Embeddings.open(path) for name, path in zip(params.targets, given.targets, strict=True)}
     module, _, function = params.decode.partition(":")
     made = getattr(importlib.import_module(module), function)(
         Decoding(cell, Path(given.decoder), recording, targets, params.settings)

@@ -8,16 +8,13 @@ import numpy as np
 from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
-from fmri2img.backbones.captioners import CaptionerImageEncoder, load_captioner_encoder
-from fmri2img.backbones.encoders import ImageTextEncoder, load_encoder
 from fmri2img.backbones.registry import Backbone
+from fmri2img.backbones.targets import load_target
 
 BLOCK = 256  # images held in memory at a time
 
 
-def blocks(
-    encoder: ImageTextEncoder | CaptionerImageEncoder, images: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def blocks(encoder, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(tokens, joint vectors or None) of BLOCK images at a time, with a line of progress after each."""
     for first in range(0, len(images), BLOCK):
         yield encoder.encode_images(images[first : first + BLOCK])
@@ -27,7 +24,7 @@ def blocks(
 def embed_stimuli(backbone: Backbone, stimuli_path: str, output: str) -> None:
     """Write the Embeddings of all images of `stimuli_path`."""
     stimuli = Stimuli.open(stimuli_path)
-    encoder = load_captioner_encoder(backbone) if backbone.kind == "git" else load_encoder(backbone)
+    encoder = load_target("tokens", backbone)
     metadata = {
         "encoder": backbone.name,
         "revision": backbone.revision,

@@ -1,6 +1,6 @@
 """Fit a linear decoder to a subject's first sessions: one regression for each array that it decodes."""
 
-from pathlib import Path
+import numpy as np
 
 from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_directory
@@ -11,31 +11,43 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.decode import voxels_of
 from fmri2img.linear.decoder import LinearDecoder, fit
 
+FITTED = ("alphas", "folds", "calibration", "trials", "per", "folds_key")  # of a regression, as `fit` takes them
+
 
 def report(array: str, decoder: LinearDecoder) -> None:
     """Print how the penalty was found and how well held-out images are predicted."""
     found = decoder.metadata
     print(f"{array}: {found['training_trials']} trials of {len(decoder.ids)} images, {len(decoder.voxel_mean)} voxels")
-    for alpha, r2 in zip(found["alphas"], found["cv_r2"], strict=True):
-        print(f"penalty {alpha:g}: held-out R2 {r2:.4f}{'  <- taken' if alpha == found['alpha'] else ''}")
+    for alpha, r2, groups in zip(found["alphas"], found["cv_r2"] or found["alphas"], found["groups_at"], strict=True):
+        held_out = f": held-out R2 {r2:.4f}" if found["cv_r2"] else ""
+        taken = "" if not groups else "  <- taken" if found["alpha"] else f"  <- taken by {groups} of {found['per']}"
+        print(f"penalty {alpha:g}{held_out}{taken}")
     if found["alpha_at_edge"]:
         print(f"The best penalty is at the edge of {found['penalties_key']}; a wider list may contain a better one.")
-    print(f"held-out correlation {found['cv_correlation']:.3f}")
+    if found["cv_correlation"] is not None:
+        print(f"held-out correlation {found['cv_correlation']:.3f}")
 
 
 def main(snakemake) -> None:
-    wildcards = snakemake.wildcards
+    wildcards, params = snakemake.wildcards, snakemake.params
     recording = Recording.open(snakemake.input.recording)
-    embeddings = {Path(path).name: Embeddings.open(path) for path in snakemake.input.targets}
+    embeddings = dict(zip(params.targets, map(Embeddings.open, snakemake.input.targets), strict=True))
     rows = recording.training_rows(parse_sessions(wildcards.sessions))
     image_ids = recording.trials["image_id"].to_numpy()[rows]
     with atomic_directory(snakemake.output[0]) as directory:
-        for regression in snakemake.params.regressions:
+        for regression in params.regressions:
+            betas = recording.betas[rows]
             columns = voxels_of(recording, regression["regions"])
+            if isinstance(columns, np.ndarray):
+                betas = betas[:, columns]
             decoder = fit(
-                recording.betas[rows][:, columns], image_ids, embeddings[regression["target"]], regression["alphas"],
-                regression["folds"], noise_seed(wildcards.seed), regression["calibrated"], regression["folds_key"],
-            )  # fmt: skip
+                betas,
+                image_ids,
+                embeddings[regression["target"]],
+                seed=noise_seed(wildcards.seed),
+                source=f"{recording.path}, first {wildcards.sessions} sessions",
+                **{key: regression[key] for key in FITTED},
+            )
             decoder.metadata.update({key: regression[key] for key in ("target", "regions", "penalties_key")})
             report(regression["array"], decoder)
             decoder.save(directory / regression["array"])

@@ -5,6 +5,9 @@ import shutil
 from pathlib import Path
 
 from fmri2img import plugins
+from fmri2img.artifacts.cells import Cell
+from fmri2img.backbones.targets import target_path
+from fmri2img.datasets.dataset import Sizes
 from fmri2img.errors import UserError
 from fmri2img.study import Study
 
@@ -43,12 +46,33 @@ def results_bytes(study: Study) -> int:
     tokens = encoder["tokens"] * encoder["token_width"]
     picture = 3 * backbones[config["generator"]]["image_size"] ** 2
     total = 2 * sizes.images * tokens if study.dataset.has_recordings else 0  # float16
-    total += training_bytes(study, sizes.images)
+    total += training_bytes(study, sizes.images) + linear_bytes(study, sizes)
     made = {(method, study.made_at(method, cell)) for method in study.methods for cell in study.cells(method)}
     for method, _ in made:
         entry = methods[method]
         vectors = ("retrieval" in entry["outputs"]) + 2 * (entry["kind"] == "decoder")
         total += sizes.test_images * (2 * tokens * vectors + picture * ("images" in entry["outputs"]))
+    return total
+
+
+def linear_bytes(study: Study, sizes: Sizes) -> int:
+    """Bytes of what linear methods add: targets other than the encoder's tokens, of all images and decoded, and what is
+    fitted, float32 (voxels, training images) for each regression."""
+    made: dict[str, set[Cell]] = {}
+    for method in study.methods:
+        entry = study.registries["methods"][method]
+        if "linear" in entry:
+            made.setdefault(entry["decoder"], set()).update(study.made_at(method, c) for c in study.cells(method))
+    total, stored = 0, {target_path("tokens", study.config["encoder"]): 0}
+    for decoder, cells in made.items():
+        values = study.target_values(decoder)
+        others = sum(count for target, count in values.items() if target not in stored)
+        stored |= values
+        total += 2 * (others * sizes.images + sum(values.values()) * sizes.test_images * len(cells))
+        for cell in {cell._replace(test_set="") for cell in cells}:
+            sessions = cell.sessions if isinstance(cell.sessions, int | float) else 1
+            images = min(sizes.images, round(sessions * sizes.session_trials))
+            total += 4 * len(study.decoders[decoder]["linear"]) * sizes.voxels * images
     return total
 
 

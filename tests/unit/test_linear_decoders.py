@@ -23,12 +23,14 @@ from fmri2img.study import Study
 ALPHA = 5.0
 TOKENS = {
     "array": "tokens", "target": "embeddings", "regions": "all", "alphas": [0.1, 1.0, 10.0], "folds": 4,
-    "folds_key": "ridge.folds", "penalties_key": "ridge.alphas", "calibrated": True,
+    "per": "all", "folds_key": "ridge.folds", "penalties_key": "ridge.alphas", "trials": "single",
+    "calibration": "training_images",
 }  # fmt: skip
 STATES = TOKENS | {
     "array": "states", "target": "texts", "regions": ["V1"], "alphas": [ALPHA], "penalties_key": "penalty.fixed",
-    "calibrated": False,
+    "calibration": "none",
 }  # fmt: skip
+TARGETS = ["embeddings", "texts"]
 TEST_IDS = [i for i in SPLIT.test_sets["shared1000"] if i != UNSEEN]
 
 
@@ -46,13 +48,14 @@ def fit(cell, path, *regressions, sessions="2", seed="0"):
     targets = [cell["embeddings"], cell["texts"]]
     wildcards = {"decoder": "planted", "subject": "subj01", "sessions": sessions, "seed": seed}
     needed = {"recording": cell["recording"], "targets": targets}
-    fit_linear.main(job_of(needed, str(path), {"regressions": list(regressions)}, wildcards))
+    params = {"regressions": list(regressions), "targets": TARGETS}
+    fit_linear.main(job_of(needed, str(path), params, wildcards))
     return path
 
 
 def decoded(cell, decoder, path, **wildcards):
     needed = {"decoder": str(decoder), "recording": cell["recording"], "targets": [cell["embeddings"], cell["texts"]]}
-    params = {"decode": LINEAR, "settings": {}, "method": "planted", "origin": "port"}
+    params = {"decode": LINEAR, "settings": {}, "method": "planted", "origin": "port", "targets": TARGETS}
     text = {name: str(value) for name, value in (CELL._asdict() | {"sessions": 2} | wildcards).items()}
     decode.main(job_of(needed, str(path), params, text))
     return Decoded.open(path)
@@ -85,7 +88,7 @@ def test_a_fixed_penalty_on_one_region_without_calibration_is_plain_ridge(cell, 
 
 
 def test_calibration_is_left_out_where_the_record_says_so(cell, tmp_path):
-    folder = fit(cell, tmp_path / "decoder", TOKENS, TOKENS | {"array": "plain", "calibrated": False})
+    folder = fit(cell, tmp_path / "decoder", TOKENS, TOKENS | {"array": "plain", "calibration": "none"})
     made = decoded(cell, folder, tmp_path / "decoded")
     plain, calibrated = (LinearDecoder.open(folder / name) for name in ("plain", "tokens"))
     np.testing.assert_array_equal(plain.calibration(2), [np.ones(24), np.zeros(24)])
@@ -124,7 +127,7 @@ def test_a_region_that_cannot_be_used_ends_in_one_line(cell, tmp_path, regions, 
 
 def test_too_few_images_for_the_folds_name_the_key(cell, tmp_path):
     with pytest.raises(UserError, match=r"^dual\.folds: 50 folds need as many training images, but there are 20"):
-        fit(cell, tmp_path / "decoder", STATES | {"folds": 50, "folds_key": "dual.folds"}, sessions="1")
+        fit(cell, tmp_path / "decoder", TOKENS | {"folds": 50, "folds_key": "dual.folds"}, sessions="1")
 
 
 def test_keys_of_the_record_are_read_from_the_configuration(tmp_path, monkeypatch):
@@ -132,7 +135,7 @@ def test_keys_of_the_record_are_read_from_the_configuration(tmp_path, monkeypatc
     monkeypatch.setattr(plugins, "OUTSIDE", {})
     linear = [
         {"array": "tokens", "target": "encoder", "penalty": {"choose_from": "ridge.alphas", "folds": "ridge.folds"}},
-        {"array": "states", "target": "refinement.prompts", "regions": ["V1"], "penalty": {"fixed": 7.0},
+        {"array": "states", "target": {"texts": "refinement.prompts"}, "regions": ["V1"], "penalty": {"fixed": 7.0},
          "calibration": "none"},
     ]  # fmt: skip
     folder = method_folder(tmp_path / "dual_regression", linear=linear)
@@ -140,13 +143,17 @@ def test_keys_of_the_record_are_read_from_the_configuration(tmp_path, monkeypatc
     config = study.config
     first, second = study.regressions("dual_regression")
     assert (first["target"], first["alphas"], first["folds"]) == (
-        config["encoder"], config["ridge"]["alphas"], config["ridge"]["folds"],
+        f"embeddings/{config['encoder']}", config["ridge"]["alphas"], config["ridge"]["folds"],
     )  # fmt: skip
-    assert first["regions"] == "all" and first["calibrated"] and first["penalties_key"] == "ridge.alphas"
-    assert (second["target"], second["alphas"]) == (config["refinement"]["prompts"], [7.0])
-    assert second["regions"] == ["V1"] and not second["calibrated"] and second["penalties_key"] == "penalty.fixed"
-    # Networks whose outputs are the targets, each once.
-    assert study.targets("dual_regression") == list(dict.fromkeys([first["target"], second["target"]]))
+    assert (first["regions"], first["calibration"], first["trials"]) == ("all", "training_images", "single")
+    assert (first["penalties_key"], first["folds_key"]) == ("ridge.alphas", "ridge.folds")
+    assert (second["target"], second["alphas"]) == (f"texts/{config['refinement']['prompts']}", [7.0])
+    assert (second["regions"], second["calibration"], second["penalties_key"]) == (["V1"], "none", "penalty.fixed")
+    # Two targets of one network are two artifacts.
+    assert study.targets("dual_regression") == {
+        "embeddings/demo_clip": "<results>/embeddings/demo_clip",
+        "texts/demo_clip": "<results>/texts/demo_clip",
+    }
     assert study.registries["methods"]["dual_regression"]["decodes"] == ["tokens", "states"]
 
 

@@ -49,7 +49,7 @@ rule restrict_recording:
 use rule fit_linear as fit_linear_bottleneck with:
     input:
         recording=rules.restrict_recording.output[0],
-        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+        targets=lambda w: list(study.targets(w.decoder).values()),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
@@ -80,7 +80,7 @@ use rule decode as decode_bottleneck with:
     input:
         decoder=f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}",
         recording=rules.restrict_recording.output[0],
-        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+        targets=lambda w: list(study.targets(w.decoder).values()),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/decoded/{{decoder}}/{CELL}"),
     log:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
+from fmri2img.backbones.targets import TARGETS
 from fmri2img.paths import REPOSITORY
 
 TRAINED = "{subject}/{sessions}sessions/seed{seed}"  # below a decoder's folder
@@ -64,6 +65,12 @@ def all_predictions():
 
 def embeddings_of(networks):
     return [f"<results>/embeddings/{name}" for name in networks]
+
+
+def loaders_of(target, name):
+    """The module that loads a network which gives a target, as code_of takes it; none of a network of another kind."""
+    source = TARGETS[target].get(study.registries["backbones"][name]["kind"])
+    return [source.loader] if source else []
 
 
 def flat(found):

@@ -38,13 +38,13 @@ rule embed_stimuli:
         **needs("embed"),
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
-        code=code_of("embed_stimuli"),
+        code=lambda w: code_of("embed_stimuli", *loaders_of("tokens", w.encoder)),
     script:
         "../../scripts/embed_stimuli.py"
 
 
 rule encode_latents:
-    """Compute scaled autoencoder latents of all stimuli, the targets of a decoder's low-level head."""
+    """Compute latents of all stimuli with one autoencoder, from pictures of one size."""
     input:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
@@ -64,9 +64,32 @@ rule encode_latents:
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         image_size=lambda w: int(w.size),
-        code=code_of("encode_latents"),
+        code=lambda w: code_of("encode_latents", *loaders_of("latents", w.entry)),
     script:
         "../../scripts/encode_latents.py"
+
+
+rule embed_texts:
+    """Compute states of the captions of all stimuli with one text encoder, the mean over an image's captions."""
+    input:
+        stimuli="<results>/stimuli",
+        model=lambda w: model_path(w.entry),
+    output:
+        directory("<results>/texts/{entry}"),
+    log:
+        "<logs>/embed_texts/{entry}.log",
+    benchmark:
+        "<benchmarks>/embed_texts/{entry}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: threads_of("embed")
+    resources:
+        **needs("embed"),
+    params:
+        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        code=lambda w: code_of("embed_texts", *loaders_of("texts", w.entry)),
+    script:
+        "../../scripts/embed_texts.py"
 
 
 rule embed_local_features:

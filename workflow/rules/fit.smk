@@ -16,7 +16,7 @@ rule fit_linear:
     """Fit linear regressions from betas to targets; penalty and calibration come from held-out training images."""
     input:
         recording="<results>/recordings/{subject}",
-        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+        targets=lambda w: list(study.targets(w.decoder).values()),
     output:
         directory(f"<results>/decoders/{{decoder}}/{TRAINED}"),
     log:
@@ -32,6 +32,7 @@ rule fit_linear:
         **needs("fit"),
     params:
         regressions=lambda w: study.regressions(w.decoder),
+        targets=lambda w: list(study.targets(w.decoder)),
         code=code_of("fit_linear"),
     script:
         "../../scripts/fit_linear.py"
@@ -104,7 +105,7 @@ rule decode:
     input:
         decoder=lambda w: network_path(w.decoder, w),
         recording="<results>/recordings/{subject}",
-        targets=lambda w: embeddings_of(study.targets(w.decoder)),
+        targets=lambda w: list(study.targets(w.decoder).values()),
     output:
         directory(f"<results>/decoded/{{decoder}}/{CELL}"),
     log:
@@ -121,6 +122,7 @@ rule decode:
         **needs("draw"),
     params:
         decode=lambda w: study.decoders[w.decoder]["decode"],
+        targets=lambda w: list(study.targets(w.decoder)),
         settings=lambda w: study.section(w.decoder).get("decoding", {}),
         method=lambda w: w.decoder,
         origin=lambda w: study.decoders[w.decoder]["origin"],

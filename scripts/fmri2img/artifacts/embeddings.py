@@ -1,9 +1,9 @@
-"""Embeddings: the outputs of a frozen encoder for each image (or a decoder's estimate of them).
+"""Embeddings: outputs of a frozen network for each image: image tokens, autoencoder latents, states of its captions.
 
 tokens.npy     float16 (images, tokens, width)
 pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; absent where it has none
 ids.npy        int64 (images,) image_id, ascending
-metadata.json  encoder, revision, preprocessing, library versions
+metadata.json  encoder, revision, preprocessing, library versions; axes (artifacts/axes.py), if they are not tokens
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ import numpy as np
 
 from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.atomic import atomic_directory
+from fmri2img.artifacts.axes import Axes
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
@@ -42,6 +43,11 @@ class Embeddings:
             )
         pooled = read_array(path / "pooled.npy") if (path / "pooled.npy").exists() else None
         return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))
+
+    @property
+    def axes(self) -> Axes:
+        """What the values of an image are. Raises UserError when the metadata does not fit the tokens."""
+        return Axes.of(self.metadata.get("axes"), self.tokens.shape[1:], self.path / "metadata.json")
 
     @property
     def label(self) -> str:

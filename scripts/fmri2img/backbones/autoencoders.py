@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fmri2img.backbones.pixels import placement, to_unit
+from fmri2img.artifacts.axes import Axes
+from fmri2img.backbones.pixels import placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
@@ -43,6 +44,22 @@ class Autoencoder:
         if noise is not None:
             latents = latents + posterior.std.float() * noise.to(self.device)
         return latents * self.scaling_factor
+
+    @property
+    def facts(self) -> dict:
+        """What the metadata of encoded stimuli says besides network and preprocessing."""
+        return {"scaling_factor": self.scaling_factor}
+
+    def axes(self, size: int) -> Axes:
+        """Axes of the latents of square pictures of `size` pixels."""
+        side = size // self.reduction
+        return Axes.channel_map(self.channels, side, side)
+
+    def encode_stimuli(self, images: np.ndarray, size: int) -> np.ndarray:
+        """Mean latents float32 (n, positions, channels), row by row, of images uint8 (n, h, w, 3) resized to `size`."""
+        pixels = resize(to_unit(images), size)
+        latents = self.encode(pixels.permute(0, 2, 3, 1).numpy())
+        return latents.flatten(2).transpose(1, 2).cpu().numpy()
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor, scale: float = 0.5, offset: float = 0.5) -> torch.Tensor:

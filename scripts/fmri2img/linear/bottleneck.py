@@ -24,7 +24,7 @@ from scipy import linalg
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.linear.decoder import LinearDecoder, token_gram
+from fmri2img.linear.decoder import LinearDecoder, Targets
 
 NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest one are rounding of float16 tokens
 ROW_BLOCK = 2048
@@ -45,7 +45,8 @@ def bottleneck_directions(
     sums -= np.bincount(image, minlength=len(sums))[:, None] * decoder.voxel_mean
     carried = sums @ decoder.readout.astype(np.float64)
 
-    values, vectors = linalg.eigh(token_gram(embeddings.tokens, embeddings.rows(decoder.ids)).astype(np.float64))
+    targets = Targets(embeddings, embeddings.rows(decoder.ids))
+    values, vectors = linalg.eigh(targets.gram().astype(np.float64))
     kept = values > NEGLIGIBLE * values[-1]
     root = vectors[:, kept] * np.sqrt(values[kept])
     importance, order = linalg.eigh(root.T @ carried @ root)

@@ -8,7 +8,7 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.interfaces import Decoding, Made
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.linear.decoder import LinearDecoder
+from fmri2img.linear.decoder import AVERAGED, TEST_BATCH, LinearDecoder
 
 
 def voxels_of(recording: Recording, regions: str | list[str]) -> np.ndarray | slice:
@@ -32,17 +32,22 @@ def decode(decoding: Decoding) -> Made:
     """Decode betas averaged over the repeats of an image into one array for each regression."""
     recording = decoding.recording
     ids, betas = recording.averaged(decoding.test_rows)
-    arrays = {}
+    if not np.isfinite(betas).all():
+        raise UserError(f"{recording.path}: betas of test trials are not finite; rerun the preparation")
+    arrays, fitted = {}, []
     for path in sorted(path for path in Path(decoding.decoder).iterdir() if path.is_dir()):
         decoder = LinearDecoder.open(path)
         embeddings = decoding.targets[decoder.metadata["target"]]
         columns = voxels_of(recording, decoder.metadata["regions"])
         arrays[path.name] = decoder.decode(betas[:, columns], embeddings, decoding.test_repeats)
+        fitted.append(decoder.metadata)
+    averaging = {"single": "single", AVERAGED: "mean"}
     disclosure = Disclosure(
-        training_trials=decoder.metadata["training_trials"],
+        training_trials=fitted[0]["training_trials"],
         training_subjects=[decoding.cell.subject],
-        trial_averaging="single",
+        trial_averaging=" and ".join(dict.fromkeys(averaging[metadata["trials"]] for metadata in fitted)),
         test_averaging="mean of repeats",
+        transductive=any(metadata["calibration"] == TEST_BATCH for metadata in fitted),
         encoder=", ".join(dict.fromkeys(embeddings.label for embeddings in decoding.targets.values())),
     )
     return Made(ids, arrays, disclosure)

@@ -4,13 +4,17 @@ A part of `fmri2img.study.Study`, kept apart because it knows the entries of met
 nothing of the rest of a configuration.
 """
 
+import typing
+from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fmri2img import plugins
 from fmri2img.artifacts.cells import ALL, Cell
+from fmri2img.backbones.targets import TARGETS, groupings, target_path
 from fmri2img.errors import UserError
-from fmri2img.settings.base import nearest
+from fmri2img.methods.registry import Calibration, Trials
+from fmri2img.settings.base import nearest, problem
 
 
 class Pretraining(NamedTuple):
@@ -76,30 +80,77 @@ class MethodQueries:
         return value
 
     def regressions(self, decoder: str) -> list[dict]:
-        """The regressions of a linear decoder, with the values of the keys that its method.yaml names."""
-        found, folder = [], self.decoders[decoder]["folder"]
-        for regression in self.decoders[decoder]["linear"]:
-            penalty = regression["penalty"]
-            fixed = penalty["fixed"] is not None
-            found.append(
-                {
-                    "array": regression["array"],
-                    "target": self.value_at(regression["target"], folder),
-                    "regions": regression["regions"],
-                    "alphas": [penalty["fixed"]] if fixed else self.value_at(penalty["choose_from"], folder),
-                    "folds": self.value_at(penalty["folds"], folder) if penalty["folds"] else 5,
-                    "folds_key": penalty["folds"] or "penalty.folds",
-                    "penalties_key": "penalty.fixed" if fixed else penalty["choose_from"],
-                    "calibrated": regression["calibration"] == "training_images",
-                }
-            )
-        return found
+        """The regressions of a linear decoder, with the values of the keys that its method.yaml names.
 
-    def targets(self, decoder: str) -> list[str]:
-        """Networks whose outputs a decoder decodes; of a trained one the study's encoder."""
+        Raises UserError for a key that does not exist, and for values that do not fit: a network that does not give the
+        target, a region that the dataset lacks.
+        """
+        folder = self.decoders[decoder]["folder"]
+        return [self._regression(regression, folder) for regression in self.decoders[decoder]["linear"]]
+
+    def _regression(self, record: dict, folder: str) -> dict:
+        kind, network, size = self._target(record["target"], folder)
+        penalty = record["penalty"]
+        rule = "choose_from" if penalty["fixed"] is None else "fixed"
+        alphas = self._setting(penalty[rule], f"penalty.{rule}", folder)
+        folds = self._setting(penalty["folds"], "penalty.folds", folder)
+        per = self._setting(penalty["per"], "penalty.per", folder, words=True)
+        trials = self._setting(record["trials"], "trials", folder, words=True)
+        calibration = self._setting(record["calibration"], "calibration", folder, words=True)
+        regions = self._setting(record["regions"], "regions", folder, words=True)
+        per.among(groupings(kind, self.registries["backbones"][network]["kind"]), f"{kind} of {network} have no groups")
+        trials.among(typing.get_args(Trials), "there is no")
+        calibration.among(typing.get_args(Calibration), "there is no")
+        if regions.value != "all":
+            regions.among(self.dataset.regions, f"dataset {self.dataset.name} has no region")
+        return {
+            "array": record["array"],
+            "target": target_path(kind, network, size),
+            "regions": regions.value,
+            "trials": trials.value,
+            "alphas": [alphas.value] if rule == "fixed" else alphas.value,
+            "per": per.value,
+            "folds": folds.value,
+            "folds_key": folds.key,
+            "penalties_key": alphas.key,
+            "calibration": calibration.value,
+        }
+
+    def _target(self, record: dict, folder: str) -> tuple[str, str, int | None]:
+        """Kind, network and size of a target. Raises UserError where the network does not give it."""
+        kind = next(kind for kind in TARGETS if record[kind] is not None)
+        network = self._setting(record[kind], kind, folder)
+        self.network(network.value, network.key, *TARGETS[kind])
+        if kind == "texts" and not self.dataset.has_captions:
+            what = f"{folder} decodes captions, which dataset {self.dataset.name} does not have"
+            raise problem("methods", f"{what}; remove it")
+        return kind, network.value, self._setting(record["size"], "size", folder).value
+
+    def _setting(self, value: Any, own_key: str, folder: str, words: bool = False) -> "_Setting":
+        """A value of method.yaml, or of the key of the configuration that it names.
+
+        words: whether a word without a dot is a value, not a key.
+        """
+        if isinstance(value, str) and ("." in value or not words):
+            return _Setting(self.value_at(value, folder), value, "configuration")
+        return _Setting(value, own_key, str(plugins.folders("methods")[folder] / "method.yaml"))
+
+    def targets(self, decoder: str) -> dict[str, str]:
+        """Name -> Embeddings that a decoder decodes; of a trained one those of the study's encoder."""
         if "linear" in self.decoders[decoder]:
-            return list(dict.fromkeys(regression["target"] for regression in self.regressions(decoder)))
-        return [self.config["encoder"]]
+            names = [regression["target"] for regression in self.regressions(decoder)]
+        else:
+            names = [target_path("tokens", self.config["encoder"])]
+        return {name: f"<results>/{name}" for name in names}
+
+    def target_values(self, decoder: str) -> dict[str, int]:
+        """Target of a linear decoder -> values of one image, roughly."""
+        entry, found = self.decoders[decoder], {}
+        for regression in entry["linear"]:
+            kind, network, size = self._target(regression["target"], entry["folder"])
+            record = self.registries["backbones"][network]
+            found[target_path(kind, network, size)] = TARGETS[kind][record["kind"]].values(record, size)
+        return found
 
     def drawn_by(self, pipeline: str) -> list[str]:
         """Methods that use a drawing pipeline; of `retrieval` those whose pictures the study leaves out."""
@@ -230,6 +281,20 @@ class MethodQueries:
         """The checkpoint of that network, in the folder it is fetched into."""
         (file,) = self.registries["backbones"][self.released_network(decoder, subject, sessions)]["files"]
         return file
+
+
+class _Setting(NamedTuple):
+    """A value, the key that sets it, and the file of that key."""
+
+    value: Any
+    key: str
+    where: str
+
+    def among(self, known: Iterable[str], what: str) -> None:
+        """Raises UserError for a value, or one of a list of values, that is not among the known ones."""
+        for value in self.value if isinstance(self.value, list) else [self.value]:
+            if value not in known:
+                raise problem(self.key, f"{what} '{value}'; {nearest(str(value), known, 'available')}", self.where)
 
 
 def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) -> str:

@@ -15,8 +15,10 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from fmri2img import plugins
+from fmri2img.artifacts.axes import ALL
+from fmri2img.backbones.targets import TARGETS
 from fmri2img.errors import UserError
-from fmri2img.settings.base import Settings, WrongKey, matching, nearest, one_of, problem
+from fmri2img.settings.base import PositiveNumber, Settings, WrongKey, matching, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
 Axis = Literal["subject", "sessions", "seed"]
@@ -33,10 +35,71 @@ def _module_and_name(value: str) -> str:
 Member = Annotated[str, AfterValidator(_module_and_name)]
 
 
+def _key(value: str) -> str:
+    if not re.fullmatch(r"\w+(\.\w+)*", value):
+        raise ValueError(f"'{value}' is not a key of the configuration; write section.key")
+    return value
+
+
+def _dotted(value: str) -> str:
+    if not re.fullmatch(r"\w+(\.\w+)+", value):
+        raise ValueError(f"'{value}' is neither a value nor a key of the configuration (section.key)")
+    return value
+
+
+def _above_zero(value: float | str | None) -> float | str | None:
+    if isinstance(value, float) and value <= 0:
+        raise ValueError(f"{value} is out of range; it must be greater than 0")
+    return value
+
+
+Key = Annotated[str, AfterValidator(_key)]
+DottedKey = Annotated[str, AfterValidator(_dotted)]  # where a word without a dot would be a value
+
+
+class Target(Settings):
+    """What is decoded, and the key of the configuration that names the network which gives it."""
+
+    tokens: Key | None = Field(None, description="Image tokens of this network, results/<study>/embeddings.")
+    latents: Key | None = Field(None, description="Latents of this autoencoder, results/<study>/latents.")
+    size: Annotated[int | Key | None, one_of("a number of pixels or a key of the configuration")] = Field(
+        None, description="Side in pixels of the pictures that latents are made of, or its key."
+    )
+    texts: Key | None = Field(
+        None, description="States of captions from this network, the mean over an image's captions."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_key_is_tokens(cls, value: Any) -> Any:
+        return {"tokens": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(getattr(self, kind) is not None for kind in TARGETS) != 1:
+            raise ValueError(f"give one of {', '.join(TARGETS)}")
+        if (self.size is None) != (self.latents is None):
+            raise WrongKey("size", "goes with latents; give both or neither")
+        return self
+
+
 class Penalty(Settings):
-    fixed: float | None = Field(None, gt=0, description="One penalty for all targets.")
-    choose_from: str | None = Field(None, description="Key of the configuration that lists penalties to choose from.")
-    folds: str | None = Field(None, description="Key of the configuration with the folds of the cross-validation.")
+    """How the ridge penalty is found: fixed, or the one that predicts held-out training images best."""
+
+    fixed: Annotated[
+        float | DottedKey | None, AfterValidator(_above_zero), one_of("a positive number or a key (section.key)")
+    ] = Field(None, description="One penalty for all targets, or its key.")
+    choose_from: Annotated[list[PositiveNumber] | Key | None, one_of("a list of penalties or its key")] = Field(
+        None, description="Penalties to choose from, or their key."
+    )
+    per: str = Field(
+        ALL,
+        description="Group of targets that a penalty is chosen for: all, value, or a name of the target's axes "
+        "(token, dimension; channel, row, column), or a dotted key.",
+    )
+    folds: Annotated[int | Key, one_of("a number of folds or its key")] = Field(
+        5, description="Folds of the cross-validation, also of the calibration, or their key."
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -45,14 +108,26 @@ class Penalty(Settings):
         return self
 
 
+Calibration = Literal["training_images", "test_batch", "none"]
+Trials = Literal["single", "averaged"]
+
+
 class Regression(Settings):
+    """One regression. A value with a dot is a key of the configuration that holds the value."""
+
     array: str = Field(description="Name of the decoded array.")
-    target: str = Field(description="Key of the configuration that names the network whose Embeddings are the targets.")
-    regions: Literal["all"] | list[str] = Field("all", description="Regions whose voxels are used.")
+    target: Target = Field(description="What is decoded: tokens, latents or texts of a network.")
+    regions: Annotated[Literal["all"] | list[str] | DottedKey, one_of("all, a list of regions, or a key")] = Field(
+        "all", description="Regions of the dataset whose voxels are used."
+    )
     penalty: Penalty = Field(description="How the ridge penalty is found.")
-    calibration: Literal["training_images", "none"] = Field(
+    trials: Annotated[Trials | DottedKey, one_of("single, averaged or a key")] = Field(
+        "single", description="Whether it is fitted to single trials or to the mean of an image's trials."
+    )
+    calibration: Annotated[Calibration | DottedKey, one_of("training_images, test_batch, none or a key")] = Field(
         "training_images",
-        description="How predictions get the mean and spread of true targets.",
+        description="How predictions get the mean and spread of true targets: by predictions of held-out training "
+        "images, by those of the test images (transductive), or not.",
     )
 
 

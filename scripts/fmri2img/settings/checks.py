@@ -63,7 +63,7 @@ def check_registered(study: Any) -> None:
         if entry["kind"] == "control" and of is not None and of not in study.methods:
             raise problem("methods", f"{method} is a control of {of}, which is not listed; add {of} or drop {method}")
         if "linear" in entry:
-            study.regressions(entry["decoder"])  # raises where a key that its method.yaml names does not exist
+            study.regressions(entry["decoder"])  # raises where its method.yaml does not fit the study
         if "network" in entry:
             study.drawing_network(method)
         if entry.get("drawing") == "captions":  # those of the stimuli

@@ -22,6 +22,7 @@ rule decode_without_brain:
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         settings=config["mindeye2"]["decoding"],
+        targets=["embeddings"],
         method="mindeye2_prior_only",
         origin="control",
         code=code_of("decode", "fmri2img.methods.mindeye2.decode"),
