@@ -15,13 +15,13 @@ from training_launch import run_pairs, table
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
-from fmri2img.methods.mindeye2 import losses as losses_module
 from fmri2img.methods.mindeye2 import task as task_module
 from fmri2img.methods.mindeye2.data import Batches
 from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.methods.mindeye2.network import load_model
 from fmri2img.methods.mindeye2.settings import LossConfig
 from fmri2img.methods.mindeye2.task import MindEye2Task
+from fmri2img.networks import losses as losses_module
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.loop import train
 from fmri2img.training.trials import held_out_images, open_trials

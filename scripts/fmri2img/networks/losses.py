@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmri2img.training import distributed
+
 
 def flat_unit(tokens: Tensor) -> Tensor:
     """Tokens (samples, tokens, width) as l2-normalised float32 vectors (samples, tokens * width)."""
@@ -44,6 +46,26 @@ def soft_clip_loss(similarities: Tensor, image_similarities: Tensor, temperature
     return (to_images + to_brains) / 2
 
 
+def contrast_loss(
+    projected: Tensor, target: Tensor, temperature: float | Tensor, labels: Tensor | None, gathers: bool
+) -> Tensor:
+    """BiMixCo where there are labels of mixed trials, else SoftCLIP, of this process's share of a batch, 0-d.
+
+    projected, target: tokens (samples, tokens, width); labels: of all samples that are compared; gathers: whether these
+    are the samples of all processes.
+    """
+    brains, images = flat_unit(projected), flat_unit(target)
+    # Image vectors need no gradient and are gathered whole; of the brain vectors, only their similarities are.
+    everyone = distributed.gather(images) if gathers else images
+    similarities = brains @ everyone.T
+    image_similarities = images @ everyone.T
+    if gathers:
+        similarities, image_similarities = map(distributed.gather, (similarities, image_similarities))
+    if labels is not None:
+        return bimixco_loss(similarities, labels, temperature)
+    return soft_clip_loss(similarities, image_similarities, temperature)
+
+
 def latent_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error, 0-d, of scaled autoencoder latents (images, channels, side, side); never mixed."""
     return F.l1_loss(predicted.float(), target.float())
@@ -74,3 +96,16 @@ def _cross_entropy(similarities: Tensor, wanted: Tensor, temperature: float) -> 
     with torch.no_grad():
         labels = (wanted / temperature).softmax(1)
     return -((similarities / temperature).log_softmax(1) * labels).sum(1).mean()
+
+
+def shared_local_contrast_loss(
+    student: Tensor, teacher: Tensor, augmented: Tensor, temperature: float, gathers: bool
+) -> Tensor:
+    """`local_contrast_loss` of this process's share of a batch; gathers: compared with the maps of all processes."""
+    student = student.float()
+    if not gathers:
+        return local_contrast_loss(student, teacher, augmented, temperature)
+    positions = student.shape[0] * student.shape[1]
+    own = slice(distributed.rank() * positions, (distributed.rank() + 1) * positions)
+    gathered = map(distributed.gather, (student, teacher.float(), augmented.float()))
+    return local_contrast_loss(*gathered, temperature, own)

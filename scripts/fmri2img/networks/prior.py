@@ -19,6 +19,7 @@ import functools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,9 +27,11 @@ from torch.utils.checkpoint import checkpoint
 
 from fmri2img.errors import UserError
 from fmri2img.networks.settings import PriorConfig
+from fmri2img.training.sampler import generator
 
 LOGIT_SCALE = 16.0
 BUCKETS, MAX_DISTANCE = 32, 128  # of the relative positions
+DIFFUSION, NOISE = 1003, 1004  # streams of random numbers of a seed
 
 
 class GainNorm(nn.Module):
@@ -247,6 +250,29 @@ def noised(target: Tensor, t: Tensor, noise: Tensor, timesteps: int) -> Tensor:
     return signal.sqrt().float() * target + (1 - signal).sqrt().float() * noise
 
 
+def diffusion_numbers(
+    config: PriorConfig,
+    shape: tuple[int, int],
+    batch: int,
+    places: np.ndarray,
+    device: torch.device,
+    seed: int,
+    step: int,
+) -> dict[str, Tensor]:
+    """Random numbers of `prior_loss` for `places` int64 of a global batch of `batch` samples: t, noise, keep_brain,
+    keep_image. shape: (tokens, width) of a sample.
+    """
+    rng = np.random.default_rng([seed, DIFFUSION, step])
+    t = rng.integers(config.timesteps, size=batch)[places]
+    keep_brain = (rng.random(batch) >= config.condition_drop)[places]
+    keep_image = (rng.random(batch) >= config.image_drop)[places]
+    noise = torch.empty(len(places), *shape, device=device)
+    for row, place in enumerate(places.tolist()):
+        noise[row].normal_(generator=generator(device, seed, NOISE, step, place))
+    numbers = {"t": t, "keep_brain": keep_brain, "keep_image": keep_image}
+    return {name: torch.from_numpy(values).to(device) for name, values in numbers.items()} | {"noise": noise}
+
+
 def prior_loss(
     prior: PriorNetwork,
     target: Tensor,
@@ -306,4 +332,30 @@ def sample(prior: PriorNetwork, brain: Tensor, noises: Sequence[Tensor], steps: 
         fresh = (1 - now / then) * (1 - then) / (1 - now)
         kept = 1 - then - fresh
         x = math.sqrt(then) * clean + math.sqrt(fresh) * noises[i + 1] + math.sqrt(kept) * noise_in_x
+    return clean
+
+
+@torch.no_grad()
+def sample_every_step(prior: PriorNetwork, brain: Tensor, noises: Sequence[Tensor]) -> Tensor:
+    """Image tokens (batch, tokens, width), float32, by all steps that the prior was trained with.
+
+    noises: as many standard normal tensors (batch, tokens, width) as the prior has timesteps: where sampling starts,
+    then one for each step but the last. This is DDPM (Ho et al., 2020, eq. 6 and 7): from timestep t to t - 1 by the
+    posterior given the predicted clean tokens.
+    """
+    timesteps = prior.config.timesteps
+    if len(noises) != timesteps:
+        raise ValueError(f"{timesteps} timesteps take {timesteps} noise tensors, got {len(noises)}")
+    betas = cosine_betas(timesteps).tolist()
+    after = remaining_signal(timesteps, torch.device("cpu")).tolist()
+    before = [1.0, *after[:-1]]
+
+    x = noises[0]
+    for t in reversed(range(timesteps)):
+        clean = prior(x, torch.full((len(x),), t, device=x.device), brain).float()
+        if t == 0:
+            break
+        mean = betas[t] * math.sqrt(before[t]) * clean + (1 - before[t]) * math.sqrt(1 - betas[t]) * x
+        spread = math.sqrt(betas[t] * (1 - before[t]) / (1 - after[t]))
+        x = mean / (1 - after[t]) + spread * noises[timesteps - t]
     return clean

@@ -1,11 +1,61 @@
 """Settings of the parts of brain decoders that several methods share. Torch is not needed here."""
 
 import math
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Positive, PositiveNumber, Share
+
+GROUPS = 32  # of the upsampler's normalisation
+
+
+class SeedGrid(base.Settings):
+    """A grid of features that the upsampler enlarges to autoencoder latents."""
+
+    seed_channels: Positive = Field(64, description="Channels of the seed grid.")
+    channels: base.Fixed[Positive] = Field(
+        description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
+    )
+    layers: Positive = Field(1, description="Residual units of a block, less one.")
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> "SeedGrid":
+        for channels in self.channels:
+            if channels % GROUPS:
+                raise base.WrongKey(
+                    "channels", f"{channels} is not a multiple of {GROUPS} (groups of its normalisation); change it"
+                )
+        return self
+
+
+class SeedGridSizes(SeedGrid):
+    """A seed grid with the sizes that follow from its targets."""
+
+    latent_channels: Positive = Field(4, description="Channels of the autoencoder's latents.")
+    latent_side: Positive = Field(28, description="Side of the autoencoder's latents.")
+    maps_width: Positive = Field(512, description="Width of the local features, one for each place of the seed grid.")
+
+    @property
+    def seed_side(self) -> int:
+        return self.latent_side // 2 ** (len(self.channels) - 1)
+
+    @property
+    def positions(self) -> int:
+        """Number of local features."""
+        return self.seed_side**2
+
+    @model_validator(mode="after")
+    def _grid_is_whole(self) -> "SeedGridSizes":
+        enlargement = 2 ** (len(self.channels) - 1)
+        if self.latent_side % enlargement:
+            raise base.WrongKey(
+                "latent_side",
+                f"{self.latent_side} is not a multiple of {enlargement}, by which the {len(self.channels)} blocks of "
+                "`channels` enlarge; change one of them",
+            )
+        return self
 
 
 class PriorConfig(base.Settings):
@@ -44,6 +94,9 @@ class ContrastSettings(base.Settings):
     mixco_temperature: PositiveNumber = Field(0.006, description="Temperature of MixCo's loss.")
     soft_temperature_start: PositiveNumber = Field(0.004, description="First temperature of SoftCLIP.")
     soft_temperature_end: PositiveNumber = Field(0.0075, description="Last temperature of SoftCLIP.")
+    fixed_points: Literal["summed", "overwritten"] = Field(
+        "summed", description='See mixco.mixture_labels; "overwritten" in the released code (a known defect).'
+    )
 
     def mixup_epochs(self, epochs: int) -> int:
         """Number of epochs, from the first, with MixCo: 49 of 150."""

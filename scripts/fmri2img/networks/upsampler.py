@@ -106,3 +106,21 @@ class Upsampler(nn.Module):
         for block in self.up_blocks:
             x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class LocalMaps(nn.Sequential):
+    """Local features of a seed grid, by 1 x 1 convolutions. (n, channels, side, side) -> (n, side * side, width)."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__(
+            nn.Conv2d(channels, width, 1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flatten(2).transpose(1, 2)

@@ -9,18 +9,15 @@ has a gradient in every process.
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.settings import LossConfig
 from fmri2img.networks.mixco import Mixture, draw_mixture, mixed_betas, mixture_labels
-from fmri2img.networks.settings import PriorConfig
-from fmri2img.training.sampler import Streams, generator, share
+from fmri2img.training.sampler import Streams, share
 from fmri2img.training.trials import SubjectTrials
 
 # Distinct streams of random numbers of one seed.
-MIXTURE, DIFFUSION, NOISE, VIEWS, DROPOUT, LOW_LEVEL_DROPOUT = range(1002, 1008)  # 1001: training.trials
+MIXTURE, VIEWS, DROPOUT, LOW_LEVEL_DROPOUT = 1002, *range(1005, 1008)  # others: training.trials, networks.prior
 
 
 class Share(NamedTuple):
@@ -115,17 +112,3 @@ class Batches:
         """Number (1 to `augmentations`) of the augmented view that each place of a global batch is compared with."""
         rng = np.random.default_rng([self._seed, VIEWS, step])
         return rng.integers(1, augmentations + 1, batch)[places]
-
-    def diffusion(
-        self, step: int, batch: int, places: np.ndarray, prior: PriorConfig, shape: tuple[int, int], device
-    ) -> dict[str, Tensor]:
-        """Random numbers of the diffusion's loss for `places` of a global batch; shape: (tokens, width)."""
-        rng = np.random.default_rng([self._seed, DIFFUSION, step])
-        t = rng.integers(prior.timesteps, size=batch)[places]
-        keep_brain = (rng.random(batch) >= prior.condition_drop)[places]
-        keep_image = (rng.random(batch) >= prior.image_drop)[places]
-        noise = torch.empty(len(places), *shape, device=device)
-        for row, place in enumerate(places.tolist()):
-            noise[row].normal_(generator=generator(device, self._seed, NOISE, step, place))
-        numbers = {"t": t, "keep_brain": keep_brain, "keep_image": keep_image}
-        return {name: torch.from_numpy(values).to(device) for name, values in numbers.items()} | {"noise": noise}

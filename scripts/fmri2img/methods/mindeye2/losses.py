@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from fmri2img.methods.mindeye2.network import MindEye2
 from fmri2img.methods.mindeye2.settings import LossConfig
-from fmri2img.networks.losses import bimixco_loss, flat_unit, latent_loss, local_contrast_loss, soft_clip_loss
+from fmri2img.networks.losses import contrast_loss, latent_loss, shared_local_contrast_loss
 from fmri2img.networks.prior import prior_loss
-from fmri2img.training import distributed
 
 
 class Objective(nn.Module):
@@ -50,35 +49,19 @@ class Objective(nn.Module):
             loss, _ = prior_loss(self.model.prior, target, encoded.tokens, *noise)
             terms["prior"] = self.config.prior * loss
         with torch.autocast(target.device.type, enabled=False):
-            terms["contrast"] = self.config.contrast * self._contrast(encoded.projected, target, batch)
+            contrast = contrast_loss(
+                encoded.projected, target, batch["temperature"], batch.get("labels"), self._gathers
+            )
+            terms["contrast"] = self.config.contrast * contrast
             if self.model.low_level is not None:
                 weight = self.config.low_level
                 terms["latents"] = weight * latent_loss(encoded.latents, batch["latents"])
-                local = self._local_contrast(encoded.maps, batch["maps"], batch["augmented_maps"])
+                local = shared_local_contrast_loss(
+                    encoded.maps, batch["maps"], batch["augmented_maps"], self.config.local_temperature, self._gathers
+                )
                 terms["local"] = weight * self.config.local_contrast * local
         return terms
 
     @property
     def _gathers(self) -> bool:
         return self.config.negatives == "gathered"
-
-    def _contrast(self, projected: Tensor, target: Tensor, batch: dict) -> Tensor:
-        brains, images = flat_unit(projected), flat_unit(target)
-        # Image vectors need no gradient and are gathered whole; of the brain vectors, only their similarities are.
-        everyone = distributed.gather(images) if self._gathers else images
-        similarities = brains @ everyone.T
-        image_similarities = images @ everyone.T
-        if self._gathers:
-            similarities, image_similarities = map(distributed.gather, (similarities, image_similarities))
-        if "labels" in batch:
-            return bimixco_loss(similarities, batch["labels"], batch["temperature"])
-        return soft_clip_loss(similarities, image_similarities, batch["temperature"])
-
-    def _local_contrast(self, maps: Tensor, teacher: Tensor, augmented: Tensor) -> Tensor:
-        student = maps.float()
-        if not self._gathers:
-            return local_contrast_loss(student, teacher, augmented, self.config.local_temperature)
-        positions = student.shape[0] * student.shape[1]
-        own = slice(distributed.rank() * positions, (distributed.rank() + 1) * positions)
-        gathered = map(distributed.gather, (student, teacher.float(), augmented.float()))
-        return local_contrast_loss(*gathered, self.config.local_temperature, own)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fmri2img.methods.mindeye2.settings import LowLevelConfig, ModelConfig
 from fmri2img.networks import storage
 from fmri2img.networks.prior import PriorNetwork
-from fmri2img.networks.upsampler import Upsampler
+from fmri2img.networks.upsampler import LocalMaps, Upsampler
 from fmri2img.training.dropout import Dropout, Masks
 
 
@@ -136,21 +136,12 @@ class LowLevelHead(nn.Module):
     def __init__(self, config: LowLevelConfig, hidden: int):
         super().__init__()
         self.config = config
-        width = config.maps_width
         units = config.seed_channels * config.positions
         self.seed = nn.Linear(hidden, units)
         self.dropout = Dropout("seed", config.dropout, units)
         self.norm = nn.GroupNorm(1, config.seed_channels)
         self.upsampler = Upsampler(config.seed_channels, config.latent_channels, config.channels, config.layers)
-        self.maps = nn.Sequential(
-            nn.Conv2d(config.seed_channels, width, 1, bias=False),
-            nn.GroupNorm(1, width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1, bias=False),
-            nn.GroupNorm(1, width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-        )
+        self.maps = LocalMaps(config.seed_channels, config.maps_width)
 
     def forward(self, hidden: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
         """hidden (trials, hidden) -> (latents (trials, channels, side, side), maps (trials, positions, maps_width)).
@@ -161,7 +152,7 @@ class LowLevelHead(nn.Module):
         side = self.config.seed_side
         seed = self.dropout(self.seed(hidden), kept).unflatten(-1, (self.config.seed_channels, side, side))
         seed = self.norm(seed)
-        return self.upsampler(seed), self.maps(seed).flatten(2).transpose(1, 2)
+        return self.upsampler(seed), self.maps(seed)
 
 
 class Encoded(NamedTuple):

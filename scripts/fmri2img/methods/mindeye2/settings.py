@@ -9,62 +9,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.errors import UserError
-from fmri2img.networks.settings import ContrastSettings, PriorConfig
+from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Unique, Weight, problem
 from fmri2img.settings.checks import check_published
 from fmri2img.training.configuration import TrainingSettings
 
-GROUPS = 32  # of the normalisation in the low-level head
 
-
-class LowLevelHead(base.Settings):
+class LowLevelHead(SeedGrid):
     """Sizes of the low-level head: a grid of features (the seed grid), enlarged to autoencoder latents."""
 
-    seed_channels: Positive = Field(64, description="Channels of the seed grid.")
     channels: base.Fixed[Positive] = Field(
         (32, 64, 128),
         description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
     )
-    layers: Positive = Field(1, description="Residual units of a block, less one.")
     dropout: Chance = Field(0.3, description="Dropout on the seed grid.")
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> "LowLevelHead":
-        for channels in self.channels:
-            if channels % GROUPS:
-                raise base.WrongKey(
-                    "channels", f"{channels} is not a multiple of {GROUPS} (groups of its normalisation); change it"
-                )
-        return self
 
-
-class LowLevelConfig(LowLevelHead):
+class LowLevelConfig(LowLevelHead, SeedGridSizes):
     """A low-level head with the sizes that follow from its targets."""
-
-    latent_channels: Positive = Field(4, description="Channels of the autoencoder's latents.")
-    latent_side: Positive = Field(28, description="Side of the autoencoder's latents.")
-    maps_width: Positive = Field(512, description="Width of the local features, one for each place of the seed grid.")
-
-    @property
-    def seed_side(self) -> int:
-        return self.latent_side // 2 ** (len(self.channels) - 1)
-
-    @property
-    def positions(self) -> int:
-        """Number of local features."""
-        return self.seed_side**2
-
-    @model_validator(mode="after")
-    def _grid_is_whole(self) -> "LowLevelConfig":
-        enlargement = 2 ** (len(self.channels) - 1)
-        if self.latent_side % enlargement:
-            raise base.WrongKey(
-                "latent_side",
-                f"{self.latent_side} is not a multiple of {enlargement}, by which the {len(self.channels)} blocks of "
-                "`channels` enlarge; change one of them",
-            )
-        return self
 
 
 class ModelSettings(base.Settings):
@@ -113,9 +76,6 @@ class LossConfig(ContrastSettings):
     )
     permutation_offsets: bool = Field(
         True, description="See mixco.mixture_labels; false in the released code (a known defect)."
-    )
-    fixed_points: Literal["summed", "overwritten"] = Field(
-        "summed", description='See mixco.mixture_labels; "overwritten" in the released code (a known defect).'
     )
 
 

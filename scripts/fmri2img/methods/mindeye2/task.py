@@ -29,6 +29,7 @@ from fmri2img.methods.mindeye2.losses import Objective
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
 from fmri2img.networks.losses import flat_unit
+from fmri2img.networks.prior import diffusion_numbers
 from fmri2img.training import distributed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
@@ -120,7 +121,7 @@ class MindEye2Task:
             inputs["labels"] = torch.from_numpy(share.labels).to(device)
         if model.prior is not None:
             shape = self._targets.token_shape
-            inputs |= self._batches.diffusion(step, batch, share.places, model.config.prior, shape, device)
+            inputs |= diffusion_numbers(model.config.prior, shape, batch, share.places, device, seed, step)
         if model.low_level is not None:
             rows = chosen(share.places, self._losses.low_level_every)
             if self._losses.low_level_every > 1:
