@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import yaml
-
 from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.splits import Split
-from fmri2img.reporting.claims import claims_table, judge_claims
+from fmri2img.reporting.claims import claims_tables, judge_claims, read_claims
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.provenance import (
@@ -19,7 +17,7 @@ from fmri2img.reporting.provenance import (
     provenance_table,
     write_config,
 )
-from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table
+from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table, write_tables
 from fmri2img.reporting.test_sets import cells_by_test_set, table_by_test_set
 from fmri2img.study import Study
 
@@ -49,9 +47,9 @@ def main(snakemake) -> None:
         cells = cells_by_test_set(of_sets, {name: scored_design(study, table) for name, table in of_sets.items()})
         write_table(folder / "test_sets", table_by_test_set(cells, design), cells)
 
-    claims = yaml.safe_load(Path(snakemake.input.claims).read_text(encoding="utf-8"))
+    claims = read_claims(study.registries["methods"], study.registries["metrics"])
     judged = judge_claims(claims, scores, overall, design)
-    write_table(folder / "claims", claims_table(judged, design), judged)
+    write_tables(folder / "claims", claims_tables(judged, design), judged)
 
     split = Split.open(snakemake.input.split)
     disclosed = disclosures(snakemake.input.predictions, design, split)

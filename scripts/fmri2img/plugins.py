@@ -52,6 +52,12 @@ def folders(kind: str) -> dict[str, Path]:
     return {path.name: path for path in own} | outside
 
 
+def files(kind: str, name: str) -> list[Path]:
+    """The files of this name in all folders of methods or datasets that have one."""
+    found = [folder / name for folder in folders(kind).values()]
+    return [file for file in found if file.is_file()]
+
+
 def load(kind: str, name: str, attribute: str) -> Any:
     """What "module:name" means in the folder of a method or dataset. Raises UserError when it is not there."""
     module, _, member = attribute.partition(":")

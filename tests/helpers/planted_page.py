@@ -103,10 +103,11 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
     design = planted_design()
     scores = planted_scores(design)
     cells = estimates(scores, design)
-    claim = {"claim": HOSTILE, "test": "beats", "methods": "first", "metrics": ["identification_*"]}
+    beats = {"test": "beats", "metrics": ["identification_*"], "note": HOSTILE}
+    check, finding = beats | {"kind": "check", "source": ""}, beats | {"kind": "finding", "source": HOSTILE}
     claims = [
-        claim | {"than": "floor"},
-        claim | {"claim": "Floor beats ceiling", "methods": "floor", "than": "ceiling"},
+        check | {"claim": HOSTILE, "methods": "first", "than": "floor"},
+        finding | {"claim": "Floor beats ceiling", "methods": "floor", "than": "ceiling"},
     ]
     near = pd.DataFrame(
         [

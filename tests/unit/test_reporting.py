@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from configurations import merged
 from designs import DISCLOSURE, small_design
+from folders import method_folder
 from matplotlib.colors import to_hex
 from rich.console import Console
 
+from fmri2img import plugins
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
@@ -21,9 +24,10 @@ from fmri2img.methods.registry import read_methods
 from fmri2img.paths import SCRIPTS
 from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
-from fmri2img.reporting.design import GAP, matching
+from fmri2img.reporting.design import GAP, Design, matching
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.style import method_styles, save_figure
+from fmri2img.study import Study
 
 CONFIG = Path(__file__).parents[2] / "config"
 MAIN = {"title": "Trained on {budget}", "rows": ["method"], "methods": ["*"], "metrics": ["*"]}
@@ -208,23 +212,19 @@ def test_chance_of_a_pool_follows_the_number_of_test_images(scores, design):
     assert chances["identification_net"] == pytest.approx((1 / 20 + 1 / 4) / 2)
 
 
+CHANCE = {
+    "kind": "check",
+    "methods": "shuffled",
+    "metrics": ["identification_*"],
+    "tolerance": 0.001,
+    "note": "Broken.",
+}
+FINDING = {"kind": "finding", "source": "A paper", "note": "Too small.", "metrics": ["*"]}
 CLAIMS = [
-    {"claim": "rises", "test": "rises", "methods": "decoder", "metrics": ["*"]},
-    {
-        "claim": "chance",
-        "test": "at_chance",
-        "methods": "shuffled",
-        "metrics": ["identification_*"],
-        "tolerance": 0.001,
-    },
-    {
-        "claim": "no better",
-        "test": "no_better_than_chance",
-        "methods": "shuffled",
-        "metrics": ["id*"],
-        "tolerance": 0.001,
-    },
-    {"claim": "beats", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["*"]},
+    CHANCE | {"claim": "chance", "test": "at_chance"},
+    CHANCE | {"claim": "no better", "test": "no_better_than_chance"},
+    FINDING | {"claim": "rises", "test": "rises", "methods": "decoder"},
+    FINDING | {"claim": "beats", "test": "beats", "methods": "recall", "than": "shuffled"},
 ]
 
 
@@ -238,16 +238,79 @@ def test_a_claim_says_nothing_of_what_a_method_does_not_make(scores, design):
     design = replace(design, methods=methods)
     judged = claims.judge_claims(CLAIMS, scores, estimates(scores, design), design)
     assert set(judged["claim"]) == {"chance", "no better", "beats"}
+    assert judged["kind"].tolist() == sorted(judged["kind"])
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
-def test_every_claim_is_tested_in_the_demo_and_in_the_papers_study(name):
-    config = yaml.safe_load((CONFIG / name).read_text())
-    registry = read_methods()
-    kinds = {registry[method]["kind"] for method in config["methods"]}
-    for claim in yaml.safe_load((CONFIG / "claims.yaml").read_text()):
-        assert {claim["methods"], claim.get("than", claim["methods"])} <= {*config["methods"], *kinds}, claim["claim"]
-        assert matching(config["metrics"], claim["metrics"]), claim["claim"]
+def test_every_general_claim_is_tested_in_the_demo_and_in_the_papers_study(name):
+    study = Study(merged(name))
+    design = Design.of(study)
+    read = claims.read_claims(study.registries["methods"], study.registries["metrics"])
+    for claim in read:
+        assert matching(design.metrics, claim["metrics"]), claim["claim"]
+        if "folder" not in claim:
+            assert claims.claimed_methods(claim, design), claim["claim"]
+    kinds = [claim["kind"] for claim in read]
+    assert kinds == sorted(kinds) and set(kinds) == {"check", "finding"}
+    assert {claim["folder"] for claim in read if "folder" in claim} >= {"mindeye2", "nearest_neighbour"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ({"methods": "nobody"}, r"claims.yaml: key 'findings.0.methods': 'nobody' is not a method"),
+        ({"than": "rigde"}, r"key 'findings.0.than': 'rigde' is not a method; did you mean 'ridge'"),
+        ({"metrics": ["pixcor"]}, r"key 'findings.0.metrics': pixcor match no metric"),
+        ({"than": None}, r"key 'findings.0.than': missing; add it"),
+        ({"test": "rises"}, r"key 'findings.0.than': test rises has none; remove it"),
+        ({"otherwise": None}, r"key 'findings.0.otherwise'"),
+        ({"tset": "beats"}, r"key 'findings.0.tset': unknown; did you mean 'test'"),
+    ],
+)
+def test_a_folder_brings_claims_and_a_wrong_one_is_named(claim, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "OUTSIDE", {})
+    folder = method_folder(tmp_path / "planted")
+    plugins.register(folder)
+    registry, metrics = read_methods(), {"pixcorr": {}}
+    right = {"claim": "Planted beats ridge", "test": "beats", "than": "ridge", "metrics": ["pixcorr"]}
+    right |= {"source": "A paper", "otherwise": "It is small."}
+    (folder / "claims.yaml").write_text(yaml.safe_dump({"findings": [right]}))
+    monkeypatch.setattr(claims, "GENERAL", folder / "none" / "claims.yaml")
+    monkeypatch.setattr(claims.plugins, "files", lambda *_: [folder / "claims.yaml"])
+    (folder / "none").mkdir()
+    (folder / "none" / "claims.yaml").write_text("checks: []")
+    (read,) = claims.read_claims(registry, metrics)
+    assert (read["folder"], read["kind"], read["note"]) == ("planted", "finding", "It is small.")
+    (folder / "claims.yaml").write_text(yaml.safe_dump({"findings": [right | claim]}))
+    with pytest.raises(UserError, match=message):
+        claims.read_claims(registry, metrics)
+
+
+def test_a_claim_names_kinds_floors_and_the_nearest_control_of_a_folder(scores, design):
+    entries = {
+        "near": {"folder": "recalled", "of": "ridge", "kind": "control"},
+        "far": {"folder": "recalled", "of": "other", "kind": "control"},
+        "shuffled": {"folder": "shuffle", "of": "ridge", "kind": "control", "scale": {"floor": ["images"]}},
+    }
+    made = {"outputs": ["images"], "title": "A"}
+    methods = {"ridge": design.methods["ridge"] | {"folder": "linear"}, "other": made | {"kind": "decoder"}}
+    methods |= {name: made | entry for name, entry in entries.items()}
+    design = replace(design, methods=methods)
+
+    def meant(**claim):
+        return claims.claimed_methods(claim, design)
+
+    assert meant(methods="decoder") == ["ridge", "other"] and meant(methods="floor") == ["shuffled"]
+    assert meant(folder="recalled") == ["near", "far"] and meant(methods="near", folder="shuffle") == ["near"]
+    assert meant(methods="any") == list(methods)
+
+    def compared(method, than):
+        return claims.compared_metrics({"than": than, "metrics": ["identification_*"]}, method, design)
+
+    assert compared("ridge", "recalled") == {"near": ["identification_net"]}
+    assert compared("other", "recalled") == {"far": ["identification_net"]}
+    assert compared("near", "floor") == {"shuffled": ["identification_net"]}
+    assert compared("ridge", "ceiling") == compared("ridge", "absent") == {}
 
 
 def test_true_claims_are_met_with_the_right_gain(scores, design):
@@ -300,18 +363,19 @@ def test_a_claim_may_be_about_some_budgets_only(scores, design):
     worse_at_all = scores.copy()
     at_all = (scores["method"] == "recall") & scores["sessions"].isin([8, 6])
     worse_at_all.loc[at_all & (scores["metric"] == "identification_net"), "value"] = 0.4
-    claim = {"claim": "c", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["identification_*"]}
-    for budgets, met in (([1], True), ([1, 2], True), (["all"], False), ([1, 40], True)):
+    claim = FINDING | {"claim": "c", "test": "beats", "methods": "recall", "than": "shuffled", "metrics": ["id*"]}
+    for budgets, met in (([1], True), ([1, 2], True), (["all"], False), ([1, 40], True), ("longest", False)):
         asked = [claim | {"budgets": budgets}]
         judged = claims.judge_claims(asked, worse_at_all, estimates(worse_at_all, design), design)
-        assert judged["budget"].tolist() == [str(budget) for budget in budgets if budget != 40]
+        wanted = ["all"] if budgets == "longest" else [str(budget) for budget in budgets if budget != 40]
+        assert judged["budget"].tolist() == wanted
         assert judged["met"].all() == met
     nowhere = claims.judge_claims([claim | {"budgets": [40]}], scores, estimates(scores, design), design)
     assert nowhere.empty
 
 
 def gain_at(scores, design, at, method="ridge", than="recall"):
-    claim = {"claim": "c", "test": "larger_gain_at", "at": at, "methods": method, "than": than, "metrics": ["*"]}
+    claim = FINDING | {"claim": "c", "test": "larger_gain_at", "at": at, "methods": method, "than": than}
     return claims.judge_claims([claim], scores, estimates(scores, design), design)
 
 
@@ -332,8 +396,46 @@ def test_where_a_gain_is_larger(scores, design):
     assert not gain_at(same, design, "longest")["met"].any() and not gain_at(same, design, "shortest")["met"].any()
     missing = gain_at(drop(scores, method="recall", sessions=1, seed=1), design, "longest")
     assert missing["finding"].eq(GAP).all() and not missing["met"].any()
-    with pytest.raises(UserError, match="use shortest or longest"):
-        gain_at(scores, design, "first")
+
+
+def only(scores, design, **claim):
+    (row,) = claims.judge_claims([FINDING | {"claim": "c"} | claim], scores, estimates(scores, design), design).to_dict(
+        "records"
+    )
+    return row
+
+
+def test_a_check_of_falling_scores_fails_only_when_the_fall_is_certain(scores, design):
+    ask = {"test": "does_not_fall", "methods": "ridge", "metrics": ["identification_*"]}
+    assert only(scores, design, **ask)["met"]
+    level = scores.copy()
+    noise = np.random.default_rng(2).normal(0, 0.05, len(level))
+    level.loc[level["method"] == "ridge", "value"] = 0.7 + noise[level["method"] == "ridge"]
+    assert only(level, design, **ask)["met"] and not only(level, design, **ask | {"test": "rises"})["met"]
+    fallen = scores.copy()
+    fallen.loc[(fallen["method"] == "ridge") & fallen["sessions"].isin([6, 8]), "value"] -= 0.4
+    assert not only(fallen, design, **ask)["met"]
+
+
+def test_one_clear_metric_is_enough_to_beat_a_floor(scores, design):
+    ask = {"test": "beats_in_some_metric", "methods": "recall", "than": "shuffled", "budgets": "longest"}
+    worse = scores.copy()
+    identified = worse["metric"] == "identification_net"
+    worse.loc[identified & (worse["method"] == "recall"), "value"] = 0.4
+    found = only(worse, design, **ask)
+    assert found["met"] and found["metric"] == "distance_net" and found["mean"] == pytest.approx(0.2)
+    worse.loc[~identified & (worse["method"] == "recall"), "value"] = 1.2
+    assert not only(worse, design, **ask)["met"]
+
+
+def test_a_picture_that_equals_its_stimulus_fails_the_check(scores, design):
+    ask = {"test": "differs_from_stimulus", "methods": "ridge", "metrics": ["identification_*"]}
+    copied = scores.assign(value=scores["value"].clip(upper=0.99))
+    assert only(copied, design, **ask)["met"]
+    drawn = copied.index[(copied["method"] == "ridge") & (copied["metric"] == "identification_net")]
+    copied.loc[drawn[:3], "value"] = 1
+    found = only(copied, design, **ask)
+    assert not found["met"] and found["finding"].startswith("3 of ")
 
 
 def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
@@ -344,14 +446,24 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
         layout = tables.lay_out(MAIN, cells, design, budget)
         tables.write_table(tmp_path / "tables" / f"main_{budget}", layout, tables.tidy(chosen, design))
     judged, _ = judge(bad, design)
-    tables.write_table(tmp_path / "tables" / "claims", claims.claims_table(judged, design), judged)
+    tables.write_tables(tmp_path / "tables" / "claims", claims.claims_tables(judged, design), judged)
+    html = (tmp_path / "tables" / "claims.html").read_text()
+    assert html.index("Checks") < html.index("holds") < html.index("Published findings") < html.index("not seen")
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)
     summary.print_summary(tmp_path, design, seconds=901, peak_mb=1000, console=console)
     text = text.getvalue()
     assert "\x1b" not in text
     assert "90.0 [" in text and GAP in text and "chance 50.0" in text and "interval over images" in text
-    assert "yes  rises (2 of 2)" in text and "NO  beats (4 of 6)" in text and "(not met)" in text
+    assert "Checks: 2 of 2 FAIL: something is broken" not in text and "Checks: all 2 hold" in text
+    assert "seen  rises (2 of 2 tests)" in text and "in part  beats (4 of 6 tests)" in text
+    assert "Why it may differ here: Too small." in text and "NO" not in text and "FAIL" not in text
+    broken, _ = judge(drop(bad, method="shuffled", sessions=2, subject="subj01"), design)
+    tables.write_tables(tmp_path / "tables" / "claims", claims.claims_tables(broken, design), broken)
+    loud = io.StringIO()
+    summary.print_summary(tmp_path, design, console=Console(file=loud, width=100, highlight=False))
+    assert "Checks: 2 of 2 FAIL: something is broken" in loud.getvalue() and "FAILS  chance" in loud.getvalue()
+    assert "Broken." in loud.getvalue() and loud.getvalue().index("FAILS") < loud.getvalue().index("Published findings")
     assert "15 min 01 s, OVER the budget of 15 min" in text and "1.05 GB, within" in text
     assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):

@@ -133,7 +133,14 @@ def test_every_distance_between_sets_carries_a_warning():
 
 
 def test_claims_are_not_judged_without_an_interval(scores, design):
-    asked = {"claim": "Good beats bad", "test": "beats", "methods": "good", "than": "bad", "metrics": ["*"]}
+    asked = {
+        "kind": "check",
+        "claim": "Good beats bad",
+        "test": "beats",
+        "methods": "good",
+        "than": "bad",
+        "metrics": ["*"],
+    }
     judged = claims.judge_claims([asked], scores, estimates(scores, design), design)
     assert set(judged["metric"]) == {"identification"} and judged["met"].all()
 

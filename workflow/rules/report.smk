@@ -8,7 +8,7 @@ rule make_tables:
         predictions=all_predictions(),
         split=f"<results>/splits/{config['split']}.json",
         layouts=[in_repository(f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
-        claims=in_repository("config/claims.yaml"),
+        claims=[in_repository("config/claims.yaml"), *map(relpath, plugins.files("methods", "claims.yaml"))],
         requirements=in_repository("envs/requirements.in"),
         lock=in_repository("envs/requirements.lock"),
     output:
@@ -57,7 +57,7 @@ rule make_tables:
             "<results>/tables/claims.html",
             caption="../report/claims.rst",
             category="1 Scores",
-            labels={"content": "Claims, met or not", "trained on": "every budget"},
+            labels={"content": "Checks and published findings", "trained on": "every budget"},
         ),
         disclosures=report(
             "<results>/tables/disclosures.html",

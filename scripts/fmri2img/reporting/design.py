@@ -72,6 +72,10 @@ class Design:
         """Seeds that a complete cell of a method has."""
         return self.own_seeds.get(method, self.seeds)
 
+    def budgets_of(self, method: str) -> list[str]:
+        """Labels of the budgets that a method is trained on, from the fewest sessions to the most."""
+        return sorted(self.budgets, key=lambda label: self.budget(label).total)
+
     def with_chances(self, chances: dict[str, float]) -> "Design":
         """The same design with the chance level of some metrics set."""
         metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}

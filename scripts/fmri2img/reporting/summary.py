@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.claims import verdicts
+from fmri2img.reporting.claims import CHECK, FINDING, verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
+FEW_TESTS = 4  # of a claim whose numbers are all listed
 SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cores
 
 
@@ -67,20 +68,62 @@ def _cell_text(lookup: pd.DataFrame, key: tuple, metric: dict, with_interval: bo
     return Text.assemble(mean, (f" [{low}, {high}]" if with_interval else "", "dim"))
 
 
-def claim_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
-    """A line with the verdict for each claim, then one with the findings for each of its methods and metrics."""
+def check_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
+    """The checks: a line each; of one that fails also what is probably broken, and the tests that failed."""
     lines = []
-    for verdict in verdicts(tested).itertuples():
-        word, colour = ("yes", "bold green") if verdict.met else ("NO", "bold red")
-        lines.append(Text.assemble((f"{word:>4}", colour), f"  {verdict.claim} ({verdict.n_met} of {verdict.n_rows})"))
-        rows = tested[tested["claim"] == verdict.claim]
-        for (method, metric), found in rows.groupby(["method", "metric"], sort=False):
-            name = design.metrics[metric]["title"]
-            if rows["method"].nunique() > 1:
-                name = f"{design.methods[method]['title']}, {name}"
-            text = " | ".join(f"{row.finding}{'' if row.met else ' (not met)'}" for row in found.itertuples())
-            lines.append(Text(f"        {name}: {text}", style="dim" if found["met"].all() else "red"))
+    for verdict in verdicts(tested[tested["kind"] == CHECK]).itertuples():
+        counts = f" ({verdict.n_met} of {verdict.n_rows} tests)"
+        colour = "bold green" if verdict.met else "bold white on red"
+        lines.append(Text.assemble("  ", (f"{verdict.word:>5}", colour), f"  {verdict.claim}{counts}"))
+        if not verdict.met:
+            lines.append(Text(f"         {verdict.note}", style="bold red"))
+            failed = tested[(tested["claim"] == verdict.claim) & ~tested["met"].astype(bool)]
+            lines += [Text(line, style="red") for line in _test_lines(failed, design)]
     return lines
+
+
+def finding_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
+    """The published findings: whether each is seen here, with its numbers where they are few, and why it may not be."""
+    lines = []
+    for verdict in verdicts(tested[tested["kind"] == FINDING]).itertuples():
+        rows = tested[tested["claim"] == verdict.claim]
+        counts = f" ({verdict.n_met} of {verdict.n_rows} tests)" if verdict.n_rows > 1 else ""
+        colour = "green" if verdict.met else "cyan"
+        lines.append(Text.assemble((f"{verdict.word:>10}", colour), f"  {verdict.claim}{counts}"))
+        shown = rows if len(rows) <= FEW_TESTS else rows[~rows["met"].astype(bool)]
+        lines += [Text(line, style="dim") for line in _test_lines(shown, design)]
+        if not verdict.met:
+            lines.append(Text(f"            Why it may differ here: {verdict.note}", style="dim"))
+    return lines
+
+
+def _test_lines(rows: pd.DataFrame, design: Design) -> list[str]:
+    """A line for each method and metric with what was found, FEW_TESTS at most."""
+    lines, several = [], rows["method"].nunique() > 1
+    for (method, metric), found in rows.groupby(["method", "metric"], sort=False):
+        title = design.metrics[metric]["title"]
+        name = f"{design.methods[method]['title']}, {title}" if several else title
+        lines.append(f"            {name}: {' | '.join(found['finding'])}")
+    more = len(lines) - FEW_TESTS
+    return lines if more <= 0 else [*lines[:FEW_TESTS], f"            and {more} more; tables/claims.html lists them"]
+
+
+def claim_headings(tested: pd.DataFrame, design: Design) -> dict[str, str]:
+    """Kind of claims that the study has -> one line about all of them."""
+    found, headings = verdicts(tested), {}
+    counts = {kind: (int(rows["met"].sum()), len(rows)) for kind, rows in found.groupby("kind")}
+    if CHECK in counts:
+        met, n = counts[CHECK]
+        headings[CHECK] = f"all {n} hold" if met == n else f"{n - met} of {n} FAIL: something is broken, see below"
+    if FINDING in counts:
+        met, n = counts[FINDING]
+        headings[FINDING] = f"{met} of {n} seen here in full" + (
+            "; a small simulated study need not show them all, and the reason is given" if design.simulated else ""
+        )
+    return headings
+
+
+CLAIMS = {CHECK: ("Checks", check_lines), FINDING: ("Published findings", finding_lines)}
 
 
 def cost_line(seconds: float | None, peak_mb: float | None) -> str:
@@ -130,10 +173,12 @@ def print_summary(
         console.print(Text(heading, style="bold"))
         console.print(table)
     console.print()
-    console.print(Text("Expected results", style="bold"))
-    for line in claim_lines(tested, design):
-        console.print(line, soft_wrap=True)
-    console.print()
+    for kind, heading in claim_headings(tested, design).items():
+        title, lines = CLAIMS[kind]
+        console.print(Text.assemble((title, "bold"), f": {heading}"), soft_wrap=True)
+        for line in lines(tested, design):
+            console.print(line, soft_wrap=True)
+        console.print()
     cost = cost_line(seconds, peak_mb)
     if cost:
         console.print(Text.assemble(("Cost    ", "bold"), cost))

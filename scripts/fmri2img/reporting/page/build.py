@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from fmri2img.reporting.analyses import ShownAnalysis
-from fmri2img.reporting.claims import verdicts
+from fmri2img.reporting.claims import CHECK, FINDING, VERDICTS, verdicts
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
 from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import charts
@@ -84,7 +84,7 @@ def page(parts: Parts, design: Design) -> str:
         "similarity_rows": _similarity_rows(parts.effects, design),
         "similarity_note": "" if parts.effects is None else copies_note(parts.effects, design.longest_budget),
         "claims": claims,
-        "n_met": sum(claim["met"] for claim in claims),
+        "n_failed": sum(claim["kind"] == CHECK and not claim["met"] for claim in claims),
         "pictures": pictures,
         "analyses": parts.analyses,
         "brain": [_brain_map(path) for path in parts.brain],
@@ -171,8 +171,10 @@ def _headline(board: pd.DataFrame, claims: list[dict], design: Design) -> list[t
         ("Seeds", str(len(design.seeds))),
         ("Metrics", str(len(design.metrics))),
     ]
-    if claims:
-        facts.append(("Claims met", f"{sum(claim['met'] for claim in claims)} of {len(claims)}"))
+    for kind, title in ((CHECK, "Checks that hold"), (FINDING, "Findings seen")):
+        met = [claim["met"] for claim in claims if claim["kind"] == kind]
+        if met:
+            facts.append((title, f"{sum(met)} of {len(met)}"))
     return facts
 
 
@@ -190,7 +192,12 @@ def _claims(tested: pd.DataFrame, design: Design) -> list[dict]:
         found.append(
             {
                 "claim": verdict.claim,
+                "kind": verdict.kind,
                 "met": bool(verdict.met),
+                "word": verdict.word,
+                "look": verdict.word.replace(" ", "-").lower(),
+                "source": verdict.source,
+                "note": verdict.note,
                 "n_met": int(verdict.n_met),
                 "n_rows": int(verdict.n_rows),
                 "rows": [
@@ -200,6 +207,8 @@ def _claims(tested: pd.DataFrame, design: Design) -> list[dict]:
                         + (" (%)" if is_proportion(design.metrics[row.metric]) else ""),
                         "budget": "all budgets" if pd.isna(row.budget) else design.budget(row.budget).title,
                         "met": bool(row.met),
+                        "word": VERDICTS[verdict.kind][not row.met],
+                        "look": VERDICTS[verdict.kind][not row.met].replace(" ", "-").lower(),
                         "finding": row.finding,
                     }
                     for row in rows.itertuples()
