@@ -61,7 +61,7 @@ CHECKED = (
 )
 # File -> regular expression of words that are right there.
 EXCEPT = {
-    "scripts/fmri2img/datasets/nsd/simulator/features.py": "room",  # the scene "living room"
+    "scripts/fmri2img/datasets/scene_features.py": "room",  # the scene "living room"
     "scripts/fmri2img/datasets/scene_backgrounds.py": "room",
     "scripts/fmri2img/datasets/scenes.py": "room",
     "tools/lint/english.py": r".*",

@@ -4,8 +4,8 @@ betas.npy       float32 (trials, voxels), z-scored
 trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based), repeat
                 (0, 1, 2, ...: earlier presentations of that image to this subject), part (train, unused, or the name of
                 a test set of the split); a dataset may add columns
-voxels.parquet  x, y, z (0-based, in C order over (X, Y, Z)), ncsnr (noise ceiling signal-to-noise ratio), one boolean
-                column per region of interest
+voxels.parquet  x, y, z (0-based; the number along x where positions are not known), ncsnr (noise ceiling
+                signal-to-noise ratio), one boolean column per region of interest; in the dataset's order of voxels
 metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how its betas were made and the
                 checksums of the source files
 """

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
 
 PATH_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, ., - and _")  # a part of paths and of wildcards
+SIMULATED_LICENCE = {
+    "name": "MIT License",
+    "url": "https://spdx.org/licenses/MIT",
+    "note": "Data, networks and results are simulated or trained here.",
+}
 CLUSTER = "cluster"  # splits cluster0, cluster1, ... are made for every dataset, from embeddings
 
 

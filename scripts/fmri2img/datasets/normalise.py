@@ -78,3 +78,53 @@ def fit_moments(blocks: Iterable[tuple[int, np.ndarray]], n_voxels: int, normali
 def zscore(betas: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """Z-scores, float32 (trials, voxels), of betas float64 (trials, voxels) by mean and sd (voxels,)."""
     return ((betas - mean) / sd).astype(np.float32)
+
+
+def normalised(
+    betas: np.ndarray, sessions: np.ndarray, fitted: np.ndarray, normalise: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Z-scores of betas that fit into memory, and which voxels have one.
+
+    betas: float (trials, voxels); sessions: (trials,); fitted: bool (trials,), the trials that mean and deviation come
+    from; normalise: each voxel within each "session" or "pooled" over all sessions, or one mean and one deviation for
+    the whole array ("global"). Returns float32 (trials, kept) and bool (voxels,): voxels that are constant over the
+    fitted trials are left out, except by "global". Raises UserError when the fitted trials are too few or constant.
+    """
+    if normalise == "global":
+        used = betas[fitted].astype(np.float64)
+        if used.size < 2 or not used.std():
+            raise UserError("betas.normalise: the training trials are constant, or there are none; check the data")
+        return ((betas - used.mean()) / used.std()).astype(np.float32), np.ones(betas.shape[1], bool)
+    numbers = np.unique(sessions)
+    blocks = ((session, betas[(sessions == session) & fitted].astype(np.float64)) for session in numbers)
+    moments = fit_moments(blocks, betas.shape[1], normalise)
+    keep = ~np.any([found.constant for found in moments.values()], axis=0)
+    if not keep.any():
+        raise UserError("betas: every voxel is constant over the training trials; check the data")
+    z = np.empty((len(betas), int(keep.sum())), np.float32)
+    for session in numbers:
+        here = sessions == session
+        z[here] = zscore(
+            betas[here][:, keep].astype(np.float64), moments[session].mean[keep], moments[session].sd[keep]
+        )
+    return z, keep
+
+
+def noise_ceiling(z: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
+    """ncsnr of each voxel from repeated presentations: float32 (voxels,), 0 where no signal is found.
+
+    z: (trials, voxels); image_ids: (trials,). The noise variance is the mean over images of the variance over their
+    repeats (n - 1 in the denominator), the signal variance that of the images' means without the noise that is left in
+    them. Without at least two repeated images ncsnr is 0.
+    """
+    _, image = np.unique(image_ids, return_inverse=True)
+    repeats = np.bincount(image)
+    rows = [np.flatnonzero(image == one) for one in np.flatnonzero(repeats > 1)]
+    if len(rows) < 2:
+        return np.zeros(z.shape[1], np.float32)
+    means = np.stack([z[own].mean(axis=0, dtype=np.float64) for own in rows])
+    variances = np.stack([z[own].var(axis=0, ddof=1, dtype=np.float64) for own in rows])
+    noise = variances.mean(axis=0)
+    left = (variances / np.array([len(own) for own in rows])[:, None]).mean(axis=0)
+    signal = np.maximum(0, means.var(axis=0, ddof=1) - left)
+    return np.sqrt(np.divide(signal, noise, out=np.zeros_like(signal), where=noise > 0)).astype(np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fmri2img.datasets import dataset
-from fmri2img.datasets.dataset import Sizes
+from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.settings.base import nearest, problem
@@ -13,11 +13,6 @@ from fmri2img.settings.base import nearest, problem
 SIMULATED, BUCKET, IMAGES = "simulated", "bucket", "images"
 SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
 IN_FLIGHT = 8  # sessions in the tree at the same time, before they are masked and deleted (slurm/config.yaml)
-SIMULATED_LICENCE = {
-    "name": "MIT License",
-    "url": "https://spdx.org/licenses/MIT",
-    "note": "Data, networks and results are simulated or trained here.",
-}
 
 
 class Dataset(dataset.Dataset):

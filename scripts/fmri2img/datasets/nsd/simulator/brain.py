@@ -26,10 +26,10 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.special import ndtr
 
-from fmri2img.datasets.nsd.simulator import features
-from fmri2img.datasets.nsd.simulator.features import COLOUR_CHANNELS, ENERGIES, ORIENTATIONS, WAVELENGTHS
+from fmri2img.datasets import scene_features as features
 from fmri2img.datasets.nsd.simulator.parameters import Simulation
 from fmri2img.datasets.nsd.simulator.volumes import Anatomy
+from fmri2img.datasets.scene_features import COLOUR_CHANNELS, ENERGIES, ORIENTATIONS, WAVELENGTHS
 from fmri2img.datasets.scenes import Scene
 
 PRIVATE = 0.15

@@ -1,0 +1,77 @@
+"""GOD with a study's settings: simulated, a copy that the user has, or downloaded."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from fmri2img.datasets import dataset
+from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.datasets.god import layout
+from fmri2img.errors import UserError
+
+
+class Dataset(dataset.Dataset):
+    """GOD. root: folder of the files of either release."""
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings.root)
+
+    @property
+    def simulated(self) -> bool:
+        return self.settings.source == "simulated"
+
+    @property
+    def licence(self) -> dict:
+        return SIMULATED_LICENCE if self.simulated else super().licence
+
+    @property
+    def sessions(self) -> dict[str, int]:
+        """Sessions of training runs. The .npz release has no runs, so all trials of a subject are one session."""
+        subjects = layout.SUBJECTS[: self.settings.simulation.subjects] if self.simulated else layout.SUBJECTS
+        return dict.fromkeys(subjects, 1 if self.settings.files == layout.NPZ else self.settings.sessions)
+
+    @property
+    def pictures(self) -> list[Path]:
+        """What the pictures are read from: their file or folder, and lists of their names where there are some."""
+        listed = [self.root / name for found in layout.LISTS.values() for name in found]
+        return [self.root / self.settings.images, *(path for path in listed if path.is_file())]
+
+    def responses(self, subject: str) -> Path:
+        return self.root / layout.responses(subject, self.settings.files)
+
+    def check(self, study: Any) -> None:
+        """Check that the files which are not made or downloaded here are in place. Raises UserError."""
+        if self.simulated:
+            return
+        images = self.root / self.settings.images
+        if not images.exists() and not (self.downloads and layout.address(self.settings.images)):
+            raise UserError(
+                f"{images}: no such file or folder; request the pictures at {layout.PICTURES_FORM} and put them there, "
+                f"or take images_256.npz from MinD-Vis's data ({layout.MIND_VIS}); key god.images names it"
+            )
+        for subject in [] if self.downloads else study.recorded:
+            if not self.responses(subject).is_file():
+                where = layout.address(layout.responses(subject, self.settings.files))
+                raise UserError(
+                    f"{self.responses(subject)}: no such file; download it from {where} to there, or set god.source to "
+                    "download"
+                )
+
+    @property
+    def downloads(self) -> bool:
+        return self.settings.source == "download"
+
+    def sizes(self, study: Any) -> Sizes:
+        if not self.simulated:
+            return super().sizes(study).model_copy(update={"image_size": self.settings.image_size})
+        one = self.settings.simulation
+        trained, tested = one.classes * one.pictures_per_class, one.test_classes * one.repeats
+        sessions = next(iter(self.sessions.values()))
+        return Sizes(
+            images=trained + one.test_classes,
+            image_size=one.image_size,
+            test_images=one.test_classes,
+            session_trials=math.ceil((trained + tested) / sessions),
+            voxels=one.voxels,
+        )

@@ -1,0 +1,100 @@
+"""NumPy files that others wrote: .npy and .npz, checked when they are read, and never unpickled."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.errors import UserError
+
+
+class Archive(Mapping):
+    """The arrays of an opened .npz, read when they are used."""
+
+    def __init__(self, path: Path, file: np.lib.npyio.NpzFile) -> None:
+        self.path, self._file = path, file
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Raises UserError when the array is missing, damaged or pickled."""
+        if name not in self._file:
+            raise UserError(f"{self.path}: has no array '{name}', only {', '.join(self._file) or 'none'}; replace it")
+        with _readable(self.path, f"array '{name}'"):
+            return self._file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file
+
+    def numbers(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The array `name`: finite numbers of that shape; None stands for any length. Raises UserError."""
+        return checked_numbers(self[name], shape, f"{self.path}: array '{name}'")
+
+
+@contextmanager
+def open_archive(path: str | Path) -> Iterator[Archive]:
+    """Open an .npz file. Raises UserError when it is missing, damaged or truncated."""
+    path = Path(path)
+    with _readable(path, "the file"):
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+    with file:
+        yield Archive(path, file)
+
+
+def read_numbers(path: str | Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A memory map of an .npy file: finite numbers of that shape; None stands for any length. Raises UserError."""
+    with _readable(Path(path), "the file"):
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("an archive of several arrays")
+    return checked_numbers(values, shape, str(path))
+
+
+def checked_numbers(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+    """`values` if they are finite numbers (or bool) of that shape. Raises UserError."""
+    fits = values.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
+    if not fits or values.dtype.kind not in "biuf":
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise UserError(f"{what}: is {values.shape} {values.dtype}, not numbers of shape ({wanted}); replace the file")
+    if values.dtype.kind == "f":
+        wrong = int((~np.isfinite(values)).sum())
+        if wrong:
+            raise UserError(
+                f"{what}: holds {wrong} values that are NaN or infinite; replace the file, or leave out what has no "
+                "data before you convert it"
+            )
+    return values
+
+
+def whole_numbers(values: np.ndarray, what: str) -> np.ndarray:
+    """`values` (any shape, any number type) as int64 (n,). Raises UserError when they are not whole numbers."""
+    flat = np.asarray(values).reshape(-1)
+    if flat.dtype.kind not in "biuf" or not np.isfinite(flat).all() or (flat != np.round(flat)).any():
+        raise UserError(f"{what}: must be whole numbers; replace the file")
+    return flat.astype(np.int64)
+
+
+@contextmanager
+def _readable(path: Path, part: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; put it there, or rerun the step that downloads or simulates it"
+        ) from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise UserError(
+            f"{path}: {part} cannot be read ({' '.join(str(error).split()) or type(error).__name__}); it is damaged, "
+            "truncated or of another format; replace it"
+        ) from None

@@ -1,0 +1,70 @@
+"""Datasets other than NSD, from their simulated files to the leaderboard: ridge, its floor and its ceiling."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.stimuli import Stimuli
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STUDIES = {
+    "god": {
+        "split": "classes",
+        "subjects": ["Subject1"],
+        "god": {
+            "source": "simulated",
+            "root": "data/god",
+            "sessions": 2,
+            "simulation": {"seed": 3, "subjects": 1, "classes": 16, "voxels": 120, "ncsnr": 0.9},
+        },
+    },
+}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+    command += ["--configfile", "study.yaml", "--show-failed-logs", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def results(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    for name in ("config", "resources"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    study = {
+        "study": request.param,
+        "dataset": request.param,
+        "sessions": ["all"],
+        "methods": ["ridge", "ridge_shuffled_brain", "repeat_ceiling"],
+        "retrieval_only": [],
+        "metrics": ["pixcorr", "retrieval_image"],
+        "generation": {"steps": 2},
+        "statistics": {"resamples": 100},
+        **STUDIES[request.param],
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    made = run(folder, "make_tables")
+    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
+    return folder / "results" / request.param
+
+
+def test_ridge_lies_between_its_floor_and_its_ceiling(results):
+    board = pd.read_csv(results / "tables/leaderboard.csv").pivot(index="method", columns="metric", values="mean")
+    retrieval = board["retrieval_image"]
+    assert retrieval["ridge_shuffled_brain"] + 0.2 < retrieval["ridge"] <= retrieval["repeat_ceiling"]
+    assert board.loc["ridge", "pixcorr"] > board.loc["ridge_shuffled_brain", "pixcorr"] + 0.1
+
+
+def test_no_test_picture_is_trained_on(results):
+    (path,) = (results / "recordings").iterdir()
+    recording = Recording.open(path)
+    (test_set,) = recording.test_sets
+    trained = set(recording.training_ids(recording.n_sessions))
+    assert trained and not trained & set(recording.test_ids(test_set))
+    assert set(Stimuli.open(results / "stimuli").ids) == trained | set(recording.test_ids(test_set))
