@@ -4,18 +4,16 @@ The module also holds the loaders that generators.py shares: a checkpoint of Sta
 a .ckpt or a .safetensors) contains a UNet and an autoencoder, whose tensors diffusers' own converters rename.
 """
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from fmri2img.artifacts.axes import Axes
 from fmri2img.backbones.pixels import placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.backbones.tensors import read_tensors
 from fmri2img.errors import UserError
 
 SGM_PREFIX = "first_stage_model."
@@ -121,14 +119,7 @@ def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
     The file is a safetensors file or a pickle that holds only tensors. Raises UserError when it is damaged or contains
     any other object.
     """
-    try:
-        if Path(path).suffix == ".safetensors":
-            checkpoint = load_file(path)
-        else:
-            checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it again") from error
+    checkpoint = read_tensors(path)
     tensors = checkpoint.get("state_dict", checkpoint)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from fmri2img.backbones.pixels import Preprocessing, placement
+from fmri2img.backbones.projected_clip import ProjectedClip, load_projected_clip
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
@@ -63,14 +64,17 @@ class ImageTextEncoder:
             yield self.tokenizer(list(texts[start : start + self.batch])).to(self.device)
 
 
-def load_encoder(backbone: Backbone, device=None, batch: int = 64) -> ImageTextEncoder:
-    """Load an encoder from open_clip's hub folder layout.
+def load_encoder(backbone: Backbone, device=None, batch: int = 64) -> ImageTextEncoder | ProjectedClip:
+    """Load an encoder from open_clip's hub folder layout, or CLIP's two towers as Versatile Diffusion uses them.
 
     Raises UserError for a missing or altered file, and when its tokens are not of the registered number and width.
     """
+    expect_kind(backbone, "open_clip", "clip_projected")
+    if backbone.kind == "clip_projected":
+        return load_projected_clip(backbone, device, batch)
+
     import open_clip
 
-    expect_kind(backbone, "open_clip")
     folder = backbone.checked_folder()
     device, dtype = placement(backbone, device)
     model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True).to(dtype)

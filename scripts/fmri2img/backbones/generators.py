@@ -6,6 +6,7 @@ autoencoders.py), whose UNet is renamed by diffusers' own converter.
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -99,7 +100,12 @@ def load_generator(backbone: Backbone, device=None) -> Generator:
         unet = unet_from_sgm(tensors, record["unet"], f"backbone {backbone.name}").to(dtype)
     else:
         unet = UNet2DConditionModel.from_pretrained(folder / record.get("subfolder", ""), torch_dtype=dtype)
-    unet = unet.to(device).eval().requires_grad_(False)
+    return generator_of(backbone, unet.to(device).eval().requires_grad_(False), folder)
+
+
+def generator_of(backbone: Backbone, unet: torch.nn.Module, folder: Path) -> Generator:
+    """A loaded network with its registered settings; its scheduler is registered, or in a subfolder of `folder`."""
+    record = backbone.record
     scheduler = record.get("scheduler", "")
     if isinstance(scheduler, str):
         scheduler = json.loads((folder / scheduler / "scheduler_config.json").read_text(encoding="utf-8"))
@@ -108,10 +114,10 @@ def load_generator(backbone: Backbone, device=None) -> Generator:
         revision=backbone.revision,
         unet=unet,
         scheduler=scheduler_from_config(scheduler),
-        size_conditioning=tuple(record["size_conditioning"]),
+        size_conditioning=tuple(record.get("size_conditioning", ())),
         decode=(record["decode"]["scale"], record["decode"]["offset"]),
         image_size=record["image_size"],
-        unconditional=record["unconditional"],
+        unconditional=record.get("unconditional", "zeros"),
         timesteps=record.get("timesteps", "scheduler"),
         extra_noise=record.get("initial_noise", {}).get("extra", False),
         offset_noise=record.get("initial_noise", {}).get("offset", 0.0),

@@ -29,8 +29,8 @@ class Prompt:
         return Prompt(self.states[rows], None if self.pooled is None else self.pooled[rows])
 
 
-class OpenClipPrompts:
-    """Token states of an open_clip text tower after its last layer norm."""
+class EncoderPrompts:
+    """States of every text position of an image-text encoder (encoders.py)."""
 
     def __init__(self, encoder) -> None:
         self.encoder = encoder
@@ -69,14 +69,14 @@ class SdxlPrompts:
         return read.input_ids.to(self.device)
 
 
-def load_prompts(backbone: Backbone, device=None) -> OpenClipPrompts | SdxlPrompts:
-    """Load a prompt encoder: an open_clip encoder, or SDXL's text towers in diffusers' folder layout.
+def load_prompts(backbone: Backbone, device=None) -> EncoderPrompts | SdxlPrompts:
+    """Load a prompt encoder: an image-text encoder, or SDXL's text towers in diffusers' folder layout.
 
     Raises UserError for a missing or altered file, and for an entry of another kind.
     """
-    expect_kind(backbone, "open_clip", "sdxl_text")
-    if backbone.kind == "open_clip":
-        return OpenClipPrompts(load_encoder(backbone, device))
+    expect_kind(backbone, "open_clip", "clip_projected", "sdxl_text")
+    if backbone.kind != "sdxl_text":
+        return EncoderPrompts(load_encoder(backbone, device))
 
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 

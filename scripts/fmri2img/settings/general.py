@@ -25,7 +25,7 @@ STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]*", "lowercase letters, digits, - and 
 SUBMISSION_NAME = matching(r"[a-z][a-z0-9_]*", "lowercase letters, digits and _")
 MINUTES = Annotated[str, *matching(r"[1-9][0-9]*min", "a number of minutes as in 10min")]
 BUDGET = one_of("a whole number of sessions from 1, minutes as in 10min, or all; give one of them")
-Encoder = Annotated[Name, Network("open_clip")]
+Encoder = Annotated[Name, Network("open_clip", "clip_projected")]
 Autoencoder = Annotated[Name, Network("diffusers_vae")]
 Generator = Annotated[Name, Network("diffusers_unet")]
 
@@ -49,7 +49,7 @@ class Refinement(Settings):
     """A second generator redraws unrefined images, given their captions; the result is blended with the blurry one."""
 
     generator: Generator = Field(description="The generator that redraws.")
-    prompts: Annotated[Name, Network("open_clip", "sdxl_text")] = Field(
+    prompts: Annotated[Name, Network("open_clip", "clip_projected", "sdxl_text")] = Field(
         description="The text encoder whose states of the caption condition that generator."
     )
     steps: Positive = Field(description="Sampler steps of the whole schedule.")
