@@ -1,15 +1,14 @@
 """Fit a linear decoder to a subject's first sessions: one regression for each array that it decodes."""
 
-import numpy as np
-
 from fmri2img import job
+from fmri2img.artifacts.arrays import read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.cells import noise_seed
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.decode import voxels_of
-from fmri2img.linear.decoder import LinearDecoder, fit
+from fmri2img.linear.decoder import AVERAGED, TRAINING_IMAGES, LinearDecoder, fit
 
 FITTED = ("alphas", "folds", "calibration", "trials", "per", "folds_key")  # of a regression, as `fit` takes them
 
@@ -36,18 +35,21 @@ def main(snakemake) -> None:
     image_ids = recording.trials["image_id"].to_numpy()[rows]
     with atomic_directory(snakemake.output[0]) as directory:
         for regression in params.regressions:
-            betas = recording.betas[rows]
             columns = voxels_of(recording, regression["regions"])
-            if isinstance(columns, np.ndarray):
-                betas = betas[:, columns]
+            if regression["trials"] == AVERAGED and regression["calibration"] != TRAINING_IMAGES:
+                shown, betas = recording.averaged(rows)
+            else:  # the calibration also needs the noise of single trials
+                shown, betas = image_ids, read_rows(recording.betas, rows)
             decoder = fit(
-                betas,
-                image_ids,
+                betas if isinstance(columns, slice) else betas[:, columns],
+                shown,
                 embeddings[regression["target"]],
                 seed=noise_seed(wildcards.seed),
                 source=f"{recording.path}, first {wildcards.sessions} sessions",
                 **{key: regression[key] for key in FITTED},
             )
+            del betas
+            decoder.metadata["training_trials"] = len(rows)
             decoder.metadata.update({key: regression[key] for key in ("target", "regions", "penalties_key")})
             report(regression["array"], decoder)
             decoder.save(directory / regression["array"])

@@ -36,3 +36,22 @@ def read_array(path: str | Path) -> np.memmap:
         raise UserError(
             f"{path}: not a complete NumPy array ({error}); delete it and rerun the step that writes it"
         ) from None
+
+
+def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+    """Some rows of an array, flattened to (rows, values), or a range of their values.
+
+    array: as `read_array` opens it, or in memory. A map is not read through its pages but from its file: pages that
+    were read count as the process's memory until the map is closed, and of a large array that is all of it.
+    """
+    flat = array.reshape(len(array), -1)
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return np.array(flat[rows, columns])
+    start, stop, _ = columns.indices(flat.shape[1])
+    found = np.empty((len(rows), stop - start), array.dtype)
+    with open(array.filename, "rb", buffering=0) as file:
+        for row, values in zip(rows, found, strict=True):
+            file.seek(array.offset + (int(row) * flat.shape[1] + start) * array.itemsize)
+            if file.readinto(values) != values.nbytes:
+                raise UserError(f"{array.filename}: ends before row {row}; rerun the step that writes it")
+    return found

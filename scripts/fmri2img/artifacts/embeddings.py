@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.arrays import new_array, read_array
+from fmri2img.artifacts.arrays import new_array, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.axes import Axes
 from fmri2img.artifacts.stimuli import rows_of
@@ -60,16 +60,15 @@ class Embeddings:
 
 
 def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Stream the flattened tokens of some images, a few tokens at a time.
+    """Stream the flattened tokens of some images, a block of columns at a time.
 
     tokens: (images, tokens, width); rows: int (rows,). Yields (columns of the flattened tokens, float32 (rows,
     columns)).
     """
-    _, n_tokens, width = tokens.shape
-    step = max(1, BLOCK_VALUES // (len(rows) * width))
-    for start in range(0, n_tokens, step):
-        block = np.asarray(tokens[rows, start : start + step], np.float32).reshape(len(rows), -1)
-        yield slice(start * width, start * width + block.shape[1]), block
+    size, step = int(np.prod(tokens.shape[1:])), max(1, BLOCK_VALUES // len(rows))
+    for start in range(0, size, step):
+        columns = slice(start, min(start + step, size))
+        yield columns, read_rows(tokens, rows, columns).astype(np.float32)
 
 
 def save_embeddings(

@@ -17,13 +17,14 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
-from fmri2img.artifacts.arrays import new_array, read_array
+from fmri2img.artifacts.arrays import new_array, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
 
 TRIAL_COLUMNS = {"trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "part": "OUT"}
+MEANS = 256  # images whose trials are averaged at a time
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}
 
 
@@ -128,9 +129,14 @@ class Recording:
         Returns (ids, betas): ids int64 (images,) ascending, betas float32 (images, voxels).
         """
         ids, group = np.unique(self.trials["image_id"].to_numpy()[rows], return_inverse=True)
-        sums = np.zeros((len(ids), self.betas.shape[1]), np.float64)
-        np.add.at(sums, group, self.betas[rows])
-        return ids.astype(np.int64), (sums / np.bincount(group)[:, None]).astype(np.float32)
+        order, repeats = np.argsort(group, kind="stable"), np.bincount(group)
+        means = np.empty((len(ids), self.betas.shape[1]), np.float32)
+        for part in range(0, len(ids), MEANS):
+            first, last = repeats[:part].sum(), repeats[: part + MEANS].sum()
+            betas = read_rows(self.betas, rows[order[first:last]]).astype(np.float64)
+            starts = np.concatenate([[0], np.cumsum(repeats[part : part + MEANS])[:-1]])
+            means[part : part + MEANS] = np.add.reduceat(betas, starts) / repeats[part : part + MEANS, None]
+        return ids.astype(np.int64), means
 
     @staticmethod
     def writer(path: str | Path) -> "RecordingWriter":

@@ -187,7 +187,7 @@ def fit(
         raise UserError(f"{folds_key}: {folds} folds need as many training images, but there are {len(ids)}; lower it")
     targets = Targets(embeddings, embeddings.rows(ids))
     group = embeddings.axes.groups(per)
-    means = image_means(betas, image)
+    means = image_means(betas, image) if validated or trials == AVERAGED else betas[:0]
     system = RidgeSystem(*((means, np.arange(len(ids))) if trials == AVERAGED else (betas, image)), len(ids))
     best = np.zeros(group.max() + 1, np.int64)
     found: dict = {}
@@ -222,7 +222,9 @@ def fit(
         "training_images": len(ids),
         "encoder": embeddings.metadata,
     }
-    readouts = np.stack([system.readout(alphas[a]) for a in used])
+    readouts = np.empty((len(used), betas.shape[1], len(ids)), np.float32)
+    for readout, a in zip(readouts, used, strict=True):
+        system.readout(alphas[a], readout)
     return LinearDecoder(
         readouts, choice.astype(np.int16)[group], system.voxel_mean, system.image_mean, ids.astype(np.int64), *moments,
         metadata,
@@ -231,6 +233,8 @@ def fit(
 
 def image_means(betas: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Mean over the trials of each image, float32 (images, voxels); image: int (trials,), 0 to images - 1."""
+    if np.array_equal(image, np.arange(len(betas))):
+        return betas
     shown = sparse.csr_matrix((np.ones(len(betas), np.float32), (np.arange(len(betas)), image)))
     return (shown.T @ betas) / np.bincount(image)[:, None].astype(np.float32)
 

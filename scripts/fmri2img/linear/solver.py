@@ -85,14 +85,15 @@ class RidgeSystem:
             weights = self._by_image(solved).T if sums is None else solved.T @ sums
             yield (weights + self.image_mean).astype(np.float32)
 
-    def readout(self, alpha: float) -> np.ndarray:
-        """R at penalty `alpha`: float32 (voxels, images)."""
+    def readout(self, alpha: float, out: np.ndarray | None = None) -> np.ndarray:
+        """R at penalty `alpha`: float32 (voxels, images), in `out` if that is given."""
+        readout = np.empty((self._betas.shape[1], self._n_images), np.float32) if out is None else out
         if not self.dual:
-            return self._matrix.solve(alpha, self._sums()).astype(np.float32)
+            readout[:] = self._matrix.solve(alpha, self._sums())
+            return readout
         shown = np.zeros((len(self._rows), self._n_images), order="F")
         shown[np.arange(len(self._rows)), self.image[self._rows]] = 1
         duals = self._matrix.solve(alpha, shown)
-        readout = np.empty((self._betas.shape[1], self._n_images), np.float32)
         for part, block in self._voxel_blocks():
             readout[part] = block.T @ duals
         return readout
