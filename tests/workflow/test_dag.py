@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
-# 2 backbones, pretrained (once, on the 2 other subjects) and not; 2 decoders with pictures, and the true tokens drawn once.
+# 2 backbones, pretrained (once, on the 2 other subjects) and not; 2 decoders with pictures; true tokens drawn once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,

@@ -12,7 +12,7 @@ variance of a z-scored single trial, a mean of n trials has signal s and noise (
     of a voxel over images          sqrt(s / (s + (1 - s) mean(1 / n)))
     of an image over voxels         sqrt(sum s / sum (s + (1 - s) / n)), sums over the voxels of the region
 
-The second formula assumes that the signals of different voxels have the same scale, which z-scoring ensures. ncsnr comes
+The second formula assumes that the signals of all voxels have the same scale, which z-scoring ensures. ncsnr comes
 from repeated presentations, of which some or all are of test images (NSD's own values, or datasets.normalise).
 """
 

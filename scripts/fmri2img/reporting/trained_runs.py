@@ -21,7 +21,7 @@ class TrainedRun:
 
     @classmethod
     def open(cls, path: str | Path, pretraining: bool = False) -> "TrainedRun":
-        """Read the records of a stored decoder, or pretraining. Raises UserError where one is missing, or lacks a key."""
+        """Read the records of a stored decoder, or pretraining. Raises UserError where one or a key is missing."""
         path = Path(path)
         config, training = read_json(path / "config.json"), read_json(path / "training.json")
         for name, record, keys in (

@@ -33,7 +33,7 @@ def pretraining_settings(study, pretraining) -> str:
 def finetuning_settings(
     study, decoder: str, subject: str, sessions: str, seed: str, recording: str | None = None
 ) -> str:
-    """Settings of a training on the first `sessions` of a subject, as JSON. recording: in place of the subject's own."""
+    """Settings of a training on the first `sessions` of a subject, as JSON. recording: other than the subject's own."""
     results = f"results/{study.name}"
     pretraining = study.pretraining(decoder, subject)
     initial = f"{results}/pretrained/{pretraining.path}" if pretraining else None
