@@ -1,4 +1,6 @@
-"""Image autoencoders (diffusers AutoencoderKL): pictures to the latents that a diffusion model works on, and back.
+"""Image autoencoders: pictures to the latents that a diffusion model works on, and back.
+
+They are diffusers' AutoencoderKL, or VQModel, whose latents are quantised when they are decoded.
 
 The module also holds the loaders that generators.py shares: a checkpoint of Stability's generative-models code ("sgm",
 a .ckpt or a .safetensors) contains a UNet and an autoencoder, whose tensors diffusers' own converters rename.
@@ -70,16 +72,31 @@ class Autoencoder:
         return (pixels * scale + offset).clamp(0, 1)
 
 
-def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
-    """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout (`vae`).
+class QuantisedAutoencoder(Autoencoder):
+    """A frozen VQModel. Its latents are those before quantisation, as latent diffusion (VQ-f4) works on them."""
 
-    The checkpoint has diffusers' tensor names, or those of generative-models with `format: sgm`. Raises UserError for a
-    missing or altered file, and for weights of another layout.
+    @torch.inference_mode()
+    def encode(self, images: np.ndarray, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """As Autoencoder.encode; `noise` has no effect, because the latents of a picture are certain."""
+        pixels = to_unit(images, self.device) * 2 - 1
+        return self.vae.encode(pixels.to(self.dtype)).latents.float() * self.scaling_factor
+
+
+def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
+    """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout.
+
+    `vae` is the layout of an AutoencoderKL, `vq` that of a VQModel. The checkpoint has diffusers' tensor names, or those
+    of generative-models with `format: sgm`, as a `vq` always has. Raises UserError for a missing or altered file, and
+    for weights of another layout.
     """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     expect_kind(backbone, "diffusers_vae")
     device, dtype = placement(backbone, device)
+    if "vq" in backbone.record:
+        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX)
+        vq = vq_from_sgm(tensors, backbone.record["vq"], f"backbone {backbone.name}")
+        return QuantisedAutoencoder(vq.to(dtype), device)
     if backbone.record.get("format") == "sgm":
         tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX)
         vae = vae_from_sgm(tensors, backbone.record["vae"], f"backbone {backbone.name}")
@@ -97,6 +114,31 @@ def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
     return Autoencoder(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype), device)
 
 
+def vq_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> torch.nn.Module:
+    """Build a VQModel from latent diffusion's tensors (names begin with `first_stage_model.`).
+
+    config: the constructor's arguments. Raises UserError as `from_sgm`.
+    """
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    from diffusers.models.autoencoders.vq_model import VQModel
+
+    def convert(found: dict[str, torch.Tensor], layout) -> dict[str, torch.Tensor]:
+        codes = "quantize.embedding.weight"
+        return convert_ldm_vae_checkpoint(found, layout) | {codes: found[SGM_PREFIX + codes]}
+
+    with torch.device("meta"):
+        vq = VQModel(**config)
+    return from_sgm(vq, convert, _flattened(tensors), what, "vq")
+
+
+def _flattened(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The attention's linear maps are stored as 1 x 1 convolutions."""
+    return {
+        name: tensor.flatten(1) if ".attn_1." in name and tensor.ndim > 2 else tensor
+        for name, tensor in tensors.items()
+    }
+
+
 def vae_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> torch.nn.Module:
     """Build an AutoencoderKL from sgm tensors (names begin with `first_stage_model.`).
 
@@ -107,10 +149,7 @@ def vae_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> t
 
     with torch.device("meta"):
         vae = AutoencoderKL(**config)
-    # The attention's linear maps are stored as 1 x 1 convolutions.
-    flat = {name: tensor.flatten(1) if ".attn_1." in name and tensor.ndim > 2 else tensor
-            for name, tensor in tensors.items()}  # fmt: skip
-    return from_sgm(vae, convert_ldm_vae_checkpoint, flat, what, "vae")
+    return from_sgm(vae, convert_ldm_vae_checkpoint, _flattened(tensors), what, "vae")
 
 
 def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:

@@ -22,7 +22,8 @@ SGM_PREFIX = "model.diffusion_model."
 class Generator:
     """A frozen UNet, its diffusers scheduler, and settings of its use.
 
-    size_conditioning: inputs of SDXL's size embedding, e.g. (original height, original width, crop top, crop left).
+    size_conditioning: inputs of SDXL's size embedding, e.g. (original height, original width, crop top, crop left);
+    empty for networks without one (Stable Diffusion 1, latent diffusion).
     unconditional: the input that means "no tokens" in guidance, "zeros" or "noise" (fresh standard normal). decode:
     scale and offset that map the autoencoder's output to 0..1. image_size: side in pixels of the pictures that are
     drawn. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's samplers: whole
@@ -78,7 +79,12 @@ class Generator:
         return latents + extra if self.extra_noise else latents
 
     def added_conditions(self, n: int, pooled_text: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """SDXL's vector condition of `n` images: the pooled text (absent in unCLIP) and the size conditioning."""
+        """SDXL's vector condition of `n` images: the pooled text (absent in unCLIP) and the size conditioning.
+
+        Empty for a network without size conditioning.
+        """
+        if not self.size_conditioning:
+            return {}
         sizes = torch.tensor(self.size_conditioning, device=self.device, dtype=self.dtype).repeat(n, 1)
         text = torch.empty(n, 0, device=self.device, dtype=self.dtype) if pooled_text is None else pooled_text
         return {"text_embeds": text, "time_ids": sizes}

@@ -1,0 +1,173 @@
+"""MinD-Vis's settings: the section `mindvis` of a study, and the sizes of a model.
+
+Defaults are those of the released code, with its known defects corrected. Torch is not needed here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fmri2img.settings import base
+from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, problem
+from fmri2img.training.configuration import TrainingSettings
+
+CONTEXT = 77  # context vectors, as many as a text-to-image network has
+
+
+class EncoderConfig(base.Settings):
+    """The encoder of voxel patterns."""
+
+    patch: Positive = Field(16, description="Voxels of a patch.")
+    width: Positive = Field(1024, description="Width of a token.")
+    depth: Positive = Field(24, description="Transformer blocks.")
+    heads: Positive = Field(16, description="Attention heads.")
+    mlp_ratio: PositiveNumber = Field(1.0, description="Hidden width of a block's MLP, in widths.")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "EncoderConfig":
+        if self.width % self.heads or self.width % 2:
+            raise base.WrongKey("width", f"{self.width} is not an even multiple of heads ({self.heads}); change one")
+        return self
+
+
+class DecoderConfig(base.Settings):
+    """The decoder of masked brain modelling, which is not used after it."""
+
+    width: Positive = Field(512, description="Width of a token.")
+    depth: Positive = Field(8, description="Transformer blocks.")
+    heads: Positive = Field(16, description="Attention heads.")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "DecoderConfig":
+        if self.width % self.heads or self.width % 2:
+            raise base.WrongKey("width", f"{self.width} is not an even multiple of heads ({self.heads}); change one")
+        return self
+
+
+class ModelConfig(EncoderConfig):
+    """The masked autoencoder."""
+
+    mask_ratio: Chance = Field(0.75, description="Share of the patches that are removed.")
+    decoder: DecoderConfig = Field(DecoderConfig(), description=DecoderConfig.__doc__)
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        return EncoderConfig(**{key: getattr(self, key) for key in EncoderConfig.model_fields})
+
+
+class Augmentation(base.Settings):
+    """Changes of training samples."""
+
+    zeroed_voxels: Share = Field(
+        0.0,
+        description="Share of a pattern's voxels that are set to 0, drawn anew for each sample. The released code means "
+        "0.2 and zeroes none (a known defect).",
+    )
+    crop_chance: Share = Field(0.5, description="Chance that a training image is cropped.")
+    crop: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="Side of the crop, as a share of the image.")
+
+
+class Pretraining(base.Settings):
+    """Stage A, masked brain modelling on other subjects. Published: on the Human Connectome Project."""
+
+    subjects: Annotated[
+        Literal["all"] | Annotated[Unique[Name], Field(min_length=1)],
+        base.one_of("all or a list of subjects; give one"),
+    ] = Field("all", description="Subjects to pretrain on: `all` others of the dataset, or a list.")
+    seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
+    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
+    training: TrainingSettings = Field(
+        TrainingSettings(
+            epochs=500, batch=100, learning_rate=2.5e-4, weight_decay=0.05, schedule="cosine", warmup_epochs=40,
+            precision="fp16", clip=0.8,
+        ),
+        description="How the masked autoencoder is trained.",
+    )  # fmt: skip
+
+
+class TransductiveTuning(base.Settings):
+    """Masked brain modelling on the subject's test trials, without their images."""
+
+    epochs: Positive = Field(15, description="Passes over the test trials and their means.")
+    batch: Positive = Field(16, description="Samples of a step.")
+    learning_rate: PositiveNumber = Field(5.3e-5, description="Learning rate.")
+    weight_decay: base.Weight = Field(0.05, description="Decoupled weight decay.")
+
+
+class TransductiveSelection(base.Settings):
+    """Choice of the training's best epoch by the pictures that it draws of the test images."""
+
+    classifier: Annotated[Name, Network("torchvision", "efficientnet_lite")] = Field(
+        "vit_h14", description="The classifier of the n-way accuracy."
+    )
+    layer: Name = Field("heads.head", description="The classifier's layer of class scores.")
+    images: Positive = Field(50, description="Test images, at most, that are drawn at each validation.")
+
+
+class Finetuning(base.Settings):
+    """Stage B, the doubly conditioned diffusion model."""
+
+    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
+    tune_on_test: TransductiveTuning | None = Field(
+        None,
+        description="Not null: before stage B, the encoder is tuned by masked modelling on the test trials that are "
+        "later decoded, as published (a known defect; the disclosure says transductive).",
+    )
+    select_on_test: TransductiveSelection | None = Field(
+        None,
+        description="Not null: weights are those of the validation with the best 50-way accuracy on the test set, as in "
+        "the released code (a known defect; the disclosure says transductive). Null: those of the last step.",
+    )
+    training: TrainingSettings = Field(
+        TrainingSettings(
+            epochs=500, batch=5, learning_rate=5.3e-5, weight_decay=0.01, schedule="constant", warmup_epochs=0,
+            precision="fp32", clip=0.5,
+        ),
+        description="How encoder and generator are trained together.",
+    )  # fmt: skip
+
+
+class Decoding(base.Settings):
+    """From betas to autoencoder latents."""
+
+    steps: Positive = Field(250, description="Steps of the generator's scheduler.")
+    batch: Positive = Field(16, description="Pictures drawn at a time.")
+
+
+class Settings(base.Settings):
+    """MinD-Vis. Defects of the released code are switches here, off by default, which each method card lists."""
+
+    model: ModelConfig = Field(ModelConfig(), description=ModelConfig.__doc__)
+    generator: Annotated[Name, Network("diffusers_unet")] = Field(
+        "ldm_cin256", description="The diffusion model that is fine-tuned."
+    )
+    autoencoder: Annotated[Name, Network("diffusers_vae")] = Field(
+        "ldm_cin256_vq", description="The autoencoder whose latents it draws."
+    )
+    time_condition: bool = Field(
+        True, description="Whether the brain also conditions the time embedding; without it, cross-attention alone."
+    )
+    position_resizing: Literal["linear", "nearest"] = Field(
+        "linear",
+        description="How the encoder's positions are resized to a subject with another number of voxels; `nearest` in "
+        "the released code (a known defect).",
+    )
+    augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
+    validation_share: Chance = Field(
+        0.05,
+        description="Share of the training images that are held out to log losses on. They are not used to choose "
+        "weights. Published: 0, and the test images are monitored.",
+    )
+    pretraining: Pretraining = Field(Pretraining(), description=Pretraining.__doc__)
+    finetuning: Finetuning = Field(Finetuning(), description=Finetuning.__doc__)
+    decoding: Decoding = Field(Decoding(), description=Decoding.__doc__)
+
+    def check(self, study: Any) -> None:
+        """Raises UserError when processes, subjects or the generator do not fit the study."""
+        for stage in ("pretraining", "finetuning"):
+            section = getattr(self, stage)
+            section.training.check_processes(section.processes, "configuration", f"mindvis.{stage}.training")
+        key = "mindvis.pretraining.subjects"
+        for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
+            if subject not in study.available_sessions:
+                raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
