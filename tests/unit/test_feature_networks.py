@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
+from fmri2img.backbones.fid_inception import fid_inception
 from fmri2img.backbones.features import load_features, torchvision_network
 from fmri2img.backbones.pixels import Preprocessing
 from fmri2img.backbones.registry import Backbone, load_registry
@@ -60,6 +61,24 @@ def test_inception_pools_2048_channels_and_transforms_its_input_as_its_published
         network(Preprocessing.of(entry)(IMAGES))
     np.testing.assert_allclose(got, seen["avgpool"].flatten(1).numpy(), rtol=1e-3, atol=1e-4)
     assert got.shape == (3, 2048)
+
+
+def test_the_fid_network_leaves_padding_out_of_means_and_ends_with_a_maximum(registry, tmp_path):
+    torch.manual_seed(0)
+    network = models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False).eval()
+    entry = with_weights(registry["fid_inception"], network.state_dict(), tmp_path, 96)
+    assert load_features(entry, device="cpu").features(IMAGES[:1])["pool"].shape == (1, 2048)
+    ours = fid_inception(network.state_dict()).eval()
+    seen = {}
+    for name, width in (("Mixed_5b", 192), ("Mixed_6c", 768), ("Mixed_7b", 1280), ("Mixed_7c", 2048)):
+        block = getattr(ours, name)
+        block.branch_pool.register_forward_hook(lambda module, inputs, output: seen.update(pooled=inputs[0]))
+        x = torch.randn(1, width, 4, 4)
+        with torch.no_grad():
+            block(x)
+        around = torch.nn.functional.pad(x, (1, 1, 1, 1), value=torch.nan).unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+        wanted = around.nan_to_num(-torch.inf).amax(4) if name == "Mixed_7c" else around.nanmean(4)
+        torch.testing.assert_close(seen["pooled"], wanted)
 
 
 def test_efficientnet_b1_and_swav_pool_before_the_classifier(registry, tmp_path):

@@ -26,6 +26,7 @@ from fmri2img.metrics.features import (
     identification_reverse,
     n_way_identification,
     n_way_top_k,
+    n_way_top_k_sampled,
 )
 from fmri2img.metrics.pixels import pixcorr, ssim
 from fmri2img.metrics.registry import read_metrics
@@ -236,7 +237,11 @@ def test_n_way_top_k_equals_mind_vis_draws(rng, ways, k):
         for _ in range(2000):
             picked = [own, *rng.choice(others, ways - 1, replace=False)]
             drawn[i] += 0 in np.argsort(images[i, picked])[-k:]
-    np.testing.assert_allclose(n_way_top_k(truth, images, ways, k), drawn / 2000, atol=0.04)
+    closed = n_way_top_k(truth, images, ways, k)
+    np.testing.assert_allclose(closed, drawn / 2000, atol=0.04)
+    sampled = n_way_top_k_sampled(truth, images, ways, k, 4000, 0)
+    np.testing.assert_allclose(sampled, closed, atol=4 * 0.5 / 4000**0.5)
+    np.testing.assert_array_equal(n_way_top_k_sampled(truth[2:], images[2:], ways, k, 4000, 0), sampled[2:])
 
 
 def test_n_way_top_k_at_its_edges(rng):
@@ -246,6 +251,7 @@ def test_n_way_top_k_at_its_edges(rng):
     found[0], found[1, 2] = 0.5, np.nan
     found[2] = -scores[2]
     np.testing.assert_allclose(n_way_top_k(scores, found, 5, 1), [0, 0, 0, 1])
+    np.testing.assert_array_equal(n_way_top_k_sampled(scores, found, 5, 1, 200, 0), [0, 0, 0, 1])
     with pytest.raises(ValueError, match="21-way"):
         n_way_top_k(scores, scores, 21, 1)
     many = rng.standard_normal((2, 3000, 50))

@@ -42,6 +42,11 @@ def acquire(backbone: Backbone, target: Path) -> None:
 def _commit(backbone: Backbone, target: Path) -> str | None:
     """Commit of the hub that all files are taken from: the pinned one, else the newest; None for a URL."""
     source = backbone.record["source"]
+    if "page" in source:
+        raise UserError(
+            f"backbone {backbone.name}: cannot be fetched by a program; put {', '.join(backbone.record['files'])} of "
+            f"{source['page']} into {target}"
+        )
     if "url" in source or source["revision"]:
         return source.get("revision")
     from huggingface_hub import HfApi

@@ -1,9 +1,9 @@
 """Frozen feature networks, with which metrics compare pictures.
 
 Only the library of the requested network is imported. Layers are named as in the library: nodes of torchvision's
-feature extractor ("features.4", "avgpool"); "pooled" for an image-text encoder's joint vector; and for
-EfficientNet-Lite "stem" and "block_<i>" for the maps after those layers, "features" for the last convolution averaged
-over positions, and "logits" for the scores of ImageNet's 1,000 classes.
+feature extractor ("features.4", "avgpool"); "pooled" for an image-text encoder's joint vector; "pool" for the
+features of published FID values; and for EfficientNet-Lite "stem" and "block_<i>" for the maps after those layers,
+"features" for the last convolution averaged over positions, and "logits" for the scores of ImageNet's 1,000 classes.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,12 @@ def load_features(backbone: Backbone, layers: list[str] | None = None, device=No
 
     Raises UserError for a layer that is not registered, and for a missing or altered file.
     """
-    build = {"open_clip": _open_clip, "torchvision": _torchvision, "efficientnet_lite": _efficientnet_lite}
+    build = {
+        "open_clip": _open_clip,
+        "torchvision": _torchvision,
+        "efficientnet_lite": _efficientnet_lite,
+        "fid_inception": _fid_inception,
+    }
     expect_kind(backbone, *build)
     known = backbone.record["layers"]
     for layer in layers or []:
@@ -124,6 +129,15 @@ def _torchvision(backbone: Backbone, layers, device, dtype):
     tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
     network = torchvision_network(backbone, tensors)
     return extractor(network.to(device, dtype), layers)
+
+
+def _fid_inception(backbone: Backbone, layers, device, dtype):
+    from fmri2img.backbones.fid_inception import fid_inception
+
+    (file,) = backbone.record["files"]
+    network = fid_inception(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
+    pooled = extractor(network.to(device, dtype), ["avgpool"])
+    return lambda pixels: {"pool": pooled(pixels)["avgpool"]}
 
 
 def torchvision_network(backbone: Backbone, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:

@@ -6,6 +6,7 @@ An entry of config/backbones.yaml has one `source`:
     package      files inside an installed Python package
     hub          files of a Hugging Face repository, fetched once into models/<entry>
     url          one file, fetched once into models/<entry>
+    page         a web page from which a person puts the files into models/<entry>
 
 The functions that build networks (encoders.py, autoencoders.py, generators.py, captioners.py, features.py) see only a
 Backbone, so the demo's networks and the paper's networks use the same code.
@@ -39,8 +40,8 @@ class Backbone:
 
     @property
     def fetched(self) -> bool:
-        """Whether the rule acquire_backbone must first fetch the files."""
-        return "hub" in self.record["source"] or "url" in self.record["source"]
+        """Whether the files are not part of the repository or of a package: acquire_backbone or a person fetches them."""
+        return bool({"hub", "url", "page"} & self.record["source"].keys())
 
     @property
     def folder(self) -> Path:
@@ -119,6 +120,8 @@ class Backbone:
         return self.folder
 
     def _remedy(self) -> str:
+        if "page" in self.record["source"]:
+            return f"put the file of {self.record['source']['page']} there"
         if self.fetched:
             return f"delete {self.folder} and run `snakemake {self.folder}` where the network is reachable"
         if "package" in self.record["source"]:

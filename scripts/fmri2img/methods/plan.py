@@ -58,6 +58,10 @@ class MethodQueries:
         """Decoders that are fitted in one of these ways: linear, training, released."""
         return [name for name, entry in self.decoders.items() if any(key in entry for key in keys)]
 
+    def decoders_of(self, folder: str, *keys: str) -> list[str]:
+        """Those of one folder."""
+        return [name for name in self.decoders_with(*keys) if self.decoders[name]["folder"] == folder]
+
     def section(self, decoder: str) -> dict:
         """The configuration's section of a decoder's folder."""
         return self.config.get(self.decoders[decoder]["folder"], {})

@@ -53,14 +53,40 @@ def n_way_top_k(truth: np.ndarray, images: np.ndarray, ways: int, k: int) -> np.
     hypergeometric, and the value is the probability that it is less than k, which the published 1,000 draws estimate.
     Returns float64 (n,); 0 where a score is not finite. Raises ValueError for more ways than classes.
     """
-    classes = truth.shape[1]
-    if not k < ways <= classes:
-        raise ValueError(f"{ways}-way top-{k} of {classes} classes")
+    _check_ways(truth, ways, k)
     row, own = np.arange(len(truth)), truth.argmax(axis=1)
     above = (images >= images[row, own][:, None]).sum(axis=1) - 1
-    values = hypergeom.cdf(k - 1, classes - 1, np.maximum(above, 0), ways - 1)
-    finite = np.isfinite(truth).all(axis=1) & np.isfinite(images).all(axis=1)
-    return np.where(finite, values, 0.0)
+    values = hypergeom.cdf(k - 1, truth.shape[1] - 1, np.maximum(above, 0), ways - 1)
+    return np.where(_finite(truth, images), values, 0.0)
+
+
+def n_way_top_k_sampled(
+    truth: np.ndarray, images: np.ndarray, ways: int, k: int, trials: int, seed: int
+) -> np.ndarray:
+    """n_way_top_k by the published protocol: the share of `trials` draws of classes in which the image's class is found.
+
+    All images share the seeded draws, of positions among an image's other classes, so that a value does not depend on
+    which images are scored with it. Ties are failures. Returns and raises as n_way_top_k.
+    """
+    _check_ways(truth, ways, k)
+    classes = truth.shape[1]
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.tile(np.arange(classes - 1), (trials, 1)), axis=1)[:, : ways - 1]
+    values = np.empty(len(truth))
+    for row, own in enumerate(truth.argmax(axis=1)):
+        others = np.delete(images[row], own)[drawn]
+        values[row] = ((others >= images[row, own]).sum(axis=1) < k).mean()
+    return np.where(_finite(truth, images), values, 0.0)
+
+
+def _check_ways(truth: np.ndarray, ways: int, k: int) -> None:
+    if not k < ways <= truth.shape[1]:
+        raise ValueError(f"{ways}-way top-{k} of {truth.shape[1]} classes")
+
+
+def _finite(truth: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Which rows have finite scores of both pictures: bool (n,)."""
+    return np.isfinite(truth).all(axis=1) & np.isfinite(images).all(axis=1)
 
 
 def correlation_distance(truth: np.ndarray, images: np.ndarray) -> np.ndarray:

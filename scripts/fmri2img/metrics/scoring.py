@@ -32,6 +32,7 @@ ON_FEATURES = {
     "identification_reverse": features.identification_reverse,
     "n_way_identification": features.n_way_identification,
     "n_way_top_k": features.n_way_top_k,
+    "n_way_top_k_sampled": features.n_way_top_k_sampled,
     "correlation_distance": features.correlation_distance,
     "kid": sets.kid_contributions,
     "fid": sets.fid,

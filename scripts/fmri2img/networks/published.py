@@ -71,26 +71,27 @@ class LeftOut:
         pass
 
 
-def _load(path: Path):
-    """The file's content, memory-mapped, with `LeftOut` for objects of DeepSpeed, which need not be installed."""
+def _load(path: Path, left_out: tuple[str, ...]):
+    """The file's content, memory-mapped, with `LeftOut` for objects of these modules, which need not be installed."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        if not found or not all(name.startswith("deepspeed.") for name in found):
+        if not found or not all(name.startswith(left_out) for name in found):
             raise
     with torch.serialization.safe_globals([(LeftOut, name) for name in found]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
-def read_checkpoint(path: Path, what: str) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, what: str, left_out: tuple[str, ...] = ("deepspeed.",)) -> dict[str, Tensor]:
     """The named weights in a checkpoint of `what`, memory-mapped.
 
-    Accepts what the published trainings save (weights under `model_state_dict`), the model states of DeepSpeed (under
-    `module`), weights alone, and names that begin with `module.`. Raises UserError naming the file.
+    Accepts what the published trainings save (weights under `model_state_dict` or `model`), the model states of
+    DeepSpeed (under `module`), weights alone, and names that begin with `module.`. left_out: beginnings of the names of
+    classes whose objects are ignored. Raises UserError naming the file.
     """
     try:
-        record = _load(path)
+        record = _load(path, left_out)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except pickle.UnpicklingError:
@@ -101,7 +102,7 @@ def read_checkpoint(path: Path, what: str) -> dict[str, Tensor]:
     except (RuntimeError, ValueError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not a PyTorch checkpoint that can be read ({reason}); download it again") from None
-    for wrapper in ("model_state_dict", "module"):
+    for wrapper in ("model_state_dict", "module", "model"):
         if isinstance(record, dict) and isinstance(record.get(wrapper), dict):
             record = record[wrapper]
     if not isinstance(record, dict) or not record or not all(isinstance(value, Tensor) for value in record.values()):

@@ -13,7 +13,7 @@ rule import_mindeye2:
     benchmark:
         "<benchmarks>/import_mindeye2/{decoder}_{subject}_{sessions}sessions.tsv"
     wildcard_constraints:
-        decoder=one_of(study.decoders_with("released")),
+        decoder=one_of(study.decoders_of("mindeye2", "released")),
     conda:
         str(REPOSITORY / "envs/train.yaml")
     threads: threads_of("train")
