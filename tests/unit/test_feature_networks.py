@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from fmri2img.backbones.fid_inception import fid_inception
 from fmri2img.backbones.features import load_features, torchvision_network
+from fmri2img.backbones.fid_inception import fid_inception
 from fmri2img.backbones.pixels import Preprocessing
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError

@@ -24,7 +24,7 @@ from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.masked import MaskedAutoencoder, padded, whole_patches
 from fmri2img.methods.mindvis.network import DoublyConditioned, load_masked, save_weights, start_from
-from fmri2img.methods.mindvis.pretraining import MASKING, Run, decay_groups, trained_on, zeroed
+from fmri2img.methods.mindvis.pretraining import Run, decay_groups, trained_on, zeroed
 from fmri2img.methods.mindvis.sampling import draw_latents
 from fmri2img.methods.mindvis.settings import TransductiveSelection, TransductiveTuning
 from fmri2img.training.configuration import TrainingConfig
@@ -127,7 +127,9 @@ class DoublyConditionedTask:
     def _diffusion(self, step: int, batch: int, places: np.ndarray, stream: int, device) -> dict[str, Tensor]:
         """Times and noise of `places` of a global batch."""
         seed, source = self._training.seed, self._model.generator
-        times = np.random.default_rng([seed, stream, step]).integers(source.scheduler.config.num_train_timesteps, size=batch)
+        times = np.random.default_rng([seed, stream, step]).integers(
+            source.scheduler.config.num_train_timesteps, size=batch
+        )
         noise = torch.empty(len(places), *source.latent_shape)
         for row, place in enumerate(places.tolist()):
             noise[row].normal_(generator=generator("cpu", seed, NOISE, stream, step, place))
@@ -172,7 +174,9 @@ class DoublyConditionedTask:
         ids, betas = ids[: run.select_on_test.images], padded(betas[: run.select_on_test.images], self._length)
         latents = draw_latents(self._model, betas, ids, self._training.seed, run.steps, self._training.batch)
         autoencoder = self._encode[str(device)]
-        drawn = [to_uint8(autoencoder.decode(latents[i : i + 1], *self._model.generator.decode)) for i in range(len(ids))]
+        drawn = [
+            to_uint8(autoencoder.decode(latents[i : i + 1], *self._model.generator.decode)) for i in range(len(ids))
+        ]
         layer = run.select_on_test.layer
         classifier = load_features(Backbone(*run.classifier), [layer], device)
         true = classifier.features(self._stimuli.images[self._stimuli.rows(ids)])[layer]

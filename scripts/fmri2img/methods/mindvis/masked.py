@@ -138,9 +138,7 @@ def masking(noise: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
 
 def blocks(width: int, depth: int, heads: int, mlp_ratio: float) -> nn.ModuleList:
     """timm's transformer blocks, with torch's layer norm as released (epsilon 1e-5; timm's own has 1e-6)."""
-    return nn.ModuleList(
-        [Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(depth)]
-    )
+    return nn.ModuleList([Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(depth)])
 
 
 def fixed_positions(width: int, patches: int) -> nn.Parameter:

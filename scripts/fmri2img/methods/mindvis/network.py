@@ -126,7 +126,9 @@ def start_from(encoder: BrainEncoder, state: dict[str, Tensor], resizing: str) -
 def save_weights(path: str | Path, state: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write a directory with model.safetensors and config.json (`record`)."""
     with atomic_directory(path) as directory:
-        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, directory / "model.safetensors")
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in state.items()}, directory / "model.safetensors"
+        )
         write_json(directory / "config.json", record)
 
 

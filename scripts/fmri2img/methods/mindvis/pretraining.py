@@ -89,7 +89,9 @@ class MaskedTask:
         rows = self._streams.rows(0, step * batch, batch)[places]
         betas = np.concatenate([self._pattern(row) for row in rows])
         zeroed(betas, places, self._settings.augmentation.zeroed_voxels, self._training.seed, step)
-        noise = torch.rand(batch, self.module.model.patches, generator=generator("cpu", self._training.seed, MASKING, step))
+        noise = torch.rand(
+            batch, self.module.model.patches, generator=generator("cpu", self._training.seed, MASKING, step)
+        )
         return {"betas": torch.from_numpy(betas)[:, None].to(device), "noise": noise[places].to(device)}
 
     def _pattern(self, row: int) -> np.ndarray:

@@ -6,7 +6,11 @@ from fmri2img.backbones.registry import Backbone
 def training_inputs(study) -> dict[str, str | list[str] | None]:
     """Setting of the tasks -> artifacts: the images, and the files of generator and autoencoder."""
     section, backbones = study.config["mindvis"], study.registries["backbones"]
-    files = [path for key in ("generator", "autoencoder") for path in Backbone(section[key], backbones[section[key]]).inputs()]
+    files = [
+        path
+        for key in ("generator", "autoencoder")
+        for path in Backbone(section[key], backbones[section[key]]).inputs()
+    ]
     return {"stimuli": "<results>/stimuli", "network_files": list(dict.fromkeys(files))}
 
 
