@@ -85,9 +85,9 @@ class QuantisedAutoencoder(Autoencoder):
 def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
     """Load an autoencoder from a diffusers folder, or from a registered `checkpoint` of a registered layout.
 
-    `vae` is the layout of an AutoencoderKL, `vq` that of a VQModel. The checkpoint has diffusers' tensor names, or those
-    of generative-models with `format: sgm`, as a `vq` always has. Raises UserError for a missing or altered file, and
-    for weights of another layout.
+    `vae` is the layout of an AutoencoderKL, `vq` that of a VQModel. The checkpoint has diffusers' tensor names, or
+    those of generative-models with `format: sgm`, as a `vq` always has. Raises UserError for a missing or altered file,
+    and for weights of another layout.
     """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 

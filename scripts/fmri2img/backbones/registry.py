@@ -40,7 +40,7 @@ class Backbone:
 
     @property
     def fetched(self) -> bool:
-        """Whether the files are not part of the repository or of a package: acquire_backbone or a person fetches them."""
+        """Whether the files must first be fetched, by acquire_backbone or by a person."""
         return bool({"hub", "url", "page"} & self.record["source"].keys())
 
     @property

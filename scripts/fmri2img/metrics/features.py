@@ -61,7 +61,7 @@ def n_way_top_k(truth: np.ndarray, images: np.ndarray, ways: int, k: int) -> np.
 
 
 def n_way_top_k_sampled(truth: np.ndarray, images: np.ndarray, ways: int, k: int, trials: int, seed: int) -> np.ndarray:
-    """n_way_top_k by the published protocol: the share of `trials` draws of classes in which the image's class is found.
+    """n_way_top_k by the published protocol: the share of `trials` draws in which the image's class is found.
 
     All images share the seeded draws, of positions among an image's other classes, so that a value does not depend on
     which images are scored with it. Ties are failures. Returns and raises as n_way_top_k.

@@ -151,7 +151,7 @@ class DoublyConditionedTask:
         return autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy()).to(device)
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """noise_loss of held-out training images; with select_on_test also the test accuracy that weights are chosen by."""
+        """noise_loss of held-out training images; with select_on_test also test_accuracy, which chooses the weights."""
         found = {}
         rows = self._trials.held_out[:VALIDATION_TRIALS]
         if len(rows):

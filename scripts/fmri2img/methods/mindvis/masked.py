@@ -181,5 +181,5 @@ def padded(betas: np.ndarray, length: int) -> np.ndarray:
 
 
 def whole_patches(voxels: int, patch: int) -> int:
-    """Number of patches that hold so many voxels."""
+    """Number of patches that hold this number of voxels."""
     return -(-voxels // patch)

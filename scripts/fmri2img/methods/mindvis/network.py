@@ -45,7 +45,7 @@ class Conditioner(nn.Module):
 class DoublyConditioned(nn.Module):
     """The whole model. `generator.unet` becomes a part of it and is changed in place.
 
-    The second condition enters where a class-conditional UNet of diffusers adds its class embedding to that of the time.
+    The second condition enters where a class-conditional UNet of diffusers adds its class embedding to the time's.
     """
 
     def __init__(self, config: EncoderConfig, patches: int, generator: Generator, time_condition: bool = True) -> None:
@@ -106,7 +106,7 @@ def trained_in_unet(name: str) -> bool:
 def noised(scheduler: Any, latents: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
     """Noisy latents at `times`, and what the generator has to predict from them: the noise, or the velocity.
 
-    Ho et al., Denoising Diffusion Probabilistic Models, equation 4; Salimans & Ho, Progressive Distillation, appendix D.
+    Ho et al., Denoising Diffusion Probabilistic Models, equation 4; Salimans & Ho, Progressive Distillation, app. D.
     """
     kept = scheduler.alphas_cumprod.to(latents.device)[times][:, None, None, None]
     signal, spread = kept.sqrt(), (1 - kept).sqrt()

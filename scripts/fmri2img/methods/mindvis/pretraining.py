@@ -1,7 +1,7 @@
 """Stage A for the training engine: masked brain modelling on the single trials of several subjects.
 
-Samples are drawn from the pool of all subjects' trials. Patterns are repeated from their first voxel up to whole patches
-of the longest, as in the released code, so that one network takes all of them. Images play no role.
+Samples are drawn from the pool of all subjects' trials. Patterns are repeated from their first voxel up to whole
+patches of the longest, as in the released code, so that one network takes all of them. Images play no role.
 
 settings (JSON): `Run`, besides those that stage B alone uses.
 """
@@ -132,7 +132,7 @@ class MaskedTask:
 
 
 def decay_groups(module: nn.Module, weight_decay: float, **options: Any) -> list[dict[str, Any]]:
-    """Trained parameters for the optimiser, without weight decay of vectors (biases and norms), as timm divides them."""
+    """Trained parameters for the optimiser; vectors (biases and norms) are not decayed, as timm divides them."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in trained if parameter.ndim > 1]
     spared = [parameter for parameter in trained if parameter.ndim <= 1]
@@ -143,7 +143,7 @@ def decay_groups(module: nn.Module, weight_decay: float, **options: Any) -> list
 
 
 def zeroed(betas: np.ndarray, places: np.ndarray, rate: float, seed: int, step: int) -> None:
-    """Set a share `rate` of the voxels of each pattern (samples, voxels) to 0, in place; drawn anew for each sample.
+    """Set a share `rate` of the voxels of each pattern (samples, voxels) to 0, in place; drawn for each sample.
 
     places: int64 (samples,), positions in the global batch number `step`.
     """
@@ -154,7 +154,7 @@ def zeroed(betas: np.ndarray, places: np.ndarray, rate: float, seed: int, step: 
 
 
 def trained_on(trials: list[SubjectTrials], initial: dict[str, Any] | None) -> dict[str, Any]:
-    """The part of a network's metadata that says what it was trained on. initial: metadata of the network it began as."""
+    """What a network was trained on, for its metadata. initial: the metadata of the network it began as."""
     recordings = [subject.recording.metadata for subject in trials]
     ids = np.concatenate([subject.ids(subject.rows) for subject in trials])
     subjects = [subject.subject for subject in trials]

@@ -60,8 +60,8 @@ class Augmentation(base.Settings):
 
     zeroed_voxels: Share = Field(
         0.0,
-        description="Share of a pattern's voxels that are set to 0, drawn anew for each sample. The released code means "
-        "0.2 and zeroes none (a known defect).",
+        description="Share of a pattern's voxels that are set to 0, drawn for each sample. The released code means 0.2 "
+        "and zeroes none (a known defect).",
     )
     crop_chance: Share = Field(0.5, description="Chance that a training image is cropped.")
     crop: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="Side of the crop, as a share of the image.")
@@ -115,8 +115,8 @@ class Finetuning(base.Settings):
     )
     select_on_test: TransductiveSelection | None = Field(
         None,
-        description="Not null: weights are those of the validation with the best 50-way accuracy on the test set, as in "
-        "the released code (a known defect; the disclosure says transductive). Null: those of the last step.",
+        description="Not null: weights are those of the validation with the best 50-way accuracy on the test set, as "
+        "in the released code (a known defect; the disclosure says transductive). Null: those of the last step.",
     )
     training: TrainingSettings = Field(
         TrainingSettings(
