@@ -4,6 +4,7 @@ A checkpoint holds the whole model: `cond_stage_model` (encoder and the map to t
 (the UNet and the map to the time embedding, by CompVis's names), `first_stage_model` (the autoencoder) and the tables
 of the noise schedule. All of these must be there, and nothing else. What is trained is kept; the frozen weights must be
 those of the registered generator and autoencoder, with which the decoder is used from then on.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
