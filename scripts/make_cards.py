@@ -30,15 +30,15 @@ def main(snakemake) -> None:
     for picture in map(Path, snakemake.output.curves):
         method = picture.stem.removesuffix("_training")
         decoder = entries[method]["decoder"]
-        figure = training_curves(shown(runs[decoder], study, decoder), entries[method]["title"])
+        figure = training_curves(shown(runs[decoder], study, method), entries[method]["title"])
         save_figure(figure, picture.with_suffix(""))
 
 
-def shown(runs: list[TrainedRun], study: Study, decoder: str) -> dict[str, Path]:
+def shown(runs: list[TrainedRun], study: Study, method: str) -> dict[str, Path]:
     """Heading -> decoder, for the first subject's longest training and the pretraining from which it started."""
     subject, seed = study.subjects[0], study.seeds[0]
-    longest = study.budgets(subject)[-1]
-    pretraining = study.pretraining(decoder, subject)
+    longest = study.budgets_of(method, subject)[-1]
+    pretraining = study.pretraining(study.registries["methods"][method]["decoder"], subject)
     found = {}
     for run in runs:
         if run.stage == PRETRAINING and pretraining and run.path.name == pretraining.pool:

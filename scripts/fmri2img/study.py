@@ -86,6 +86,20 @@ class Study(MethodQueries):
         """Training budgets of a subject in sessions, ascending."""
         return sorted({sessions_of(value, self.available_sessions[subject]) for value in self.settings.sessions})
 
+    def budgets_of(self, method: str, subject: str) -> list[int | float]:
+        """Training budgets of a method and subject in sessions, ascending: the study's, or fewer (key `budgets`)."""
+        values = self.chosen_budgets(method)
+        return sorted({sessions_of(value, self.available_sessions[subject]) for value in values})
+
+    def chosen_budgets(self, method: str) -> list[int | str]:
+        """Entries of `sessions` at which a method runs: its own, or those of the method that it is made from."""
+        chosen = self.settings.budgets
+        while method not in chosen:
+            method = self.registries["methods"][method].get("of")
+            if method is None:
+                return self.settings.sessions
+        return [value for value in self.settings.sessions if value in chosen[method]]
+
     @property
     def test_sets(self) -> list[str]:
         """Test sets that are scored, in the split's order."""

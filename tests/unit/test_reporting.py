@@ -374,6 +374,19 @@ def test_a_claim_may_be_about_some_budgets_only(scores, design):
     assert nowhere.empty
 
 
+def test_claims_are_judged_at_the_budgets_that_a_method_runs_at(scores, design):
+    longest = replace(design, own_budgets={"recall": ["all"], "shuffled": ["1", "all"]})
+    fewer = drop(
+        drop(drop(scores, method="recall", sessions=1), method="recall", sessions=2), method="shuffled", sessions=2
+    )
+    judged, verdicts = judge(fewer, longest)
+    assert verdicts == {"rises": True, "chance": True, "no better": True, "beats": True}
+    assert at(judged, claim="beats", metric="identification_net")["budget"] == "all"
+    assert judged[judged["claim"] == "chance"]["budget"].unique().tolist() == ["1", "all"]
+    assert gain_at(fewer, longest, "longest").empty and len(gain_at(fewer, longest, "longest", than="shuffled"))
+    assert not judged["finding"].eq(GAP).any()
+
+
 def gain_at(scores, design, at, method="ridge", than="recall"):
     claim = FINDING | {"claim": "c", "test": "larger_gain_at", "at": at, "methods": method, "than": than}
     return claims.judge_claims([claim], scores, estimates(scores, design), design)

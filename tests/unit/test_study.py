@@ -12,13 +12,14 @@ from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.simulator.volumes import LABELS
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
+from fmri2img.reporting.design import Design
 from fmri2img.study import Study
 from fmri2img.training import launch
 
 IMAGES = {"fetched": "mindeye2_test_images", "pictures": "images.pt", "ids": "ids.npy"}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "rescore.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "ablations.yaml", "paper.yaml", "rescore.yaml"])
 def test_every_shipped_configuration_is_valid(name):
     assert Study(merged(name)).predictions()
 
@@ -43,6 +44,12 @@ def test_every_shipped_configuration_is_valid(name):
         ({"methods": ["ridge_nearest_neighbour"]}, "is a control of ridge, which is not listed; add ridge or drop"),
         ({"metrics": ["sim"]}, "key 'metrics': 'sim' is not in config/metrics.yaml; did you mean 'ssim'"),
         ({"retrieval_only": ["mindeye2_unrefined"]}, "mindeye2_blended needs the images of mindeye2_unrefined"),
+        (
+            {"budgets": {"ridge": [3]}},
+            "key 'budgets.ridge': 3 is not in sessions (1, 2, all); add it there or remove it",
+        ),
+        ({"budgets": {"rigde": [1]}}, "key 'budgets': rigde is not listed in methods; did you mean 'ridge'"),
+        ({"budgets": {"ridge": []}}, "key 'budgets.ridge'"),
         ({"retrieval_only": ["ridge_shuffled_brain"]}, "'retrieval_only': ridge_shuffled_brain is not a decoder"),
         (
             {"mindeye2__low_level": None},
@@ -262,6 +269,23 @@ def test_packages_import_only_packages_before_them():
 def test_minutes_are_shares_of_a_session():
     study = Study(changed(sessions=["10min", "30min", 1, "all"]))
     assert study.budgets("subj03") == [0.166667, 0.5, 1, 6]
+
+
+def test_a_method_may_run_at_fewer_budgets_and_what_is_made_from_it_follows():
+    study = Study(changed(budgets={"mindeye2_unrefined": ["all", 1], "ridge": ["all"], "ridge_shuffled_brain": [2]}))
+    sessions = {name: sorted({cell.sessions for cell in study.cells(name)}) for name in study.methods}
+    assert sessions["mindeye2_unrefined"] == sessions["mindeye2_blended"] == [1, 8]
+    assert sessions["mindeye2_blended_shuffled_brain"] == sessions["mindeye2_lowlevel"] == [1, 8]
+    assert sessions["ridge"] == sessions["ridge_nearest_neighbour"] == [8] and sessions["ridge_shuffled_brain"] == [2]
+    assert sessions["true_tokens"] == [1, 2, 8]
+    assert {cell.sessions for cell in study.longest_cells("ridge_shuffled_brain")} == {2}
+    design = Design.of(study)
+    assert design.budgets_of("mindeye2_blended") == ["1", "all"] and design.budgets_of("true_tokens") == [
+        "1",
+        "2",
+        "all",
+    ]
+    assert design.budgets_of("mindeye2_blended", "ridge") == ["all"]
 
 
 def test_recordings_are_needed_of_the_subjects_that_networks_are_pretrained_on():

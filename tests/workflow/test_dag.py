@@ -74,6 +74,13 @@ def test_the_light_variant_is_laid_over_the_paper(tmp_path):
     assert {rule: counts.get(rule) for rule in LIGHT} == LIGHT
 
 
+def test_ablations_share_a_pretraining_and_a_method_may_have_fewer_budgets(tmp_path):
+    (tmp_path / "fewer.yaml").write_text("budgets: {mindeye2_scratch_unrefined: [1]}")
+    counts = dry_run("--configfile", "config/ablations.yaml", str(tmp_path / "fewer.yaml"), directory=tmp_path)
+    wanted = {"pretrain": 2, "finetune": 20, "fit_linear": 6, "decode": 26, "retrieve": 12, "evaluate": 6}
+    assert {rule: counts.get(rule) for rule in wanted} == wanted
+
+
 def test_paper_tables_are_a_target_of_their_own(tmp_path):
     counts = dry_run("paper_tables", directory=tmp_path)
     assert counts["paper_tables"] == 1 and counts["evaluate"] == DEMO["evaluate"] and "make_tables" not in counts

@@ -264,14 +264,14 @@ class MethodQueries:
         return [
             Cell(subject, sessions, seed, test_set)
             for subject in self.subjects
-            for sessions in self.budgets(subject)
+            for sessions in self.budgets_of(method, subject)
             for seed in self.seeds
             for test_set in self.test_sets
         ]
 
     def longest_cells(self, method: str) -> list[Cell]:
-        """Each subject's cells with the longest budget."""
-        return [cell for cell in self.cells(method) if cell.sessions == self.budgets(cell.subject)[-1]]
+        """Each subject's cells with the method's longest budget."""
+        return [cell for cell in self.cells(method) if cell.sessions == self.budgets_of(method, cell.subject)[-1]]
 
     def made_at(self, method: str, cell: Cell) -> Cell:
         """The cell under which a method's prediction for `cell` is made and stored."""

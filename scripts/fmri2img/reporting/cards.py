@@ -73,7 +73,7 @@ def _published_networks(study, method: str) -> list[tuple]:
     rows = []
     decoder = study.registries["methods"][method]["decoder"]
     for subject in study.subjects:
-        for sessions in study.budgets(subject):
+        for sessions in study.budgets_of(method, subject):
             name = study.released_network(decoder, subject, sessions)
             backbone = Backbone(name, study.registries["backbones"][name])
             text = f"{name}, {', '.join(backbone.record['files'])}, revision {backbone.revision}"

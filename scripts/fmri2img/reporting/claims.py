@@ -353,7 +353,10 @@ def _larger_gain_at(case: Case) -> list[dict]:
 
     The difference of the two differences is taken image by image, so that its interval is of paired values.
     """
-    budgets, rows = case.budgets, []
+    budgets = [label for label in case.budgets if label in case.design.budgets_of(case.than)]
+    rows: list[dict] = []
+    if len(budgets) < min(2, len(case.design.budgets)):
+        return rows  # the two methods share one budget of several
     ends = (budgets[0], budgets[-1]) if case.claim["at"] == "shortest" else (budgets[-1], budgets[0])
     gains = case.gains()
     here, there = (gains[gains["budget"] == budget] for budget in ends)

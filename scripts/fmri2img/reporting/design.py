@@ -16,7 +16,8 @@ class Design:
     methods, metrics: registry entries of the study, in registry order, decoders before submissions before controls. A
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` sets it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration. own_seeds:
-    seeds of methods whose seeds differ from the study's (submissions). encoding: the encoding model that brain
+    seeds of methods whose seeds differ from the study's (submissions). own_budgets: labels of the budgets of methods
+    that run at fewer than the study's. encoding: the encoding model that brain
     correlation is measured with. dataset, data: name of the dataset, and of its data in texts.
     """
 
@@ -34,6 +35,7 @@ class Design:
     resamples: int
     confidence: float
     own_seeds: dict[str, list[int]] = field(default_factory=dict)
+    own_budgets: dict[str, list[str]] = field(default_factory=dict)
     encoding: str = "banded_ridge"
 
     @classmethod
@@ -60,6 +62,7 @@ class Design:
             resamples=config["statistics"]["resamples"],
             confidence=config["statistics"]["confidence"],
             own_seeds={name: study.seeds_of(name) for name in study.submissions},
+            own_budgets={name: [str(value) for value in study.chosen_budgets(name)] for name in study.settings.methods},
             encoding=config["encoding"]["model"],
         )
 
@@ -72,9 +75,11 @@ class Design:
         """Seeds that a complete cell of a method has."""
         return self.own_seeds.get(method, self.seeds)
 
-    def budgets_of(self, method: str) -> list[str]:
-        """Labels of the budgets that a method is trained on, from the fewest sessions to the most."""
-        return sorted(self.budgets, key=lambda label: self.budget(label).total)
+    def budgets_of(self, *methods: str) -> list[str]:
+        """Labels of the budgets at which all of these methods run, from the fewest sessions to the most."""
+        chosen = [self.own_budgets.get(method, list(self.budgets)) for method in methods]
+        labels = [label for label in self.budgets if all(label in own for own in chosen)]
+        return sorted(labels, key=lambda label: self.budget(label).total)
 
     def with_chances(self, chances: dict[str, float]) -> "Design":
         """The same design with the chance level of some metrics set."""

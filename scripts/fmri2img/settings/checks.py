@@ -90,8 +90,22 @@ def check_registered(study: Any) -> None:
         for other in study.methods:
             if methods[other].get("of") == method:
                 raise problem("retrieval_only", f"{other} needs the images of {method}; drop one of them")
+    _check_budgets(study)
     _check_bottleneck(study)
     _check_encoding(study)
+
+
+def _check_budgets(study: Any) -> None:
+    """Budgets of single methods are among the study's, and so are the methods."""
+    known = [str(value) for value in study.settings.sessions]
+    for method, values in study.settings.budgets.items():
+        if method not in study.config["methods"]:
+            raise problem("budgets", f"{method} is not listed in methods; {nearest(method, study.config['methods'])}")
+        for value in values:
+            if value not in study.settings.sessions:
+                raise problem(
+                    f"budgets.{method}", f"{value} is not in sessions ({', '.join(known)}); add it there or remove it"
+                )
 
 
 def _check_bottleneck(study: Any) -> None:

@@ -169,6 +169,13 @@ class General(Basis):
     retrieval_only: Unique[Name] = Field(
         [], description="Decoders whose images are not drawn, to save time. They are scored by retrieval alone."
     )
+    budgets: dict[
+        Name, Annotated[Unique[Annotated[Positive | Literal["all"] | MINUTES, BUDGET]], Field(min_length=1)]
+    ] = Field(
+        {},
+        description="Methods that run at fewer budgets than `sessions` lists, to save time: name -> its budgets. What is "
+        "made from a method's output, its stages and its controls, follows it unless it is named here itself.",
+    )
     submissions: dict[Annotated[str, *SUBMISSION_NAME], Submission] = Field(
         {},
         description="Reconstructions made elsewhere that are scored like the methods: name -> `path` of a submission, "

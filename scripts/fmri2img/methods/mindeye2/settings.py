@@ -185,7 +185,7 @@ def _check_released(study: Any, method: str) -> None:
     there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]
     check_published(study, "methods", method, there[0], "drop it and what builds on it")
     for subject in study.subjects:
-        for sessions in study.budgets(subject):
+        for sessions in study.budgets_of(method, subject):
             name = study.released_network(decoder, subject, sessions)
             if name not in there:
                 raise UserError(
