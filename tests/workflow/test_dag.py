@@ -13,13 +13,13 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
-# 2 backbones, pretrained (once, on the 2 other subjects) and not; 2 decoders with pictures; true tokens drawn once.
+# one, pretrained once on the 2 other subjects; 2 decoders with pictures, and the true tokens drawn once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
-    "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 24,
-    "fit_linear": 6, "decode": 30, "make_decoded": 1, "draw": 13, "retrieve": 18, "caption": 6, "draw_latents": 6,
-    "refine": 6, "blend": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 13,
+    "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 1, "finetune": 6,
+    "fit_linear": 6, "decode": 12, "make_decoded": 1, "draw": 13, "caption": 6, "draw_latents": 6,
+    "refine": 6, "blend": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 10,
     # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
     "make_prediction": 21, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
