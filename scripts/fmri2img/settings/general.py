@@ -173,8 +173,8 @@ class General(Basis):
         Name, Annotated[Unique[Annotated[Positive | Literal["all"] | MINUTES, BUDGET]], Field(min_length=1)]
     ] = Field(
         {},
-        description="Methods that run at fewer budgets than `sessions` lists, to save time: name -> its budgets. What is "
-        "made from a method's output, its stages and its controls, follows it unless it is named here itself.",
+        description="Methods that run at fewer budgets than `sessions` lists, to save time: name -> its budgets. What "
+        "is made from a method's output, its stages and its controls, follows it unless it is named here itself.",
     )
     submissions: dict[Annotated[str, *SUBMISSION_NAME], Submission] = Field(
         {},
