@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -10,14 +11,20 @@ from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import load_target
+from fmri2img.generation.noise import HIERARCHY, batch_noise
 
 BLOCK = 16  # images encoded at a time
 
 
-def blocks(autoencoder, images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, None]]:
-    """Latents (images, tokens, width) of BLOCK images at a time, with a line of progress from time to time."""
+def blocks(autoencoder, images: np.ndarray, ids: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, None]]:
+    """Latents (images, tokens, width) of BLOCK images at a time, with a line of progress from time to time.
+
+    ids: image_id of each image, which fixes what is random in its latents.
+    """
     for first in range(0, len(images), BLOCK):
-        yield autoencoder.encode_stimuli(images[first : first + BLOCK], size), None
+        rows = slice(first, first + BLOCK)
+        noise = partial(batch_noise, 0, ids[rows], stream=HIERARCHY)
+        yield autoencoder.encode_stimuli(images[rows], size, noise), None
         if first // BLOCK % 16 == 15 or first + BLOCK >= len(images):
             print(f"{min(first + BLOCK, len(images))} of {len(images)} images", flush=True)
 
@@ -34,7 +41,7 @@ def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, outpu
         "axes": autoencoder.axes(image_size).record(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers")},
     }
-    save_embeddings(output, stimuli.ids, blocks(autoencoder, stimuli.images, image_size), metadata)
+    save_embeddings(output, stimuli.ids, blocks(autoencoder, stimuli.images, stimuli.ids, image_size), metadata)
 
 
 def main(snakemake) -> None:

@@ -170,3 +170,22 @@ def test_a_key_that_the_configuration_lacks_is_named(tmp_path, monkeypatch, chan
     folder = method_folder(tmp_path / "misspelt_regression", linear=[regression])
     with pytest.raises(UserError, match=f"misspelt_regression.*method.yaml: {message}"):
         Study(changed(plugins=[str(folder)], methods=["misspelt_regression"], retrieval_only=[]))
+
+
+@pytest.mark.parametrize("calibration", ["none", "test_batch"])
+def test_averaged_trials_are_scaled_over_images_as_brain_diffuser_scales_them(cell, tmp_path, calibration):
+    """Mean of each image's trials, z-scored with the deviation (ddof 1) of training images, scikit-learn's Ridge on it,
+    and, with the test batch, the moments of true targets in place of those of the predictions."""
+    regression = TOKENS | {"alphas": [30.0], "trials": "averaged", "calibration": calibration}
+    made = decoded(cell, fit(cell, tmp_path / "decoder", regression), tmp_path / "decoded")
+    recording, embeddings = Recording.open(cell["recording"]), Embeddings.open(cell["embeddings"])
+    ids, betas = recording.averaged(recording.training_rows(2))
+    _, test = recording.averaged(recording.test_rows("shared1000"))
+    mean, sd = betas.mean(axis=0), betas.std(axis=0, ddof=1)
+    targets = embeddings.tokens[embeddings.rows(ids)].reshape(len(ids), -1).astype(np.float64)
+    predicted = Ridge(alpha=30.0).fit((betas - mean) / sd, targets).predict((test - mean) / sd)
+    if calibration == "test_batch":
+        predicted = (predicted - predicted.mean(axis=0)) / predicted.std(axis=0)
+        predicted = predicted * targets.std(axis=0) + targets.mean(axis=0)
+    assert made.disclosure.transductive == (calibration == "test_batch")
+    np.testing.assert_allclose(made.arrays["tokens"].reshape(len(test), -1), predicted, atol=4e-3)

@@ -1,6 +1,7 @@
 """The very deep VAE: the release's tensors, decoding by an independent formula, the mixture's probabilities."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+import encode_latents
+from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.backbones.pixels import Preprocessing
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.backbones.vdvae import LatentHierarchy, Layout, Mixture, Vdvae, load_vdvae, uniform
@@ -233,3 +236,22 @@ def test_checkpoints_load_whole_or_not_at_all(tmp_path, network):
     torch.save({"decoder.gain": Layout(**TINY)}, tmp_path / "w.th")
     with pytest.raises(UserError, match=r"w\.th: not a readable checkpoint of tensors"):
         load_vdvae(Backbone("tiny", record(tmp_path, checkpoint="w.th")))
+
+
+def test_latents_of_the_stimuli_belong_to_their_image_ids(tmp_path, network, monkeypatch):
+    """Sampled with noise of the image, so it does not depend on the other images."""
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    backbone = Backbone("tiny", record(tmp_path, posterior="sampled", files={"w.safetensors": None}))
+    monkeypatch.setattr(encode_latents, "BLOCK", 2)
+    arrays = []
+    for name, order in (("whole", [0, 1, 2]), ("part", [0, 2])):
+        stimuli = SimpleNamespace(images=IMAGES[order], ids=np.array([7, 8, 9])[order])
+        monkeypatch.setattr(encode_latents.Stimuli, "open", lambda path, stimuli=stimuli: stimuli)
+        encode_latents.encode_latents(backbone, "stimuli", 8, tmp_path / name)
+        arrays.append(Embeddings.open(tmp_path / name))
+    whole, part = arrays
+    assert whole.tokens.shape == (3, 1, 66) and whole.axes.shape == (66,)
+    assert whole.axes.runs == {"level": (2, 32, 32)} and whole.metadata["posterior"] == "sampled"
+    np.testing.assert_allclose(part.tokens, whole.tokens[[0, 2]], atol=2e-3)
+    with pytest.raises(UserError, match="takes pictures of 8 pixels, not 16; correct `size`"):
+        encode_latents.encode_latents(backbone, "stimuli", 16, tmp_path / "wrong")

@@ -55,8 +55,11 @@ class Autoencoder:
         side = size // self.reduction
         return Axes.channel_map(self.channels, side, side)
 
-    def encode_stimuli(self, images: np.ndarray, size: int) -> np.ndarray:
-        """Mean latents float32 (n, positions, channels), row by row, of images uint8 (n, h, w, 3) resized to `size`."""
+    def encode_stimuli(self, images: np.ndarray, size: int, noise: Callable | None = None) -> np.ndarray:
+        """Mean latents float32 (n, positions, channels), row by row, of images uint8 (n, h, w, 3) resized to `size`.
+
+        noise: not needed for means; backbones/targets.py describes it.
+        """
         pixels = resize(to_unit(images), size)
         latents = self.encode(pixels.permute(0, 2, 3, 1).numpy())
         return latents.flatten(2).transpose(1, 2).cpu().numpy()

@@ -15,6 +15,7 @@ from typing import Any
 
 from fmri2img.artifacts.axes import ALL, EACH
 from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.backbones.vdvae_layout import latent_sizes
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Source:
     """How networks of one kind give a target.
 
     loader: "module:function", Backbone -> object. Of tokens it has encode_images(images) -> (tokens, pooled or None);
-    of texts encode(sentences) -> Prompt, whose states are the target; of latents encode_stimuli(images, size) ->
+    of texts encode(sentences) -> Prompt, whose states are the target; of latents encode_stimuli(images, size, noise) ->
     float32 (images, tokens, width), axes(size) -> Axes and facts, a dictionary for the metadata. images: uint8
-    (images, height, width, 3). groups: names of axes and runs along which a penalty can be chosen.
+    (images, height, width, 3); noise(*shapes): standard normal numbers of these shapes for each image. groups: names of
+    axes and runs along which a penalty can be chosen.
     values: (entry of the registry, side of a picture in pixels) -> values of one image, roughly, for the estimate of
     disk space.
     """
@@ -47,17 +49,24 @@ def _map(record: dict, side: int | None) -> int:
     return 4 * ((side or 0) // 8) ** 2
 
 
+def _levels(record: dict, side: int | None) -> int:
+    return sum(latent_sizes(record))
+
+
 TOKEN, MAP = ("token", "dimension"), ("channel", "row", "column")
 TARGETS: dict[str, dict[str, Source]] = {
     "tokens": {
         "open_clip": Source("fmri2img.backbones.encoders:load_encoder", TOKEN, _tokens),
+        "clip_projected": Source("fmri2img.backbones.encoders:load_encoder", TOKEN, _tokens),
         "git": Source("fmri2img.backbones.captioners:load_captioner_encoder", TOKEN, _tokens),
     },
     "latents": {
         "diffusers_vae": Source("fmri2img.backbones.autoencoders:load_autoencoder", MAP, _map),
+        "vdvae": Source("fmri2img.backbones.vdvae:load_vdvae", ("level",), _levels),
     },
     "texts": {
         "open_clip": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
+        "clip_projected": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
         "sdxl_text": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
     },
 }

@@ -11,69 +11,24 @@ the other levels from the prior.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmri2img.artifacts.axes import Axes
 from fmri2img.backbones.pixels import Preprocessing, placement
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.backbones.tensors import read_tensors
+from fmri2img.backbones.vdvae_layout import Layout
 from fmri2img.errors import UserError
 
 CHANNELS = 3
 SMALLEST_LOG_SCALE = -7.0
 EDGE = 1e-5  # uniform numbers are drawn from EDGE..1 - EDGE
 DISTRIBUTED_PREFIX = "module."  # of tensors that were saved from a network wrapped for several processes
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Sizes of a network, under the names of OpenAI's release.
-
-    enc_blocks, dec_blocks: comma-separated; "64x11" is eleven blocks at 64 x 64, "64d2" a block after which the side is
-    halved, "4m1" a block at 4 x 4 that begins with the enlarged state at 1 x 1. bottleneck_multiple: width inside a
-    block, as a share of its width. no_bias_above: the largest side with a learned bias. widths: of resolutions that do
-    not have the common width.
-    """
-
-    image_size: int
-    width: int
-    zdim: int
-    enc_blocks: str
-    dec_blocks: str
-    bottleneck_multiple: float = 0.25
-    no_bias_above: int = 64
-    num_mixtures: int = 10
-    widths: dict[int, int] = field(default_factory=dict)
-
-    def width_at(self, side: int) -> int:
-        return self.widths.get(side, self.width)
-
-    def inner_width_at(self, side: int) -> int:
-        return int(self.width_at(side) * self.bottleneck_multiple)
-
-    def encoder_blocks(self) -> list[tuple[int, int | None]]:
-        """(side, factor by which it is then reduced or None) of each block of the encoder."""
-        return [block for part in self.enc_blocks.split(",") for block in _blocks(part, "d")]
-
-    def decoder_blocks(self) -> list[tuple[int, int | None]]:
-        """(side, side of the state that is enlarged and added, or None) of each block of the decoder: its levels."""
-        return [block for part in self.dec_blocks.split(",") for block in _blocks(part, "m")]
-
-    def latent_shapes(self) -> list[tuple[int, int, int]]:
-        """(zdim, side, side) of each level, coarsest first."""
-        return [(self.zdim, side, side) for side, _ in self.decoder_blocks()]
-
-
-def _blocks(part: str, mark: str) -> list[tuple[int, int | None]]:
-    side, x, count = part.partition("x")
-    if x:
-        return [(int(side), None)] * int(count)
-    side, _, other = part.partition(mark)
-    return [(int(side), int(other) if other else None)]
 
 
 class Block(nn.Module):
@@ -340,6 +295,22 @@ class LatentHierarchy:
         layout = self.network.layout
         side = layout.image_size
         return [*layout.latent_shapes()[self.levels :], (side, side, layout.num_mixtures), (side, side, CHANNELS)]
+
+    @property
+    def facts(self) -> dict:
+        """For the metadata of latents."""
+        return {"levels": self.levels, "posterior": self.posterior}
+
+    def axes(self, size: int) -> Axes:
+        """One row of values, in runs of a level. Raises UserError when pictures of another size are asked for."""
+        own = self.preprocessing.image_size
+        if size != own:
+            raise UserError(f"latents: the network takes pictures of {own} pixels, not {size}; correct `size`")
+        return Axes.flat({"level": [math.prod(shape) for shape in self.shapes]}, "latents, coarsest level first")
+
+    def encode_stimuli(self, images: np.ndarray, size: int, noise: Callable[..., list[Tensor]]) -> np.ndarray:
+        """Latents float32 (n, 1, values) of images (n, h, w, 3); as backbones/targets.py describes."""
+        return self.encode(images, noise(*self.shapes))[:, None]
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, noise: Sequence[Tensor] | None = None) -> np.ndarray:

@@ -168,7 +168,8 @@ def fit(
     of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
     folds: of the cross-validation; seed: deals images into folds, and is all that is random here; calibration: what
     brings predictions to the mean and spread of true targets (step 4), one of CALIBRATIONS; trials: "single" fits to
-    trials, "averaged" to the mean of each image's trials; per: group of targets that shares a penalty, as
+    trials, "averaged" to the mean of each image's trials, divided by each voxel's deviation over images, because means
+    spread less than the z-scored trials; per: group of targets that shares a penalty, as
     `Axes.groups` names them; folds_key: the key that sets `folds`; source: what messages call the betas.
 
     Targets are read a block at a time. Memory beyond `betas` and RidgeSystem's: the system of a fold, three float32
@@ -188,6 +189,11 @@ def fit(
     targets = Targets(embeddings, embeddings.rows(ids))
     group = embeddings.axes.groups(per)
     means = image_means(betas, image) if validated or trials == AVERAGED else betas[:0]
+    scale = np.ones(betas.shape[1], np.float32)
+    if trials == AVERAGED:
+        spread = means.std(axis=0, ddof=1) if len(ids) > 1 else scale
+        scale = np.where(spread > 0, spread, 1).astype(np.float32)
+        means /= scale
     system = RidgeSystem(*((means, np.arange(len(ids))) if trials == AVERAGED else (betas, image)), len(ids))
     best = np.zeros(group.max() + 1, np.int64)
     found: dict = {}
@@ -197,7 +203,7 @@ def fit(
         if len(alphas) > 1:
             best, found["cv_r2"] = choose(folded, targets, group, alphas)
         if calibration == TRAINING_IMAGES:
-            moments, held_out = validate(folded, targets, best[group], alphas, betas, image)
+            moments, held_out = validate(folded, targets, best[group], alphas, betas, image, scale)
             found = held_out | found
     if calibration == TEST_BATCH:
         moments[:2] = targets.moments()
@@ -225,9 +231,10 @@ def fit(
     readouts = np.empty((len(used), betas.shape[1], len(ids)), np.float32)
     for readout, a in zip(readouts, used, strict=True):
         system.readout(alphas[a], readout)
+        readout /= scale[:, None]
     return LinearDecoder(
-        readouts, choice.astype(np.int16)[group], system.voxel_mean, system.image_mean, ids.astype(np.int64), *moments,
-        metadata,
+        readouts, choice.astype(np.int16)[group], system.voxel_mean * scale, system.image_mean, ids.astype(np.int64),
+        *moments, metadata,
     )  # fmt: skip
 
 
@@ -310,11 +317,18 @@ def choose(folds: Folds, targets: Targets, group: np.ndarray, alphas: list[float
 
 
 def validate(
-    folds: Folds, targets: Targets, best: np.ndarray, alphas: list[float], betas: np.ndarray, image: np.ndarray
+    folds: Folds,
+    targets: Targets,
+    best: np.ndarray,
+    alphas: list[float],
+    betas: np.ndarray,
+    image: np.ndarray,
+    scale: np.ndarray,
 ) -> tuple[list[np.ndarray], dict]:
     """What calibration needs of held-out predictions at the chosen penalties (step 4).
 
-    best: int (targets,), index into `alphas`; betas, image: single trials. Returns the moments of true targets and of
+    best: int (targets,), index into `alphas`; betas, image: single trials; scale: float32 (voxels,), by which betas are
+    divided. Returns the moments of true targets and of
     their predictions, float64 (targets,) each; and cv_r2 (at one fixed penalty), cv_correlation, held_out_variance:
     trial_noise, the variance of one trial's prediction about that of its image's mean, signal, what is left of the
     spread without it, and spread, of predictions over images; all summed over targets.
@@ -333,7 +347,7 @@ def validate(
             baseline += _energy(_residual(_mean_weights(system, inside), inside), gram)
             trials = np.flatnonzero(inside[image] & (repeats[image] > 1))
             if len(trials):
-                noise += _energy(system.weights(betas[trials], alphas[penalty]) - weights[image[trials]], gram)
+                noise += _energy(system.weights(betas[trials] / scale, alphas[penalty]) - weights[image[trials]], gram)
         spread += _energy(weights - weights.mean(axis=0), gram) / len(weights)
         for columns, block in targets.blocks(taken):
             predicted = weights @ block
