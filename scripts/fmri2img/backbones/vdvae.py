@@ -302,7 +302,7 @@ class LatentHierarchy:
         return {"levels": self.levels, "posterior": self.posterior}
 
     def axes(self, size: int) -> Axes:
-        """One row of values, in runs of a level. Raises UserError when pictures of another size are asked for."""
+        """One row of values, in runs of a level. Raises UserError for pictures of another size."""
         own = self.preprocessing.image_size
         if size != own:
             raise UserError(f"latents: the network takes pictures of {own} pixels, not {size}; correct `size`")
