@@ -1,51 +1,44 @@
-"""Draw pictures from a Decoded's image tokens with unCLIP, and keep its retrieval vectors."""
+"""Draw what a method decodes, with its drawing pipeline, and write it as a Prediction."""
+
+import importlib
 
 from fmri2img import job
 from fmri2img.artifacts.cells import Cell
-from fmri2img.artifacts.decoded import Decoded
-from fmri2img.artifacts.prediction import IDENTITY, save_prediction
-from fmri2img.backbones.autoencoders import load_autoencoder
-from fmri2img.backbones.generators import load_generator
+from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.backbones.registry import Backbone
-from fmri2img.generation.unclip import UnclipGenerator
+from fmri2img.generation.drawing import Drawing, identity_of
 
 
-def draw(
-    decoded: Decoded, generator: Backbone, autoencoder: Backbone, generation: dict, seed: int, method: str,
-    outputs: list[str], output: str,
-) -> None:  # fmt: skip
-    """Write the Prediction `method`. generation: steps, guidance and batch; outputs: images, retrieval or both."""
-    unclip = UnclipGenerator(load_generator(generator), load_autoencoder(autoencoder))
-    images = unclip.generate(
-        decoded.array("tokens"),
-        decoded.ids,
-        seed,
-        **generation,
-        progress=job.progress("images", len(decoded.ids)),
-    )
-    disclosure = decoded.disclosure.but(generator=f"{generator.name} ({generator.revision})")
-    metadata = {key: decoded.metadata[key] for key in IDENTITY} | {
+def write_drawn(drawing: Drawing, function: str, method: str, origin: str, output: str) -> None:
+    """Call a pipeline's function (module:name) and write the Prediction `method`."""
+    module, _, name = function.partition(":")
+    drawn = getattr(importlib.import_module(module), name)(drawing)
+    identity = identity_of(drawing.decoded) if drawn.identity is None else drawn.identity
+    retrieval = drawn.retrieval
+    if retrieval is None and "retrieval" in drawing.outputs:
+        retrieval = drawing.decoded.retrieval
+    disclosure = drawn.disclosure.but(origin=origin)
+    metadata = identity | {
         "method": method,
         "disclosure": disclosure.record(),
         "encoder": disclosure.encoder,
-        "generation": generation,
+        "drawing": {"function": function, "settings": drawing.settings},
     }
-    retrieval = decoded.retrieval if "retrieval" in outputs else None
-    save_prediction(output, decoded.ids, metadata, images=images, retrieval=retrieval)
+    ids = drawing.ids if drawn.ids is None else drawn.ids
+    save_prediction(output, ids, metadata | drawn.facts, drawn.images, drawn.captions, retrieval)
 
 
 def main(snakemake) -> None:
     params = snakemake.params
-    draw(
-        Decoded.open(snakemake.input.decoded),
-        Backbone(*params.generator),
-        Backbone(*params.autoencoder),
-        params.generation,
-        Cell.of(snakemake.wildcards).noise_seed,
-        snakemake.wildcards.method,
-        params.outputs,
-        snakemake.output[0],
+    drawing = Drawing(
+        cell=Cell.of(snakemake.wildcards),
+        paths={name: str(path) for name, path in snakemake.input.items() if name != "model"},
+        networks={role: Backbone(*entry) for role, entry in params.networks.items()},
+        settings=params.settings,
+        names=params.arrays,
+        outputs=tuple(params.outputs),
     )
+    write_drawn(drawing, params.function, snakemake.wildcards.method, params.origin, snakemake.output[0])
 
 
 if __name__ == "__main__":

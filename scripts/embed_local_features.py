@@ -26,9 +26,7 @@ def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, outpu
     """Write the teacher's maps of all images of `stimuli_path` as Embeddings: one token per position, row by row."""
     stimuli = Stimuli.open(stimuli_path)
     teacher = load_local_features(backbone)
-    metadata = {
-        "encoder": backbone.name,
-        "revision": backbone.revision,
+    metadata = backbone.identity | {
         "preprocessing": backbone.record["preprocessing"],
         "view": view,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision")},

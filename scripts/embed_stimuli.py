@@ -25,9 +25,7 @@ def embed_stimuli(backbone: Backbone, stimuli_path: str, output: str) -> None:
     """Write the Embeddings of all images of `stimuli_path`."""
     stimuli = Stimuli.open(stimuli_path)
     encoder = load_target("tokens", backbone)
-    metadata = {
-        "encoder": backbone.name,
-        "revision": backbone.revision,
+    metadata = backbone.identity | {
         "preprocessing": backbone.record["preprocessing"],
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch")},
     }

@@ -33,9 +33,7 @@ def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, outpu
     """Write the latents of all images of `stimuli_path`, resized to `image_size`, as Embeddings."""
     stimuli = Stimuli.open(stimuli_path)
     autoencoder = load_target("latents", backbone)
-    metadata = {
-        "encoder": backbone.name,
-        "revision": backbone.revision,
+    metadata = backbone.identity | {
         "preprocessing": {"image_size": image_size, "interpolation": "bilinear", "antialias": True},
         **autoencoder.facts,
         "axes": autoencoder.axes(image_size).record(),

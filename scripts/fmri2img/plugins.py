@@ -58,6 +58,13 @@ def files(kind: str, name: str) -> list[Path]:
     return [file for file in found if file.is_file()]
 
 
+def declares(kind: str, name: str, attribute: str) -> bool:
+    """Whether the folder of a method or dataset has the module of "module:name", and this name in it."""
+    module, _, member = attribute.partition(":")
+    there = (folders(kind)[name] / f"{module}.py").is_file()
+    return there and hasattr(importlib.import_module(f"fmri2img.{kind}.{name}.{module}"), member)
+
+
 def load(kind: str, name: str, attribute: str) -> Any:
     """What "module:name" means in the folder of a method or dataset. Raises UserError when it is not there."""
     module, _, member = attribute.partition(":")

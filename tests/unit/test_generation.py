@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from drawings import drawn
 from tiny_backbones import (
     DDIM,
     EULER,
@@ -16,14 +17,14 @@ from tiny_backbones import (
     write_json,
 )
 
-from fmri2img.artifacts.decoded import Decoded, save_decoded
+from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.disclosure import Disclosure
-from fmri2img.artifacts.prediction import Prediction
 from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.generation import text2img
-from fmri2img.generation.img2img import Prompt, Refiner, blend
+from fmri2img.generation.blend import blend
+from fmri2img.generation.img2img import Prompt, Refiner
 from fmri2img.generation.noise import REFINEMENT, batch_noise, image_noise
 from fmri2img.generation.unclip import UnclipGenerator, guide
 
@@ -276,20 +277,20 @@ def folders(root) -> tuple[Backbone, Backbone]:
     weights = "diffusion_pytorch_model.safetensors"
     generator = {
         "kind": "diffusers_unet", "source": {"folder": str(root / "generator")}, "licence": "MIT",
+        "trained_on": "nothing",
         "files": {"unet/config.json": None, f"unet/{weights}": None, "scheduler/scheduler_config.json": None},
         "subfolder": "unet", "scheduler": "scheduler", "image_size": 8, "size_conditioning": [8, 8, 0, 0],
         "unconditional": "zeros", "decode": {"scale": 0.5, "offset": 0.5},
     }  # fmt: skip
     autoencoder = {
         "kind": "diffusers_vae", "source": {"folder": str(root / "autoencoder")}, "licence": "MIT",
+        "trained_on": "nothing",
         "files": {"config.json": None, weights: None},
     }  # fmt: skip
     return Backbone("tiny_unclip", generator), Backbone("tiny_vae", autoencoder)
 
 
 def test_draw_writes_a_prediction_with_its_record(tmp_path, tokens):
-    from draw import draw
-
     generator, autoencoder = folders(tmp_path)
     record = Disclosure(
         training_trials=10, training_subjects=["subj01"], trial_averaging="single", test_averaging="mean of repeats",
@@ -299,15 +300,16 @@ def test_draw_writes_a_prediction_with_its_record(tmp_path, tokens):
     identity |= {"test_set": "s"}
     generation = {"steps": 2, "guidance": 2.0, "batch": 2}
     save_decoded(tmp_path / "decoded", IDS, identity | {"disclosure": record}, {"tokens": tokens})
-    outputs, out = ["images", "retrieval"], str(tmp_path / "out")
-    draw(Decoded.open(tmp_path / "decoded"), generator, autoencoder, generation, 7, "ridge", outputs, out)
-    made = Prediction.open(tmp_path / "out")
+    networks = {"generator": generator, "autoencoder": autoencoder}
+    outputs, decoded = ("images", "retrieval"), tmp_path / "decoded"
+    made = drawn("unclip", networks, generation, tmp_path / "out", outputs=outputs, decoded=decoded)
     np.testing.assert_array_equal(made.ids, IDS)
     np.testing.assert_array_equal(made.retrieval, tokens.reshape(len(IDS), -1))
     direct = UnclipGenerator(tiny_generator(), tiny_autoencoder()).generate(tokens, IDS, 7, 2, 2.0)
     assert levels_apart(made.images, direct) <= 1
     assert {key: made.metadata[key] for key in identity} == identity
     assert made.metadata["disclosure"]["generator"].startswith("tiny_unclip (sha256:")
+    assert made.metadata["disclosure"]["generator_data"] == "nothing"
     assert made.metadata["disclosure"]["samples_per_image"] == 1
 
     with pytest.raises(UserError, match=r"nameless.*'method'"):

@@ -7,6 +7,7 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
+from drawings import drawn
 from safetensors.torch import save_file
 from tiny_backbones import DDIM, TOKENS, WIDTH, tiny_unet, tiny_vae, write_json
 from transformers import (
@@ -18,7 +19,7 @@ from transformers import (
 )
 
 from fmri2img.artifacts.cells import ALL, Cell
-from fmri2img.artifacts.decoded import Decoded, save_decoded
+from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.embeddings import save_embeddings
 from fmri2img.artifacts.interfaces import Given
@@ -39,6 +40,7 @@ from fmri2img.errors import UserError
 from fmri2img.methods.true_tokens.control import true_tokens
 
 IDS = np.array([3, 11, 12, 40])
+ENCODER = {"encoder": "tiny_clip", "revision": "1", "trained_on": "drawn scenes"}
 RECORD = Disclosure(
     training_trials=10, training_subjects=["subj01"], trial_averaging="single", test_averaging="mean of repeats",
     encoder="tiny_clip", origin="faithful",
@@ -54,7 +56,8 @@ REFINEMENT = {"steps": 6, "start": 3, "guidance": 3.0, "batch": 2, "negative_pro
 
 
 def entry(folder, kind: str, files: list[str], **record) -> Backbone:
-    record = {"kind": kind, "source": {"folder": str(folder)}, "licence": "MIT", "files": dict.fromkeys(files)} | record
+    base = {"kind": kind, "source": {"folder": str(folder)}, "licence": "MIT", "files": dict.fromkeys(files)}
+    record = base | {"trained_on": "nothing"} | record
     return Backbone(f"tiny_{folder.name}", record)
 
 
@@ -280,8 +283,6 @@ def test_published_text_towers_give_sdxls_widths():
 @pytest.fixture
 def stages(tmp_path, networks) -> dict[str, str]:
     """Paths of a Decoded with latents and of an unrefined Prediction made of it."""
-    from draw import draw
-
     rng = np.random.default_rng(3)
     tokens = rng.normal(size=(len(IDS), TOKENS, WIDTH))
     retrieval, latents = rng.normal(size=(len(IDS), 20)), rng.normal(size=(len(IDS), 4, 4, 4))
@@ -289,45 +290,46 @@ def stages(tmp_path, networks) -> dict[str, str]:
     paths = {name: str(tmp_path / name) for name in ("decoded", "unrefined", "captions", "refined", "blurry", "final")}
     save_decoded(paths["decoded"], IDS, IDENTITY | {"disclosure": RECORD}, arrays)
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
-    draw(
-        Decoded.open(paths["decoded"]), networks["generator"], networks["autoencoder"], generation, 7,
-        "mindeye2_unrefined", ["images", "retrieval"], paths["unrefined"],
-    )  # fmt: skip
+    outputs = ("images", "retrieval")
+    decoded = paths["decoded"]
+    drawn("unclip", networks, generation, paths["unrefined"], "mindeye2_unrefined", outputs=outputs, decoded=decoded)
     texts = ["a red boat", "two dogs", "a house by the sea", ""]
     pd.DataFrame({"image_id": IDS, "caption": texts}).to_parquet(paths["captions"], index=False)
     return paths
 
 
 def refine(stages, networks, output="refined", **changes) -> Prediction:
-    import refine as script
-
     target = stages["refined"].replace("refined", output)
-    script.refine(stages["unrefined"], stages["captions"], networks, REFINEMENT | changes, "mindeye2_refined", target)
-    return Prediction.open(target)
+    given = {name: stages[name] for name in ("unrefined", "captions")}
+    return drawn("refine", networks, REFINEMENT | changes, target, "mindeye2_refined", **given)
+
+
+def blurry(stages, networks, decoded=None) -> Prediction:
+    return drawn("latents", networks, {}, stages["blurry"], "mindeye2_lowlevel", decoded=decoded or stages["decoded"])
+
+
+def blended(stages) -> Prediction:
+    given = {name: stages[name] for name in ("refined", "blurry")}
+    return drawn("blend", {}, {"refined_weight": 0.75}, stages["final"], "mindeye2", **given)
 
 
 def test_each_stage_is_a_prediction_and_the_last_carries_pictures_captions_and_retrieval(stages, networks):
-    from blend import blend_pictures
-    from draw_latents import draw_latents
-
     unrefined, refined = Prediction.open(stages["unrefined"]), refine(stages, networks)
-    draw_latents(Decoded.open(stages["decoded"]), networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
-    blurry = Prediction.open(stages["blurry"])
-    blend_pictures(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
-    final = Prediction.open(stages["final"])
+    low = blurry(stages, networks)
+    final = blended(stages)
 
     latents = torch.from_numpy(np.load(stages["decoded"] + "/latents.npy")).float()
     shown = tiny_vae().decode(latents / 0.7).sample.detach() / 2 + 0.5
     wanted = (shown.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()
-    assert np.abs(blurry.images - wanted).max() <= 1
-    assert blurry.retrieval is None and blurry.captions is None
-    assert np.abs(final.images - (0.75 * refined.images + 0.25 * blurry.images)).max() <= 0.51
+    assert np.abs(low.images - wanted).max() <= 1
+    assert low.retrieval is None and low.captions is None
+    assert np.abs(final.images - (0.75 * refined.images + 0.25 * low.images)).max() <= 0.51
     np.testing.assert_array_equal(final.retrieval, unrefined.retrieval)
     assert final.captions["caption"].tolist() == ["a red boat", "two dogs", "a house by the sea", ""]
-    assert [p.metadata["method"] for p in (refined, blurry, final)] == [
+    assert [p.metadata["method"] for p in (refined, low, final)] == [
         "mindeye2_refined", "mindeye2_lowlevel", "mindeye2",
     ]  # fmt: skip
-    for prediction in (refined, blurry, final):
+    for prediction in (refined, low, final):
         assert {k: prediction.metadata[k] for k in ("subject", "sessions", "seed")} == {
             "subject": "subj01", "sessions": 1, "seed": 7,
         }  # fmt: skip
@@ -347,48 +349,42 @@ def test_refinement_depends_on_caption_negative_prompt_and_start_but_not_on_batc
 
 
 def test_stages_of_other_images_or_networks_are_refused(stages, networks, tmp_path):
-    from blend import blend_pictures
-    from draw_latents import draw_latents
-
     refine(stages, networks)
-    draw_latents(Decoded.open(stages["decoded"]), networks["autoencoder"], "mindeye2_lowlevel", stages["blurry"])
+    blurry(stages, networks)
     record = json.loads((tmp_path / "blurry" / "metadata.json").read_text())
     write_json(tmp_path / "blurry" / "metadata.json", record | {"sessions": 2})
     with pytest.raises(UserError, match="differs in images, subject, budget or seed from"):
-        blend_pictures(stages["refined"], stages["blurry"], 0.75, "mindeye2", stages["final"])
+        blended(stages)
     pd.DataFrame({"image_id": IDS[::-1], "caption": list("abcd")}).to_parquet(stages["captions"], index=False)
     with pytest.raises(UserError, match="its image_id are not those of the pictures"):
         refine(stages, networks, "other")
     save_decoded(tmp_path / "flat", IDS, IDENTITY | {"disclosure": RECORD}, {"tokens": np.zeros((4, 2, 3))})
     with pytest.raises(UserError, match="holds tokens but not latents, which the method draws from"):
-        draw_latents(Decoded.open(tmp_path / "flat"), networks["autoencoder"], "mindeye2_lowlevel", stages["final"])
+        blurry(stages, networks, decoded=tmp_path / "flat")
 
 
 def test_the_ceiling_is_drawn_from_the_true_tokens_with_the_noise_of_each_image(tmp_path, networks):
     """Once for all subjects; a subject's images are rows of it, as if they had been drawn alone."""
-    from draw import draw
-
     ids = np.array([1, 3, 11, 12, 40, 50])
     tokens = np.random.default_rng(4).normal(size=(6, TOKENS, WIDTH)).astype(np.float32)
-    save_embeddings(tmp_path / "embeddings", ids, tokens, {"encoder": "tiny_clip"})
+    save_embeddings(tmp_path / "embeddings", ids, tokens, ENCODER)
     split = Split("s", "d", {"test": [*IDS.tolist(), 60000]})
     split.save(tmp_path / "split.json")
     generation = {"steps": 2, "guidance": 2.0, "batch": 4}
-    pair = networks["generator"], networks["autoencoder"]
     paths = {name: str(tmp_path / name) for name in ("embeddings", "split.json")}
     cell = Cell(ALL, ALL, 7, "test")
     made = true_tokens(Given(cell, {"embeddings": paths["embeddings"], "split": paths["split.json"]}))
     metadata = {**cell._asdict(), **split.identity, "method": "true_tokens", "disclosure": made.disclosure.record()}
     save_decoded(tmp_path / "decoded", made.ids, metadata, made.arrays)
-    draw(Decoded.open(tmp_path / "decoded"), *pair, generation, 7, "true_tokens", ["images"], str(tmp_path / "drawn"))
-    drawn = Prediction.open(tmp_path / "drawn")
-    np.testing.assert_array_equal(drawn.ids, IDS)
-    assert drawn.retrieval is None
+    drawing = {"networks": networks, "settings": generation, "method": "true_tokens", "cell": cell}
+    whole = drawn("unclip", output=tmp_path / "drawn", decoded=tmp_path / "decoded", **drawing)
+    np.testing.assert_array_equal(whole.ids, IDS)
+    assert whole.retrieval is None
 
     save_decoded(tmp_path / "two", IDS[[0, 3]], metadata, {"tokens": tokens[[1, 4]]})
-    draw(Decoded.open(tmp_path / "two"), *pair, generation, 7, "true_tokens", ["images"], str(tmp_path / "alone"))
-    seen = drawn.of_cell(Cell("subj02", 2, 7, "test"), np.array([3, 40]))
-    assert np.abs(seen.images.astype(int) - Prediction.open(tmp_path / "alone").images).max() <= 1
-    np.testing.assert_array_equal(seen.images, drawn.images[[0, 3]])
+    alone = drawn("unclip", output=tmp_path / "alone", decoded=tmp_path / "two", **drawing)
+    seen = whole.of_cell(Cell("subj02", 2, 7, "test"), np.array([3, 40]))
+    assert np.abs(seen.images.astype(int) - alone.images).max() <= 1
+    np.testing.assert_array_equal(seen.images, whole.images[[0, 3]])
     assert (seen.metadata["subject"], seen.metadata["sessions"], seen.metadata["seed"]) == ("subj02", 2, 7)
     assert seen.disclosure.training_trials == 0 and seen.disclosure.generator.startswith("tiny_generator")

@@ -91,10 +91,7 @@ use rule decode as decode_bottleneck with:
 
 use rule draw as draw_bottleneck with:
     input:
-        decoded=lambda w: (
-            f"<results>/bottleneck/{w.dimensions}/decoded/{study.registries['methods'][w.method]['decoder']}/{CELL}"
-        ).format(**vars(w)),
-        model=rules.draw.input.model,
+        unpack(lambda w: drawn_from(w.method, w, f"<results>/bottleneck/{w.dimensions}")),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/predictions/{{method}}/{CELL}"),
     log:

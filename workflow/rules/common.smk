@@ -63,10 +63,6 @@ def all_predictions():
     return [path for method in study.methods for path in predictions_of(method)]
 
 
-def embeddings_of(networks):
-    return [f"<results>/embeddings/{name}" for name in networks]
-
-
 def loaders_of(target, name):
     """The module that loads a network which gives a target, as code_of takes it; none of a network of another kind."""
     source = TARGETS[target].get(study.registries["backbones"][name]["kind"])
@@ -78,22 +74,23 @@ def flat(found):
     return [path for value in found.values() for path in (value if isinstance(value, list) else [value])]
 
 
-def decoded_path(method, wildcards):
-    """The Decoded that a method is drawn from."""
-    return f"<results>/decoded/{study.registries['methods'][method]['decoder']}/{CELL}".format(**vars(wildcards))
+def drawn_from(method, wildcards, folder="<results>"):
+    """Inputs of a method's drawing pipeline: files by the names that it uses, and those of its networks.
 
-
-def captions_path(method, wildcards):
-    """The captions of a decoder's tokens."""
-    return f"<results>/captions/{study.registries['methods'][method]['decoder']}/{CELL}.parquet".format(
-        **vars(wildcards)
-    )
-
-
-def taken_path(method, role, wildcards):
-    """The Prediction that a drawing pipeline takes from another stage of the same decoder."""
-    stage = study.registries["methods"][method]["takes"][role]
-    return f"<results>/predictions/{stage}/{CELL}".format(**vars(wildcards))
+    folder: where the Decoded are.
+    """
+    entry, drawing = study.registries["methods"][method], study.drawing(method)
+    decoder = entry.get("decoder")
+    files = {
+        "decoded": f"{folder}/decoded/{decoder}/{CELL}",
+        "captions": f"<results>/captions/{decoder}/{CELL}.parquet",
+        "stimuli": "<results>/stimuli",
+        "split": f"<results>/splits/{config['split']}.json",
+    }
+    found = {name: files[name] for name in drawing["inputs"]}
+    found |= {role: f"<results>/predictions/{entry['takes'][role]}/{CELL}" for role in drawing["takes"]}
+    found = {name: path.format(**vars(wildcards)) for name, path in found.items()}
+    return found | {"model": [path for name in drawing["networks"].values() for path in model_path(name)]}
 
 
 def network_path(decoder, wildcards):

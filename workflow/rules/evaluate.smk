@@ -36,7 +36,9 @@ rule evaluate:
         stimuli="<results>/stimuli",
         test_images=lambda w: of_subjects("<results>/test_images/{subject}.json", w.method),
         features=collect(rules.embed_test_images.output[0], entry=sorted(study.compared_layers)),
-        embeddings=f"<results>/embeddings/{config['encoder']}" if study.reads("retrieval") else [],
+        embeddings=lambda w: (
+            f"<results>/embeddings/{study.retrieval_network(w.method)}" if study.reads("retrieval") else []
+        ),
         recordings=lambda w: of_subjects("<results>/recordings/{subject}", w.method) if study.on_brain else [],
         encodings=lambda w: of_subjects("<results>/encoding/{subject}", w.method) if study.on_brain else [],
         captioned="<results>/captioned_images.parquet" if study.reads_captioner else [],

@@ -65,7 +65,7 @@ rule pretrain:
         script=lambda wildcards, output: in_repository("scripts/train.py"),
         launch=lambda w: launch.launcher(study, w.decoder, "pretraining"),
         work=in_results("<results>/training/{decoder}/{pool}"),
-        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]),
+        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["pretraining"]),
     shell:
         TRAIN
 
@@ -95,7 +95,7 @@ rule finetune:
         script=lambda wildcards, output: in_repository("scripts/train.py"),
         launch=lambda w: launch.launcher(study, w.decoder, "finetuning"),
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
-        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]),
+        code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["finetuning"]),
     shell:
         TRAIN
 

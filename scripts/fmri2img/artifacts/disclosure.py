@@ -21,7 +21,8 @@ class Disclosure:
     trial_averaging: "single" or "mean" training trials; "none" without training. test_averaging: the test input, e.g.
     "mean of repeats" or "single". transductive: whether statistics of the test set were used. samples_per_image: number
     drawn from the generator. selector: how one of several samples was picked. encoder, generator: the frozen networks
-    with their revisions. origin: faithful, port, control or submission.
+    with their revisions. encoder_data, generator_data: on what these were trained, because a network that has seen test
+    images or their captions can know them. origin: faithful, port, control or submission.
     """
 
     training_trials: int = 0
@@ -32,7 +33,9 @@ class Disclosure:
     samples_per_image: int = 1
     selector: str = "none"
     encoder: str = "none"
+    encoder_data: str = "none"
     generator: str = "none"
+    generator_data: str = "none"
     origin: str = "control"
 
     @classmethod

@@ -3,7 +3,8 @@
 tokens.npy     float16 (images, tokens, width)
 pooled.npy     float32 (images, width); the encoder's joint image-text vector, l2-normalised; absent where it has none
 ids.npy        int64 (images,) image_id, ascending
-metadata.json  encoder, revision, preprocessing, library versions; axes (artifacts/axes.py), if they are not tokens
+metadata.json  encoder, revision, trained_on (data of the encoder), preprocessing, library versions; axes
+               (artifacts/axes.py), if they are not tokens
 """
 
 from collections.abc import Iterable, Iterator
@@ -54,9 +55,20 @@ class Embeddings:
         """The encoder and its revision, as disclosure records name them."""
         return f"{self.metadata['encoder']} ({self.metadata['revision']})"
 
+    @property
+    def disclosed(self) -> dict[str, str]:
+        """The disclosure's fields of the encoder."""
+        return {"encoder": self.label, "encoder_data": self.metadata["trained_on"]}
+
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order). Raises UserError for an id that is missing."""
         return rows_of(ids, self.ids, self.path)
+
+
+def disclosed(targets: Iterable[Embeddings]) -> dict[str, str]:
+    """The disclosure's fields of all encoders whose outputs a decoder decodes."""
+    found = [embeddings.disclosed for embeddings in targets]
+    return {key: ", ".join(dict.fromkeys(fields[key] for fields in found)) for key in ("encoder", "encoder_data")}
 
 
 def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

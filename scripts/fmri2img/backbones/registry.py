@@ -39,6 +39,16 @@ class Backbone:
         return self.record["kind"]
 
     @property
+    def trained_on(self) -> str:
+        """The data that the network was trained on, as disclosure records name them."""
+        return self.record["trained_on"]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What an artifact's metadata say of the network: its name, revision and training data."""
+        return {"encoder": self.name, "revision": self.revision, "trained_on": self.trained_on}
+
+    @property
     def fetched(self) -> bool:
         """Whether the files must first be fetched, by acquire_backbone or by a person."""
         return bool({"hub", "url", "page"} & self.record["source"].keys())

@@ -1,4 +1,4 @@
-"""Refinement, which starts denoising half-way from a picture, guided by a caption; and the blend with a blurry picture.
+"""Refinement: denoising starts half-way from a picture and is guided by a caption.
 
 As in MindEye2: the unrefined reconstruction is encoded, noised to the level of step `start` of `steps` (13 of 25, so
 12 steps run), and denoised under the predicted caption with a negative prompt in the unconditional branch.
@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fmri2img.backbones.autoencoders import Autoencoder
-from fmri2img.backbones.generators import Generator
+from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
+from fmri2img.backbones.generators import Generator, load_generator
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
-from fmri2img.backbones.prompts import Prompt
+from fmri2img.backbones.prompts import Prompt, prompts_of
+from fmri2img.errors import UserError
+from fmri2img.generation.drawing import Drawing, Drawn, drawn_by, identity_of
 from fmri2img.generation.noise import REFINEMENT, batch_noise
 from fmri2img.generation.unclip import check_pair, guide
-
-BLOCK = 64  # pictures blended at a time
 
 
 class Refiner:
@@ -105,14 +105,38 @@ class Refiner:
         return context, self.generator.added_conditions(len(context), pooled)
 
 
-def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float) -> np.ndarray:
-    """Weighted mean of two sets of uint8 pictures (n, side, side, 3); the blurry one is resized to the refined one.
+def draw_refined(drawing: Drawing) -> Drawn:
+    """The pipeline: pictures of another stage, redrawn under the captions of the decoder's tokens.
 
-    MindEye2's refined pictures have weight 0.75 in every release of its code; the paper's text says 4:1.
+    Raises UserError when pictures and captions are not of the same images.
     """
-    blended = np.empty(refined.shape, np.uint8)
-    for start in range(0, len(refined), BLOCK):
-        rows = slice(start, start + BLOCK)
-        small = resize(to_unit(blurry[rows]), refined.shape[1])
-        blended[rows] = to_uint8(torch.lerp(small, to_unit(refined[rows]), refined_weight))
-    return blended
+    unrefined, table = drawing.taken("unrefined"), drawing.captions
+    if unrefined.images is None or not np.array_equal(table["image_id"], unrefined.ids):
+        captions = drawing.paths["captions"]
+        raise UserError(f"{captions}: its image_id are not those of the pictures of {unrefined.path}; rerun both")
+    captions = table["caption"].tolist()
+    generator = load_generator(drawing.networks["generator"])
+    negative_prompt = drawing.settings["negative_prompt"]
+    prompt, negative = prompts_of(captions, negative_prompt, drawing.networks["prompts"], generator)
+    images = Refiner(generator, load_autoencoder(drawing.networks["autoencoder"])).refine(
+        unrefined.images,
+        unrefined.ids,
+        prompt,
+        negative,
+        drawing.seed,
+        **drawing.chosen("steps", "start", "guidance", "batch"),
+        progress=drawing.progress(len(captions)),
+    )
+    first, own = unrefined.disclosure, drawn_by(drawing.networks["generator"])
+    return Drawn(
+        first.but(
+            generator=f"{first.generator}, {own['generator']}",
+            generator_data="; ".join(dict.fromkeys((first.generator_data, own["generator_data"]))),
+        ),
+        images=images,
+        captions=captions,
+        retrieval=unrefined.retrieval,
+        ids=unrefined.ids,
+        identity=identity_of(unrefined),
+        facts={"of": unrefined.metadata["method"]},
+    )

@@ -5,8 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.backbones.autoencoders import load_autoencoder
+from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.pixels import resize, to_uint8
-from fmri2img.backbones.prompts import Prompt
+from fmri2img.backbones.prompts import Prompt, prompts_of
+from fmri2img.generation.drawing import Drawing, Drawn, drawn_by
 from fmri2img.generation.img2img import Refiner
 from fmri2img.generation.noise import batch_noise
 
@@ -40,3 +44,27 @@ def draw(
         pictures[rows] = to_uint8(resize(autoencoder.decode(latents, *generator.decode), side))
         progress(min(first + batch, len(ids)))
     return pictures
+
+
+def draw_true_captions(drawing: Drawing) -> Drawn:
+    """The pipeline: pictures from the first reference caption of every image of the cell's test set."""
+    stimuli, split = drawing.stimuli, drawing.split
+    ids = np.intersect1d(stimuli.ids, split.test_sets[drawing.cell.test_set])
+    captions = [texts[0] for texts in stimuli.table["captions"].iloc[stimuli.rows(ids)]]
+    generator = load_generator(drawing.networks["generator"])
+    negative_prompt = drawing.settings["negative_prompt"]
+    prompt, negative = prompts_of(captions, negative_prompt, drawing.networks["prompts"], generator)
+    images = draw(
+        Refiner(generator, load_autoencoder(drawing.networks["autoencoder"])),
+        ids,
+        prompt,
+        negative,
+        drawing.seed,
+        **drawing.chosen("steps", "guidance", "batch"),
+        progress=drawing.progress(len(ids)),
+    )
+    disclosure = Disclosure(
+        test_averaging="none: the true image's first caption", **drawn_by(drawing.networks["generator"])
+    )
+    identity = drawing.cell._asdict() | {"split": split.name, "split_sha256": split.sha256}
+    return Drawn(disclosure, images=images, captions=captions, ids=ids, identity=identity)

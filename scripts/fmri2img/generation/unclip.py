@@ -10,10 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fmri2img.backbones.autoencoders import Autoencoder
-from fmri2img.backbones.generators import Generator
+from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
+from fmri2img.backbones.generators import Generator, load_generator
 from fmri2img.backbones.pixels import resize, to_uint8
 from fmri2img.errors import UserError
+from fmri2img.generation.drawing import Drawing, Drawn
 from fmri2img.generation.noise import batch_noise
 
 
@@ -117,3 +118,18 @@ def guide(output: torch.Tensor, guidance: float) -> torch.Tensor:
         return output
     unconditional, conditional = output.chunk(2)
     return unconditional + guidance * (conditional - unconditional)
+
+
+def draw(drawing: Drawing) -> Drawn:
+    """The pipeline: one picture for each row of the decoded tokens."""
+    unclip = UnclipGenerator(
+        load_generator(drawing.networks["generator"]), load_autoencoder(drawing.networks["autoencoder"])
+    )
+    images = unclip.generate(
+        drawing.array("tokens"),
+        drawing.ids,
+        drawing.seed,
+        **drawing.chosen("steps", "guidance", "batch"),
+        progress=drawing.progress(len(drawing.ids)),
+    )
+    return Drawn(drawing.disclosure("generator"), images=images)

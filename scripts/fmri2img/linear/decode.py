@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.embeddings import disclosed
 from fmri2img.artifacts.interfaces import Decoding, Made
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
@@ -48,6 +49,6 @@ def decode(decoding: Decoding) -> Made:
         trial_averaging=" and ".join(dict.fromkeys(averaging[metadata["trials"]] for metadata in fitted)),
         test_averaging="mean of repeats",
         transductive=any(metadata["calibration"] == TEST_BATCH for metadata in fitted),
-        encoder=", ".join(dict.fromkeys(embeddings.label for embeddings in decoding.targets.values())),
+        **disclosed(decoding.targets.values()),
     )
     return Made(ids, arrays, disclosure)

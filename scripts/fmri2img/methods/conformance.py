@@ -10,16 +10,16 @@ from fmri2img import plugins
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.scores import read_scores
 
-FUNCTIONS = ("task", "decode")
-
 
 def check_declared(folder: Path, entries: dict[str, dict]) -> list[str]:
     """Names in the folder's entries that do not exist, one line each."""
     problems = []
     if not entries:
         problems.append(f"{folder / 'method.yaml'}: declares no method of its own")
-    named = {entry[key] for entry in entries.values() for key in FUNCTIONS if key in entry}
+    named = {entry["decode"] for entry in entries.values() if "decode" in entry}
+    named |= {task for entry in entries.values() for task in entry.get("task", {}).values()}
     named |= {entry["made_by"]["function"] for entry in entries.values() if "made_by" in entry}
+    named |= {entry["drawing"]["function"] for entry in entries.values() if "drawing" in entry}
     for name in sorted(named):
         module, _, member = name.partition(":")
         try:

@@ -13,6 +13,7 @@ from fmri2img import plugins
 from fmri2img.artifacts.cells import ALL, Cell
 from fmri2img.backbones.targets import TARGETS, groupings, target_path
 from fmri2img.errors import UserError
+from fmri2img.generation.pipelines import DrawingRecord, pipelines
 from fmri2img.methods.registry import Calibration, Trials
 from fmri2img.settings.base import nearest, problem
 
@@ -139,14 +140,6 @@ class MethodQueries:
             return _Setting(self.value_at(value, folder), value, "configuration")
         return _Setting(value, own_key, str(plugins.folders("methods")[folder] / "method.yaml"))
 
-    def targets(self, decoder: str) -> dict[str, str]:
-        """Name -> Embeddings that a decoder decodes; of a trained one those of the study's encoder."""
-        if "linear" in self.decoders[decoder]:
-            names = [regression["target"] for regression in self.regressions(decoder)]
-        else:
-            names = [target_path("tokens", self.config["encoder"])]
-        return {name: f"<results>/{name}" for name in names}
-
     def target_values(self, decoder: str) -> dict[str, int]:
         """Target of a linear decoder -> values of one image, roughly."""
         entry, found = self.decoders[decoder], {}
@@ -156,28 +149,51 @@ class MethodQueries:
             found[target_path(kind, network, size)] = TARGETS[kind][record["kind"]].values(record, size)
         return found
 
-    def drawn_by(self, pipeline: str) -> list[str]:
-        """Methods that use a drawing pipeline; of `retrieval` those whose pictures the study leaves out."""
-        skipped = self.config["retrieval_only"]
-        if pipeline == "retrieval":
-            return list(skipped)
-        methods = self.registries["methods"].items()
-        return [name for name, entry in methods if entry.get("drawing") == pipeline and name not in skipped]
+    def targets(self, decoder: str) -> dict[str, str]:
+        """Name -> artifact below the results: the Embeddings that a decoder's outputs are estimates of.
 
-    def drawing_network(self, method: str) -> str:
-        """The network that a method's stage is drawn by: its method.yaml names the key of the configuration."""
+        The target of a linear decoder has the name that its regression gives it. Those of a trained decoder come from
+        `decoding_inputs(study)` in the workflow.py of its folder, if it has one; else they are the tokens of the study's
+        encoder.
+        """
+        entry = self.decoders[decoder]
+        if "linear" in entry:
+            names = [regression["target"] for regression in self.regressions(decoder)]
+        elif plugins.declares("methods", entry["folder"], "workflow:decoding_inputs"):
+            return plugins.load("methods", entry["folder"], "workflow:decoding_inputs")(self)
+        else:
+            names = [target_path("tokens", self.config["encoder"])]
+        return {name: f"<results>/{name}" for name in names}
+
+    def retrieval_network(self, method: str) -> str:
+        """The network whose tokens of the true images a method's retrieval vectors are compared with."""
         entry = self.registries["methods"][method]
-        return self.value_at(entry["network"], entry["folder"])
+        return self.value_at(entry.get("retrieval_encoder", "encoder"), entry.get("folder", ""))
 
-    @property
-    def refinement_networks(self) -> dict[str, str]:
-        """Role -> network of image to image and text to image."""
-        refinement = self.config["refinement"]
-        return {
-            "generator": refinement["generator"],
-            "autoencoder": self.config["autoencoder"],
-            "prompts": refinement["prompts"],
-        }
+    def drawing(self, method: str) -> dict:
+        """The drawing pipeline of a method, with its networks by name and its settings.
+
+        function, arrays (pipeline's name -> decoded array), networks (role -> name), settings, inputs, takes, class. A
+        method whose pictures the study leaves out keeps its retrieval vectors alone.
+        """
+        entry = self.registries["methods"][method]
+        if method in self.config["retrieval_only"]:
+            found = DrawingRecord(pipeline="retrieval").resolved("")
+        else:
+            found = entry["drawing"]
+        section = self.value_at(found["settings"], entry["folder"]) if found["settings"] else {}
+        networks = {role: self.value_at(network["key"], entry["folder"]) for role, network in found["networks"].items()}
+        return found | {"settings": section | found["with"], "networks": networks}
+
+    def drawn(self, resources: str) -> list[str]:
+        """Methods that are drawn by a pipeline of this resource class."""
+        entries = self.registries["methods"].items()
+        return [name for name, entry in entries if "drawing" in entry and self._class_of(name) == resources]
+
+    def _class_of(self, method: str) -> str:
+        if method in self.config["retrieval_only"]:
+            return pipelines()["retrieval"].resources
+        return self.registries["methods"][method]["drawing"]["class"]
 
     def made_by_functions(self, makes: str) -> list[str]:
         """Methods that a function of their folder makes, as `predictions` or `decoded`."""

@@ -18,6 +18,7 @@ from fmri2img import plugins
 from fmri2img.artifacts.axes import ALL
 from fmri2img.backbones.targets import TARGETS
 from fmri2img.errors import UserError
+from fmri2img.generation.pipelines import DrawingRecord
 from fmri2img.settings.base import PositiveNumber, Settings, WrongKey, matching, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
@@ -136,6 +137,13 @@ class Training(Settings):
     settings: dict = Field({}, description="Settings of the task in addition to the configuration's section.")
 
 
+class TaskOfStage(Settings):
+    """Tasks of a decoder that is pretrained on something else than what it is trained for."""
+
+    pretraining: Member
+    finetuning: Member
+
+
 class Variant(Settings):
     title: str | None = Field(None, description="Added to the family's title after a comma.")
     origin: Literal["faithful", "port"] | None = None
@@ -153,8 +161,7 @@ class Variant(Settings):
 class Stage(Settings):
     title: str | None = Field(None, description="Added to the title in brackets.")
     kind: Literal["decoder", "stage"] = "stage"
-    drawing: str = Field(description="Drawing pipeline, see workflow/rules/draw.smk.")
-    network: str | None = Field(None, description="Key of the configuration with the network that draws it.")
+    drawing: DrawingRecord = Field(description="Drawing pipeline, see generation/pipelines.yaml.")
     takes: dict[str, str] = Field({}, description="What the pipeline takes -> stage of the same decoder that makes it.")
     outputs: list[Output]
     configured_by: list[str] = []
@@ -181,7 +188,9 @@ class MethodRecord(Settings):
     origin: Literal["faithful", "port", "control"] = Field(description="Published recipe, its idea, or a control.")
     sentence: str = Field(description="What it does, for tables and pages.")
     reference: str
-    task: Member | None = Field(None, description="module:Class, the training task of a trained decoder.")
+    task: Annotated[Member | TaskOfStage | None, one_of("module:Class, or one for pretraining and finetuning each")] = (
+        Field(None, description="module:Class, the training task of a trained decoder, or one for each stage.")
+    )
     decode: Member | None = Field(
         None, description="module:function, test trials -> decoded arrays, of a trained decoder."
     )
@@ -191,7 +200,10 @@ class MethodRecord(Settings):
     of: str | None = Field(None, description="Method that a control is made from, where it is always the same one.")
     scale: Literal["floor", "ceiling"] | None = Field(None, description="End of the normalised score that it fixes.")
     decodes: list[str] = Field(["tokens"], description="Arrays of its Decoded.")
-    drawing: str | None = Field(None, description="Drawing pipeline, of methods without stages.")
+    retrieval_encoder: str = Field(
+        "encoder", description="Key of the configuration with the network whose tokens it retrieves images by."
+    )
+    drawing: DrawingRecord | None = Field(None, description="Drawing pipeline, of methods without stages.")
     outputs: Annotated[
         list[Output] | Literal["inherited"], one_of("a list of images, captions, retrieval and responses; give one")
     ] = "inherited"
@@ -318,10 +330,11 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
         "module": f"fmri2img.methods.{name}",
         "sentence": record.sentence,
         "varies_with": list(record.varies_with),
+        "retrieval_encoder": record.retrieval_encoder,
     }
     if record.made_by and record.made_by.makes == "predictions":
         common |= {"made_by": _function(record.made_by, common["module"])}
-    elif record.made_by or record.drawing != "captions":
+    elif record.made_by or record.stages or (record.drawing and "decoded" in record.drawing.resolved("")["inputs"]):
         arrays = [regression.array for regression in record.linear]
         common |= {"decodes": arrays or list(record.decodes)}
     if record.card:
@@ -332,7 +345,7 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
     for variant_name, variant in variants.items():
         decoder = name if variant_name == DEFAULT else f"{name}_{variant_name}"
         for stage_name, stage in stages.items():
-            method = f"{decoder}_{stage_name}" if stage_name else decoder
+            method = _stage_name(decoder, stage_name)
             kind = stage.kind if stage else record.kind
             title = ", ".join(filter(None, [record.title, variant.title]))
             entry: dict[str, Any] = {
@@ -350,14 +363,12 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
                 entry["decoder"] = decoder
             drawing = stage.drawing if stage else record.drawing
             if drawing:
-                entry["drawing"] = drawing
-            if stage and stage.network:
-                entry["network"] = stage.network
+                entry["drawing"] = _drawing(drawing, entry, stage, f"stages.{stage_name}" if stage else "", name)
             if kind == "stage":
                 base = next(other for other, candidate in record.stages.items() if candidate.kind == "decoder")
-                entry |= {"of": f"{decoder}_{base}", "stage": stage_name}
+                entry |= {"of": _stage_name(decoder, base), "stage": stage_name}
                 taken = stage.takes if stage else {}
-                entry["takes"] = {role: f"{decoder}_{other}" for role, other in taken.items()}
+                entry["takes"] = {role: _stage_name(decoder, other) for role, other in taken.items()}
             elif record.of:
                 entry["of"] = record.of
             if kind == "decoder":
@@ -366,10 +377,32 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
                 entry["made_by"] = _function(record.made_by, common["module"])
             if variant.stands_for:
                 other = name if variant.stands_for == DEFAULT else f"{name}_{variant.stands_for}"
-                entry["stands_for"] = f"{other}_{stage_name}" if stage_name else other
+                entry["stands_for"] = _stage_name(other, stage_name)
             if record.scale:
                 entry["scale"] = {record.scale: read_by(entry["outputs"])}
             found[method] = entry
+    return found
+
+
+def _stage_name(decoder: str, stage: str) -> str:
+    return decoder if stage in ("", DEFAULT) else f"{decoder}_{stage}"
+
+
+def _drawing(drawing: DrawingRecord, entry: dict, stage: Stage | None, key: str, folder: str) -> dict:
+    """The pipeline of a method. Raises UserError where it takes what its decoder or its stage does not give."""
+    found = drawing.resolved(entry["module"])
+    where = str(plugins.folders("methods")[folder] / "method.yaml")
+    for array in found["arrays"].values():
+        if "decoded" in found["inputs"] and array not in entry.get("decodes", []):
+            remedy = nearest(array, entry.get("decodes", []), "it decodes")
+            problem_key = f"{key}.drawing".lstrip(".")
+            raise problem(problem_key, f"takes the array '{array}', which the decoder does not decode; {remedy}", where)
+    taken = stage.takes if stage else {}
+    if set(taken) != set(found["takes"]):
+        wanted = ", ".join(found["takes"]) or "none"
+        raise problem(
+            f"{key}.takes".lstrip("."), f"names {', '.join(taken) or 'none'}; the pipeline takes {wanted}", where
+        )
     return found
 
 
@@ -380,8 +413,10 @@ def _decoder(record: MethodRecord, variant: Variant, module: str) -> dict:
     if variant.released:
         return {"released": variant.released, "decode": f"{module}.{record.decode}"}
     if variant.training:
-        training = variant.training.model_dump()
-        return {"training": training, "task": f"{module}.{record.task}", "decode": f"{module}.{record.decode}"}
+        training, task = variant.training.model_dump(), record.task
+        by_stage = task.to_dict() if isinstance(task, TaskOfStage) else dict.fromkeys(TaskOfStage.model_fields, task)
+        tasks = {stage: f"{module}.{member}" for stage, member in by_stage.items()}
+        return {"training": training, "task": tasks, "decode": f"{module}.{record.decode}"}
     return {}
 
 
@@ -407,6 +442,7 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
             "sentence": record.sentence,
             "varies_with": [axis for axis in record.varies_with if axis in entry["varies_with"]],
             "outputs": list(outputs),
+            "retrieval_encoder": entry["retrieval_encoder"],
             "configured_by": list(inherited if record.configured_by == "inherited" else record.configured_by),
             "of": method,
             "source": source,

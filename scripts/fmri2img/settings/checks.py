@@ -64,10 +64,8 @@ def check_registered(study: Any) -> None:
             raise problem("methods", f"{method} is a control of {of}, which is not listed; add {of} or drop {method}")
         if "linear" in entry:
             study.regressions(entry["decoder"])  # raises where its method.yaml does not fit the study
-        if "network" in entry:
-            study.drawing_network(method)
-        if entry.get("drawing") == "captions":  # those of the stimuli
-            _check_captions(study, "methods", method)
+        if "drawing" in entry:
+            _check_drawing(study, method, entry)
     for metric in study.config["metrics"]:
         entry = study.named("metrics", metric, "metrics")
         _check_metric(study, metric, entry)
@@ -108,6 +106,17 @@ def _check_budgets(study: Any) -> None:
                 )
 
 
+def _check_drawing(study: Any, method: str, entry: dict) -> None:
+    """The keys of the configuration that a method's pipeline reads exist, and name networks that it can use."""
+    drawing = study.drawing(method)
+    if "stimuli" in drawing["inputs"]:
+        _check_captions(study, "methods", method)
+    for role, name in drawing["networks"].items():
+        wanted = entry["drawing"]["networks"][role]
+        if name is not None:
+            study.network(name, wanted["key"], *wanted["kinds"])
+
+
 def _check_bottleneck(study: Any) -> None:
     """Curves need decoders that are fitted to a subject's responses, and directions from a linear decoder."""
     section = study.settings.bottleneck
@@ -117,6 +126,9 @@ def _check_bottleneck(study: Any) -> None:
             registry = study.registries["methods"]
             fitted = ", ".join(name for name in registry if {"linear", "training"} & registry[name].keys())
             raise problem("bottleneck.methods", f"{method} is not fitted to a subject's responses; use one of {fitted}")
+        if entry["drawing"]["inputs"] != ["decoded"]:
+            what = f"{method} is drawn from pictures or captions of another stage"
+            raise problem("bottleneck.methods", f"{what}; use the stage that is drawn from decoded arrays alone")
     if section.directions not in study.decoders_with("linear"):
         remedy = nearest(section.directions, study.decoders_with("linear"), "available")
         raise problem("bottleneck.directions", f"'{section.directions}' is not a linear decoder; {remedy}")

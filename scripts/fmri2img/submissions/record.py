@@ -91,7 +91,8 @@ def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Pat
         base = base / entry.get("folder", "")
         files = {k: v if (k, v) == ("ids", ASCENDING) else base / v for k, v in entry.items() if k in FILE_KEYS}
         blend = entry.get("blend") and entry["blend"] | {"images": base / entry["blend"]["images"]}
-        disclosure = record.get("disclosure", {}) | entry.get("disclosure", {}) | {"origin": "submission"}
+        stated = record.get("disclosure", {}) | entry.get("disclosure", {})
+        disclosure = {"encoder_data": "not stated", "generator_data": "not stated"} | stated | {"origin": "submission"}
         found.append(
             SubmittedPrediction(
                 name,

@@ -57,7 +57,7 @@ def _settings(
     for name, found in inputs_of(study, decoder).items():
         settings[name] = _resolved(found, f"results/{study.name}")
     training = study.section(decoder)[stage]["training"] | {"seed": seed}
-    config = {"task": entry["task"], "settings": settings, "training": training}
+    config = {"task": entry["task"][stage], "settings": settings, "training": training}
     if study.config.get("plugins"):
         config["plugins"] = study.config["plugins"]
     return json.dumps(config, indent=1, sort_keys=True)

@@ -10,4 +10,4 @@ from fmri2img.artifacts.interfaces import Given, Made
 def mean_tokens(given: Given) -> Made:
     mean = embeddings.mean_tokens(given.embeddings, given.training_ids).astype(np.float16)
     tokens = np.broadcast_to(mean, (len(given.test_ids), *mean.shape))
-    return Made(given.test_ids, {"tokens": tokens}, Disclosure(encoder=given.embeddings.label))
+    return Made(given.test_ids, {"tokens": tokens}, Disclosure(**given.embeddings.disclosed))

@@ -24,4 +24,4 @@ def mean_training_image(given: Given) -> Made:
         "images": np.broadcast_to(image, (n, *image.shape)),
         "retrieval": np.broadcast_to(tokens, (n, len(tokens))),
     }
-    return Made(given.test_ids, arrays, Disclosure(encoder=given.embeddings.label))
+    return Made(given.test_ids, arrays, Disclosure(**given.embeddings.disclosed))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.artifacts.embeddings import disclosed
 from fmri2img.artifacts.interfaces import Decoding, Made, number
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
@@ -65,7 +66,7 @@ def _decoded(decoding: Decoding, brain: bool) -> Made:
         training_subjects=training["training_subjects"],
         trial_averaging="single",
         test_averaging="mean of outputs over repeats" if brain else "none: the prior's null brain tokens",
-        encoder=", ".join(embeddings.label for embeddings in decoding.targets.values()),
+        **disclosed(decoding.targets.values()),
     )
     return Made(ids, arrays, disclosure, {"training": training, "prior": {"steps": steps, "eta": 1.0, "guidance": 1.0}})
 

@@ -172,8 +172,9 @@ class Settings(base.Settings):
                     )
 
     def _check_low_level(self, study: Any) -> None:
-        for method in [*study.drawn_by("blend"), *study.drawn_by("latents")] if self.low_level is None else []:
-            if method in study.methods:
+        for method in study.methods if self.low_level is None else []:
+            entry = study.registries["methods"][method]
+            if entry.get("folder") == "mindeye2" and entry.get("stage") in ("lowlevel", "blended"):
                 refined = study.stage_of(method, "refined")
                 raise problem("mindeye2.low_level", f"is null, but {method} needs it; set it or use {refined}")
 

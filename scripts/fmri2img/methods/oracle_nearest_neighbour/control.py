@@ -9,5 +9,5 @@ from fmri2img.metrics.similarity import nearest_with_cosine
 def oracle_nearest_neighbour(given: Given) -> Made:
     tokens = given.embeddings.tokens[given.embeddings.rows(given.test_ids)]
     nearest, _ = nearest_with_cosine(tokens, given.embeddings, given.training_ids)
-    disclosure = Disclosure(test_averaging="none: the true image's tokens", encoder=given.embeddings.label)
+    disclosure = Disclosure(test_averaging="none: the true image's tokens", **given.embeddings.disclosed)
     return training_images(given, nearest, disclosure, {"nearest": nearest.tolist()})

@@ -18,4 +18,4 @@ def drawn_training_images(test_ids: np.ndarray, training_ids: np.ndarray, seed: 
 
 def random_training_image(given: Given) -> Made:
     drawn = drawn_training_images(given.test_ids, given.training_ids, given.seed)
-    return training_images(given, drawn, Disclosure(encoder=given.embeddings.label), {"drawn": drawn.tolist()})
+    return training_images(given, drawn, Disclosure(**given.embeddings.disclosed), {"drawn": drawn.tolist()})

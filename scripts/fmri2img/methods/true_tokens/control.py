@@ -9,7 +9,5 @@ from fmri2img.artifacts.interfaces import Given, Made
 def true_tokens(given: Given) -> Made:
     ids = np.intersect1d(given.embeddings.ids, given.test_ids)
     tokens = given.embeddings.tokens[given.embeddings.rows(ids)]
-    disclosure = Disclosure(
-        test_averaging="none: the true image's tokens", encoder=given.embeddings.metadata["encoder"]
-    )
+    disclosure = Disclosure(test_averaging="none: the true image's tokens", **given.embeddings.disclosed)
     return Made(ids, {"tokens": tokens}, disclosure)

@@ -1,0 +1,32 @@
+"""Blurry pictures: the latents of a low-level head, decoded by their autoencoder."""
+
+import numpy as np
+import torch
+
+from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
+from fmri2img.backbones.pixels import to_uint8
+from fmri2img.errors import UserError
+from fmri2img.generation.drawing import Drawing, Drawn
+
+BATCH = 32  # pictures decoded at a time
+
+
+def decode_pictures(latents: np.ndarray, autoencoder: Autoencoder) -> np.ndarray:
+    """Pictures uint8 (n, height, width, 3) from scaled latents (n, channels, side, side) of any float type."""
+    blocks = []
+    for start_row in range(0, len(latents), BATCH):
+        block = torch.from_numpy(np.asarray(latents[start_row : start_row + BATCH], np.float32))
+        blocks.append(to_uint8(autoencoder.decode(block.to(autoencoder.device))))
+    return np.concatenate(blocks)
+
+
+def draw(drawing: Drawing) -> Drawn:
+    """The pipeline. Raises UserError if the decoder has no latents, or they do not fit the autoencoder."""
+    latents, backbone = drawing.array("latents"), drawing.networks["autoencoder"]
+    autoencoder = load_autoencoder(backbone)
+    if latents.shape[1] != autoencoder.channels:
+        raise UserError(
+            f"{drawing.decoded.path}: its latents have {latents.shape[1]} channels, but the autoencoder "
+            f"{backbone.name} has {autoencoder.channels}; name the autoencoder that the decoder was trained with"
+        )
+    return Drawn(drawing.disclosure("autoencoder"), images=decode_pictures(latents, autoencoder))
