@@ -16,6 +16,7 @@ TOKENS = (4, 6)
 VOXELS = 30
 SPLIT = Split("shared1000", "planted", {"shared1000": list(range(100, 112))})
 UNSEEN = 111  # a test image that the subject was not shown
+PLANTED = {"encoder": "planted", "revision": "1", "trained_on": "pictures"}
 CELL = Cell("subj01", 1, 0, "shared1000")
 
 
@@ -29,7 +30,7 @@ def small_cell(path: Path) -> dict[str, str]:
     rng = np.random.default_rng(0)
     ids = np.concatenate([np.arange(40), SPLIT.test_sets["shared1000"]])
     tokens = rng.standard_normal((len(ids), *TOKENS))
-    save_embeddings(path / "embeddings", ids, tokens + 5, {"encoder": "planted", "revision": "1"})
+    save_embeddings(path / "embeddings", ids, tokens + 5, PLANTED)
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (len(ids), 4, 4, 3))
     table = pd.DataFrame({"image_id": ids, "name": ids.astype(str), "source": "planted", "cluster": "a"})
     table["captions"] = [[f"image {i}"] for i in ids]

@@ -49,7 +49,7 @@ def clip(tmp_path_factory) -> Backbone:
     torch.manual_seed(0)
     save_file(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
     record = {
-        "kind": "open_clip", "source": {"folder": str(folder)}, "licence": "MIT", "tokens": 16, "token_width": 24,
+        "kind": "open_clip", "source": {"folder": str(folder)}, "trained_on": "x", "tokens": 16, "token_width": 24,
         "files": {"open_clip_config.json": None, "open_clip_model.safetensors": None}, "layers": ["pooled"],
         "preprocessing": PLAIN | {"image_size": 16},
     }  # fmt: skip

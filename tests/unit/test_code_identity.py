@@ -7,6 +7,7 @@ import pytest
 
 from fmri2img import code_identity, plugins
 from fmri2img.code_identity import code_of
+from fmri2img.generation.pipelines import pipelines
 from fmri2img.paths import SCRIPTS
 from fmri2img.plugins import register
 
@@ -36,6 +37,7 @@ def identities(library) -> dict[str, str]:
     found = {path.stem: code_of(path.stem) for path in library.glob("*.py")}
     found["evaluate_predictions"] = code_of("evaluate_predictions", METRIC_MODULES)
     found["acquire"] = code_of(library / "fmri2img/datasets/nsd/scripts/acquire.py")
+    found |= {f"draw {name}": code_of("draw", pipeline.function) for name, pipeline in pipelines().items()}
     return found | {"train MindEye2": code_of("train", TASK), "mask": code_of("fmri2img.datasets.nsd.betas")}
 
 
@@ -56,7 +58,7 @@ USES = {
     "artifacts/recording.py": ({"fit_linear", "decode", "make", "evaluate_predictions", "train MindEye2"}, {"draw"}),
     "artifacts/atomic.py": ({"draw", "fit_linear", "train MindEye2", "caption"}, {"mask"}),
     "datasets/transfer.py": ({"acquire"}, {"fit_linear", "draw", "train MindEye2", "evaluate_predictions"}),
-    "backbones/generators.py": ({"draw", "refine", "draw_captions"}, {"fit_linear", "train MindEye2", "caption"}),
+    "backbones/generators.py": ({"draw unclip", "draw refine"}, {"draw", "fit_linear", "train MindEye2", "caption"}),
     "stats/bootstrap.py": (
         {"make_tables", "make_figures", "make_page"},
         {"evaluate_predictions", "fit_linear", "draw"},
@@ -65,7 +67,10 @@ USES = {
         {"fit_linear", "learn_bottleneck"},
         {"train MindEye2", "draw", "evaluate_predictions", "train"},
     ),
-    "generation/unclip.py": ({"draw"}, {"fit_linear", "train MindEye2", "caption", "make", "evaluate_predictions"}),
+    "generation/unclip.py": (
+        {"draw unclip"},
+        {"draw latents", "fit_linear", "train MindEye2", "caption", "make", "evaluate_predictions"},
+    ),
     "encoding/model.py": ({"fit_encoding", "evaluate_predictions"}, {"fit_linear", "draw", "train MindEye2"}),
     "training/loop.py": ({"train", "train MindEye2"}, {"fit_linear", "decode", "draw", "evaluate_predictions"}),
     "metrics/pixels.py": ({"evaluate_predictions"}, {"fit_linear", "draw", "train MindEye2", "embed_test_images"}),

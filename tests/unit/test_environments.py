@@ -26,7 +26,8 @@ PYPI_NAME = {"pytorch": "torch"}
 # Scripts that rules start by a shell command.
 SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
 # What a script imports by name at run time: the functions that method.yaml of a folder names under one of these keys.
-BY_NAME = {"train.py": "task", "decode.py": "decode", "make.py": "made_by", "make_cards.py": "card"}
+BY_NAME = {"train.py": "task", "decode.py": "decode", "make.py": "made_by", "make_cards.py": "card",
+           "draw.py": "drawing"}  # fmt: skip
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes"}
 # Packages of an environment that no script of its rules imports.
@@ -101,7 +102,9 @@ def named_modules(script: str) -> list[Path]:
     """Files of the modules whose functions a script finds through the entries of methods."""
     key, entries = BY_NAME.get(script), read_methods().values()
     named = [entry[key] for entry in entries if key in entry]
-    functions = {name["function"] if key == "made_by" else name for name in named}
+    by_stage = [function for name in named if key == "task" for function in name.values()]
+    single = [name["function"] if isinstance(name, dict) else name for name in named if key != "task"]
+    functions = {*by_stage, *single}
     return sorted(SCRIPTS / f"{function.partition(':')[0].replace('.', '/')}.py" for function in functions)
 
 

@@ -40,7 +40,12 @@ def cell(tmp_path):
     paths = small_cell(tmp_path)
     tokens = Embeddings.open(paths["embeddings"])
     texts = tokens.tokens.reshape(52, -1) @ np.random.default_rng(5).standard_normal((24, 6))
-    save_embeddings(tmp_path / "texts", tokens.ids, texts.reshape(52, 2, 3), {"encoder": "texts", "revision": "2"})
+    save_embeddings(
+        tmp_path / "texts",
+        tokens.ids,
+        texts.reshape(52, 2, 3),
+        {"encoder": "texts", "revision": "2", "trained_on": "words"},
+    )
     return paths | {"texts": str(tmp_path / "texts")}
 
 
@@ -66,6 +71,7 @@ def test_each_regression_makes_its_array(cell, tmp_path):
     assert {name: values.shape for name, values in made.arrays.items()} == {"tokens": (11, 4, 6), "states": (11, 2, 3)}
     assert made.ids.tolist() == TEST_IDS
     assert made.disclosure.encoder == "planted (1), texts (2)" and made.disclosure.origin == "port"
+    assert made.disclosure.encoder_data == "pictures, words"
     assert (made.disclosure.training_trials, made.disclosure.training_subjects) == (40, ["subj01"])
     assert (made.metadata["method"], made.metadata["test_set"], made.metadata["sessions"]) == (
         "planted",

@@ -44,6 +44,7 @@ def checkpoint(tensors: dict[str, torch.Tensor], folder: Path) -> Backbone:
     torch.save({"model": tensors | others, "epoch": 3}, folder / "full.pth")
     record = {
         "kind": "vicregl_convnext", "source": {"folder": str(folder)}, "files": {"full.pth": None}, "licence": "x",
+        "trained_on": "nothing",
         "arguments": TINY, "prefix": "module.", "unused": ["projector.", "classifier."], "tokens": 4, "token_width": 5,
         "preprocessing": PLAIN,
     }  # fmt: skip
@@ -164,7 +165,7 @@ def test_local_features_and_latents_of_stimuli_are_stored_by_image(registry, sti
     (tmp_path / "vae").mkdir()
     tiny_vae().save_pretrained(tmp_path / "vae")
     files = {"config.json": None, "diffusion_pytorch_model.safetensors": None}
-    record = {"kind": "diffusers_vae", "source": {"folder": str(tmp_path / "vae")}, "files": files, "licence": "x"}
+    record = {"kind": "diffusers_vae", "source": {"folder": str(tmp_path / "vae")}, "files": files, "trained_on": "x"}
     encode_latents(Backbone("tiny_vae", record), str(stimuli), 32, str(tmp_path / "latents"))
     stored = Embeddings.open(tmp_path / "latents")
     autoencoder = load_autoencoder(Backbone("tiny_vae", record), device="cpu")
@@ -182,7 +183,7 @@ def test_an_autoencoder_loads_from_a_plain_checkpoint(tmp_path):
     torch.save(vae.state_dict(), tmp_path / "vae.pth")
     layout = {key: value for key, value in vae.config.items() if not key.startswith("_") and value is not None}
     record = {
-        "kind": "diffusers_vae", "source": {"folder": str(tmp_path)}, "files": {"vae.pth": None}, "licence": "x",
+        "kind": "diffusers_vae", "source": {"folder": str(tmp_path)}, "files": {"vae.pth": None}, "trained_on": "x",
         "checkpoint": "vae.pth", "vae": layout,
     }  # fmt: skip
     loaded = load_autoencoder(Backbone("plain", record), device="cpu")

@@ -70,7 +70,8 @@ def test_variants_say_how_they_are_fitted(folder):
         found["planted_rough"]["training"]["pretrained"]
         and not found["planted_scratch_rough"]["training"]["pretrained"]
     )
-    assert found["planted_rough"]["task"] == "fmri2img.methods.planted.task:Task"
+    task = "fmri2img.methods.planted.task:Task"
+    assert found["planted_rough"]["task"] == {"pretraining": task, "finetuning": task}
     published = found["planted_published_rough"]
     assert published["released"] == "net_{subject}_{sessions}" and "training" not in published
     assert published["decode"] == "fmri2img.methods.planted.decode:decode"

@@ -18,8 +18,7 @@ DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 1, "finetune": 6,
-    "fit_linear": 6, "decode": 12, "make_decoded": 1, "draw": 13, "caption": 6, "draw_latents": 6,
-    "refine": 6, "blend": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 10,
+    "fit_linear": 6, "decode": 12, "make_decoded": 1, "draw": 25, "draw_light": 6, "caption": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 10,
     # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
     "make_prediction": 21, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
@@ -31,14 +30,14 @@ DEMO = {
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 1, "encode_latents": 1, "embed_local_features": 5, "pretrain": 16, "finetune": 288,
-    "fit_linear": 72, "decode": 360, "decode_without_brain": 72, "make_decoded": 3, "draw": 435, "caption": 144,
-    "draw_latents": 144, "refine": 144, "blend": 144, "draw_captions": 3, "caption_images": 1, "embed_test_images": 5,
+    "fit_linear": 72, "decode": 360, "decode_without_brain": 72, "make_decoded": 3, "draw": 726, "caption": 144,
+    "draw_light": 144, "caption_images": 1, "embed_test_images": 5,
     # nearest neighbour 72, shuffled brains 144, random 72, mean 24, oracle 24, repeats 8, captions 1
     "make_prediction": 345, "evaluate": 19, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
-LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 288, "draw_latents": None, "evaluate": 6}
+LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 504, "draw_light": None, "evaluate": 6}
 
 
 def dry_run_output(*arguments: str, directory: Path) -> str:

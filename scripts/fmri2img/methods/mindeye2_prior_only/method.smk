@@ -6,7 +6,7 @@ rule decode_without_brain:
     input:
         decoder=lambda w: network_path(study.registries["methods"]["mindeye2_unrefined"]["decoder"], w),
         recording="<results>/recordings/{subject}",
-        targets=embeddings_of([config["encoder"]]),
+        targets=list(study.targets("mindeye2").values()),
     output:
         directory(f"<results>/decoded/mindeye2_prior_only/{CELL}"),
     log:
@@ -21,6 +21,7 @@ rule decode_without_brain:
         **needs("draw"),
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
+        targets=list(study.targets("mindeye2")),
         settings=config["mindeye2"]["decoding"],
         targets=["embeddings"],
         method="mindeye2_prior_only",
