@@ -18,7 +18,8 @@ DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 1, "finetune": 6,
-    "fit_linear": 6, "decode": 12, "make_decoded": 1, "draw": 25, "draw_light": 6, "caption": 6, "caption_images": 1, "embed_test_images": 2, "list_test_images": 2, "evaluate": 10,
+    "fit_linear": 6, "decode": 12, "make_decoded": 1, "draw": 25, "draw_light": 6, "caption": 6, "caption_images": 1,
+    "embed_test_images": 2, "list_test_images": 2, "evaluate": 10,
     # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
     "make_prediction": 21, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
@@ -76,7 +77,7 @@ def test_the_light_variant_is_laid_over_the_paper(tmp_path):
 def test_ablations_share_a_pretraining_and_a_method_may_have_fewer_budgets(tmp_path):
     (tmp_path / "fewer.yaml").write_text("budgets: {mindeye2_scratch_unrefined: [1]}")
     counts = dry_run("--configfile", "config/ablations.yaml", str(tmp_path / "fewer.yaml"), directory=tmp_path)
-    wanted = {"pretrain": 2, "finetune": 20, "fit_linear": 6, "decode": 26, "retrieve": 12, "evaluate": 6}
+    wanted = {"pretrain": 2, "finetune": 20, "fit_linear": 6, "decode": 26, "draw_light": 12, "evaluate": 6}
     assert {rule: counts.get(rule) for rule in wanted} == wanted
 
 

@@ -153,8 +153,8 @@ class MethodQueries:
         """Name -> artifact below the results: the Embeddings that a decoder's outputs are estimates of.
 
         The target of a linear decoder has the name that its regression gives it. Those of a trained decoder come from
-        `decoding_inputs(study)` in the workflow.py of its folder, if it has one; else they are the tokens of the study's
-        encoder.
+        `decoding_inputs(study)` in the workflow.py of its folder, if it has one; else they are the tokens of the
+        study's encoder.
         """
         entry = self.decoders[decoder]
         if "linear" in entry:

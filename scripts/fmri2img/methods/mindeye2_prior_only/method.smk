@@ -23,7 +23,6 @@ rule decode_without_brain:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         targets=list(study.targets("mindeye2")),
         settings=config["mindeye2"]["decoding"],
-        targets=["embeddings"],
         method="mindeye2_prior_only",
         origin="control",
         code=code_of("decode", "fmri2img.methods.mindeye2.decode"),
