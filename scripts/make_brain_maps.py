@@ -23,7 +23,7 @@ def main(snakemake) -> None:
     for number, subject in enumerate(design.subjects):
         mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
-        maps, anatomy = map_rows(voxels, design), Anatomy.open(given.anatomy[number])
+        maps, anatomy = map_rows(voxels, design.condensed()), Anatomy.open(given.anatomy[number])
         save_figure(brain_map(maps, anatomy.brain, subject, trained), Path(made.figures[number]).with_suffix(""))
         if made.glass:
             drawn = glass_brain(maps, anatomy.brain.shape, anatomy.mni, subject, trained)

@@ -32,7 +32,7 @@ def main(snakemake) -> None:
         ranks = settings["grid"]["ranks"]
         ids = at_ranks(ranked, ranks)
         labels = [f"{rank_name(rank)}\n{100 * ranked[i]:.1f} %" for rank, i in zip(ranks, ids, strict=True)]
-        picked = strips(stimuli, predictions, design, subject, ids)
+        picked = strips(stimuli, predictions, design.condensed(), subject, ids)
         save_figure(grid(picked, labels), folder / f"grid_{subject}")
         if subject == design.subjects[0]:
             ids = at_ranks(ranked, np.linspace(0, 1, settings["banner"]["columns"]))

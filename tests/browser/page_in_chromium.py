@@ -5,6 +5,7 @@ file of axe-core.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,13 @@ def drawn(page):
     page.wait_for_selector("canvas:not([data-drawn])", state="detached")
 
 
-def values(page, column):
-    """Numbers of a leaderboard's column (1-based), top to bottom; None for gaps."""
-    cells = page.locator(f"#board tbody tr:not(.facts-row) > :nth-child({column}) .value")
-    texts = page.locator(f"#board tbody tr:not(.facts-row) > :nth-child({column})").all_inner_texts()
-    assert cells.count() <= len(texts)
-    return [
-        None if text.strip() == "—" else float(text.split()[0].rstrip("abcdefgh").replace("−", "-")) for text in texts
-    ]
+ROW = "tr:not(.facts-row, .apart)"
+
+
+def values(body, column, row=f"{ROW}:not(.member)"):
+    """Numbers of a column (1-based) in a part of the leaderboard, top to bottom; None for gaps."""
+    texts = body.locator(f"{row} > :nth-child({column})").all_text_contents()
+    return [None if text.startswith("—") else float(re.match(r"[−\d.]+", text)[0].replace("−", "-")) for text in texts]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -98,7 +98,7 @@ def test_every_column_sorts_both_ways_and_says_so(opened):
                 assert direction in page.locator("#board-status").inner_text()
                 assert page.locator("#board [aria-sort=ascending], #board [aria-sort=descending]").count() == 1
                 assert page.evaluate("document.activeElement.closest('th')?.cellIndex") == place
-                seen[direction] = page.locator("#board tbody tr:not(.facts-row) .method").all_inner_texts()
+                seen[direction] = page.locator(f"#board tbody {ROW} .method").all_inner_texts()
             assert set(seen) == {"ascending", "descending"}
             assert sorted(seen["ascending"]) == sorted(seen["descending"])
 
@@ -110,15 +110,61 @@ def test_numbers_are_in_order_and_gaps_come_last(opened):
         for _ in range(2):
             button.click()
             descending = page.locator(f"#board thead th:nth-child({column})").get_attribute("aria-sort") == "descending"
-            found = values(page, column)
-            present = [value for value in found if value is not None]
-            assert present == sorted(present, reverse=descending)
-            assert found == present + [None] * (len(found) - len(present))
+            for body in page.locator("#board tbody").all():  # what is ranked, and controls
+                found = values(body, column)
+                present = [value for value in found if value is not None]
+                assert present == sorted(present, reverse=descending)
+                assert found == present + [None] * (len(found) - len(present))
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_families_unfold_by_keyboard_and_are_found_by_text_and_kind(opened, viewport):
+    page = opened(viewport)
+    rows, folds = page.locator(f"#board tbody {ROW}"), page.locator("#board .fold")
+    everything = page.evaluate("data.methods.length")
+    folded = rows.count()
+    if folds.count():
+        assert folded < everything
+        folds.first.focus()
+        page.keyboard.press("Enter")
+        assert folds.first.get_attribute("aria-expanded") == "true" and rows.count() > folded
+        assert page.evaluate("document.activeElement.className") == "fold"
+        page.keyboard.press("Enter")
+        assert rows.count() == folded
+        page.locator("#board-unfold").click()
+        assert rows.count() == everything
+        page.locator("#board-unfold").click()
+        assert rows.count() == folded
+    controls = page.evaluate("data.methods.filter((method) => method.kind === 'control').length")
+    page.select_option("#board-kind", "control")
+    assert rows.count() == controls and page.locator("#board .kind:not(.control)").count() == 0
+    page.select_option("#board-kind", "")
+    title = page.evaluate("data.methods[0].title")
+    page.fill("#board-text", title)
+    assert title in page.locator("#board tbody").first.inner_text()
+    assert f"{rows.count()} of {everything} methods" in page.locator("#board-status").inner_text()
+    page.fill("#board-text", "no such method")
+    assert rows.count() == 0
+    page.fill("#board-text", "")
+    assert rows.count() == folded
+
+
+def test_without_javascript_all_methods_and_budgets_are_there(chromium, opened):
+    page = opened()
+    titles, budgets = page.evaluate("[data.methods.map((method) => method.title), data.budgets.length]")
+    context = chromium.new_context(java_script_enabled=False, offline=True)
+    plain = context.new_page()
+    plain.goto(page.url)
+    assert plain.locator("#board").is_hidden() and plain.locator("#board-controls").is_hidden()
+    tables = plain.locator("#leaderboard noscript table, #leaderboard details table")
+    assert tables.count() == budgets
+    assert [text.strip() for text in tables.last.locator("tbody th").all_text_contents()] == titles
+    context.close()
 
 
 def test_budget_and_scale_change_the_numbers(opened):
     page = opened()
-    body, budgets = page.locator("#board tbody"), page.locator("input[name=board-budget]")
+    body, budgets = page.locator("#board"), page.locator("input[name=board-budget]")
     normalised = page.locator("input[name=board-scale][value=normalised]")
     raw = body.inner_text()
     if normalised.is_enabled():

@@ -1,6 +1,10 @@
-"""A small study's page with known contents; python tests/helpers/planted_page.py FOLDER writes FOLDER/page.html."""
+"""A small study's page with known contents; python tests/helpers/planted_page.py FOLDER writes FOLDER/page.html.
+
+With a second argument `many`, the page has the 25 methods of `many_methods` in place of five.
+"""
 
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from PIL import Image
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.reporting.claims import judge_claims
-from fmri2img.reporting.design import GAP, Design
+from fmri2img.reporting.design import GAP, Design, is_of_whole_set, is_scored
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.leaderboard import rank_methods
 from fmri2img.reporting.page.build import Parts, page
@@ -54,6 +58,79 @@ def planted_design() -> Design:
     )  # fmt: skip
 
 
+def many_methods() -> dict[str, dict]:
+    """Seven families of decoders with variants and stages, a submission, and controls of six kinds: 25 methods.
+
+    `masked` is trained on all sessions only, and `words` makes captions alone.
+    """
+    families = {
+        "linear": ("Linear", []), "shared": ("Shared subject", ["unrefined", "low-level", "not pretrained"]),
+        "single": ("Single subject", ["low-level"]), "dual": ("Dual guidance", ["without text", "without vision"]),
+        "latents": ("Latents and captions", ["z alone", "c alone"]), "masked": ("Masked modelling", []),
+        "words": ("Words", []),
+    }  # fmt: skip
+    made = {"words": ["captions"]}
+    found: dict[str, dict] = {}
+    for folder, (title, others) in families.items():
+        common = {"folder": folder, "family": title, "outputs": made.get(folder, ["images"]), "reference": title}
+        found[folder] = common | {"title": title, "kind": "decoder"}
+        for place, other in enumerate(others):
+            kind = {"kind": "decoder" if place else "stage", "of": folder}
+            found[f"{folder}{place}"] = common | kind | {"title": f"{title} ({other})"}
+    found["sent"] = {"title": "Sent in", "kind": "submission", "outputs": ["images"]}
+    floor = {"folder": "shuffle", "family": "shuffled brain", "kind": "control", "outputs": ["images"]}
+    for folder in ("linear", "shared", "single", "dual", "latents"):
+        scale = {"of": folder, "scale": {"floor": ["images"]}}
+        found[f"{folder}_floor"] = floor | scale | {"title": f"{families[folder][0]}, shuffled brain"}
+    for name in ("Nearest image", "Random image", "Mean image", "True tokens"):
+        found[name] = {"title": name, "folder": name, "family": name, "kind": "control", "outputs": ["images"]}
+    found["True tokens"]["scale"] = {"ceiling": ["images"]}
+    return found
+
+
+def many_design() -> Design:
+    methods = many_methods()
+    budgets = {"1": {}, "2": {"subj01": 2, "subj02": 2}} | planted_design().budgets
+    captions = {
+        "title": "ROUGE-L", "range": [0, 1], "higher_is_better": True, "chance": None, "needs": "captions",
+    }  # fmt: skip
+    design = replace(planted_design(), study="many", methods=methods, budgets=budgets)
+    others = {
+        f"identification_{n}": design.metrics["identification_net"] | {"title": f"Identification (net {n})"}
+        for n in range(2, 5)
+    }
+    return replace(
+        design, metrics=design.metrics | others | {"caption_rouge": captions}, own_budgets={"masked": ["all"]}
+    )
+
+
+def many_scores(design: Design) -> pd.DataFrame:
+    """A level for each method, from the first to the last; one session is 0.1 worse for what is not a control."""
+    rng, ids, parts = np.random.default_rng(0), np.arange(N_IMAGES) * 10, []
+    for place, (method, entry) in enumerate(design.methods.items()):
+        for budget, subject, (metric, about) in product(
+            design.budgets_of(method), design.subjects, design.metrics.items()
+        ):
+            if not is_scored(entry, about):
+                continue
+            level = 0.85 - 0.012 * place - 0.1 * (budget == "1" and entry["kind"] != "control")
+            value = (level + rng.normal(0, 0.02, N_IMAGES)).clip(0, 1)
+            worse = not about["higher_is_better"]
+            key = {"method": method, "subject": subject, "sessions": design.budgets[budget][subject], "seed": 0}
+            key |= {"split": "shared1000", "metric": metric}
+            whole = is_of_whole_set(about)
+            parts.append(
+                pd.DataFrame(
+                    key
+                    | {
+                        "image_id": [-1] if whole else ids,
+                        "value": [100 * (1 - level)] if whole else 1.5 - value if worse else value,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
 def planted_scores(design: Design) -> pd.DataFrame:
     """Identification at LEVELS, worse from the first image to the last; `sent` has no scores at one session."""
     rng, ids, parts = np.random.default_rng(0), np.arange(N_IMAGES) * 10, []
@@ -78,15 +155,17 @@ def planted_scores(design: Design) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
-    """Stimuli of one grey level each (their id), and predictions of `first` and `floor` that are brighter by 100."""
+def planted_pictures(
+    folder: Path, design: Design, methods: tuple[str, ...] = ("first", "sent", "floor")
+) -> tuple[Stimuli, dict]:
+    """Stimuli of one grey level each (their id), and predictions that are brighter by 100, or 90 (all but `first`)."""
     ids = np.arange(N_IMAGES) * 10
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None, None], (N_IMAGES, SIDE, SIDE, 3))
     table = pd.DataFrame({"image_id": ids, "name": "x", "source": "x", "cluster": None})
     table["captions"], table["categories"] = [[f'a "{i}" <i>'] for i in ids], [["a"]] * N_IMAGES
     save_stimuli(folder / "stimuli", np.ascontiguousarray(images), table, {})
     paths = {}
-    for method, budget, subject in product(("first", "sent", "floor"), design.budgets, design.subjects):
+    for method, budget, subject in product(methods, design.budgets, design.subjects):
         sessions = design.budgets[budget][subject]
         path = paths[method, subject, sessions, 0] = folder / f"{method}_{subject}_{sessions}"
         metadata = {"method": method, "subject": subject, "sessions": sessions, "seed": 0, "split": "shared1000"}
@@ -99,15 +178,16 @@ def planted_pictures(folder: Path, design: Design) -> tuple[Stimuli, dict]:
     return Stimuli.open(folder / "stimuli"), paths
 
 
-def planted_parts(folder: Path) -> tuple[Parts, Design]:
-    design = planted_design()
-    scores = planted_scores(design)
+def planted_parts(folder: Path, many: bool = False) -> tuple[Parts, Design]:
+    design = many_design() if many else planted_design()
+    scores = many_scores(design) if many else planted_scores(design)
     cells = estimates(scores, design)
     beats = {"test": "beats", "metrics": ["identification_*"], "note": HOSTILE}
     check, finding = beats | {"kind": "check", "source": ""}, beats | {"kind": "finding", "source": HOSTILE}
+    first = next(iter(design.methods))
     claims = [
-        check | {"claim": HOSTILE, "methods": "first", "than": "floor"},
-        finding | {"claim": "Floor beats ceiling", "methods": "floor", "than": "ceiling"},
+        check | {"claim": HOSTILE, "methods": first, "than": "floor"},
+        finding | {"claim": "Floors beat ceilings", "methods": "floor", "than": "ceiling"},
     ]
     near = pd.DataFrame(
         [
@@ -121,12 +201,13 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
     of_images = design.of_images()
     labelled = with_similarity(scores, near, of_images)
     quarters, similarity = quarter_means(labelled, of_images, "all")
-    stimuli, paths = planted_pictures(folder, design)
+    drawn = tuple(name for name, entry in design.methods.items() if "images" in entry["outputs"])
+    stimuli, paths = planted_pictures(folder, design, *([drawn] if many else []))
     Image.fromarray(np.full((20, 30, 3), 120, np.uint8)).save(folder / "brain_subj01.png")
     parts = Parts(
         board=rank_methods(scores, cells, design)[0],
         claims=judge_claims(claims, scores, cells, design),
-        disclosures=pd.DataFrame({"method": ["first"], "training_trials": ["219–1728"], "selector": ["none"]}),
+        disclosures=pd.DataFrame({"method": [first], "training_trials": ["219–1728"], "selector": ["none"]}),
         facts=pd.DataFrame({"section": ["study"], "item": ["name"], "value": [HOSTILE]}),
         rank_by=["identification_*"],
         configuration="study: planted  # </pre><script>\n",
@@ -171,4 +252,4 @@ def planted_parts(folder: Path) -> tuple[Parts, Design]:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    (target / "page.html").write_text(page(*planted_parts(target)), encoding="utf-8")
+    (target / "page.html").write_text(page(*planted_parts(target, "many" in sys.argv[2:])), encoding="utf-8")

@@ -288,3 +288,64 @@ def test_the_page_and_the_tables_are_made_without_loading_seaborn():
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    parts, design = planted_parts(tmp_path_factory.mktemp("many"), many=True)
+    return parts, design, page(parts, design)
+
+
+def test_methods_of_a_family_are_named_by_its_first(many):
+    _, design, html = many
+    methods = {method["name"]: method for method in embedded(html, "data")["methods"]}
+    assert len(methods) == 25 and len({method["family"] for method in methods.values()}) == 13
+    assert {name for name, method in methods.items() if method["family"] == "shared"} == {
+        "shared", "shared0", "shared1", "shared2",
+    }  # fmt: skip
+    assert {name for name, method in methods.items() if method["drawn"]} == set(design.families)
+    assert methods["dual_floor"]["family"] == "linear_floor" and methods["sent"]["family"] == "sent"
+
+
+def test_an_empty_cell_says_why(many):
+    parts, design, html = many
+    found = embedded(html, "data")["gaps"]
+    assert found["1"]["identification_net"]["masked"] == "this study trains it on all sessions (6–8) only"
+    assert found["all"]["identification_net"] == {"words": "makes no pictures"}
+    captions = found["all"]["caption_rouge"]
+    assert captions["linear"] == "makes no captions" and "words" not in captions
+    lost = parts.board.assign(mean=parts.board["mean"].where(parts.board["method"] != "linear"))
+    assert board.gaps(lost, design)["2"]["distance"]["linear"] == "lacks some of its scores"
+
+
+def test_without_javascript_every_score_of_every_budget_is_a_row(many):
+    parts, design, html = many
+    tables = html[html.index('id="board-status"') : html.index("</noscript>", html.index('id="board-status"'))]
+    assert tables.count("<details") == len(design.budgets) + 1 + len(design.methods)
+    for budget, shown, table in board.plain_tables(parts.board, design):
+        assert shown == (budget == "Trained on all sessions (6–8)")
+        assert [row.heads[0] for row in table.rows] == [entry["title"] for entry in design.methods.values()]
+        assert f"<summary>{budget}</summary>" in tables
+    for row in parts.board.itertuples():
+        if row.mean == row.mean and row.metric == "distance":
+            assert f">{row.mean:.3f} <small>" in tables
+    assert "this study trains it on all sessions (6–8) only" in tables and "makes no pictures" in tables
+
+
+def test_charts_of_many_methods_draw_the_first_of_each_family(many):
+    _, design, html = many
+    elements = Elements(html).found
+    hidden = {a["data-method"] for tag, a in elements if tag == "g" and "display: none" in a.get("style", "")}
+    assert hidden == set(design.methods) - set(design.families)
+    pressed = {a["data-toggle"]: a["aria-pressed"] for tag, a in elements if "data-toggle" in a}
+    assert {name for name, state in pressed.items() if state == "true"} == set(design.families)
+    assert set(pressed) == set(design.methods)
+
+
+def test_a_failed_check_is_at_the_top_of_the_page_and_an_unseen_finding_is_not(planted):
+    parts, design, html = planted
+    assert 'role="alert"' not in html and "all 1 hold" in html and "in full" in html
+    assert parts.claims["met"].tolist() == [True, True, False, False] and "not seen" in html
+    failed = page(replace(parts, claims=parts.claims.assign(met=False)), design)
+    top = failed[: failed.index('id="leaderboard"')]
+    assert "1 of the checks fail" in top and '<span class="verdict fails">FAILS</span>' in failed

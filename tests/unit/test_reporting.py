@@ -26,7 +26,7 @@ from fmri2img.reporting import claims, figures, grids, provenance, summary, tabl
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, Design, matching
 from fmri2img.reporting.estimates import estimates
-from fmri2img.reporting.style import method_styles, save_figure
+from fmri2img.reporting.style import TINTS, method_styles, save_figure, tinted
 from fmri2img.study import Study
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -464,7 +464,7 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     assert html.index("Checks") < html.index("holds") < html.index("Published findings") < html.index("not seen")
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)
-    summary.print_summary(tmp_path, design, seconds=901, peak_mb=1000, console=console)
+    summary.print_summary(tmp_path, design, seconds=721, peak_mb=1000, console=console)
     text = text.getvalue()
     assert "\x1b" not in text
     assert "90.0 [" in text and GAP in text and "chance 50.0" in text and "interval over images" in text
@@ -477,7 +477,7 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     summary.print_summary(tmp_path, design, console=Console(file=loud, width=100, highlight=False))
     assert "Checks: 2 of 2 FAIL: something is broken" in loud.getvalue() and "FAILS  chance" in loud.getvalue()
     assert "Broken." in loud.getvalue() and loud.getvalue().index("FAILS") < loud.getvalue().index("Published findings")
-    assert "15 min 01 s, OVER the budget of 15 min" in text and "1.05 GB, within" in text
+    assert "12 min 01 s, OVER the budget of 12 min" in text and "1.05 GB, within" in text
     assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)
@@ -677,13 +677,14 @@ def test_bars_mark_missing_scores_and_leave_out_methods_that_a_metric_does_not_a
     plt.close(figure)
 
 
-def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, design):
+def test_legends_of_many_methods_fit_the_page_and_families_share_a_hue(scores, design):
     trained = {
         f"{backbone}_{pretrained}": {
             "title": f"A rather long title of {backbone}, {'' if pretrained else 'not '}pretrained",
             "kind": "decoder",
+            "folder": backbone,
             "outputs": ["images"],
-            "training": {"backbone": backbone, "pretrained": pretrained},
+            "training": {"pretrained": pretrained},
         }
         for pretrained in (True, False)
         for backbone in ("as_released", "residual_mlp")
@@ -693,7 +694,8 @@ def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, d
     styles = method_styles(many)
     for backbone in ("as_released", "residual_mlp"):
         pretrained, scratch = styles[f"{backbone}_True"], styles[f"{backbone}_False"]
-        assert pretrained["color"] == scratch["color"] and pretrained["linestyle"] == "-" != scratch["linestyle"]
+        assert pretrained["linestyle"] == "-" != scratch["linestyle"]
+        assert scratch["color"] == tinted(pretrained["color"], TINTS[1]) and pretrained["marker"] != scratch["marker"]
     assert len({str(style) for style in styles.values()}) == len(styles)
     cells, by_subject = estimates(scores, many), estimates(scores, many, by_subject=True)
     for figure in (figures.session_curves(cells, many), figures.subject_bars(scores, by_subject, many, "all")):
@@ -702,6 +704,23 @@ def test_legends_of_many_methods_fit_the_page_and_pairs_share_a_colour(scores, d
         assert legend.x1 <= figure.bbox.x1
         assert legend.y0 >= max(panel.get_tightbbox().y1 for panel in figure.axes)
         plt.close(figure)
+
+
+def test_of_many_methods_figures_show_the_first_of_each_family(scores, design):
+    members = {f"variant{n}": design.methods["ridge"] | {"folder": "linear"} for n in range(12)}
+    many = replace(design, methods={"ridge": design.methods["ridge"] | {"folder": "linear"}} | members | design.methods)
+    many.methods["ridge"] = many.methods["ridge"] | {"folder": "linear"}
+    assert many.families == {
+        "ridge": ["ridge", *members], "recall": ["recall"], "shuffled": ["shuffled"],
+    }  # fmt: skip
+    assert list(many.condensed().methods) == ["ridge", "recall", "shuffled"]
+    assert design.condensed() == design
+    copies = [scores, *(scores[scores["method"] == "ridge"].assign(method=name) for name in members)]
+    everything = pd.concat(copies, ignore_index=True)
+    figure = figures.session_curves(estimates(everything, many), many)
+    shown = [text.get_text() for text in figure.legends[0].texts]
+    assert shown == ["Ridge", "Recall", "Shuffled", "chance level"]
+    plt.close(figure)
 
 
 def test_disclosures_summarise_and_refuse_another_split(design, pictures):

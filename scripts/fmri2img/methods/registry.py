@@ -276,9 +276,10 @@ def read_methods() -> dict[str, dict]:
     """Name -> entry of every method of all folders, ours and those of registered plug-ins.
 
     An entry holds title, kind (decoder: its pictures are drawn from what it decodes; stage: a further step on them, or
-    a part of them; control), origin, sentence, reference, folder, module, outputs, varies_with and configured_by; where
-    they apply decoder (whose Decoded it draws from), drawing, takes, of, stage, training, released, stands_for, linear,
-    made_by, card, scale (end -> what metrics read). Raises UserError for a folder that cannot be used.
+    a part of them; control), origin, sentence, reference, folder, family (the folder's title), module, outputs,
+    varies_with and configured_by; where they apply decoder (whose Decoded it draws from), drawing, takes, of, stage,
+    training, released, stands_for, linear, made_by, card, scale (end -> what metrics read). Raises UserError for a
+    folder that cannot be used.
     """
     folders = plugins.folders("methods")
     records = {name: _record(folder / "method.yaml") for name, folder in folders.items()}
@@ -327,6 +328,7 @@ def _family(name: str, record: MethodRecord) -> dict[str, dict]:
     """Entries of a folder: one, or one for each variant and stage."""
     common: dict[str, Any] = {
         "folder": name,
+        "family": record.title,
         "module": f"fmri2img.methods.{name}",
         "sentence": record.sentence,
         "varies_with": list(record.varies_with),
@@ -438,6 +440,7 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
             "origin": record.origin,
             "reference": record.reference,
             "folder": control,
+            "family": record.title,
             "module": f"fmri2img.methods.{control}",
             "sentence": record.sentence,
             "varies_with": [axis for axis in record.varies_with if axis in entry["varies_with"]],

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from fmri2img.artifacts.budgets import Budget
 
 GAP = "—"
+MANY = 12  # methods above which figures show the first of each family
 ORDER = {"submission": 1, "control": 2}  # order of kinds in tables; all others come first
 
 
@@ -96,6 +97,23 @@ class Design:
         """The same design without metrics that have no value for a single image."""
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}
         return replace(self, metrics=metrics)
+
+    @property
+    def families(self) -> dict[str, list[str]]:
+        """First method of each family -> all of its methods, in the order of the design.
+
+        A family is what one folder declares: a method with its variants and stages, or a control of several methods. A
+        submission is a family of its own. The first method that the study lists stands for its family.
+        """
+        found: dict[str, list[str]] = {}
+        for name, entry in self.methods.items():
+            found.setdefault(entry.get("folder", name), []).append(name)
+        return {members[0]: members for members in found.values()}
+
+    def condensed(self) -> "Design":
+        """The same design with the first method of each family alone, where there are more than MANY methods."""
+        shown = self.families if len(self.methods) > MANY else self.methods
+        return replace(self, methods={name: self.methods[name] for name in self.methods if name in shown})
 
     def metrics_in(self, effects) -> list[str]:
         """Metrics of the design that have a row in a table with a column `metric`."""

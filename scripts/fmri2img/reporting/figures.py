@@ -126,8 +126,11 @@ def _band(styles: dict) -> float:
 def session_curves(cells: pd.DataFrame, design: Design):
     """Each metric against training sessions (log axis): mean over subjects, with a band for its interval.
 
-    cells: `estimates(scores, design)`. A cell without a full set of scores leaves a hole in its line.
+    cells: `estimates(scores, design)`. A cell without a full set of scores leaves a hole in its line. Of many methods,
+    the first of each family is drawn.
     """
+    design = design.condensed()
+    cells = cells[cells["method"].isin(design.methods)]
     position = {label: float(np.mean(list(sessions.values()))) for label, sessions in design.budgets.items()}
     labels = sorted(design.budgets, key=position.get)
     ticks = [f"all ({design.budget(b).count})" if b == "all" else b for b in labels]
@@ -147,13 +150,15 @@ def session_curves(cells: pd.DataFrame, design: Design):
 def subject_bars(scores: pd.DataFrame, cells: pd.DataFrame, design: Design, budget: str):
     """Bars of every subject at one budget, with intervals; dots are single seeds, dashes mark missing scores.
 
-    cells: `estimates(scores, design, by_subject=True)`. A panel has the methods that its metric applies to.
+    cells: `estimates(scores, design, by_subject=True)`. A panel has the methods that its metric applies to; of many,
+    the first of each family.
     """
+    design = design.condensed()
     at_budget = at_budgets(scores, design)
     seeds = at_budget[at_budget["budget"] == budget]
     seeds = seeds.groupby(["metric", "method", "subject", "seed"])["value"].mean().reset_index()
     many_seeds = any(len(design.seeds_of(method)) > 1 for method in design.methods)
-    cells = cells[cells["budget"] == budget]
+    cells = cells[(cells["budget"] == budget) & cells["method"].isin(design.methods)]
     with look():
         colours = _bar_colours(design)
         across = max(1, min(PANELS_ACROSS, BARS_ACROSS // (len(colours) * len(design.subjects))))
@@ -219,10 +224,12 @@ def _seed_dot(inches: float) -> dict:
 def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
     """Each metric in quarters of test images, from the least to the most similar to a training image.
 
-    labelled: `with_similarity(...)`.
+    labelled: `with_similarity(...)`. Of many methods, the first of each family is drawn.
     """
     found, similarity = quarter_means(labelled, design, budget)
+    design = design.condensed()
     curves = found.reset_index()
+    curves = curves[curves["method"].isin(design.methods)].copy()
     curves["x"] = curves["quarter"].map(similarity)
     styles = {name: style for name, style in method_styles(design).items() if name in set(curves["method"])}
     with look():

@@ -47,29 +47,39 @@ SETTINGS = {
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c4799", "#7f5539"]
 GREYS = ["#4a5560", "#94a0ac", "#6b7785"]
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "h"]
+TINTS = [0, 0.2, 0.35, 0.45, 0.52]  # of the methods of a family, in their order
 FROM_SCRATCH = (0, (3, 1.2))
 DASHES = [(0, (5, 1.6)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2))]
 
 
 def method_styles(design: Design) -> dict[str, dict]:
-    """colour, marker and linestyle of each method, by its place in the registry.
+    """colour, marker and linestyle of each method, by its place in the design.
 
-    Networks of one kind share colour and marker: pretrained ones are solid, those from scratch dashed.
+    A family has one colour, of which its variants and stages have lighter tints and markers of their own. Networks
+    trained from scratch are dashed.
     """
-    styles, places, n_controls = {}, {}, 0
-    for name, entry in design.methods.items():
-        if entry["kind"] == "control":
-            # Three greys and four dashes distinguish twelve controls.
-            colour, line = GREYS[n_controls % len(GREYS)], DASHES[n_controls % len(DASHES)]
-            marker = MARKERS[len(styles) % len(MARKERS)]
-            n_controls += 1
-        else:
-            kind = entry.get("training", {}).get("backbone", name)
-            place = places.setdefault(kind, len(places))
-            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-            line = FROM_SCRATCH if is_from_scratch(entry) else "-"
-        styles[name] = {"color": colour, "marker": marker, "linestyle": line}
-    return styles
+    styles, n_families, n_controls = {}, 0, 0
+    for members in design.families.values():
+        for place, name in enumerate(members):
+            entry = design.methods[name]
+            if entry["kind"] == "control":
+                # Three greys and four dashes distinguish twelve controls.
+                colour, line = GREYS[n_controls % len(GREYS)], DASHES[n_controls % len(DASHES)]
+                marker = MARKERS[n_controls % len(MARKERS)]
+                n_controls += 1
+            else:
+                colour = tinted(COLOURS[n_families % len(COLOURS)], TINTS[min(place, len(TINTS) - 1)])
+                marker = MARKERS[(n_families + place) % len(MARKERS)]
+                line = FROM_SCRATCH if is_from_scratch(entry) else "-"
+            styles[name] = {"color": colour, "marker": marker, "linestyle": line}
+        n_families += design.methods[members[0]]["kind"] != "control"
+    return {name: styles[name] for name in design.methods}
+
+
+def tinted(colour: str, share: float) -> str:
+    """A colour (#rrggbb) mixed with a share of white."""
+    channels = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(value + share * (255 - value)):02x}" for value in channels)
 
 
 def is_from_scratch(entry: dict) -> bool:

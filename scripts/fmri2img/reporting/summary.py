@@ -14,7 +14,7 @@ from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
 FEW_TESTS = 4  # of a claim whose numbers are all listed
-SECONDS_BUDGET, BYTES_BUDGET = 15 * 60, 4e9  # what the demo may take on two cores
+SECONDS_BUDGET, BYTES_BUDGET = 12 * 60, 4e9  # what the demo may take on two cores
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -149,29 +149,33 @@ def print_summary(
     if console is None:
         console = Console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=full_width(design))
+            console = Console(highlight=False, width=full_width(design.condensed()))
     cells = pd.concat([read_csv(results / "tables" / f"main_{budget}.csv") for budget in design.budgets])
     chances = cells.dropna(subset=["chance"]).drop_duplicates("metric").set_index("metric")["chance"]
     design = design.with_chances(chances.to_dict())
+    shown = design.condensed()
     tested = read_csv(results / "tables" / "claims.csv")
     present = cells.dropna(subset=["mean"])
     console.print()
     console.print(Text(f"Study {design.study} ({design.data}), split {design.split}", style="bold"))
     seeds = "1 seed" if len(design.seeds) == 1 else f"{len(design.seeds)} seeds"
-    with_intervals = console.width >= full_width(design)
+    with_intervals = console.width >= full_width(shown)
     interval = (
         f"[{100 * design.confidence:g} % interval over images]"
         if with_intervals
-        else f"(widen the terminal to {full_width(design)} columns to see intervals)"
+        else f"(widen the terminal to {full_width(shown)} columns to see intervals)"
     )
     console.print(
         f"Mean over {len(design.subjects)} subjects, {seeds} and "
         f"{present['n_images'].max() if len(present) else 0} test images {interval}",
         markup=False,
     )
-    for heading, table in score_tables(cells, design, with_intervals):
+    for heading, table in score_tables(cells, shown, with_intervals):
         console.print(Text(heading, style="bold"))
         console.print(table)
+    if len(shown.methods) < len(design.methods):
+        others = len(design.methods) - len(shown.methods)
+        console.print(f"{others} further variants, stages and controls are on the page and in the tables.", style="dim")
     console.print()
     for kind, heading in claim_headings(tested, design).items():
         title, lines = CLAIMS[kind]

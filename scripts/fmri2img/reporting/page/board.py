@@ -4,10 +4,14 @@ import math
 
 import pandas as pd
 
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, is_scored, number
 from fmri2img.reporting.leaderboard import row_cells
 from fmri2img.reporting.page.charts import looks
-from fmri2img.reporting.tables import column
+from fmri2img.reporting.tables import Cell, Row, Table, column
+
+NEEDS = {
+    "images": "pictures", "brain": "pictures", "retrieval": "retrieval vectors", "captions": "captions",
+}  # fmt: skip
 
 
 def key(value: float) -> float | None:
@@ -36,12 +40,14 @@ def metric_list(design: Design) -> list[dict]:
 
 
 def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
-    """Methods in the order of the tables: title, kind, what they build on, appearance, and their disclosure record
-    with suspicions from their scores.
+    """Methods in the order of the tables: title, kind, family (its first method), whether figures draw it, what they
+    build on, appearance, and their disclosure record with suspicions from their scores.
 
     disclosed: method, then one column per key; methods without a record have none.
     """
     records = disclosed.set_index("method").to_dict("index")
+    drawn = design.condensed().methods
+    heads = {member: head for head, members in design.families.items() for member in members}
     found = []
     for name, look in looks(design).items():
         entry = design.methods[name]
@@ -56,6 +62,10 @@ def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
                 "name": name,
                 "title": entry["title"],
                 "kind": entry["kind"],
+                "family": heads[name],
+                "drawn": name in drawn,
+                "familyTitle": entry.get("family", entry["title"]),
+                "sentence": entry.get("sentence", ""),
                 "of": design.methods[of]["title"] if of in design.methods else "",
                 "facts": [[title, text] for title, text in facts.items() if text],
                 **look,
@@ -97,6 +107,60 @@ def cell_table(board: pd.DataFrame, design: Design) -> dict[str, dict[str, dict[
             ends = row.normalised, row.normalised_low, row.normalised_high
             cell["normalised"] = _score(*ends, normalised)
         found[row.budget][row.metric][row.method] = cell
+    return found
+
+
+def gap_reason(design: Design, method: str, metric: str, budget: str) -> str:
+    """Why a cell is empty, as the end of a sentence about the method."""
+    entry = design.methods[method]
+    if not is_scored(entry, design.metrics[metric]):
+        needs = NEEDS[design.metrics[metric]["needs"]]
+        return f"makes no {needs}"
+    if budget not in design.budgets_of(method):
+        own = " and ".join(design.budget(label).title for label in design.budgets_of(method))
+        return f"this study trains it on {own} only"
+    return "lacks some of its scores"
+
+
+def gaps(board: pd.DataFrame, design: Design) -> dict[str, dict[str, dict[str, str]]]:
+    """budget -> metric -> method -> why its cell is empty, for all empty cells."""
+    present = board[board["mean"].notna()]
+    filled = set(zip(present["budget"], present["metric"], present["method"], strict=True))
+    return {
+        budget: {
+            metric: {
+                method: gap_reason(design, method, metric, budget)
+                for method in design.methods
+                if (budget, metric, method) not in filled
+            }
+            for metric in design.metrics
+        }
+        for budget in design.budgets
+    }
+
+
+def plain_tables(board: pd.DataFrame, design: Design) -> list[tuple[str, bool, Table]]:
+    """Title, whether it is of the longest budget, and table of each budget, for readers without JavaScript.
+
+    Rows are grouped by family, in the order of the design; controls come last.
+    """
+    cells, found = cell_table(board, design), []
+    for budget in design.budgets:
+        rows = []
+        for members in design.families.values():
+            for place, method in enumerate(members):
+                shown = [cells[budget][metric].get(method) for metric in design.metrics]
+                texts = [
+                    Cell(one["raw"]["text"], one["raw"]["interval"])
+                    if one
+                    else Cell(GAP, gap_reason(design, method, metric, budget))
+                    for metric, one in zip(design.metrics, shown, strict=True)
+                ]
+                entry = design.methods[method]
+                rows.append(Row([entry["title"], entry["kind"]], texts, place == 0 and bool(rows)))
+        title = f"Trained on {design.budget(budget).title}"
+        columns = [column(metric) for metric in design.metrics.values()]
+        found.append((title, budget == design.longest_budget, Table(title, ["Method", "Kind"], columns, rows, "")))
     return found
 
 

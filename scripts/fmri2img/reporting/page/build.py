@@ -15,7 +15,7 @@ from fmri2img.reporting.claims import CHECK, FINDING, VERDICTS, verdicts
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
 from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import charts
-from fmri2img.reporting.page.board import cell_table, key, method_list, metric_facts, metric_list
+from fmri2img.reporting.page.board import cell_table, gaps, key, method_list, metric_facts, metric_list, plain_tables
 from fmri2img.reporting.page.costs import duration
 from fmri2img.reporting.page.pictures import pictures_note
 from fmri2img.reporting.similarity import copies_note
@@ -78,6 +78,10 @@ def page(parts: Parts, design: Design) -> str:
         "longest": design.longest_budget,
         "longest_title": design.budget(design.longest_budget).title,
         "normalised": bool(parts.board["normalised"].notna().any()),
+        "plain_boards": plain_tables(parts.board, design),
+        "families": list(dict.fromkeys(method["familyTitle"] for method in methods)),
+        "kinds": list(dict.fromkeys(method["kind"] for method in methods)),
+        "drawn": [method["name"] for method in methods if method["drawn"]],
         "board_note": f"{note(parts.board, design)} {_ties(design)} {scale_note(parts.board, design)}",
         "session_panels": charts.session_panels(parts.board, design) if len(design.budgets) > 1 else [],
         "similarity_panels": charts.similarity_panels(*curves, design) if curves is not None else [],
@@ -102,6 +106,7 @@ def page(parts: Parts, design: Design) -> str:
                 "metrics": metrics,
                 "budgets": budgets,
                 "cells": cell_table(parts.board, design),
+                "gaps": gaps(parts.board, design),
                 "sortBy": ranked[0],
             }
         ),
@@ -126,7 +131,7 @@ def page(parts: Parts, design: Design) -> str:
     present = {
         "leaderboard": ("Leaderboard", True),
         "sessions": ("Sessions", context["session_panels"]),
-        "claims": ("Claims", claims),
+        "claims": ("Checks", claims),
         "similarity": ("Similarity", context["similarity_panels"]),
         "splits": ("Splits", parts.splits),
         "test-sets": ("Test sets", parts.test_sets),

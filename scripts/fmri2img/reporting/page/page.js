@@ -73,7 +73,7 @@ for (const legend of document.querySelectorAll(".legend")) {
       line.style.display = shown ? "" : "none";
     }
   });
-  for (const button of legend.children) {
+  for (const button of legend.querySelectorAll("button")) {
     const mark = (on) => {
       for (const line of legend.parentElement.querySelectorAll("g[data-method]")) {
         line.classList.toggle("faint", on && line.dataset.method !== button.dataset.toggle);

@@ -30,7 +30,8 @@ if (byId("pictures")) (function pictures() {
 
   function grid() {
     const subject = chosen("grid-subject"), budget = chosen("grid-budget"), {grid: picked, gridSheet} = subjects[subject];
-    const shown = methods.filter((method) => cellOf(method.name, subject, budget));
+    const all = chosen("grid-methods") !== "drawn";
+    const shown = methods.filter((method) => (all || method.drawn) && cellOf(method.name, subject, budget));
     const title = data.budgets.find(([label]) => label === budget)[1];
     const head = element("tr", {}, element("td", {}), element("th", {scope: "col"}, "Stimulus"),
       ...shown.map((method) => element("th", {scope: "col"}, method.title)));
