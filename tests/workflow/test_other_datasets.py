@@ -23,6 +23,16 @@ STUDIES = {
             "simulation": {"seed": 3, "subjects": 1, "classes": 16, "voxels": 120, "ncsnr": 0.9},
         },
     },
+    "bold5000": {
+        "split": "repeated",
+        "subjects": ["CSI1"],
+        "bold5000": {
+            "source": "simulated",
+            "root": "data/bold5000",
+            "image_size": 64,
+            "simulation": {"seed": 3, "subjects": 1, "sessions": 2, "voxels": 120, "ncsnr": 0.9},
+        },
+    },
 }
 
 

@@ -33,10 +33,17 @@ def read_picture(path: str | Path, size: int) -> np.ndarray:
         raise UserError(f"{path}: no such picture; put it there") from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: not a complete picture ({error}); replace it") from None
-    side = min(picture.size)
-    left, top = ((n - side) // 2 for n in picture.size)
-    square = picture.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS) if side != size else square)
+    return square(np.asarray(picture), size)
+
+
+def square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The central square of a picture uint8 (height, width, 3), resized to (size, size, 3)."""
+    side = min(pixels.shape[:2])
+    top, left = ((n - side) // 2 for n in pixels.shape[:2])
+    middle = pixels[top : top + side, left : left + side]
+    if side == size:
+        return middle
+    return np.asarray(Image.fromarray(middle).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def picture_blocks(paths: Iterable[str | Path], size: int) -> Iterator[np.ndarray]:

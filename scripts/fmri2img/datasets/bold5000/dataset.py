@@ -1,0 +1,75 @@
+"""BOLD5000 with a study's settings: simulated, or a copy that the user has."""
+
+from pathlib import Path
+from typing import Any
+
+from fmri2img.datasets import dataset
+from fmri2img.datasets.bold5000 import layout
+from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.errors import UserError
+
+
+class Dataset(dataset.Dataset):
+    """BOLD5000. root: folder of the published folders."""
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings.root)
+
+    @property
+    def stimuli(self) -> Path:
+        return self.root / layout.STIMULI
+
+    @property
+    def simulated(self) -> bool:
+        return self.settings.source == "simulated"
+
+    @property
+    def licence(self) -> dict:
+        return SIMULATED_LICENCE if self.simulated else super().licence
+
+    @property
+    def sessions(self) -> dict[str, int]:
+        """Sessions of each subject: those in the presentation lists, where the lists are there."""
+        if self.simulated:
+            one = self.settings.simulation
+            return dict.fromkeys(layout.SUBJECTS[: one.subjects], one.sessions)
+        listed = {name: len(layout.session_folders(self.stimuli, name)) for name in super().sessions}
+        return {name: listed[name] or number for name, number in super().sessions.items()}
+
+    def betas(self, subject: str) -> list[Path]:
+        """Files of a subject's betas, one per region and hemisphere."""
+        if self.simulated:
+            return [self.root / layout.betas(subject, r, h) for r in layout.REGIONS for h in layout.HEMISPHERES]
+        return list(layout.find_betas(self.root, subject, self.settings.betas.version).values())
+
+    def check(self, study: Any) -> None:
+        """Check that the user's files are in place. Raises UserError."""
+        if self.simulated:
+            return
+        for subject in study.recorded:
+            found = layout.find_betas(self.root, subject, self.settings.betas.version)
+            lacking = [region for region in layout.REGIONS if not any((region, h) in found for h in layout.HEMISPHERES)]
+            if lacking:
+                name = layout.betas(subject, lacking[0], "LH", self.settings.betas.version)
+                raise UserError(
+                    f"{self.root / name}: no such file; download BOLD5000_GLMsingle_ROI_betas.zip from "
+                    f"{layout.BETAS_ADDRESS} and unpack it in {self.root}"
+                )
+            if not layout.session_folders(self.stimuli, subject):
+                raise UserError(
+                    f"{self.stimuli / layout.LISTS / subject}: no presentation lists; download BOLD5000_Stimuli.zip "
+                    f"from {layout.STIMULI_ADDRESS} and unpack it in {self.root}"
+                )
+
+    def sizes(self, study: Any) -> Sizes:
+        if not self.simulated:
+            return super().sizes(study).model_copy(update={"image_size": self.settings.image_size})
+        one = self.settings.simulation
+        return Sizes(
+            images=one.trials - one.repeated * (one.repeats - 1),
+            image_size=self.settings.image_size,
+            test_images=one.repeated,
+            session_trials=one.runs_per_session * one.trials_per_run,
+            voxels=one.voxels,
+        )
