@@ -160,16 +160,15 @@ class Settings(base.Settings):
                 _check_released(study, method)
 
     def _check_pretraining(self, study: Any) -> None:
+        if not any(study.registries["methods"][method]["training"]["pretrained"] for method in study.trained):
+            return  # the subjects may be those of another dataset
         key = "mindeye2.pretraining.subjects"
         for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
             if subject not in study.available_sessions:
                 raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
-        if any(study.registries["methods"][method]["training"]["pretrained"] for method in study.trained):
-            for target in study.subjects:
-                if not study.pretraining_subjects("mindeye2", target):
-                    raise problem(
-                        key, f"no subject is left to pretrain on when decoding {target}; name another subject"
-                    )
+        for target in study.subjects:
+            if not study.pretraining_subjects("mindeye2", target):
+                raise problem(key, f"no subject is left to pretrain on when decoding {target}; name another subject")
 
     def _check_low_level(self, study: Any) -> None:
         for method in study.methods if self.low_level is None else []:
