@@ -35,8 +35,11 @@ def check_space(study: Study) -> None:
 def bytes_by_folder(study: Study) -> dict[Path, int]:
     """Folder -> bytes that the study writes into it: results/<study>, and other folders of the dataset's rules."""
     results = Path("results") / study.name
-    needed = study.dataset.bytes_of(study)
-    return needed | {results: needed.get(results, 0) + results_bytes(study)}
+    needed: dict[Path, int] = {results: results_bytes(study)}
+    for dataset in (study.dataset, *study.pools.values()):
+        for folder, size in dataset.bytes_of(study).items():
+            needed[folder] = needed.get(folder, 0) + size
+    return needed
 
 
 def results_bytes(study: Study) -> int:

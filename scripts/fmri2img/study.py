@@ -13,7 +13,7 @@ import yaml
 
 from fmri2img.artifacts.budgets import Budget, sessions_of
 from fmri2img.artifacts.cells import Cell
-from fmri2img.datasets.dataset import open_dataset
+from fmri2img.datasets.dataset import open_dataset, open_pools
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import read_metrics
@@ -38,8 +38,8 @@ class Study(MethodQueries):
     settings: the typed configuration; config: the same as plain dictionaries, defaults filled in; methods: those it
     lists, then its submissions; registries: methods and analyses (of the methods' folders), metrics and backbones (of
     config/*.yaml), name -> entry, submissions being methods of kind `submission`; submissions: name -> its predictions
-    of the study's subjects and budgets; dataset: the dataset with its settings. Raises UserError when anything is wrong
-    that can be known before the first job.
+    of the study's subjects and budgets; dataset: the dataset with its settings; pools: name -> dataset without
+    pictures. Raises UserError when anything is wrong that can be known before the first job.
     """
 
     def __init__(self, config: dict) -> None:
@@ -47,6 +47,7 @@ class Study(MethodQueries):
         self.config = self.settings.to_dict()
         self.name: str = self.settings.study
         self.dataset = open_dataset(self.settings)
+        self.pools = open_pools(self.settings)
         self.subjects: list[str] = self.settings.subjects
         self.methods: list[str] = [*self.settings.methods, *self.settings.submissions]
         self.seeds: list[int] = self.settings.seeds
@@ -59,7 +60,8 @@ class Study(MethodQueries):
         for method in self.settings.retrieval_only:
             self.named("methods", method, "retrieval_only")["outputs"] = ["retrieval"]
         checks.check_data(self)
-        self.dataset.check(self)
+        for dataset in (self.dataset, *self.pools.values()):
+            dataset.check(self)
         self.submissions = {
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }

@@ -22,6 +22,8 @@ STUDIES = {
             "sessions": 2,
             "simulation": {"seed": 3, "subjects": 1, "classes": 16, "voxels": 120, "ncsnr": 0.9},
         },
+        "pools": ["hcp"],
+        "hcp": {"source": "simulated", "root": "data/hcp", "simulation": {"seed": 3, "subjects": 2}},
     },
     "bold5000": {
         "split": "repeated",
@@ -59,7 +61,8 @@ def results(request, tmp_path_factory) -> Path:
         **STUDIES[request.param],
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    made = run(folder, "make_tables")
+    pools = [f"results/{request.param}/recordings/hcp/100002"] if "pools" in study else []
+    made = run(folder, "make_tables", *pools)
     assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
     return folder / "results" / request.param
 
@@ -72,9 +75,15 @@ def test_ridge_lies_between_its_floor_and_its_ceiling(results):
 
 
 def test_no_test_picture_is_trained_on(results):
-    (path,) = (results / "recordings").iterdir()
+    (path,) = (results / "recordings").glob("[SC]*1")
     recording = Recording.open(path)
     (test_set,) = recording.test_sets
     trained = set(recording.training_ids(recording.n_sessions))
     assert trained and not trained & set(recording.test_ids(test_set))
     assert set(Stimuli.open(results / "stimuli").ids) == trained | set(recording.test_ids(test_set))
+
+
+def test_a_pool_has_recordings_without_pictures(results):
+    if results.name == "god":
+        recording = Recording.open(results / "recordings/hcp/100002")
+        assert recording.betas.shape == (40, 65) and (recording.trials["image_id"] == -1).all()

@@ -1,9 +1,10 @@
 """Recording: one subject's z-scored single-trial betas inside a mask, with tables of its trials and voxels.
 
 betas.npy       float32 (trials, voxels), z-scored
-trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based), repeat
-                (0, 1, 2, ...: earlier presentations of that image to this subject), part (train, unused, or the name of
-                a test set of the split); a dataset may add columns
+trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based; -1 where no
+                picture was shown, as in the resting state, which has no split and no test sets), repeat (0, 1, 2, ...:
+                earlier presentations of that image to this subject), part (train, unused, or the name of a test set of
+                the split); a dataset may add columns
 voxels.parquet  x, y, z (0-based; the number along x where positions are not known), ncsnr (noise ceiling
                 signal-to-noise ratio), one boolean column per region of interest; in the dataset's order of voxels
 metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how its betas were made and the
@@ -23,6 +24,7 @@ from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
 
+NO_IMAGE = -1  # image_id of a trial without a picture
 TRIAL_COLUMNS = {"trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "part": "OUT"}
 MEANS = 256  # images whose trials are averaged at a time
 VOXEL_COLUMNS = {"x": "iu", "y": "iu", "z": "iu", "ncsnr": "f"}

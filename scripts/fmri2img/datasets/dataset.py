@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fmri2img import plugins
 from fmri2img.errors import UserError
-from fmri2img.settings.base import Name, Positive, Settings, Unique, matching
+from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, WrongKey, matching, problem
 
 if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
@@ -62,9 +62,9 @@ class DeclaredSplit(Settings):
 class Sizes(Settings):
     """Rough sizes, used to estimate how much disk space a study needs."""
 
-    images: Positive = Field(description="Stimuli.")
-    image_size: Positive = Field(description="Side of a stimulus in pixels.")
-    test_images: Positive = Field(description="Test images of a subject.")
+    images: Count = Field(description="Stimuli.")
+    image_size: Count = Field(description="Side of a stimulus in pixels.")
+    test_images: Count = Field(description="Test images of a subject.")
     session_trials: Positive = Field(description="Trials of a session.")
     voxels: Positive = Field(description="Voxels of a subject.")
 
@@ -75,11 +75,17 @@ class DatasetRecord(Settings):
     title: Name = Field(description="Short name for reports, e.g. NSD.")
     description: Name = Field(description="What the dataset is, in a sentence.")
     reference: Name = Field(description="The publication to cite.")
+    pool: bool = Field(
+        False,
+        description="Whether recordings are without pictures: a pool that networks are pretrained on (key `pools`).",
+    )
     simulated: bool = Field(False, description="Whether responses are computed rather than measured.")
     licence: Licence = Field(description=Licence.__doc__)
     terms: Terms | None = Field(None, description=Terms.__doc__)
-    subjects: Annotated[dict[Annotated[str, *PATH_NAME], Positive], Field(min_length=1)] = Field(
-        description="Subject -> number of recorded sessions, in the order of reports."
+    subjects: dict[Annotated[str, *PATH_NAME], Positive] = Field(
+        {},
+        description="Subject -> number of recorded sessions, in the order of reports. A pool may leave its subjects "
+        "out and find them in its files.",
     )
     regions: Unique[Name] = Field([], description="Boolean columns of the recordings' voxel table.")
     captions: bool = Field(description="Whether the stimuli have captions written by people.")
@@ -87,10 +93,17 @@ class DatasetRecord(Settings):
         [], description="What <results>/anatomy/{subject} holds: brain (a mask), mni (a map to the MNI152 template)."
     )
     id_aliases: Unique[Name] = Field([], description="Other names for image_id that submissions may use.")
-    splits: Annotated[
-        dict[Annotated[str, *PATH_NAME, AfterValidator(_not_a_cluster)], DeclaredSplit], Field(min_length=1)
-    ] = Field(description="Splits that dataset.smk makes.")
+    splits: dict[Annotated[str, *PATH_NAME, AfterValidator(_not_a_cluster)], DeclaredSplit] = Field(
+        {}, description="Splits that dataset.smk makes; a pool has none."
+    )
     sizes: Sizes = Field(description=Sizes.__doc__)
+
+    @model_validator(mode="after")
+    def _has_subjects_and_splits(self) -> "DatasetRecord":
+        for key in () if self.pool else ("subjects", "splits"):
+            if not getattr(self, key):
+                raise WrongKey(key, "is empty; give at least 1")
+        return self
 
 
 class Dataset:
@@ -195,8 +208,23 @@ class Dataset:
 
 
 def open_dataset(settings: "Configuration") -> Dataset:
-    """The dataset of a configuration. Raises UserError when its dataset.yaml is wrong."""
-    name = settings.dataset
+    """The dataset of a configuration. Raises UserError when its dataset.yaml is wrong, or it has no pictures."""
+    found = _opened(settings, settings.dataset)
+    if found.record["pool"]:
+        raise problem("dataset", f"{found.name} has no pictures; name it under pools, and another dataset here")
+    return found
+
+
+def open_pools(settings: "Configuration") -> dict[str, Dataset]:
+    """Name -> dataset of each pool of a configuration. Raises UserError for a dataset that has pictures."""
+    found = {name: _opened(settings, name) for name in settings.pools}
+    for name, pool in found.items():
+        if not pool.record["pool"]:
+            raise problem("pools", f"{name} is a dataset with pictures; name it under dataset, or leave it out")
+    return found
+
+
+def _opened(settings: "Configuration", name: str) -> Dataset:
     folder = plugins.folders("datasets")[name]
     own = (folder / "dataset.py").is_file()
     kind = plugins.load("datasets", name, "dataset:Dataset") if own else Dataset

@@ -35,9 +35,14 @@ class Pretraining(NamedTuple):
 
 
 def pool_name(pool: list[str], available: list[str]) -> str:
-    """Short name of a pool of the dataset's subjects: `subj03+subj04`, or `without_subj01` where that lists fewer."""
-    left_out = [subject for subject in available if subject not in pool]
-    return "without_" + "+".join(left_out) if 0 < len(left_out) < len(pool) else "+".join(pool)
+    """Short name of a pool of the dataset's subjects: `subj03+subj04`, or `without_subj01` where that lists fewer.
+
+    Subjects of datasets without pictures (hcp/100307) all count as one, `hcp`.
+    """
+    own = [subject for subject in pool if subject in available]
+    left_out = [subject for subject in available if subject not in own]
+    parts = ["without_" + "+".join(left_out)] if 0 < len(left_out) < len(own) else own
+    return "+".join([*parts, *dict.fromkeys(subject.partition("/")[0] for subject in pool if subject not in own)])
 
 
 class MethodQueries:
@@ -228,9 +233,19 @@ class MethodQueries:
         return next(name for name, e in entries.items() if e.get("decoder") == decoder and e.get("stage") == stage)
 
     def pretraining_subjects(self, decoder: str, target: str) -> list[str]:
-        """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own."""
+        """Subjects whose data a network is pretrained on before it is fine-tuned on `target`: never its own.
+
+        Those of the dataset come first, then those of the pools that the decoder's settings name, as hcp/100307.
+        """
         chosen = self.section(decoder)["pretraining"]["subjects"]
-        return [s for s in self.available_sessions if (chosen == ALL or s in chosen) and s != target]
+        own = [s for s in self.available_sessions if (chosen == ALL or s in chosen) and s != target]
+        pools = self.section(decoder)["pretraining"].get("pools", [])
+        return own + [f"{pool}/{subject}" for pool in pools for subject in self.pools[pool].sessions]
+
+    def recorded_sessions(self, subject: str) -> int:
+        """Sessions of a subject of the dataset that the split has a use for, or of a subject of a pool."""
+        pool, _, name = subject.rpartition("/")
+        return self.pools[pool].sessions[name] if pool else self.available_sessions[subject]
 
     def pretraining(self, decoder: str, target: str) -> Pretraining | None:
         """The pretraining from which a decoder is fine-tuned on `target`; None for one that is trained from scratch.

@@ -21,7 +21,8 @@ class Configuration(General):
     @property
     def methods_sections(self) -> dict[str, Settings]:
         """The settings of the methods, by the name of their folder."""
-        own = [name for name in type(self).model_fields if name not in General.model_fields and name != self.dataset]
+        datasets = {self.dataset, *self.pools}
+        own = [name for name in type(self).model_fields if name not in General.model_fields and name not in datasets]
         return {name: self.section(name) for name in own}
 
 
@@ -37,12 +38,14 @@ def read_configuration(config: dict[str, Any]) -> Configuration:
     for folder in basis.plugins:
         plugins.register(folder)
     datasets = plugins.folders("datasets")
-    if basis.dataset not in datasets:
-        raise problem(
-            "dataset", f"there is no dataset '{basis.dataset}'; {nearest(basis.dataset, datasets, 'available')}"
-        )
-    used = {key: value for key, value in config.items() if key == basis.dataset or key not in datasets}
-    return configuration_of(basis.dataset).read(used)
+    named = {"dataset": [basis.dataset], "pools": basis.pools}
+    for key, names in named.items():
+        for name in names:
+            if name not in datasets:
+                raise problem(key, f"there is no dataset '{name}'; {nearest(name, datasets, 'available')}")
+    chosen = list(dict.fromkeys([basis.dataset, *basis.pools]))
+    used = {key: value for key, value in config.items() if key in chosen or key not in datasets}
+    return configuration_of(*chosen).read(used)
 
 
 def configuration_of(*datasets: str) -> type[Configuration]:

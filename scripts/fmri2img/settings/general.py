@@ -146,6 +146,11 @@ class Basis(Settings):
     dataset: Name = Field(
         description="A folder of `scripts/fmri2img/datasets/`, or a plug-in. Its settings have a section of that name."
     )
+    pools: Unique[Name] = Field(
+        [],
+        description="Datasets of recordings without pictures (such as the resting state), also with a section of their "
+        "name. A method is pretrained on them where its settings name them.",
+    )
 
 
 class General(Basis):

@@ -25,7 +25,7 @@ def pretraining_settings(study, pretraining) -> str:
     """Settings of a pretraining (methods.plan.Pretraining), as JSON: all sessions of its pool, the configured seed."""
     decoder = pretraining.decoder
     recordings = {subject: f"results/{study.name}/recordings/{subject}" for subject in pretraining.subjects}
-    sessions = {subject: study.available_sessions[subject] for subject in pretraining.subjects}
+    sessions = {subject: study.recorded_sessions(subject) for subject in pretraining.subjects}
     seed = study.section(decoder)["pretraining"]["seed"]
     return _settings(study, decoder, "pretraining", recordings, sessions, None, seed)
 

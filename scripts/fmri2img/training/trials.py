@@ -56,10 +56,11 @@ def open_trials(
     Raises UserError for a recording that is missing, of another split than the first, or without training trials.
     """
     opened = {subject: Recording.open(path) for subject, path in recordings.items()}
-    split = next(iter(opened.values())).metadata["split_sha256"]
+    splits = {subject: recording.metadata["split_sha256"] for subject, recording in opened.items()}
+    split = next(filter(None, splits.values()), None)  # recordings without pictures are not split
     trials = []
     for subject, recording in opened.items():
-        if recording.metadata["split_sha256"] != split:
+        if splits[subject] not in (None, split):
             raise UserError(
                 f"{recording.path}: its split is not that of the other recordings; prepare all of them with one split"
             )

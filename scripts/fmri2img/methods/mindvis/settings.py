@@ -74,6 +74,9 @@ class Pretraining(base.Settings):
         Literal["all"] | Annotated[Unique[Name], Field(min_length=1)],
         base.one_of("all or a list of subjects; give one"),
     ] = Field("all", description="Subjects to pretrain on: `all` others of the dataset, or a list.")
+    pools: Unique[Name] = Field(
+        [], description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists."
+    )
     seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
     processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     training: TrainingSettings = Field(
@@ -167,6 +170,9 @@ class Settings(base.Settings):
         for stage in ("pretraining", "finetuning"):
             section = getattr(self, stage)
             section.training.check_processes(section.processes, "configuration", f"mindvis.{stage}.training")
+        for pool in self.pretraining.pools:
+            if pool not in study.pools:
+                raise problem("mindvis.pretraining.pools", f"{pool} is not in pools; add it there, or remove it here")
         key = "mindvis.pretraining.subjects"
         for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
             if subject not in study.available_sessions:
