@@ -86,4 +86,4 @@ def test_no_test_picture_is_trained_on(results):
 def test_a_pool_has_recordings_without_pictures(results):
     if results.name == "god":
         recording = Recording.open(results / "recordings/hcp/100002")
-        assert recording.betas.shape == (40, 65) and (recording.trials["image_id"] == -1).all()
+        assert recording.betas.shape == (40, 66) and (recording.trials["image_id"] == -1).all()
