@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,6 +12,7 @@ from fmri2img.errors import UserError
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.methods.mindeye2.settings import ModelConfig
 from fmri2img.networks.upsampler import Upsampler
+from fmri2img.training.dropout import masks
 
 VOXELS = {
     "subj01": 15724, "subj02": 14278, "subj03": 15226, "subj04": 13153,
@@ -129,6 +131,27 @@ def test_released_blocks_only_add_one_number():
     shift = blocks(x) - x
     torch.testing.assert_close(shift, shift[0, 0].expand(5, 24), rtol=0, atol=1e-5)
     assert abs(shift[0, 0]) > 1e-3
+
+
+def test_released_blocks_are_the_mixer_of_two_streams_at_length_one():
+    """The whole mixer, as it is published, step by step; also with dropout, and in its gradients."""
+    blocks = small().backbone.blocks.train()
+    for block in blocks.sequence:
+        torch.nn.init.normal_(block[0].bias)
+    kept = masks(blocks, 5, np.arange(5), torch.device("cpu"), 0)
+    x = torch.randn(5, 24)
+    wide_stream = sequence_stream = now = x
+    for wide, sequence in zip(blocks.wide, blocks.sequence, strict=True):
+        wide_stream = wide(now, kept) + wide_stream
+        now = sequence_stream = sequence(wide_stream.unsqueeze(-1), kept).squeeze(-1) + sequence_stream
+    found = blocks(x, kept)
+    torch.testing.assert_close(found, now)
+    parameters = list(blocks.parameters())
+    wanted = torch.autograd.grad(now.square().sum(), parameters, allow_unused=True, materialize_grads=True)
+    for parameter, one, other in zip(
+        parameters, torch.autograd.grad(found.square().sum(), parameters), wanted, strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-2 if parameter.numel() == 1 else 0)
 
 
 @pytest.mark.parametrize(("backbone", "idle"), [("as_released", True), ("residual_mlp", False)])

@@ -69,12 +69,31 @@ class ReleasedMixer(nn.Module):
         self.sequence = nn.ModuleList(MLP(1, Dropout(f"sequence{i}", dropout, hidden)) for i in range(blocks))
 
     def forward(self, x: Tensor, kept: Masks | None = None) -> Tensor:
-        """(trials, hidden) -> (trials, hidden). The wide blocks run so that their gradient is zero and not absent."""
-        wide_stream = sequence_stream = x
-        for wide, sequence in zip(self.wide, self.sequence, strict=True):
-            wide_stream = wide(x, kept) + wide_stream
-            sequence_stream = x = sequence(wide_stream.unsqueeze(-1), kept).squeeze(-1) + sequence_stream
-        return x
+        """(trials, hidden) -> (trials, hidden). Only what reaches the output is computed."""
+        idle = [*self.wide.parameters()]
+        for sequence in self.sequence:
+            norm, widen, gelu, dropout, out = sequence
+            idle.append(norm.weight)
+            number = gelu(widen(norm.bias)).expand(x.shape)
+            x = x + dropout(number, kept) * out.weight + out.bias
+        return Idle.apply(x, *idle)
+
+
+class Idle(torch.autograd.Function):
+    """Returns x unchanged, and gives the other arguments a gradient of zeros.
+
+    Weight decay and the exchange of gradients between processes need a gradient of every parameter, also of those that
+    nothing depends on.
+    """
+
+    @staticmethod
+    def forward(context, x: Tensor, *parameters: Tensor) -> Tensor:
+        context.save_for_backward(*parameters)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, ...]:
+        return gradient, *map(torch.zeros_like, context.saved_tensors)
 
 
 class ResidualMLP(nn.Module):
