@@ -443,6 +443,25 @@ def test_fine_tuning_starts_from_everything_but_the_adapters(study, tmp_path):
     json.dumps(metadata)
 
 
+def test_an_adapter_that_starts_at_zero_learns_nothing_outside_its_trials(study):
+    """Weights in directions in which no training trial varies stay 0, as in ridge regression; at random they stay so."""
+    for start, remains in (("zeros", False), ("random", True)):
+        it = task(single(study, adapter_start=start), seed=2)
+        model = it.module.model.eval()
+        adapter, trials = model.adapters["subj01"], it._trials[0]
+        betas = torch.from_numpy(trials.betas(trials.rows)[:4])
+        outside = torch.linalg.svd(betas)[2][4:]  # of voxel space, (directions, voxels)
+        optimiser = torch.optim.SGD(adapter.parameters(), lr=0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            model({"subj01": betas}).projected.square().mean().backward()
+            optimiser.step()
+        assert adapter.weight.abs().max() > 0
+        assert ((adapter.weight @ outside.T).abs().max() > 1e-5) == remains
+    with pytest.raises(UserError, match="settings.adapter_start: 'ones'; use random or zeros"):
+        task(single(study, adapter_start="ones"))
+
+
 def test_a_start_of_another_size_is_named(study, tmp_path):
     task(single(study, "subj02")).save(tmp_path / "pretrained", {})
     settings = single(study, initial=str(tmp_path / "pretrained"), model=MODEL | {"hidden": 32})

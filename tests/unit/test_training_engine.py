@@ -122,6 +122,17 @@ def test_the_output_holds_weights_record_log_and_events(undisturbed):
     assert log["loss"].iloc[-5:].mean() < log["loss"].iloc[:5].mean()
 
 
+def test_an_epoch_may_have_fewer_steps_than_a_pass(tmp_path):
+    """A limit above a pass changes nothing; below it, epochs end sooner and samples go on where they ended."""
+    epochs = {}
+    for limit in (3, 50):
+        settings = toy()
+        settings["training"] |= {"epoch_steps": limit}
+        train(settings, tmp_path / f"out{limit}", tmp_path / f"work{limit}")
+        epochs[limit] = list(table(tmp_path / f"out{limit}")["epoch"])
+    assert epochs[3] == sorted(list(range(4)) * 3) and epochs[50] == sorted(list(range(4)) * 5)
+
+
 @pytest.mark.parametrize("where", ["save_model", "save_file", "rename", "_remove"])
 def test_a_crash_inside_a_checkpoint_loses_nothing(where, undisturbed, tmp_path, monkeypatch):
     """The third checkpoint is cut short at each of its stages; the resumed run ends with the same weights."""

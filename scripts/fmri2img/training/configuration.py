@@ -11,6 +11,11 @@ class TrainingSettings(Settings):
     """Settings of a training run in a study."""
 
     epochs: Positive = Field(description="Passes over the training data, as the task defines them.")
+    epoch_steps: Count = Field(
+        0,
+        description="Optimiser steps of an epoch at most, so that a long budget takes little more time than a short "
+        "one; the next epoch goes on where it ends. 0 for whole passes.",
+    )
     batch: Positive = Field(
         description="Samples per optimiser step, over all processes and all accumulated batches together."
     )

@@ -64,7 +64,8 @@ class Run:
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._backend = backend(accelerator, training, task.module, task.parameter_groups(training.weight_decay))
         self._average = Average(task.module, training.ema) if training.ema else None
-        self._epoch_steps = task.steps_per_epoch(training.batch)
+        whole = task.steps_per_epoch(training.batch)
+        self._epoch_steps = min(whole, training.epoch_steps or whole)
         self._total = training.epochs * self._epoch_steps
         self._schedule = schedule(training, self._epoch_steps, self._world)
         self._log = Log(work, self._total, training.log_every) if self._main else None

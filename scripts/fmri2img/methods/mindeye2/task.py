@@ -13,6 +13,7 @@ settings (JSON):
     initial               trained model to fine-tune, or null: everything but the adapters starts from it
     inherit_adapter_bias  true: the new subject's adapter starts from the bias of the initial model's first subject, as
                           in the released code; false: it is initialised at random, as its weight
+    adapter_start         random; or zeros: weights and biases of the adapters start at 0 (but see inherit_adapter_bias)
     validation_share      of the training images, held out to log retrieval on; may be 0
 """
 
@@ -39,7 +40,7 @@ from fmri2img.training.trials import SubjectTrials, open_trials
 
 DEFAULTS = {
     "latents": None, "local_features": None, "losses": {}, "initial": None, "inherit_adapter_bias": False,
-    "validation_share": 0.05,
+    "adapter_start": "random", "validation_share": 0.05,
 }  # fmt: skip
 REQUIRED = ("recordings", "sessions", "embeddings", "model")
 POOL = 300  # held-out images, at most, of a subject's retrieval
@@ -67,6 +68,9 @@ class MindEye2Task:
 
         config = completed(settings["model"], self._targets)
         model = MindEye2(config, {s.subject: s.recording.betas.shape[1] for s in self._trials})
+        if settings["adapter_start"] == "zeros":
+            for parameter in model.adapters.parameters():
+                nn.init.zeros_(parameter)
         self._initial = _start_from(model, settings["initial"], settings["inherit_adapter_bias"])
         self._check_unseen()
         if model.prior is not None:
@@ -178,6 +182,7 @@ class MindEye2Task:
             "encoder": self._targets.encoder,
             "losses": self._losses.to_dict(),
             "inherit_adapter_bias": self._settings["inherit_adapter_bias"],
+            "adapter_start": self._settings["adapter_start"],
             "initial": self._initial,
             "training": metadata,
         }
@@ -195,6 +200,8 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     settings = DEFAULTS | settings
     if not 0 <= settings["validation_share"] < 1:
         raise UserError(f"settings.validation_share: {settings['validation_share']} is not a share from 0 to below 1")
+    if settings["adapter_start"] not in ("random", "zeros"):
+        raise UserError(f"settings.adapter_start: '{settings['adapter_start']}'; use random or zeros")
     return settings
 
 

@@ -40,5 +40,6 @@ def training_settings(study, entry: dict, stage: str, initial: str | None) -> di
         "model": model,
         "losses": section["losses"],
         "inherit_adapter_bias": inherits,
+        "adapter_start": section[stage]["adapter_start"] if stage == "finetuning" else "random",
         "validation_share": section["validation_share"],
     }
