@@ -121,8 +121,8 @@ class Finetuning(base.Settings):
     adapter_start: Literal["random", "zeros"] = Field(
         "random",
         description="Weights with which the subject's adapter starts. `random`: as published. `zeros`: an adapter that "
-        "is trained on fewer trials than the subject has voxels then keeps no random weights in the directions in which "
-        "these trials do not vary, as ridge regression keeps none.",
+        "is trained on fewer trials than the subject has voxels then keeps no random weights in the directions in "
+        "which these trials do not vary, as ridge regression keeps none.",
     )
     training: TrainingSettings = Field(
         TrainingSettings(epochs=150, batch=24), description="How the network is fine-tuned."
