@@ -444,7 +444,7 @@ def test_fine_tuning_starts_from_everything_but_the_adapters(study, tmp_path):
 
 
 def test_an_adapter_that_starts_at_zero_learns_nothing_outside_its_trials(study):
-    """Weights in directions in which no training trial varies stay as they are: 0, as in ridge regression, or random."""
+    """Weights in directions in which no training trial varies stay as they start: 0, as in ridge, or random."""
     for start, remains in (("zeros", False), ("random", True)):
         it = task(single(study, adapter_start=start), seed=2)
         model = it.module.model.eval()
