@@ -23,6 +23,7 @@ import scipy.io
 from servers import BUCKET, Fault, faulty_server, s3_server, serve_tree
 
 from fmri2img.datasets import lockfile, transfer
+from fmri2img.datasets.acquisition import WHOLE_ATTEMPTS
 from fmri2img.datasets.nsd import acquisition, layout
 from fmri2img.datasets.nsd.acquisition import Source, acquire, acquire_annotations, check_betas_are_own
 from fmri2img.datasets.opening import Unreadable, check_opens
@@ -372,7 +373,7 @@ def test_an_object_that_changes_while_it_is_asked_for(tmp_path):
     content = hdf5_bytes()
     with faulty_server(objects={s3_path(BETAS): content}, head_statuses=[416]) as server:
         acquire(BETAS, tmp_path, source(server.url))
-        server.head_statuses = [416] * acquisition.WHOLE_ATTEMPTS
+        server.head_statuses = [416] * WHOLE_ATTEMPTS
         with pytest.raises(UserError, match="the object changed while it was read, in 2 downloads"):
             acquire(layout.betas("subj01", "b3", 2), tmp_path, source(server.url))
     assert (tmp_path / BETAS).read_bytes() == content

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.helpers import god_files as files
+from tests.helpers.servers import faulty_server
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.datasets import lockfile
+from fmri2img.datasets.acquisition import acquire
 from fmri2img.datasets.god import layout, names, simulator
 from fmri2img.datasets.god.dataset import Dataset
 from fmri2img.datasets.god.recording import session_numbers, write_recording
@@ -20,6 +23,7 @@ from fmri2img.datasets.god.responses import Pictures, pictures_of_bdpy, read_bdp
 from fmri2img.datasets.god.scripts.prepare_stimuli import prepare_stimuli
 from fmri2img.datasets.god.settings import Settings, Simulation
 from fmri2img.datasets.normalise import noise_ceiling
+from fmri2img.datasets.remote import WebObject
 from fmri2img.errors import UserError
 
 PICTURES = Pictures(sorted(files.TRAINING), files.TEST)
@@ -295,6 +299,22 @@ def test_the_same_seed_gives_the_same_bytes(simulated, tmp_path):
     for path in root.iterdir():
         if path.suffix != ".npz":  # a zip archive has the time of writing
             assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_a_published_file_is_downloaded_once_from_a_server_that_only_answers_get(tmp_path, rows, values):
+    content = files.write_bdpy(tmp_path / "published.h5", rows, values).read_bytes()
+    with faulty_server(objects={"/files/1": content}, head_statuses=[403]) as server:
+        for _ in range(2):
+            path = acquire(WebObject(f"{server.url}/files/1"), "Subject1.h5", tmp_path / "root")
+        assert path.read_bytes() == content and lockfile.read(tmp_path / "root", "Subject1.h5").size == len(content)
+        assert len(server.gets) == 2  # the first byte, for the size, and the file
+        server.objects["/files/1"] = content[:-100]
+        with pytest.raises(UserError, match=r"Subject2.h5 does not open: OSError"):
+            acquire(WebObject(f"{server.url}/files/1"), "Subject2.h5", tmp_path / "root")
+    assert set(layout.ADDRESSES) == {
+        *(layout.responses(subject, release) for subject in layout.SUBJECTS for release in ("bdpy", "npz")),
+        "images_112.npz",
+    }
 
 
 def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):

@@ -90,6 +90,8 @@ def _zip(path: Path) -> None:
 
 CHECKS = {
     ".hdf5": _hdf5,
+    ".h5": _hdf5,
+    ".npz": _zip,
     ".gz": _gzip,
     ".mat": _mat,
     ".csv": _table(","),

@@ -45,6 +45,7 @@ def find_betas(root: Path, subject: str, version: str) -> dict[tuple[str, str], 
 
 def session_folders(stimuli: Path, subject: str) -> dict[int, Path]:
     """Number of a session -> folder of its presentation lists, ascending."""
-    folders = (stimuli / LISTS / subject).glob("*sess*")
-    numbered = {int(found[1]): path for path in folders if (found := re.search(r"sess(\d+)$", path.name))}
+    spellings = (subject, subject.replace("CSI", "CSI0"))
+    folders = [path for name in spellings for path in (stimuli / LISTS / name).glob("*ses*")]
+    numbered = {int(found[1]): path for path in folders if (found := re.search(r"ses[a-z]*[-_]?(\d+)$", path.name))}
     return dict(sorted(numbered.items()))

@@ -45,14 +45,14 @@ class Dataset(dataset.Dataset):
         if self.simulated:
             return
         images = self.root / self.settings.images
-        if not images.exists() and not (self.downloads and layout.address(self.settings.images)):
+        if not images.exists() and not (self.downloads and self.settings.images in layout.ADDRESSES):
             raise UserError(
                 f"{images}: no such file or folder; request the pictures at {layout.PICTURES_FORM} and put them there, "
                 f"or take images_256.npz from MinD-Vis's data ({layout.MIND_VIS}); key god.images names it"
             )
         for subject in [] if self.downloads else study.recorded:
             if not self.responses(subject).is_file():
-                where = layout.address(layout.responses(subject, self.settings.files))
+                where = layout.ADDRESSES[layout.responses(subject, self.settings.files)]
                 raise UserError(
                     f"{self.responses(subject)}: no such file; download it from {where} to there, or set god.source to "
                     "download"

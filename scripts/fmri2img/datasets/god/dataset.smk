@@ -4,6 +4,10 @@ if study.dataset.simulated:
 
     include: "rules/simulate.smk"
 
+elif study.dataset.downloads:
+
+    include: "rules/acquire.smk"
+
 
 rule god_stimuli:
     """Collect the pictures, and which of them are held out."""

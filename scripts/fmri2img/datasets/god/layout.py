@@ -23,6 +23,8 @@ FIGSHARE = {
     "Subject5": 24080132,
 }
 WEIZMANN = "https://github.com/WeizmannVision/SelfSuperReconst/releases/download/v1"
+ADDRESSES = {f"{name}.h5": f"https://ndownloader.figshare.com/files/{number}" for name, number in FIGSHARE.items()}
+ADDRESSES |= {name: f"{WEIZMANN}/{name}" for name in ("images_112.npz", *(f"sbj_{k}.npz" for k in range(1, 6)))}
 PICTURES_FORM = "https://forms.gle/ujvA34948Xg49jdn9"
 MIND_VIS = "https://figshare.com/s/94cd778e6afafb00946e"
 
@@ -30,11 +32,3 @@ MIND_VIS = "https://figshare.com/s/94cd778e6afafb00946e"
 def responses(subject: str, files: str) -> str:
     """File of one subject's responses: Subject1.h5, or sbj_1.npz."""
     return f"{subject}.h5" if files == BDPY else f"sbj_{subject.removeprefix('Subject')}.npz"
-
-
-def address(key: str) -> str | None:
-    """Public address of a file, or None where there is none (then it is obtained by hand)."""
-    name, _, suffix = key.rpartition(".")
-    if suffix == "h5" and name in FIGSHARE:
-        return f"https://ndownloader.figshare.com/files/{FIGSHARE[name]}"
-    return f"{WEIZMANN}/{key}" if name.startswith("sbj_") or key == "images_112.npz" else None

@@ -45,7 +45,7 @@ class Settings(base.Settings):
 
     source: Literal["simulated", "copy", "download"] = Field(
         description="`simulated`: generated into `root`. `copy`: your own files in `root`, which is only read. "
-        "`download`: responses are downloaded into `root`; the pictures have to be there."
+        "`download`: responses are downloaded into `root`; pictures have to be there, except `images_112.npz`."
     )
     root: Name = Field(
         description="Folder of the data: Subject1.h5 ... (or sbj_1.npz ...), and the pictures that `images` names."
