@@ -11,7 +11,7 @@ from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.bottleneck import bottleneck_directions
-from fmri2img.linear.decoder import LinearDecoder
+from fmri2img.linear.decoder import AVERAGED, LinearDecoder
 
 
 def main(snakemake) -> None:
@@ -19,12 +19,13 @@ def main(snakemake) -> None:
     recording, embeddings = Recording.open(given.recording), Embeddings.open(given.embeddings)
     decoder = LinearDecoder.open(Path(given.decoder) / "tokens")
     rows = recording.training_rows(parse_sessions(snakemake.wildcards.sessions))
-    image_ids = recording.trials["image_id"].to_numpy()[rows]
-    directions = bottleneck_directions(
-        decoder, recording.betas[rows], image_ids, embeddings, snakemake.params.dimensions
-    )
+    if decoder.metadata["trials"] == AVERAGED:
+        image_ids, betas = recording.averaged(rows)
+    else:
+        image_ids, betas = recording.trials["image_id"].to_numpy()[rows], recording.betas[rows]
+    directions = bottleneck_directions(decoder, betas, image_ids, embeddings, snakemake.params.dimensions)
     print(f"{directions.shape[1]} directions of {directions.shape[0]} voxels from {len(rows)} trials")
-    arrays = {"directions": np.ascontiguousarray(directions), "centre": decoder.voxel_mean}
+    arrays = {"directions": np.ascontiguousarray(directions), "centre": decoder.voxel_mean.astype(np.float32)}
     with atomic_file(snakemake.output[0]) as temporary:
         temporary.write_bytes(save(arrays))
 

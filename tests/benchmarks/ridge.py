@@ -1,52 +1,114 @@
-"""Time and memory of fitting and decoding with ridge: `PYTHONPATH=scripts python tests/benchmarks/ridge.py [--large]`.
+"""Time and memory of ridge decoding beside scikit-learn and himalaya; run with PYTHONPATH=scripts from the repository.
 
-Printed beside the direct way, himalaya's RidgeCV, which holds every trial's targets in memory and scores per target.
+Random betas of one trial for each image are mapped to random image tokens at a fixed penalty, and test trials decoded.
+Our solver fits and decodes all tokens, in a process of its own whose peak memory is printed. The direct way is one
+scikit-learn Ridge for each token, which is timed on a few tokens and extrapolated to all. himalaya's KernelRidge, which
+solves many targets at once but holds them in memory, is timed on one batch of tokens and extrapolated to all. --full is
+the size of subject 1 of NSD with the 257 tokens of CLIP ViT-L/14.
 """
 
 import argparse
+import json
 import resource
+import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
-from fmri2img.linear.decoder import fit
+from fmri2img.linear.decoder import CALIBRATIONS, NONE, fit
 
-ALPHAS = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
-SIZES = {"demo": (1728, 400, 900, 64, 96), "large": (12000, 4000, 4000, 257, 768)}
+ALPHA = 60_000.0
+SIZES = {"reduced": (900, 1600, 100, 48, 96), "full": (8859, 15724, 982, 257, 768)}
+BLOCK = 100  # images whose tokens are made at a time
+
+
+def make(folder: Path, n_images: int, n_voxels: int, n_test: int, n_tokens: int, width: int) -> None:
+    """Betas of training and test trials, and tokens that depend on them, written block by block."""
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((n_images + n_test, 50), np.float32)
+    mixing, reading = (rng.standard_normal((50, size), np.float32) for size in (n_voxels, n_tokens * width))
+    betas = new_array(folder / "betas.npy", np.float32, (n_images + n_test, n_voxels))
+    for start in range(0, len(betas), BLOCK):
+        block = latents[start : start + BLOCK]
+        betas[start : start + BLOCK] = block @ mixing + 10 * rng.standard_normal((len(block), n_voxels), np.float32)
+    blocks = (latents[i : min(i + BLOCK, n_images)] @ reading for i in range(0, n_images, BLOCK))
+    tokens = ((block.reshape(-1, n_tokens, width), None) for block in blocks)
+    save_embeddings(folder / "tokens", np.arange(n_images), tokens, {"encoder": "random"})
+
+
+def ours(folder: Path, n_images: int, calibration: str) -> None:
+    """Fit and decode, and print seconds and peak memory in bytes as JSON."""
+    embeddings = Embeddings.open(folder / "tokens")
+    betas = np.array(read_array(folder / "betas.npy"))
+    began = time.perf_counter()
+    decoder = fit(betas[:n_images], np.arange(n_images), embeddings, [ALPHA], 5, 0, calibration)
+    fitted = time.perf_counter()
+    np.save(folder / "decoded.npy", decoder.decode(betas[n_images:], embeddings, 1))
+    ended = time.perf_counter()
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"fit": fitted - began, "decode": ended - fitted, "peak": peak}))
+
+
+def seconds(model, betas: np.ndarray, targets: np.ndarray, n_images: int) -> tuple[float, np.ndarray]:
+    """Seconds that a model needs to fit to the first images and predict the rest, and its predictions."""
+    began = time.perf_counter()
+    predicted = model.fit(betas[:n_images], targets).predict(betas[n_images:])
+    return time.perf_counter() - began, np.asarray(predicted)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true", help="12,000 trials, 4,000 voxels, 197,376 targets")
-    n_trials, n_voxels, n_images, n_tokens, width = SIZES["large" if parser.parse_args().large else "demo"]
-    rng = np.random.default_rng(0)
-    image = np.sort(rng.integers(0, n_images, n_trials))
-    latents = rng.standard_normal((n_images, 50), np.float32)
-    betas = latents[image] @ rng.standard_normal((50, n_voxels), np.float32)
-    betas += 10 * rng.standard_normal(betas.shape, np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        reading = rng.standard_normal((50, n_tokens * width), np.float32)
-        blocks = ((latents[i : i + 100] @ reading).reshape(-1, n_tokens, width) for i in range(0, n_images, 100))
-        save_embeddings(f"{folder}/e", np.arange(n_images), ((block, None) for block in blocks), {})
-        embeddings = Embeddings.open(f"{folder}/e")
-        start = time.perf_counter()
-        fitted = fit(betas, image, embeddings, ALPHAS, 5, 0)
-        middle = time.perf_counter()
-        fitted.decode(betas[:1000], embeddings, test_repeats=3)
-        end = time.perf_counter()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{n_trials} trials x {n_voxels} voxels -> {n_tokens * width} targets, {len(ALPHAS)} penalties, 5 folds")
-        print(f"fit {middle - start:.2f} s, decode 1,000 rows {end - middle:.2f} s, peak {peak:.2f} GB")
-        print(f"penalty {fitted.metadata['alpha']:g}, R2 {max(fitted.metadata['cv_r2']):.3f}")
-        if n_images * n_tokens * width < 1e8:
-            from himalaya.ridge import RidgeCV
+    parser.add_argument("--full", action="store_true", help="8,859 images, 15,724 voxels, 197,376 targets")
+    parser.add_argument("--calibration", default=NONE, choices=CALIBRATIONS, help="of our solver")
+    parser.add_argument("--tokens", type=int, default=2, help="on which scikit-learn is timed")
+    parser.add_argument("--batch", type=int, default=16, help="tokens that himalaya solves at once")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    n_images, n_voxels, n_test, n_tokens, width = sizes = SIZES["full" if options.full else "reduced"]
+    threadpool_limits(options.threads)
+    if options.ours:
+        ours(options.ours, n_images, options.calibration)
+        return
 
-            targets = np.asarray(embeddings.tokens, np.float32).reshape(n_images, -1)[image]
-            start = time.perf_counter()
-            RidgeCV(alphas=ALPHAS, cv=5).fit(betas, targets)
-            print(f"himalaya RidgeCV, folds not grouped by image: {time.perf_counter() - start:.2f} s")
+    from himalaya.kernel_ridge import KernelRidge
+    from sklearn.linear_model import Ridge
+
+    print(f"{n_images} images x {n_voxels} voxels -> {n_tokens} x {width} targets, {n_test} test images", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder, *sizes)
+        command = [sys.executable, __file__, "--ours", name, "--calibration", options.calibration]
+        command += ["--threads", str(options.threads), *(["--full"] if options.full else [])]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        own = found["fit"] + found["decode"]
+        print(
+            f"ours: fit {found['fit']:.1f} s, decode {found['decode']:.1f} s, peak {found['peak'] / 1e9:.2f} GB",
+            flush=True,
+        )
+
+        betas, stored = np.array(read_array(folder / "betas.npy")), Embeddings.open(folder / "tokens").tokens
+        decoded = read_array(folder / "decoded.npy")
+        some = [np.array(stored[:, token], np.float32) for token in range(options.tokens)]
+        runs = [seconds(Ridge(alpha=ALPHA), betas, targets, n_images) for targets in some]
+        each = sum(run[0] for run in runs) / len(runs)
+        print(
+            f"scikit-learn: {each:.2f} s a token, {each * n_tokens:.0f} s for all: {each * n_tokens / own:.1f} x ours"
+        )
+        if options.calibration == NONE:
+            worst = max(np.abs(decoded[:, token] - run[1]).max() for token, run in enumerate(runs))
+            print(f"largest difference from scikit-learn, of which float16 explains 0.02: {worst:.4f}", flush=True)
+        batch = np.concatenate([np.array(stored[:, token], np.float32) for token in range(options.batch)], axis=1)
+        model = KernelRidge(alpha=ALPHA, kernel="linear", fit_intercept=True, solver="eigenvalues")
+        took = seconds(model, betas, batch, n_images)[0]
+        whole = took * n_tokens / options.batch
+        print(f"himalaya: {took:.2f} s for {options.batch} tokens, {whole:.0f} s for all: {whole / own:.1f} x ours")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,22 @@ def test_what_does_not_fit_is_reported_before_the_first_job(tmp_path, change, me
     assert "\n" not in str(error.value)
 
 
+def test_directions_of_the_bottleneck_need_all_voxels_and_one_penalty(tmp_path):
+    tokens = {"array": "tokens", "target": {"tokens": "encoder"}, "penalty": PENALTY}
+    section = changed()["bottleneck"]
+    for name, more in (
+        ("whole", {}),
+        ("early", {"regions": ["early"]}),
+        ("each", {"penalty": PENALTY | {"per": "token"}}),
+    ):
+        folder = method_folder(tmp_path / name, linear=[tokens | more])
+        assert study_of(folder).gives_directions(name) == (name == "whole")
+    with pytest.raises(
+        UserError, match=r"key 'bottleneck\.directions': each does not decode the encoder's tokens from"
+    ):
+        study_of(folder, bottleneck=section | {"directions": "each"})
+
+
 def test_the_disk_that_further_targets_need_is_counted(tmp_path):
     tokens = {"array": "tokens", "target": {"tokens": "encoder"}, "penalty": PENALTY}
     texts = {"array": "texts", "target": {"texts": "refinement.prompts"}, "penalty": PENALTY}

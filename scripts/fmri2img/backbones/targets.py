@@ -40,8 +40,9 @@ def _tokens(record: dict, side: int | None) -> int:
     return record.get("tokens", 0) * record.get("token_width", 0)
 
 
-def _states(record: dict, side: int | None) -> int:
-    return record.get("text_tokens", 77) * record.get("text_width", 768)
+def _states(width: int) -> Callable[[dict, int | None], int]:
+    """States of CLIP's 77 text tokens."""
+    return lambda record, side: 77 * width
 
 
 def _map(record: dict, side: int | None) -> int:
@@ -65,9 +66,9 @@ TARGETS: dict[str, dict[str, Source]] = {
         "vdvae": Source("fmri2img.backbones.vdvae:load_vdvae", ("level",), _levels),
     },
     "texts": {
-        "open_clip": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
-        "clip_projected": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
-        "sdxl_text": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states),
+        "open_clip": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768)),
+        "clip_projected": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768)),
+        "sdxl_text": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768 + 1280)),
     },
 }
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from fmri2img import plugins
+from fmri2img.artifacts import axes
 from fmri2img.artifacts.cells import ALL, Cell
 from fmri2img.backbones.targets import TARGETS, groupings, target_path
 from fmri2img.errors import UserError
@@ -144,6 +145,16 @@ class MethodQueries:
         if isinstance(value, str) and ("." in value or not words):
             return _Setting(self.value_at(value, folder), value, "configuration")
         return _Setting(value, own_key, str(plugins.folders("methods")[folder] / "method.yaml"))
+
+    def gives_directions(self, decoder: str) -> bool:
+        """Whether a linear decoder decodes the encoder's tokens from all voxels with one penalty."""
+        wanted = {
+            "array": "tokens",
+            "target": target_path("tokens", self.config["encoder"]),
+            "regions": "all",
+            "per": axes.ALL,
+        }
+        return any(wanted.items() <= regression.items() for regression in self.regressions(decoder))
 
     def target_values(self, decoder: str) -> dict[str, int]:
         """Target of a linear decoder -> values of one image, roughly."""

@@ -132,6 +132,9 @@ def _check_bottleneck(study: Any) -> None:
     if section.directions not in study.decoders_with("linear"):
         remedy = nearest(section.directions, study.decoders_with("linear"), "available")
         raise problem("bottleneck.directions", f"'{section.directions}' is not a linear decoder; {remedy}")
+    if not study.gives_directions(section.directions):
+        what = f"{section.directions} does not decode the encoder's tokens from all voxels with one penalty"
+        raise problem("bottleneck.directions", f"{what}; name a decoder that does, such as ridge")
 
 
 def _check_metric(study: Any, metric: str, entry: dict) -> None:
