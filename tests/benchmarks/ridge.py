@@ -9,7 +9,6 @@ the size of subject 1 of NSD with the 257 tokens of CLIP ViT-L/14.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,11 @@ from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.linear.decoder import CALIBRATIONS, NONE, fit
 
 ALPHA = 60_000.0
-SIZES = {"reduced": (900, 1600, 100, 48, 96), "full": (8859, 15724, 982, 257, 768)}
+SIZES = {  # training images, voxels, test images, tokens, width
+    "reduced": (900, 1600, 100, 48, 96),
+    "half": (4400, 7800, 982, 257, 768),
+    "full": (8859, 15724, 982, 257, 768),
+}
 BLOCK = 100  # images whose tokens are made at a time
 
 
@@ -43,35 +46,50 @@ def make(folder: Path, n_images: int, n_voxels: int, n_test: int, n_tokens: int,
 
 
 def ours(folder: Path, n_images: int, calibration: str) -> None:
-    """Fit and decode, and print seconds and peak memory in bytes as JSON."""
+    """Fit and decode, and print seconds, those of all processors' work, and peak memory in bytes as JSON."""
     embeddings = Embeddings.open(folder / "tokens")
     betas = np.array(read_array(folder / "betas.npy"))
-    began = time.perf_counter()
+    began, before = time.perf_counter(), time.process_time()
     decoder = fit(betas[:n_images], np.arange(n_images), embeddings, [ALPHA], 5, 0, calibration)
     fitted = time.perf_counter()
     np.save(folder / "decoded.npy", decoder.decode(betas[n_images:], embeddings, 1))
     ended = time.perf_counter()
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"fit": fitted - began, "decode": ended - fitted, "peak": peak}))
+    # Not ru_maxrss, which includes the memory of the process that started this one.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = 1024 * int(line.split()[1])
+    work = time.process_time() - before
+    print(json.dumps({"fit": fitted - began, "decode": ended - fitted, "work": work, "peak": peak}))
 
 
-def seconds(model, betas: np.ndarray, targets: np.ndarray, n_images: int) -> tuple[float, np.ndarray]:
-    """Seconds that a model needs to fit to the first images and predict the rest, and its predictions."""
-    began = time.perf_counter()
+def timed(model, betas: np.ndarray, targets: np.ndarray, n_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """(seconds, processors' seconds) that a model needs to fit to the first images and predict the rest, and its
+    predictions."""
+    began = np.array([time.perf_counter(), time.process_time()])
     predicted = model.fit(betas[:n_images], targets).predict(betas[n_images:])
-    return time.perf_counter() - began, np.asarray(predicted)
+    return np.array([time.perf_counter(), time.process_time()]) - began, np.asarray(predicted)
+
+
+def told(name: str, took: np.ndarray, n_targets: str, all_of_them: np.ndarray, own: np.ndarray) -> None:
+    """Print (seconds, processors' seconds) of one fit, extrapolated, and the ratios to ours."""
+    wall, work = all_of_them
+    print(
+        f"{name}: {took[0]:.2f} s ({took[1]:.2f} s of work) for {n_targets}, {wall:.0f} s ({work:.0f} s) for all: "
+        f"{wall / own[0]:.1f} x ours ({work / own[1]:.1f} x)",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="8,859 images, 15,724 voxels, 197,376 targets")
+    parser.add_argument("--size", default="reduced", choices=SIZES, help="full: 8,859 images, 15,724 voxels")
+    parser.add_argument("--alone", action="store_true", help="our solver only")
     parser.add_argument("--calibration", default=NONE, choices=CALIBRATIONS, help="of our solver")
     parser.add_argument("--tokens", type=int, default=2, help="on which scikit-learn is timed")
     parser.add_argument("--batch", type=int, default=16, help="tokens that himalaya solves at once")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    n_images, n_voxels, n_test, n_tokens, width = sizes = SIZES["full" if options.full else "reduced"]
+    n_images, n_voxels, n_test, n_tokens, width = sizes = SIZES[options.size]
     threadpool_limits(options.threads)
     if options.ours:
         ours(options.ours, n_images, options.calibration)
@@ -85,30 +103,30 @@ def main() -> None:
         folder = Path(name)
         make(folder, *sizes)
         command = [sys.executable, __file__, "--ours", name, "--calibration", options.calibration]
-        command += ["--threads", str(options.threads), *(["--full"] if options.full else [])]
+        command += ["--threads", str(options.threads), "--size", options.size]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        own = found["fit"] + found["decode"]
+        own = np.array([found["fit"] + found["decode"], found["work"]])
         print(
-            f"ours: fit {found['fit']:.1f} s, decode {found['decode']:.1f} s, peak {found['peak'] / 1e9:.2f} GB",
+            f"ours: fit {found['fit']:.1f} s, decode {found['decode']:.1f} s ({found['work']:.1f} s of work), "
+            f"peak {found['peak'] / 1e9:.2f} GB",
             flush=True,
         )
 
+        if options.alone:
+            return
         betas, stored = np.array(read_array(folder / "betas.npy")), Embeddings.open(folder / "tokens").tokens
         decoded = read_array(folder / "decoded.npy")
         some = [np.array(stored[:, token], np.float32) for token in range(options.tokens)]
-        runs = [seconds(Ridge(alpha=ALPHA), betas, targets, n_images) for targets in some]
+        runs = [timed(Ridge(alpha=ALPHA), betas, targets, n_images) for targets in some]
         each = sum(run[0] for run in runs) / len(runs)
-        print(
-            f"scikit-learn: {each:.2f} s a token, {each * n_tokens:.0f} s for all: {each * n_tokens / own:.1f} x ours"
-        )
+        told("scikit-learn", each, "a token", each * n_tokens, own)
         if options.calibration == NONE:
             worst = max(np.abs(decoded[:, token] - run[1]).max() for token, run in enumerate(runs))
             print(f"largest difference from scikit-learn, of which float16 explains 0.02: {worst:.4f}", flush=True)
         batch = np.concatenate([np.array(stored[:, token], np.float32) for token in range(options.batch)], axis=1)
         model = KernelRidge(alpha=ALPHA, kernel="linear", fit_intercept=True, solver="eigenvalues")
-        took = seconds(model, betas, batch, n_images)[0]
-        whole = took * n_tokens / options.batch
-        print(f"himalaya: {took:.2f} s for {options.batch} tokens, {whole:.0f} s for all: {whole / own:.1f} x ours")
+        took = timed(model, betas, batch, n_images)[0]
+        told("himalaya", took, f"{options.batch} tokens", took * n_tokens / options.batch, own)
 
 
 if __name__ == "__main__":

@@ -85,9 +85,10 @@ def test_every_value_of_a_regression_may_be_a_key_of_the_configuration(tmp_path)
         "from fmri2img.settings import base\n\n\nclass Settings(base.Settings):\n"
         "    size: int\n    regions: list[str]\n    per: str\n    trials: str\n    calibration: str\n"
     )
-    folder = method_folder(tmp_path / "planted", {"settings": settings}, linear=[regression])
+    tokens = {"array": "tokens", "target": {"tokens": "encoder"}, "penalty": PENALTY}
+    folder = method_folder(tmp_path / "planted", {"settings": settings}, linear=[regression, tokens])
     section = {"size": 32, "regions": ["early"], "per": "channel", "trials": "averaged", "calibration": "test_batch"}
-    (found,) = study_of(folder, planted=section).regressions("planted")
+    found, _ = study_of(folder, planted=section).regressions("planted")
     assert found == {
         "array": "latents", "target": "latents/demo_vae/32px", "regions": ["early"], "alphas": [1.0, 2.0],
         "per": "channel", "folds": 3, "trials": "averaged", "calibration": "test_batch", "folds_key": "penalty.folds",

@@ -20,7 +20,8 @@ from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 
-BLOCK_VALUES = 2**25  # tokens are read in blocks of about this many numbers (128 MB as float32)
+BLOCK_VALUES = 2**25  # tokens are handed out in blocks of about this many numbers (128 MB as float32)
+READ_BLOCKS = 4  # blocks read at once, because short pieces of many rows are slow to read
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ def token_blocks(tokens: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, 
     columns)).
     """
     size, step = int(np.prod(tokens.shape[1:])), max(1, BLOCK_VALUES // len(rows))
-    for start in range(0, size, step):
-        columns = slice(start, min(start + step, size))
-        yield columns, read_rows(tokens, rows, columns).astype(np.float32)
+    for first in range(0, size, step * READ_BLOCKS):
+        last = min(first + step * READ_BLOCKS, size)
+        read = read_rows(tokens, rows, slice(first, last))
+        for start in range(first, last, step):
+            columns = slice(start, min(start + step, last))
+            yield columns, read[:, start - first : columns.stop - first].astype(np.float32)
 
 
 def save_embeddings(
