@@ -1,4 +1,6 @@
-"""Blurry pictures: the latents of a low-level head, decoded by their autoencoder."""
+"""Pictures from decoded latents: of a low-level head, or drawn by a generator that is a part of the decoder."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,3 +32,11 @@ def draw(drawing: Drawing) -> Drawn:
             f"{backbone.name} has {autoencoder.channels}; name the autoencoder that the decoder was trained with"
         )
     return Drawn(drawing.disclosure("autoencoder"), images=decode_pictures(latents, autoencoder))
+
+
+def draw_finetuned(drawing: Drawing) -> Drawn:
+    """The pipeline of decoders that draw latents themselves, with a generator that was fine-tuned with them.
+
+    It is disclosed as what draws. Raises UserError as `draw`.
+    """
+    return replace(draw(drawing), disclosure=drawing.disclosure("generator", "autoencoder"))

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, problem
+from fmri2img.settings.checks import check_published
 from fmri2img.training.configuration import TrainingSettings
 
 CONTEXT = 77  # context vectors, as many as a text-to-image network has
@@ -175,5 +176,27 @@ class Settings(base.Settings):
                 raise problem("mindvis.pretraining.pools", f"{pool} is not in pools; add it there, or remove it here")
         key = "mindvis.pretraining.subjects"
         for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
-            if subject not in study.available_sessions:
+            if subject not in study.available_sessions and any(
+                study.decoders[name].get("training", {}).get("pretrained") for name in self._used(study)
+            ):
                 raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+        for method in study.methods:
+            entry = study.registries["methods"][method]
+            if entry.get("folder") == "mindvis" and "released" in entry:
+                self._check_released(study, method, entry["decoder"])
+
+    def _used(self, study: Any) -> list[str]:
+        """Decoders of MinD-Vis that the study runs."""
+        entries = [study.registries["methods"][method] for method in study.methods]
+        return [entry["decoder"] for entry in entries if entry.get("folder") == "mindvis" and "decoder" in entry]
+
+    def _check_released(self, study: Any, method: str, decoder: str) -> None:
+        """Published networks exist for every subject, and fit the data."""
+        there = study.registries["backbones"]
+        for subject in study.subjects:
+            name = study.released_network(decoder, subject, study.available_sessions[subject])
+            if name not in there:
+                raise problem(
+                    "subjects", f"{method} has no published network of {subject}; there are Subject3 of GOD and CSI1"
+                )
+            check_published(study, "methods", method, name, "drop it and what builds on it")

@@ -1,0 +1,55 @@
+"""MinD-Vis's part of the method card: its parts and their sizes, its epoch, and the defects it reproduces."""
+
+import torch
+from torch import nn
+
+from fmri2img.methods.known_defects import defects_table
+from fmri2img.methods.mindvis.known_defects import KNOWN_DEFECTS
+from fmri2img.methods.mindvis.masked import BrainEncoder, MaskedAutoencoder
+from fmri2img.methods.mindvis.network import CONTEXT
+from fmri2img.methods.mindvis.settings import ModelConfig
+
+EPOCH = "Each single training trial once, rounded down to whole steps."
+DEVIATIONS = (
+    "Betas are z-scored voxel by voxel, not over the whole recording with its test trials. The learning rate of stage A "
+    "follows a half cosine over the whole training, times the warm-up, to a fiftieth of its peak. Images are cropped and "
+    "encoded as published. Pictures are drawn one per image."
+)
+
+
+def card(config: dict, published: bool, networks: list[dict]) -> dict:
+    """See reporting.cards.card_of."""
+    return {
+        "network": network_facts(networks) if networks else {},
+        "epoch": EPOCH,
+        "known_defects": defects_table(KNOWN_DEFECTS, "mindvis", _switches(config), published),
+    }
+
+
+def _switches(config: dict) -> dict:
+    """The configuration with `set` for a switch that is a section."""
+    own = config["mindvis"]
+    switches = {key: "set" if own["finetuning"][key] else None for key in ("select_on_test", "tune_on_test")}
+    return {"mindvis": own | {"finetuning": own["finetuning"] | switches}}
+
+
+def network_facts(networks: list[dict]) -> dict[str, str]:
+    """Item -> text about the parts of the networks, each a config.json; of several networks of a subject, the last."""
+    of_subject = {subject: network for network in networks for subject in network["voxels"]}
+    facts = {"deviations": DEVIATIONS}
+    for subject, network in of_subject.items():
+        config, patches = ModelConfig.read(network["model"], "config.json", "model"), network["patches"]
+        with torch.device("meta"):
+            encoder = _count(BrainEncoder(config.encoder, patches))
+            decoder = _count(MaskedAutoencoder(config, patches)) - encoder
+        mapped = patches * (patches // 2) + patches // 2 + (patches // 2) * CONTEXT + CONTEXT
+        facts["encoder"] = f"{config.depth} blocks of width {config.width}"
+        facts[f"encoder of {subject}"] = f"{encoder:,} parameters ({network['voxels'][subject]:,} voxels, {patches} patches)"
+        facts["decoder of masked modelling"] = f"{decoder:,} parameters, not used afterwards"
+        facts[f"map of patches of {subject}"] = f"{mapped:,} parameters ({patches} to {patches // 2} to {CONTEXT})"
+    facts["trained of the generator"] = "cross-attention and the norms before it"
+    return facts
+
+
+def _count(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
