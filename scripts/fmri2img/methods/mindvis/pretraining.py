@@ -1,7 +1,8 @@
 """Stage A for the training engine: masked brain modelling on the single trials of several subjects.
 
-Samples are drawn from the pool of all subjects' trials. Patterns are repeated from their first voxel up to whole
-patches of the longest, as in the released code, so that one network takes all of them. Images play no role.
+Samples are drawn from the trials of all subjects, of the dataset and of pools, such as the resting state. Patterns are
+repeated from their first voxel up to whole patches of the longest, as in the released code, so that one network takes
+all of them. Images play no role.
 
 settings (JSON): `Run`, besides those that stage B alone uses.
 """
@@ -58,7 +59,7 @@ class MaskedTask:
         fields = {key: value for key, value in settings.items() if key in Run.model_fields}
         self._settings, self._training = Run.read(fields, "training configuration", "settings"), training
         run = self._settings
-        self._trials = open_trials(run.recordings, run.sessions, run.validation_share, training.seed)
+        self._trials = open_all(run, training.seed)
         lengths = [subject.recording.betas.shape[1] for subject in self._trials]
         model = MaskedAutoencoder(run.model, whole_patches(max(lengths), run.model.patch))
         model.checkpointing = training.activation_checkpointing
@@ -131,6 +132,15 @@ class MaskedTask:
         save_weights(directory, model.state_dict(), record)
 
 
+def open_all(run: Run, seed: int) -> list[SubjectTrials]:
+    """Trials of the dataset's subjects, then those of pools, whose recordings have a split of their own."""
+    groups: dict[str, dict[str, str]] = {}
+    for subject, path in run.recordings.items():
+        groups.setdefault(subject.rpartition("/")[0], {})[subject] = path
+    opened = [open_trials(paths, run.sessions, run.validation_share, seed) for paths in groups.values()]
+    return [trials for group in opened for trials in group]
+
+
 def decay_groups(module: nn.Module, weight_decay: float, **options: Any) -> list[dict[str, Any]]:
     """Trained parameters for the optimiser; vectors (biases and norms) are not decayed, as timm divides them."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -163,7 +173,7 @@ def trained_on(trials: list[SubjectTrials], initial: dict[str, Any] | None) -> d
         "training_subjects": sorted({*subjects, *(initial or {}).get("training_subjects", [])}),
         "sessions": {subject.subject: subject.sessions for subject in trials},
         "trials": len(ids),
-        "images": len(np.unique(ids)),
+        "images": len(np.unique(ids[ids >= 0])),  # a pool's trials have none
         "held_out_images": sum(len(np.unique(s.ids(s.held_out))) for s in trials),
         "split": recordings[0]["split"],
         "split_sha256": recordings[0]["split_sha256"],

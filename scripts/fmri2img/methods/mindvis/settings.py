@@ -69,12 +69,16 @@ class Augmentation(base.Settings):
 
 
 class Pretraining(base.Settings):
-    """Stage A, masked brain modelling on other subjects. Published: on the Human Connectome Project."""
+    """Stage A, masked brain modelling on other subjects."""
 
-    subjects: Annotated[
-        Literal["all"] | Annotated[Unique[Name], Field(min_length=1)],
-        base.one_of("all or a list of subjects; give one"),
-    ] = Field("all", description="Subjects to pretrain on: `all` others of the dataset, or a list.")
+    subjects: Annotated[Literal["all"] | Unique[Name], base.one_of("all or a list of subjects; give one")] = Field(
+        "all", description="Subjects to pretrain on: `all` others of the dataset, or a list, [] for pools alone."
+    )
+    pools: Unique[Name] = Field(
+        [],
+        description="Pools of the study whose recordings are pretrained on too. Published: hcp, and the training trials "
+        "of all subjects of GOD.",
+    )
     pools: Unique[Name] = Field(
         [], description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists."
     )
@@ -174,21 +178,27 @@ class Settings(base.Settings):
         for pool in self.pretraining.pools:
             if pool not in study.pools:
                 raise problem("mindvis.pretraining.pools", f"{pool} is not in pools; add it there, or remove it here")
-        key = "mindvis.pretraining.subjects"
-        for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:
-            if subject not in study.available_sessions and any(
-                study.decoders[name].get("training", {}).get("pretrained") for name in self._used(study)
-            ):
-                raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+        self._check_pretraining(study)
         for method in study.methods:
             entry = study.registries["methods"][method]
             if entry.get("folder") == "mindvis" and "released" in entry:
                 self._check_released(study, method, entry["decoder"])
 
-    def _used(self, study: Any) -> list[str]:
-        """Decoders of MinD-Vis that the study runs."""
-        entries = [study.registries["methods"][method] for method in study.methods]
-        return [entry["decoder"] for entry in entries if entry.get("folder") == "mindvis" and "decoder" in entry]
+    def _check_pretraining(self, study: Any) -> None:
+        """Where a decoder of the study is pretrained, there is something to pretrain it on."""
+        entries = [study.registries["methods"][method] for method in study.trained]
+        if not any(entry["folder"] == "mindvis" and entry["training"]["pretrained"] for entry in entries):
+            return
+        key, chosen = "mindvis.pretraining.subjects", self.pretraining.subjects
+        for subject in [] if chosen == "all" else chosen:
+            if subject not in study.available_sessions:
+                raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+        for pool in self.pretraining.pools:
+            if pool not in study.pools:
+                raise problem("mindvis.pretraining.pools", f"{pool} is not a pool of the study; add it to pools")
+        for target in study.subjects:
+            if not study.pretraining_subjects("mindvis", target):
+                raise problem(key, f"no subject is left to pretrain on when decoding {target}; name another or a pool")
 
     def _check_released(self, study: Any, method: str, decoder: str) -> None:
         """Published networks exist for every subject, and fit the data."""
