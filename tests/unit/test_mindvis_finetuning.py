@@ -31,7 +31,7 @@ PLAIN = {"addition_embed_type": None, "projection_class_embeddings_input_dim": N
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory) -> dict[str, list]:
-    """An untrained generator without size conditioning, as Stable Diffusion, and an autoencoder, as registry entries."""
+    """Entries of an untrained generator without size conditioning, as Stable Diffusion, and of an autoencoder."""
     folder = tmp_path_factory.mktemp("networks")
     tiny_unet(**PLAIN).save_pretrained(folder / "unet")
     tiny_vae().save_pretrained(folder / "vae")
@@ -40,7 +40,10 @@ def networks(tmp_path_factory) -> dict[str, list]:
     common = {"source": {"folder": str(folder)}, "files": {}, "trained_on": "nothing", "licence": "none"}
     unet = {"kind": "diffusers_unet", "subfolder": "unet", "scheduler": "scheduler", "unconditional": "zeros"}
     unet |= {"decode": {"scale": 0.5, "offset": 0.5}, "image_size": 8}
-    return {"generator": ["g", common | unet], "autoencoder": ["v", common | {"kind": "diffusers_vae", "subfolder": "vae"}]}
+    return {
+        "generator": ["g", common | unet],
+        "autoencoder": ["v", common | {"kind": "diffusers_vae", "subfolder": "vae"}],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +218,7 @@ def test_decoding_averages_trials_and_names_a_recording_that_does_not_fit(decode
     np.testing.assert_allclose(made.arrays["latents"], again.arrays["latents"], atol=1e-4)
     assert made.disclosure.test_averaging == "mean of repeats" and not made.disclosure.transductive
     other = Recording.open(study["recordings"]["b"])
-    with pytest.raises(UserError, match="has 70 voxels of b, but .* decodes 40 voxels of a"):
+    with pytest.raises(UserError, match=r"has 70 voxels of b, but .* decodes 40 voxels of a"):
         decode(Decoding(cell, decoder, other, {}, {"steps": 2, "batch": 4}))
 
 

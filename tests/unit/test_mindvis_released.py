@@ -72,7 +72,9 @@ def state(networks) -> dict[str, torch.Tensor]:
     """All weights of a released checkpoint: cross-attention differs from the generator's, the rest is its own."""
     torch.manual_seed(1)
     tensors = {
-        name: tensor + torch.randn(tensor.shape) if ".attn2." in name or ".norm2." in name and "blocks" in name else tensor
+        name: tensor + torch.randn(tensor.shape)
+        if ".attn2." in name or (".norm2." in name and "blocks" in name)
+        else tensor
         for name, tensor in networks[2].items()
         if name.startswith("model.")
     }
@@ -107,11 +109,11 @@ def test_every_key_is_accounted_for_and_the_model_computes_with_the_released_wei
     for name in released_shapes():
         torch.testing.assert_close(here[name.removeprefix("model.diffusion_model.")], state[name])
     for name, released in {
-        "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
-        "unet.mid_block.attentions.0.transformer_blocks.0.norm2.bias": "middle_block.1.transformer_blocks.0.norm2.bias",
-        "unet.mid_block.resnets.0.conv1.weight": "middle_block.0.in_layers.2.weight",
+        "attentions.0.transformer_blocks.0.attn2.to_k.weight": "1.transformer_blocks.0.attn2.to_k.weight",
+        "attentions.0.transformer_blocks.0.norm2.bias": "1.transformer_blocks.0.norm2.bias",
+        "resnets.0.conv1.weight": "0.in_layers.2.weight",
     }.items():
-        torch.testing.assert_close(here[name], state["model.diffusion_model." + released])
+        torch.testing.assert_close(here[f"unet.mid_block.{name}"], state[f"model.diffusion_model.middle_block.{released}"])
     numbers = sum(t.numel() for n, t in state.items() if n in released_shapes())
     trained = sum(t.numel() for n, t in model.unet.state_dict().items() if trained_in_unet(n))
     assert sum(t.numel() for t in model.trained().values()) == numbers + trained

@@ -48,7 +48,7 @@ def test_every_shipped_configuration_is_valid(name):
             {"budgets": {"ridge": [3]}},
             "key 'budgets.ridge': 3 is not in sessions (1, 2, all); add it there or remove it",
         ),
-        ({"budgets": {"rigde": [1]}}, "key 'budgets': rigde is not listed in methods; did you mean 'ridge'"),
+        ({"budgets": {"rigde": [1]}}, "key 'budgets': 'rigde' is not a method; did you mean 'ridge'"),
         ({"budgets": {"ridge": []}}, "key 'budgets.ridge'"),
         ({"retrieval_only": ["ridge_shuffled_brain"]}, "'retrieval_only': ridge_shuffled_brain is not a decoder"),
         (

@@ -320,7 +320,7 @@ class MethodQueries:
         return cell.varying(self.registries["methods"][method]["varies_with"])
 
     def released_network(self, decoder: str, subject: str, sessions: int | float) -> str:
-        """Name in config/backbones.yaml of the published network of a decoder for a subject and budget, in lower case."""
+        """Name, in lower case, in config/backbones.yaml of a decoder's published network for a subject and budget."""
         return self.decoders[decoder]["released"].format(subject=subject, sessions=sessions).lower()
 
     def released_file(self, decoder: str, subject: str, sessions: int | float) -> str:

@@ -94,12 +94,11 @@ def check_registered(study: Any) -> None:
 
 
 def _check_budgets(study: Any) -> None:
-    """Budgets of single methods are among the study's, and so are the methods."""
+    """Budgets of single methods are among the study's; those of a method that is not run may stand, as a default."""
     known = [str(value) for value in study.settings.sessions]
     for method, values in study.settings.budgets.items():
-        if method not in study.config["methods"]:
-            raise problem("budgets", f"{method} is not listed in methods; {nearest(method, study.config['methods'])}")
-        for value in values:
+        study.named("methods", method, "budgets")
+        for value in values if method in study.config["methods"] else []:
             if value not in study.settings.sessions:
                 raise problem(
                     f"budgets.{method}", f"{value} is not in sessions ({', '.join(known)}); add it there or remove it"

@@ -162,11 +162,13 @@ class Settings(base.Settings):
         self._check_pretraining(study)
         self._check_low_level(study)
         for method in study.described:
-            if "released" in study.registries["methods"][method]:
+            entry = study.registries["methods"][method]
+            if entry.get("folder") == "mindeye2" and "released" in entry:
                 _check_released(study, method)
 
     def _check_pretraining(self, study: Any) -> None:
-        if not any(study.registries["methods"][method]["training"]["pretrained"] for method in study.trained):
+        entries = [study.registries["methods"][method] for method in study.trained]
+        if not any(entry["folder"] == "mindeye2" and entry["training"]["pretrained"] for entry in entries):
             return  # the subjects may be those of another dataset
         key = "mindeye2.pretraining.subjects"
         for subject in [] if self.pretraining.subjects == "all" else self.pretraining.subjects:

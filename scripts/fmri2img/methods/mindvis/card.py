@@ -11,9 +11,10 @@ from fmri2img.methods.mindvis.settings import ModelConfig
 
 EPOCH = "Each single training trial once, rounded down to whole steps."
 DEVIATIONS = (
-    "Betas are z-scored voxel by voxel, not over the whole recording with its test trials. The learning rate of stage A "
-    "follows a half cosine over the whole training, times the warm-up, to a fiftieth of its peak. Images are cropped and "
-    "encoded as published. Pictures are drawn one per image."
+    "The learning rate of stage A follows a half cosine over the whole training, times the warm-up, to a fiftieth of "
+    "its peak. The target subject's own training trials are not part of stage A. One picture is drawn per image, where the "
+    "paper averages the scores of five. Betas are z-scored voxel by voxel, or over all voxels of the training trials "
+    "where the data set's `betas.normalise` is global."
 )
 
 
@@ -44,7 +45,9 @@ def network_facts(networks: list[dict]) -> dict[str, str]:
             decoder = _count(MaskedAutoencoder(config, patches)) - encoder
         mapped = patches * (patches // 2) + patches // 2 + (patches // 2) * CONTEXT + CONTEXT
         facts["encoder"] = f"{config.depth} blocks of width {config.width}"
-        facts[f"encoder of {subject}"] = f"{encoder:,} parameters ({network['voxels'][subject]:,} voxels, {patches} patches)"
+        facts[f"encoder of {subject}"] = (
+            f"{encoder:,} parameters ({network['voxels'][subject]:,} voxels, {patches} patches)"
+        )
         facts["decoder of masked modelling"] = f"{decoder:,} parameters, not used afterwards"
         facts[f"map of patches of {subject}"] = f"{mapped:,} parameters ({patches} to {patches // 2} to {CONTEXT})"
     facts["trained of the generator"] = "cross-attention and the norms before it"

@@ -1,4 +1,4 @@
-"""Known defects of MinD-Vis's released code, each with the switch that reproduces it. Defaults are the correct values."""
+"""Known defects of MinD-Vis's released code, each with the switch that reproduces it."""
 
 from fmri2img.methods.known_defects import Defect
 
@@ -24,8 +24,8 @@ KNOWN_DEFECTS = (
         "mindvis.augmentation.zeroed_voxels",
         0.0,
         0.2,
-        "Voxels to be set to 0 are chosen along the axis of samples, of which there is one, so none is chosen. The study's "
-        "value is the released behaviour unless it says otherwise, because published results have it.",
+        "Voxels to be set to 0 are chosen along the axis of samples, of which there is one, so none is chosen. The "
+        "default is the released behaviour, because published results have it.",
     ),
     Defect(
         "positions copied to neighbouring patches",

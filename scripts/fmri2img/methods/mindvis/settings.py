@@ -76,8 +76,8 @@ class Pretraining(base.Settings):
     )
     pools: Unique[Name] = Field(
         [],
-        description="Pools of the study whose recordings are pretrained on too. Published: hcp, and the training trials "
-        "of all subjects of GOD.",
+        description="Pools of the study whose recordings are pretrained on too. Published: hcp, and the training "
+        "trials of all subjects of GOD.",
     )
     pools: Unique[Name] = Field(
         [], description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists."
