@@ -113,7 +113,8 @@ def test_every_key_is_accounted_for_and_the_model_computes_with_the_released_wei
         "attentions.0.transformer_blocks.0.norm2.bias": "1.transformer_blocks.0.norm2.bias",
         "resnets.0.conv1.weight": "0.in_layers.2.weight",
     }.items():
-        torch.testing.assert_close(here[f"unet.mid_block.{name}"], state[f"model.diffusion_model.middle_block.{released}"])
+        wanted = state[f"model.diffusion_model.middle_block.{released}"]
+        torch.testing.assert_close(here[f"unet.mid_block.{name}"], wanted)
     numbers = sum(t.numel() for n, t in state.items() if n in released_shapes())
     trained = sum(t.numel() for n, t in model.unet.state_dict().items() if trained_in_unet(n))
     assert sum(t.numel() for t in model.trained().values()) == numbers + trained
