@@ -13,8 +13,8 @@ EPOCH = "Each single training trial once, rounded down to whole steps."
 DEVIATIONS = (
     "The learning rate of stage A follows a half cosine over the whole training, times the warm-up, to a fiftieth of "
     "its peak. The target subject's own training trials are not part of stage A. One picture is drawn per image, where "
-    "the paper averages the scores of five. Betas are z-scored voxel by voxel, or over all voxels of the training trials "
-    "where the data set's `betas.normalise` is global."
+    "the paper averages the scores of five. Betas are z-scored voxel by voxel, or over all voxels of the training "
+    "trials where the data set's `betas.normalise` is global."
 )
 
 
