@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from demo_networks import captioner, clip, fidelity, stages, text2img, unet, vae
+from demo_networks import captioner, clip, fidelity, stages, text2img, unet, vae, vdvae
 from demo_networks.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
 from demo_networks.train import NETWORKS, read_recipe
 from demo_networks.vocabulary import PAD, UNK, build_tokenizer, encode
@@ -114,7 +114,7 @@ def test_every_network_has_a_recipe_that_the_engine_takes():
 def first_stages(tmp_path_factory):
     """Settings of each task, on a small bank, the second stages after the first."""
     work, settings = tmp_path_factory.mktemp("work"), {}
-    for module in (captioner, clip, text2img, vae):
+    for module in (captioner, clip, text2img, vae, vdvae):
         name = module.__name__.split(".")[-1]
         recipe, _ = read_recipe(RECIPES / "demo.yaml", name)
         small = {"steps": 1, "warmup_steps": 1, "batch": 2}
@@ -134,6 +134,7 @@ def first_stages(tmp_path_factory):
         ("text2img", text2img.TextToImageTask),
         ("vae", vae.VaeTask),
         ("vae", vae.DecoderTask),
+        ("vdvae", vdvae.VdvaeTask),
     ],
 )
 def test_processes_together_train_on_the_batch_of_one(first_stages, name, task):
@@ -289,6 +290,7 @@ def test_fidelity_measures_on_known_answers():
     [
         ("clip", "text_to_image_top1_of_100", 0.80),
         ("vae", "psnr_db", 26.0),
+        ("vdvae", "pixel_correlation", 0.85),
         ("unclip", "two_way_own_encoder", 0.95),
         ("unclip", "two_way_efficientnet_lite2", 0.95),
         ("captioner", "right_background_and_an_object", 0.80),

@@ -13,6 +13,7 @@ from fmri2img.artifacts.atomic import atomic_file
 TITLES = {
     "clip": "Image-text model (open_clip CLIP)",
     "vae": "Image autoencoder (diffusers AutoencoderKL)",
+    "vdvae": "Very deep VAE (latents of rising resolution)",
     "unclip": "unCLIP generator (diffusers UNet2DConditionModel on image tokens)",
     "text2img": "Text-to-image generator (diffusers UNet2DConditionModel on text tokens)",
     "captioner": "Captioner (transformers GitForCausalLM on image tokens)",

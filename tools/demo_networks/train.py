@@ -26,7 +26,7 @@ from fmri2img.errors import UserError
 from fmri2img.training import distributed
 from fmri2img.training.loop import Interrupted
 
-NETWORKS = ("captioner", "clip", "text2img", "unclip", "vae")
+NETWORKS = ("captioner", "clip", "text2img", "unclip", "vae", "vdvae")
 COMMAND = "python -m demo_networks.train {name} --recipe tools/demo_networks/recipes/{recipe} --output {output}"
 
 
