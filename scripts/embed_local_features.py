@@ -14,11 +14,15 @@ from fmri2img.backbones.registry import Backbone
 BLOCK = 128  # images held in memory at a time
 
 
-def blocks(teacher: LocalFeatures, stimuli: Stimuli, view: int) -> Iterator[tuple[np.ndarray, None]]:
+def blocks(
+    teacher: LocalFeatures, stimuli: Stimuli, view: int, augmentation: dict | None
+) -> Iterator[tuple[np.ndarray, None]]:
     """Maps of BLOCK images at a time, with a line of progress after each."""
     for first in range(0, len(stimuli.ids), BLOCK):
         images, ids = stimuli.images[first : first + BLOCK], stimuli.ids[first : first + BLOCK]
-        yield teacher.maps(images if view == 0 else augmented(images, ids, view, teacher.preprocessing)), None
+        if view:
+            images = augmented(images, ids, view, teacher.preprocessing, augmentation)
+        yield teacher.maps(images), None
         print(f"{first + len(ids)} of {len(stimuli.ids)} images", flush=True)
 
 
@@ -31,7 +35,7 @@ def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, outpu
         "view": view,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision")},
     }
-    save_embeddings(output, stimuli.ids, blocks(teacher, stimuli, view), metadata)
+    save_embeddings(output, stimuli.ids, blocks(teacher, stimuli, view, backbone.record.get("augmentation")), metadata)
 
 
 def main(snakemake) -> None:

@@ -228,7 +228,7 @@ def test_a_studys_disk_is_counted_by_what_is_large_in_it():
     rescore = Study(merged("rescore.yaml"))
     needed = {study.name: disk.bytes_by_folder(study) for study in (paper, light, rescore)}
     results = {name: found[Path("results", name)] for name, found in needed.items()}
-    assert 3e12 < results["paper"] < 5e12
+    assert 3e12 < results["paper"] < 7e12
     assert results["light"] < results["paper"] / 2
     assert results["rescore"] < 30e9 and len(needed["rescore"]) == 1
     assert needed["paper"][Path("data/nsd")] == pytest.approx(8 * 1.3e9)
@@ -247,6 +247,7 @@ def test_packages_import_only_packages_before_them():
         "generation",
         "encoding",
         "training",
+        "networks",
         "metrics",
         "methods",
         "submissions",

@@ -19,6 +19,8 @@ from fmri2img.backbones.pixels import Preprocessing, placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
 
+# Of the teacher's augmented views, as MindEye2 draws them; an entry of the registry may change values.
+AUGMENTATION = {"grey": 0.1, "solarised": 0.1, "blurred": 0.0, "area": (0.9, 0.9), "ratio": (1.0, 1.0)}
 CONVNEXT_BLOCK = {"dwconv": "block.0", "norm": "block.2", "pwconv1": "block.3", "pwconv2": "block.5"}
 
 
@@ -45,29 +47,36 @@ class LocalFeatures:
         return torch.cat(parts).numpy()
 
 
-def augmented(images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Preprocessing) -> np.ndarray:
+def augmented(
+    images: np.ndarray, ids: np.ndarray, view: int, preprocessing: Preprocessing, augmentation: dict | None = None
+) -> np.ndarray:
     """Augmented copies of images, float32 (n, size, size, 3) in 0..1, with the size of `preprocessing`.
 
-    Colour jitter (brightness and contrast 0.4, saturation 0.2, hue 0.1) with probability 0.8, grey and solarised with
-    0.1 each, then a square of nine tenths of the area. The released code redraws them at each step; here each image has
-    a fixed number of views, which depend only on its image_id and the number of the view.
+    Colour jitter (brightness and contrast 0.4, saturation 0.2, hue 0.1) with probability 0.8; then, with the values of
+    `augmentation` (of the registry, AUGMENTATION without): grey, solarised and blurred with these probabilities, and a
+    part of the area between these shares, whose ratio of sides is between these values. The released codes redraw the
+    copies at each step; here each image has a fixed number of views, which depend only on its image_id and the number
+    of the view.
     """
     from torchvision.transforms import v2
 
-    augmentation = v2.Compose(
-        [
-            v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)], p=0.8),
-            v2.RandomGrayscale(p=0.1),
-            v2.RandomSolarize(threshold=0.5, p=0.1),
-            v2.RandomResizedCrop(preprocessing.image_size, scale=(0.9, 0.9), ratio=(1.0, 1.0), antialias=True),
-        ]
-    )
+    values = AUGMENTATION | (augmentation or {})
+    blur = v2.GaussianBlur(kernel_size=7, sigma=(0.1, 2.0))
+    steps = [
+        v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)], p=0.8),
+        v2.RandomGrayscale(p=values["grey"]),
+        v2.RandomSolarize(threshold=0.5, p=values["solarised"]),
+        *([v2.RandomApply([blur], p=values["blurred"])] if values["blurred"] else []),
+        v2.RandomResizedCrop(
+            preprocessing.image_size, scale=tuple(values["area"]), ratio=tuple(values["ratio"]), antialias=True
+        ),
+    ]
     pixels = resize(to_unit(images), preprocessing.image_size, preprocessing.interpolation, preprocessing.antialias)
     copies = []
     with torch.random.fork_rng(devices=[]):
         for image, image_id in zip(pixels.clamp(0, 1), ids, strict=True):
             torch.manual_seed(int(np.random.SeedSequence([int(image_id), view]).generate_state(1)[0]))
-            copies.append(augmentation(image).clamp(0, 1))
+            copies.append(v2.Compose(steps)(image).clamp(0, 1))
     return torch.stack(copies).permute(0, 2, 3, 1).numpy()
 
 

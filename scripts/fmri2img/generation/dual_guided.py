@@ -28,12 +28,15 @@ class Start:
     strength: share of the steps that run, rounded down: 1 keeps almost nothing of the pictures, 0 returns them as the
     autoencoder reconstructs them. early_noise: whether they are noised as much as the step before the first one that
     runs expects, as the samplers of CompVis do and Brain-Diffuser with them, or as the first one does (diffusers,
-    MindEye1).
+    MindEye1). mean, deviation: of each channel, by which the pictures are normalised for the autoencoder; by default
+    to -1..1, as it was trained.
     """
 
     images: np.ndarray
     strength: float
     early_noise: bool = False
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class DualGuidedGenerator:
             rows = slice(first, first + batch)
             noise, spread = batch_noise(seed, ids[rows], *[self.generator.latent_shape] * 2, sample=sample)
             n = len(noise)
-            begin = None if start is None else (self._encode(start.images[rows], spread), start)
+            begin = None if start is None else (self._encode(start, rows, spread), start)
             both = [part.joined(rows, n) for part in (unconditional, context)]
             latents = self._denoise(noise, begin, both, steps, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
@@ -120,9 +123,11 @@ class DualGuidedGenerator:
                 )
         return Context(*(part if needed else None for part, needed in parts.values()))
 
-    def _encode(self, images: np.ndarray, spread: torch.Tensor) -> torch.Tensor:
+    def _encode(self, start: Start, rows: slice, spread: torch.Tensor) -> torch.Tensor:
         side = self.generator.latent_shape[-1] * self.autoencoder.reduction
-        pixels = resize(to_unit(images), side, "bicubic").clamp(0, 1)
+        pixels = resize(to_unit(start.images[rows]), side, "bicubic").clamp(0, 1)
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (start.mean, start.deviation))
+        pixels = 0.5 + 0.5 * (pixels - mean) / deviation  # which the autoencoder maps to 2 x - 1
         return self.autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy(), spread)
 
     def _denoise(

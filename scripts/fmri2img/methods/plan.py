@@ -69,6 +69,10 @@ class MethodQueries:
         """Those of one folder."""
         return [name for name in self.decoders_with(*keys) if self.decoders[name]["folder"] == folder]
 
+    def released_decoders(self, folder: str) -> list[str]:
+        """Decoders of a folder whose networks are published ones, which the folder's own rule imports."""
+        return [name for name in self.decoders_with("released") if self.decoders[name]["folder"] == folder]
+
     def section(self, decoder: str) -> dict:
         """The configuration's section of a decoder's folder."""
         return self.config.get(self.decoders[decoder]["folder"], {})

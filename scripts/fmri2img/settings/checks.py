@@ -5,6 +5,7 @@ from typing import Any
 
 from fmri2img.artifacts.budgets import sessions_of
 from fmri2img.artifacts.regions import columns_of
+from fmri2img.errors import UserError
 from fmri2img.settings.base import nearest, networks, problem
 from fmri2img.settings.general import FEATURE_KINDS
 
@@ -169,6 +170,35 @@ def check_published(study: Any, key: str, name: str, network: str, remedy: str) 
         )
     if split not in entry["splits"]:
         raise problem(key, f"{name} was trained on test images of split {split}; {remedy}")
+
+
+def check_released(study: Any, folder: str, key: str, encoder: str) -> None:
+    """Published networks of a folder's methods exist for every subject and budget, and fit the data and the encoder.
+
+    key: of the configuration, which names the encoder. Raises UserError.
+    """
+    backbones = study.registries["backbones"]
+    for method in study.described:
+        entry = study.registries["methods"][method]
+        if entry.get("folder") != folder or "released" not in entry:
+            continue
+        decoder = entry["decoder"]
+        there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]
+        check_published(study, "methods", method, there[0], "drop it and what builds on it")
+        for subject in study.subjects:
+            for sessions in study.budgets_of(method, subject):
+                name = study.released_network(decoder, subject, sessions)
+                if name not in there:
+                    raise UserError(
+                        f"configuration: keys 'subjects' and 'sessions': {method} has no published network of "
+                        f"{subject} at {sessions} sessions; available: {', '.join(there)} (config/backbones.yaml)"
+                    )
+                if backbones[name]["features"] != encoder:
+                    raise problem(
+                        key,
+                        f"the networks of {method} decode tokens of {backbones[name]['features']}, not of {encoder}; "
+                        f"use {backbones[name]['features']}, or drop {method} and what builds on it",
+                    )
 
 
 def _check_encoding(study: Any) -> None:

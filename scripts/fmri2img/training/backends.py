@@ -127,6 +127,6 @@ class DeepSpeed:
 
 def _set_rates(groups: list[dict[str, Any]], rate: float, beta1: float | None) -> None:
     for group in groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate", 1.0)
         if beta1 is not None:
             group["betas"] = (beta1, group["betas"][1])

@@ -62,6 +62,11 @@ class Targets:
         return channels, round(positions**0.5)
 
     @property
+    def latent_scale(self) -> float:
+        """The autoencoder's scaling factor, by which its latents are multiplied."""
+        return self._latents.metadata["scaling_factor"]
+
+    @property
     def map_shape(self) -> tuple[int, int]:
         """(positions, width)."""
         return self._views[0].tokens.shape[1:]

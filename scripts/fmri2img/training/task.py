@@ -50,7 +50,10 @@ class Task(Protocol):
         ...
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser, with every trained parameter in exactly one: {"params": [...], ...}."""
+        """Parameter groups for the optimiser, with every trained parameter in exactly one: {"params": [...], ...}.
+
+        A group's "rate" is its learning rate as a multiple of the schedule's, 1 without; the first group's is logged.
+        """
         ...
 
     def steps_per_epoch(self, batch: int) -> int:

@@ -4,12 +4,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from fmri2img.methods.known_defects import defects_table
 from fmri2img.methods.mindeye2.known_defects import KNOWN_DEFECTS
 from fmri2img.methods.mindeye2.network import MindEye2
 from fmri2img.methods.mindeye2.settings import ModelConfig
 
 PARTS = ("backbone's blocks", "map to tokens", "projector", "low-level head", "diffusion prior")
-NEITHER = "—"
 EPOCH = (
     "As many samples as the longest budget of a training subject has trials (trials of a session times sessions, test "
     "images counted), rounded down to whole steps. A batch holds equally many samples of each subject, so all subjects "
@@ -31,7 +31,11 @@ BACKBONES = {
 def card(config: dict, published: bool, networks: list[dict]) -> dict:
     """See reporting.cards.card_of."""
     facts = network_facts(networks) if networks else {}
-    return {"network": facts, "epoch": EPOCH, "known_defects": known_defects(config, published)}
+    return {
+        "network": facts,
+        "epoch": EPOCH,
+        "known_defects": known_defects(config, published),
+    }
 
 
 def network_facts(networks: list[dict]) -> dict[str, str]:
@@ -90,42 +94,5 @@ def _count(part: nn.Module) -> int:
 
 
 def known_defects(config: dict, published: bool = False) -> pd.DataFrame:
-    """One row per defect of the released code: name, key, released, correct, here, reproduced, effect (all text).
-
-    here: the study's value; of a key of several stages, each stage's where they differ. reproduced: yes, no, or NEITHER
-    where the study's value is neither the released nor the correct one. published: of a published network, whose
-    training does not depend on the study's configuration.
-    """
-    rows = []
-    for defect in KNOWN_DEFECTS:
-        if published and defect.key.startswith("mindeye2."):
-            values = [defect.released]
-        else:
-            values = [_setting(config, key) for key in _expanded(defect.key)]
-        here = list(dict.fromkeys(map(_text, values)))
-        reproduced = "yes" if defect.released in values else "no" if set(values) == {defect.correct} else NEITHER
-        texts = [_text(defect.released), _text(defect.correct), " / ".join(here)]
-        rows.append([defect.name, defect.key, *texts, reproduced, defect.effect])
-    return pd.DataFrame(rows, columns=["name", "key", "released", "correct", "here", "reproduced", "effect"])
-
-
-def _expanded(key: str) -> list[str]:
-    """The keys that a key with one {a,b} stands for."""
-    if "{" not in key:
-        return [key]
-    before, _, rest = key.partition("{")
-    choices, _, after = rest.partition("}")
-    return [f"{before}{choice}{after}" for choice in choices.split(",")]
-
-
-def _setting(config: dict, key: str):
-    """The value of a dotted key; None where a section above it is null or missing."""
-    value = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _text(value) -> str:
-    """The value of a switch, as YAML writes it."""
-    return {None: "none", True: "true", False: "false"}.get(value, value)
+    """One row per defect of the released code; see methods.known_defects.defects_table."""
+    return defects_table(KNOWN_DEFECTS, "mindeye2", config, published)

@@ -4,18 +4,7 @@ Defaults are the correct values, except for the encoder of the paper's study: th
 converter were trained with tokens of washed-out images.
 """
 
-from typing import NamedTuple
-
-
-class Defect(NamedTuple):
-    """key: of the study's configuration; released, correct: its values; effect: what the defect does, in a sentence."""
-
-    name: str
-    key: str
-    released: object
-    correct: object
-    effect: str
-
+from fmri2img.methods.known_defects import Defect
 
 KNOWN_DEFECTS = (
     Defect(

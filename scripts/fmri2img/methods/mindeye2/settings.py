@@ -3,16 +3,14 @@
 Defaults are those of the published models, with known defects of the released code corrected. Torch is not needed here.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fmri2img.errors import UserError
 from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Unique, Weight, problem
-from fmri2img.settings.checks import check_published
+from fmri2img.settings.checks import check_released
 from fmri2img.training.configuration import TrainingSettings
 
 
@@ -161,10 +159,7 @@ class Settings(base.Settings):
             section.training.check_processes(section.processes, "configuration", f"mindeye2.{stage}.training")
         self._check_pretraining(study)
         self._check_low_level(study)
-        for method in study.described:
-            entry = study.registries["methods"][method]
-            if entry.get("folder") == "mindeye2" and "released" in entry:
-                _check_released(study, method)
+        check_released(study, "mindeye2", "encoder", study.config["encoder"])
 
     def _check_pretraining(self, study: Any) -> None:
         entries = [study.registries["methods"][method] for method in study.trained]
@@ -184,26 +179,3 @@ class Settings(base.Settings):
             if entry.get("folder") == "mindeye2" and entry.get("stage") in ("lowlevel", "blended"):
                 refined = study.stage_of(method, "refined")
                 raise problem("mindeye2.low_level", f"is null, but {method} needs it; set it or use {refined}")
-
-
-def _check_released(study: Any, method: str) -> None:
-    """Published networks of a method exist for every subject and budget, and fit the data and the encoder."""
-    backbones = study.registries["backbones"]
-    decoder = study.registries["methods"][method]["decoder"]
-    there = [name for name in backbones if re.fullmatch(study.released_network(decoder, ".*", ".*"), name)]
-    check_published(study, "methods", method, there[0], "drop it and what builds on it")
-    for subject in study.subjects:
-        for sessions in study.budgets_of(method, subject):
-            name = study.released_network(decoder, subject, sessions)
-            if name not in there:
-                raise UserError(
-                    f"configuration: keys 'subjects' and 'sessions': {method} has no published network of {subject} at "
-                    f"{sessions} sessions; available: {', '.join(there)} (config/backbones.yaml)"
-                )
-            encoder = backbones[name]["features"]
-            if encoder != study.config["encoder"]:
-                raise problem(
-                    "encoder",
-                    f"the networks of {method} decode tokens of {encoder}, not of {study.config['encoder']}; use "
-                    f"{encoder}, or drop {method} and what builds on it",
-                )

@@ -29,8 +29,8 @@ from fmri2img.methods.mindeye2.data import DROPOUT, LOW_LEVEL_DROPOUT, Batches, 
 from fmri2img.methods.mindeye2.losses import Objective
 from fmri2img.methods.mindeye2.network import MindEye2, load_model, save_model
 from fmri2img.methods.mindeye2.settings import LossConfig, ModelConfig
-from fmri2img.networks.losses import flat_unit
 from fmri2img.networks.prior import diffusion_numbers
+from fmri2img.networks.retrieval import retrieval_of
 from fmri2img.training import distributed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.dropout import masks
@@ -43,8 +43,6 @@ DEFAULTS = {
     "adapter_start": "random", "validation_share": 0.05,
 }  # fmt: skip
 REQUIRED = ("recordings", "sessions", "embeddings", "model")
-POOL = 300  # held-out images, at most, of a subject's retrieval
-VALIDATION_TRIALS = 256  # trials encoded at a time
 
 
 class MindEye2Task:
@@ -139,30 +137,12 @@ class MindEye2Task:
         return inputs
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Retrieval among held-out training images, mean over subjects.
-
-        retrieval_image: share of decoded vectors that are nearest (by cosine) to their own image; retrieval_brain:
-        share of images that are nearest to their own decoded vector; chance: of both. Decoded vectors are means over
-        the repeats of an image. Empty without held-out images.
-        """
+        """Retrieval among held-out training images (networks.retrieval), mean over subjects; empty without them."""
         found = [self._retrieval(module.model, subject, device) for subject in self._trials if len(subject.held_out)]
-        names = ("retrieval_image", "retrieval_brain", "chance")
-        return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True)) if found else {}
+        return {name: float(np.mean([one[name] for one in found])) for name in found[0]} if found else {}
 
-    def _retrieval(self, model: MindEye2, subject: SubjectTrials, device: torch.device) -> tuple[float, float, float]:
-        ids = np.unique(subject.ids(subject.held_out))[:POOL]
-        rows = subject.held_out[np.isin(subject.ids(subject.held_out), ids)]
-        image = torch.from_numpy(np.searchsorted(ids, subject.ids(rows))).to(device)
-        sums = torch.zeros(len(ids), *self._targets.token_shape, device=device)
-        for start in range(0, len(rows), VALIDATION_TRIALS):
-            part = slice(start, start + VALIDATION_TRIALS)
-            betas = torch.from_numpy(subject.betas(rows[part])).to(device)
-            sums.index_add_(0, image[part], model({subject.subject: betas}).projected.float())
-        with torch.autocast(device.type, enabled=False):
-            similarities = flat_unit(sums) @ flat_unit(self._targets.tokens(ids).to(device)).T
-        own = torch.arange(len(ids), device=device)
-        nearest = [(similarities.argmax(axis) == own).float().mean().item() for axis in (1, 0)]
-        return *nearest, 1 / len(ids)
+    def _retrieval(self, model: MindEye2, subject: SubjectTrials, device: torch.device) -> dict[str, float]:
+        return retrieval_of(lambda betas: model({subject.subject: betas}).projected, subject, self._targets, device)
 
     def save(self, directory: Path, metadata: dict[str, Any]) -> None:
         """Write the model (network.save_model); its metadata say what it was trained on."""
