@@ -88,12 +88,12 @@ def rules() -> list[tuple[str, str]]:
     those in a method's folder may."""
     pairs = set()
     for file in RULE_FILES:
-        own = file.parent.parent if "datasets" in file.relative_to(REPOSITORY).parts else file.parent
         for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
             environment = re.search(r"envs/(\w+)\.yaml", block)
             script = re.search(r"scripts/(\w+\.py)", block)
             if script:
-                folder = own / "scripts" if (own / "scripts" / script[1]).is_file() else SCRIPTS
+                near = [file.parent / "scripts", file.parent.parent / "scripts"]
+                folder = next((own for own in near if (own / script[1]).is_file()), SCRIPTS)
                 pairs.add(((folder / script[1]).relative_to(SCRIPTS).as_posix(), environment[1]))
     return sorted(pairs | SHELL)
 

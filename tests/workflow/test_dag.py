@@ -18,10 +18,10 @@ DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 14,
-    "fit_linear": 6, "decode": 20, "make_decoded": 1, "draw": 33, "draw_light": 6, "caption": 6, "caption_images": 1,
-    "embed_test_images": 2, "list_test_images": 2, "evaluate": 13,
+    "fit_linear": 12, "decode": 26, "make_decoded": 1, "draw": 39, "draw_light": 6, "caption": 6, "caption_images": 1,
+    "embed_test_images": 2, "list_test_images": 2, "evaluate": 15,
     # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
-    "make_prediction": 23, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
+    "make_prediction": 29, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
@@ -30,11 +30,11 @@ DEMO = {
 # and budget.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
-    "embed_stimuli": 2, "encode_latents": 2, "embed_local_features": 10, "embed_views": 4, "pretrain": 24,
-    "finetune": 384, "fit_linear": 72, "decode": 456, "decode_without_brain": 72, "make_decoded": 3, "draw": 966,
+    "embed_stimuli": 3, "encode_latents": 2, "embed_local_features": 10, "embed_views": 4, "pretrain": 24,
+    "finetune": 384, "fit_linear": 96, "decode": 480, "decode_without_brain": 72, "make_decoded": 4, "draw": 991,
     "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 5,
     # nearest neighbour 72, shuffled brains 144, random 72, mean 24, oracle 24, repeats 8, captions 1
-    "make_prediction": 369, "evaluate": 24, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
+    "make_prediction": 393, "evaluate": 27, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.

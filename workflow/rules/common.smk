@@ -165,7 +165,7 @@ def made_from(method, wildcards):
     entry = study.registries["methods"][method]
     files = {
         "recording": "<results>/recordings/{subject}",
-        "embeddings": f"<results>/embeddings/{config['encoder']}",
+        "embeddings": f"<results>/embeddings/{study.value_at(entry['made_by']['embeddings'], entry['folder'])}",
         "stimuli": "<results>/stimuli",
         "captioned": "<results>/captioned_images.parquet",
     }

@@ -46,7 +46,8 @@ def check_scores(results: Path, entries: dict[str, dict]) -> list[str]:
 
 
 def _below_floor(results: Path, entries: dict[str, dict]) -> list[str]:
-    """Methods whose mean is not better than that of their own floor in any metric of retrieval or identification."""
+    """Methods whose mean is not better than that of their own floor in any metric of retrieval, identification or
+    captions."""
     problems = []
     for floor, entry in entries.items():
         if "floor" not in entry.get("scale", {}) or entry["of"] not in entries:
@@ -59,7 +60,7 @@ def _below_floor(results: Path, entries: dict[str, dict]) -> list[str]:
 
 def _means(results: Path, method: str) -> pd.Series:
     table = read_scores(results / "scores" / f"{method}.parquet")
-    chosen = table[table["metric"].str.contains("retrieval|identification")]
+    chosen = table[table["metric"].str.contains("retrieval|identification|caption")]
     return chosen.groupby("metric")["value"].mean()
 
 

@@ -351,8 +351,8 @@ def fixing_control(methods: dict[str, dict], method: str, end: str, needs: str) 
     """The control that fixes one end ("floor" or "ceiling") of a method's normalised score; "" if there is none.
 
     methods: entries of the registry, those of the study; needs: of the metric. A control of the method itself takes
-    precedence over one of its decoder, and that one over any other.
+    precedence over one of its decoder, then one of no method, and that one over those of other methods.
     """
-    nearest = {methods[method].get("of"): 1} | {method: 0}
+    nearest = {"": 2} | {methods[method].get("of"): 1} | {method: 0}
     ends = [name for name, entry in methods.items() if needs in entry.get("scale", {}).get(end, [])]
-    return min(ends, key=lambda name: nearest.get(methods[name].get("of", ""), 2), default="")
+    return min(ends, key=lambda name: nearest.get(methods[name].get("of", ""), 3), default="")

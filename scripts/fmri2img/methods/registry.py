@@ -173,6 +173,7 @@ class Function(Settings):
     of: Literal["decoded", "predictions"] | None = Field(None, description="What of another method it is made from.")
     makes: Literal["decoded", "predictions"] = "predictions"
     needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
+    embeddings: Key = Field("encoder", description="Key of the configuration with the network whose tokens it needs.")
 
 
 class Analysis(Settings):

@@ -25,10 +25,12 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
     """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget.
 
     rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
-    seeds (ties: lower image_id first).
+    seeds (ties: lower image_id first). Where no decoder makes pictures, all shares that decoders are scored by count.
     Returns the mean scores indexed by image_id. Raises UserError when the study has no such metric or score.
     """
-    metrics = [name for name in matching(design.of_images().metrics, rank_by) if is_proportion(design.metrics[name])]
+    decoders = [design.methods[name] for name in design.decoders]
+    patterns = rank_by if any("images" in entry["outputs"] for entry in decoders) else ["*"]
+    metrics = [name for name in matching(design.of_images().metrics, patterns) if is_proportion(design.metrics[name])]
     if not metrics or not design.decoders:
         raise UserError(f"config/figures.yaml: key 'rank_by': no metric of study {design.study} matches {rank_by}")
     at_budget = at_budgets(scores, design)
@@ -167,7 +169,7 @@ def _blocks(picked: list[Strip]) -> list[list[Strip]]:
         if not blocks or len(blocks[-1]) + len(members) > COLUMNS:
             blocks.append([stimulus])
         blocks[-1] += members
-    return blocks
+    return blocks or [[stimulus]]
 
 
 def grid(picked: list[Strip], row_labels: list[str]):
