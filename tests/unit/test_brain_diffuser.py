@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from configurations import changed
+from configurations import changed, merged
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError
 from fmri2img.linear.decoder import fit
-from fmri2img.methods.brain_diffuser import draw
+from fmri2img.methods.brain_diffuser import card, draw
 from fmri2img.methods.brain_diffuser.regions import picture_grid, region_arrays, region_masks
 from fmri2img.methods.brain_diffuser.settings import Generation, Penalties
 from fmri2img.study import Study
@@ -137,3 +137,31 @@ def test_the_grid_has_a_row_for_each_subject_and_a_gap_for_a_region_it_lacks():
     shown = [len(axis.images) for axis in figure.axes]
     assert shown == [1, 1, 1, 0]
     assert [axis.get_title() for axis in figure.axes[:2]] == ["V1", "FFA"]
+
+
+def test_the_papers_study_has_the_published_networks_and_penalties():
+    paper = Study(merged("paper.yaml"))
+    regressions = {one["array"]: one for one in paper.regressions("brain_diffuser")}
+    assert [regressions[name]["alphas"] for name in ("latents", "texts", "tokens")] == [[5e4], [1e5], [6e4]]
+    assert {one["trials"] for one in regressions.values()} == {"averaged"}
+    assert paper.target_values("brain_diffuser") == {
+        "latents/vdvae_imagenet64/64px": 91168,
+        "texts/versatile_diffusion_clip": 77 * 768,
+        "embeddings/versatile_diffusion_clip": 257 * 768,
+    }
+    assert paper.retrieval_network("brain_diffuser") == "versatile_diffusion_clip"
+    assert sum(method.startswith("brain_diffuser") for method in paper.methods) == 6
+
+
+@pytest.mark.parametrize(
+    ("calibration", "early", "reproduced"),
+    [("training_images", False, ["no", "no"]), ("test_batch", True, ["yes", "yes"])],
+)
+def test_the_card_lists_the_defects_with_their_switches(calibration, early, reproduced):
+    config = changed()
+    config["brain_diffuser"]["calibration"] = calibration
+    config["brain_diffuser"]["generation"]["early_noise"] = early
+    study = Study(config)
+    defects = card.card(study.config, False, [])["known_defects"]
+    assert defects["reproduced"].tolist() == reproduced
+    assert study.regressions("brain_diffuser")[0]["calibration"] == calibration
