@@ -20,8 +20,8 @@ KNOWN_DEFECTS = (
         "brain_diffuser.generation.early_noise",
         True,
         False,
-        "Of 50 steps the last 37 run, but the first picture has the noise that the 38th from the end expects: a slip of "
-        "the samplers that the code is built on.",
+        "Of 50 steps the last 37 run, but the first picture has the noise that the 38th from the end expects: a slip "
+        "of the samplers that the code is built on.",
     ),
 )
 
