@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recordings import small_recording
 from safetensors import safe_open
 
+from fmri2img.artifacts.recording import Recording
+from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindeye1.card import parameters_by_part
 from fmri2img.methods.mindeye1.network import HighLevel, LowLevel, MindEye1, load_model, save_model
@@ -27,6 +30,7 @@ from fmri2img.methods.mindeye1.released import (
 from fmri2img.methods.mindeye1.settings import HighLevelConfig, LowLevelConfig
 from fmri2img.networks.prior import PriorNetwork, prior_loss, sample, sample_every_step
 from fmri2img.networks.published import SCHEDULE
+from import_mindeye1 import import_networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKENS, WIDTH, VOXELS, IMAGES = 12, 32, 20, 3
@@ -191,6 +195,24 @@ def test_the_network_of_clips_final_layer_is_imported_without_its_prior(high_lev
     with pytest.raises(UserError, match=r"unexpected net\.other"):
         import_final_layer(write(tmp_path / "other.pth", state | {"net.other": torch.zeros(1)}))
     assert "net" in FINAL_LAYER_PRIOR
+
+
+def test_published_networks_must_fit_the_recording_that_they_will_decode(high_level, low_level, tmp_path):
+    """The files of the registered entry are the high-level checkpoint and the low-level one, in this order."""
+    files = ["mindeye_models/high/last.pth", "mindeye_models/low/epoch120.pth"]
+    for name, state in zip(files, (high_level, low_level), strict=True):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write(tmp_path / name, state)
+    record = {"kind": "mindeye1", "source": {"folder": str(tmp_path)}, "files": dict.fromkeys(files)}
+    published = Backbone("mindeye1_subj01_2sess", record)
+    with pytest.raises(UserError, match="has 19 voxels, but the published network has 20"):
+        other = Recording.open(small_recording(tmp_path / "other", "subj01", VOXELS - 1))
+        import_networks(published, other, 2, str(tmp_path / "refused"))
+    recording = Recording.open(small_recording(tmp_path / "subj01", "subj01", VOXELS))
+    import_networks(published, recording, 2, str(tmp_path / "model"))
+    model, metadata = load_model(tmp_path / "model")
+    assert model.voxel2sd is not None and metadata["training_subjects"] == ["subj01"]
+    assert (metadata["trials"], metadata["images"], metadata["origin"]) == (4, 3, files)
 
 
 def test_networks_have_the_published_sizes():
