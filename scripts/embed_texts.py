@@ -47,9 +47,7 @@ def embed_texts(backbone: Backbone, stimuli_path: str, output: str) -> None:
     captions = captions_of(stimuli)
     encoder = load_target("texts", backbone)
     shape = encoder.encode(captions[0][:1]).states.shape[1:]
-    metadata = {
-        "encoder": backbone.name,
-        "revision": backbone.revision,
+    metadata = backbone.identity | {
         "captions": f"mean over the first {CAPTIONS} of an image",
         "axes": Axes.tokens(*shape, "token of a sentence").record(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "open_clip_torch")},

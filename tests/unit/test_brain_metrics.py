@@ -8,7 +8,8 @@ import pytest
 
 from fmri2img.artifacts.regions import REGIONS
 from fmri2img.encoding.features import BandFeatures
-from fmri2img.encoding.model import EncodingModel, fit, mixtures
+from fmri2img.encoding.kernels import mixtures
+from fmri2img.encoding.model import EncodingModel, fit
 from fmri2img.errors import UserError
 from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, regions, voxel_correlation, voxel_table
 

@@ -34,7 +34,7 @@ from fmri2img.backbones.converters import (
     save_converter,
 )
 from fmri2img.backbones.pixels import Preprocessing
-from fmri2img.backbones.prompts import SdxlPrompts, load_prompts
+from fmri2img.backbones.prompts import SdxlPrompts, load_prompts, token_ids
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError
 from fmri2img.methods.true_tokens.control import true_tokens
@@ -234,7 +234,7 @@ def test_sdxl_prompts_are_both_towers_last_but_one_layer_and_bigg_pooled_at_the_
     texts = ["a red boat", "a boat", ""]
     prompt = encoder.encode(texts)
     assert prompt.states.shape == (3, 9, 8 + 12) and prompt.pooled.shape == (3, 10)
-    ids = [encoder._token_ids(tokenizer, texts) for tokenizer in encoder.tokenizers]
+    ids = [token_ids(tokenizer, texts, "cpu") for tokenizer in encoder.tokenizers]
     assert ids[0].tolist()[1] == [4, 1, 3, 5, 5, 5, 5, 5, 5]
     assert ids[1].tolist()[1] == [4, 1, 3, 5, 0, 0, 0, 0, 0]
 

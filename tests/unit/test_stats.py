@@ -4,6 +4,8 @@ import pytest
 from scipy import stats
 
 from fmri2img.stats import bootstrap, summarise
+from fmri2img.stats.correlation import column_correlations, correlation_test, group_intervals
+from fmri2img.stats.multiplicity import discoveries
 
 
 def table(values, metric="m", method="a", first_id=0):
@@ -161,3 +163,40 @@ def test_rounding_never_leaves_the_range_of_the_values():
     hits[..., 7] = 1
     assert summarise(table(hits), ["metric"], resamples=500)["low"].item() == 0
     assert bootstrap.bootstrap_means(1 - hits.reshape(60, 1), 500, 0).max() == 1
+
+
+# ---- correlations of predicted with measured responses
+
+
+def test_column_correlations_and_their_draws_are_pearsons(rng):
+    x, y = rng.standard_normal((2, 25, 600)).astype(np.float32)
+    y += x
+    x[:, 3] = 7.1
+    found = column_correlations(x, y)
+    expected = [0 if k == 3 else stats.pearsonr(x[:, k], y[:, k])[0] for k in range(600)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    groups = np.zeros((2, 600), bool)
+    groups[0, 10:590], groups[1, 5] = True, True
+    draws = group_intervals(x, y, groups, 40, seed=3)
+    counts = bootstrap.draw_counts(25, 40, np.random.default_rng(3)).astype(int)
+    drawn = [np.repeat(np.arange(25), row) for row in counts]
+    expected = [
+        [column_correlations(x[rows][:, group], y[rows][:, group]).mean() for group in groups] for rows in drawn
+    ]
+    np.testing.assert_allclose(draws, expected, atol=1e-5)
+
+
+def test_p_of_a_correlation_counts_assignments_that_do_as_well(rng):
+    x, y = rng.standard_normal((2, 30, 500))
+    p = correlation_test(x, y, 199, seed=0)
+    assert stats.kstest(p, "uniform").statistic < 0.08
+    x[:, 0], x[:, 1] = y[:, 0], 1.0
+    p = correlation_test(x, y, 199, seed=0)
+    assert p[0] == 1 / 200 and p[1] == 1
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg():
+    p = np.array([0.001, 0.9, 0.012, np.nan, 0.03, 0.04])
+    # Of five, sorted: .001 <= .01, .012 <= .02, .03 <= .03, .04 <= .04.
+    assert discoveries(p, 0.05).tolist() == [True, False, True, False, True, True]
+    assert discoveries(np.array([0.02, 0.9]), 0.03).tolist() == [False, False]

@@ -60,6 +60,7 @@ TARGETS: dict[str, dict[str, Source]] = {
         "open_clip": Source("fmri2img.backbones.encoders:load_encoder", TOKEN, _tokens),
         "clip_projected": Source("fmri2img.backbones.encoders:load_encoder", TOKEN, _tokens),
         "git": Source("fmri2img.backbones.captioners:load_captioner_encoder", TOKEN, _tokens),
+        "blip": Source("fmri2img.backbones.captioners:load_captioner_encoder", TOKEN, _tokens),
     },
     "latents": {
         "diffusers_vae": Source("fmri2img.backbones.autoencoders:load_autoencoder", MAP, _map),
@@ -68,6 +69,7 @@ TARGETS: dict[str, dict[str, Source]] = {
     "texts": {
         "open_clip": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768)),
         "clip_projected": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768)),
+        "clip_text": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768)),
         "sdxl_text": Source("fmri2img.backbones.prompts:load_prompts", TOKEN, _states(768 + 1280)),
     },
 }

@@ -12,7 +12,6 @@ high band, although the fit knows no regions.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from safetensors.numpy import load_file, save
 
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
+from fmri2img.encoding.kernels import cross_validated
 from fmri2img.errors import UserError
 
 
@@ -63,15 +63,6 @@ class EncodingModel:
         return ((columns - self.feature_mean) * self.feature_scale) @ self.weights + self.voxel_mean
 
 
-def mixtures(n_bands: int) -> np.ndarray:
-    """Kernel weights to choose from, (mixtures, n_bands): every non-empty set of bands, in equal parts."""
-    sets = [chosen for size in range(1, n_bands + 1) for chosen in combinations(range(n_bands), size)]
-    weights = np.zeros((len(sets), n_bands), np.float32)
-    for row, chosen in enumerate(sets):
-        weights[row, chosen] = 1 / len(chosen)
-    return weights
-
-
 def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], folds: int, seed: int) -> EncodingModel:
     """Fit an encoding model to the training images of one subject.
 
@@ -82,14 +73,6 @@ def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], fold
     Memory: one float32 (images, images) matrix for each band and a few more, 0.3 GB each for 9,000 images.
     Raises UserError when there are fewer images than folds, and ValueError for features that are not finite.
     """
-    from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-    from himalaya.scoring import r2_score
-    from sklearn.model_selection import KFold
-
-    if len(betas) < folds:
-        raise UserError(
-            f"encoding.folds: {folds} folds need as many training images, but there are {len(betas)}; lower it"
-        )
     columns = np.concatenate(features, axis=1, dtype=np.float32)
     if not np.isfinite(columns).all():
         raise ValueError("features of the training images are not finite")
@@ -102,31 +85,18 @@ def fit(features: list[np.ndarray], betas: np.ndarray, alphas: list[float], fold
     kernels = np.stack([band @ band.T for band in bands])
     voxel_mean = betas.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    with np.errstate(divide="ignore"):  # the solver takes the logarithm of a band's weight, which may be 0
-        deltas, duals, scores, best = solve_multiple_kernel_ridge_random_search(
-            kernels,
-            betas - voxel_mean,
-            n_iter=mixtures(len(bands)),
-            alphas=np.asarray(alphas, np.float32),
-            score_func=r2_score,
-            cv=KFold(folds, shuffle=True, random_state=seed),
-            return_weights="dual",
-            n_targets_batch=2000,
-            progress_bar=False,
-            return_alphas=True,
-        )
-    weights = np.concatenate([band.T @ (duals * np.exp(delta)) for band, delta in zip(bands, deltas, strict=True)])
-    chosen = np.exp(deltas) / np.exp(deltas).sum(axis=0)
+    solved = cross_validated(kernels, betas - voxel_mean, alphas, folds, seed)
+    weights = np.concatenate([band.T @ duals for band, duals in zip(bands, solved.duals, strict=True)])
     metadata = {
         "alphas": list(alphas),
         "folds": folds,
         "fold_seed": seed,
         "training_images": len(betas),
         "widths": [band.shape[1] for band in features],
-        "median_alpha": float(np.median(best)),
-        "at_edge": float(np.isin(best, [min(alphas), max(alphas)]).mean()),
-        "band_share": [float(share) for share in chosen.mean(axis=1)],
-        "median_cv_r2": float(np.median(scores.max(axis=0))),
+        "median_alpha": float(np.median(solved.alphas)),
+        "at_edge": solved.at_edge(alphas),
+        "band_share": [float(share) for share in solved.band_share.mean(axis=1)],
+        "median_cv_r2": float(np.median(solved.cv_r2)),
     }
-    arrays = weights, mean, scale, voxel_mean, scores.max(axis=0)
+    arrays = weights, mean, scale, voxel_mean, solved.cv_r2
     return EncodingModel(*(np.asarray(array, np.float32) for array in arrays), metadata=metadata)

@@ -56,14 +56,16 @@ class Refiner:
         for first in range(0, len(images), batch):
             rows = slice(first, first + batch)
             noise, spread = batch_noise(seed, ids[rows], *[self.generator.latent_shape] * 2, stream=REFINEMENT)
-            latents = self._encode(images[rows], spread)
+            latents = self.encode(images[rows], spread)
             latents = self.denoise(latents, noise, prompt.rows(rows), negative, steps, start, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
             pictures[rows] = to_uint8(resize(pixels, side))
             progress(min(first + batch, len(images)))
         return pictures
 
-    def _encode(self, images: np.ndarray, spread: torch.Tensor) -> torch.Tensor:
+    def encode(self, images: np.ndarray, spread: torch.Tensor | None = None) -> torch.Tensor:
+        """Scaled latents of images resized to what the generator draws: drawn with the normal numbers `spread`, or the
+        posterior's mean."""
         pixels = resize(to_unit(images), self.generator.latent_shape[-1] * self.autoencoder.reduction)
         return self.autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy(), spread)
 
@@ -77,22 +79,33 @@ class Refiner:
         steps: int,
         start: int,
         guidance: float,
+        watch: Callable[[int, torch.Tensor], None] = lambda step, latents: None,
+        noised_at: int | None = None,
     ) -> torch.Tensor:
-        """Refined latents float32 from clean ones and standard normal `noise`, both (n, channels, side, side)."""
+        """Refined latents float32 from clean ones and standard normal `noise`, both (n, channels, side, side).
+
+        watch: called after each step that ran, with its number (from 1) and the latents. noised_at: index of the step
+        to whose level of noise the latents are brought, if not `start`.
+        """
         unet, scheduler = self.generator.unet, self.generator.scheduler
-        timesteps = self.generator.set_timesteps(steps)[start:]
+        schedule = self.generator.set_timesteps(steps)
+        timesteps, noised_at = schedule[start:], start if noised_at is None else noised_at
         if len(timesteps) == 0:
             return latents
         # Schedulers with a step counter (Euler) need the first step of the run before noise is added.
         if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(noised_at)
+        level = schedule[noised_at : noised_at + 1].repeat(len(latents))
+        latents = scheduler.add_noise(latents, noise.to(latents.device), level)
+        if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(start)
-        latents = scheduler.add_noise(latents, noise.to(latents.device), timesteps[:1].repeat(len(latents)))
         context, added = self._conditions(prompt, negative, len(latents), guidance)
-        for timestep in timesteps:
+        for step, timestep in enumerate(timesteps, start=1):
             stacked = torch.cat([latents, latents]) if guidance != 1 else latents
             inputs = scheduler.scale_model_input(stacked, timestep).to(self.generator.dtype)
             output = unet(inputs, timestep, encoder_hidden_states=context, added_cond_kwargs=added).sample.float()
             latents = scheduler.step(guide(output, guidance), timestep, latents).prev_sample
+            watch(step, latents)
         return latents
 
     def _conditions(self, prompt: Prompt, negative: Prompt, n: int, guidance: float):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 # Each step that draws noise for the same image has its own stream, so that none repeats another's numbers.
-PICTURE, PRIOR, REFINEMENT, HIERARCHY = 0, 1, 2, 3
+PICTURE, PRIOR, REFINEMENT, HIERARCHY, ANALYSIS = 0, 1, 2, 3, 4
 
 
 def image_noise(

@@ -98,7 +98,7 @@ def brain_map(maps: dict[str, pd.DataFrame], brain: np.ndarray, subject: str, tr
                 silhouette = np.where(brain.any(axis=along).T, 1.0, np.nan)
                 axes.imshow(silhouette, cmap=ListedColormap(["#e4e7eb"]), origin="lower", interpolation="nearest")
                 axes.imshow(values, cmap="viridis", vmin=0, vmax=limit, origin="lower", interpolation="nearest")
-                _outline(axes, early)
+                outline(axes, early)
                 centre, half = (low + high)[kept[0]] / 2, wide / 2
                 axes.set(xlim=(centre - half, centre + half))
                 axes.set(ylim=(low[kept[1]] - 0.5 - MARGIN, high[kept[1]] + 0.5 + MARGIN))
@@ -116,8 +116,8 @@ def brain_map(maps: dict[str, pd.DataFrame], brain: np.ndarray, subject: str, tr
     return figure
 
 
-def _outline(axes, inside: np.ndarray) -> None:
-    """A line along the edges of pixels. inside: bool (vertical, horizontal)."""
+def outline(axes, inside: np.ndarray) -> None:
+    """Draw a line along the edges of pixels. inside: bool (vertical, horizontal)."""
     fine = np.kron(np.pad(inside, 1), np.ones((FINE, FINE)))
     across, along = ((np.arange(n) + 0.5) / FINE - 1.5 for n in reversed(fine.shape))
     for colour, width in (("white", 2), (INK, 0.9)):

@@ -23,6 +23,7 @@ def card_of(entry: dict) -> Callable[[dict, bool, list[dict]], dict] | None:
     each of its trained networks, pretrainings left out. It returns
 
         network         item -> text: parts of these networks and their sizes; empty without networks
+        deviations      item -> text: in what the method differs from the published one
         epoch           what the method's training counts as an epoch
         known_defects   table, one row per defect of the method's released code: name, key (the switch), released,
                         correct, here (three values of the switch), reproduced (yes, no or GAP), effect; all text
@@ -55,6 +56,7 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
     if "of" in entry:
         rows.append(("method", "builds on", registry[entry["of"]]["title"]))
     rows += [("method", "reference", entry["reference"]), ("method", "implemented in", entry["module"])]
+    rows += [("deviation", *fact) for fact in own.get("deviations", {}).items()]
     if runs:
         rows += [("network", *fact) for fact in own.get("network", {}).items()]
         rows += _training_facts({run.stage: run for run in reversed(runs)}, own)

@@ -1,4 +1,4 @@
-"""Many comparisons at once: Holm's correction, and groups of methods that cannot be distinguished."""
+"""Many comparisons at once: Holm's correction, false discoveries, and groups that cannot be distinguished."""
 
 from string import ascii_letters
 
@@ -17,6 +17,19 @@ def holm(p: np.ndarray) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
     return corrected
+
+
+def discoveries(p: np.ndarray, rate: float) -> np.ndarray:
+    """Which p-values are discoveries when this expected share of them may be false: bool, of the shape of `p`.
+
+    Y. Benjamini and Y. Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical Society B 57,
+    289 (1995). NaN is never a discovery and is not counted.
+    """
+    ranked = np.sort(p[~np.isnan(p)])
+    below = np.flatnonzero(ranked <= rate * np.arange(1, len(ranked) + 1) / max(len(ranked), 1))
+    limit = ranked[below[-1]] if len(below) else -1.0
+    found: np.ndarray = p <= limit
+    return found
 
 
 def tie_groups(different: np.ndarray) -> list[str]:
