@@ -1,7 +1,11 @@
 # The analysis of regions: each subject's decoder of the longest budget -> pictures of synthetic responses.
 
 BRAIN_DIFFUSER = plugins.folders("methods")["brain_diffuser"]
-DRAWING = study.drawing("brain_diffuser")
+
+
+def brain_diffuser_networks():
+    """Role -> network, of the method's drawing."""
+    return study.drawing("brain_diffuser")["networks"]
 
 
 rule draw_regions:
@@ -12,8 +16,8 @@ rule draw_regions:
             f"<results>/decoders/brain_diffuser/{subject}/{study.budgets(subject)[-1]:g}sessions/seed{study.seeds[0]}"
             for subject in study.subjects
         ],
-        targets=list(study.targets("brain_diffuser").values()),
-        model=[path for name in DRAWING["networks"].values() for path in model_path(name)],
+        targets=lambda w: list(study.targets("brain_diffuser").values()),
+        model=lambda w: [path for name in brain_diffuser_networks().values() for path in model_path(name)],
     output:
         directory("<results>/analyses/brain_diffuser/regions"),
     log:
@@ -27,10 +31,10 @@ rule draw_regions:
         **needs("draw"),
     params:
         subjects=study.subjects,
-        targets=list(study.targets("brain_diffuser")),
+        targets=lambda w: list(study.targets("brain_diffuser")),
         regions=config["brain_diffuser"]["regions"] or study.dataset.regions,
-        networks={role: network(name) for role, name in DRAWING["networks"].items()},
-        settings=DRAWING["settings"],
+        networks=lambda w: {role: network(name) for role, name in brain_diffuser_networks().items()},
+        settings=lambda w: study.drawing("brain_diffuser")["settings"],
         code=code_of(BRAIN_DIFFUSER / "scripts/draw_regions.py"),
     script:
         "scripts/draw_regions.py"
