@@ -52,6 +52,6 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
     with open(array.filename, "rb", buffering=0) as file:
         for row, values in zip(rows, found, strict=True):
             file.seek(array.offset + (int(row) * flat.shape[1] + start) * array.itemsize)
-            if file.readinto(values) != values.nbytes:
+            if file.readinto(values.data) != values.nbytes:
                 raise UserError(f"{array.filename}: ends before row {row}; rerun the step that writes it")
     return found
