@@ -10,7 +10,15 @@ from fmri2img.artifacts.recording import Recording
 from fmri2img.linear.decode import voxels_of
 from fmri2img.linear.decoder import AVERAGED, TRAINING_IMAGES, LinearDecoder, fit
 
-FITTED = ("alphas", "folds", "calibration", "trials", "per", "folds_key")  # of a regression, as `fit` takes them
+FITTED = (
+    "alphas",
+    "folds",
+    "calibration",
+    "trials",
+    "per",
+    "standardised",
+    "folds_key",
+)  # of a regression, as `fit` takes them
 
 
 def report(array: str, decoder: LinearDecoder) -> None:

@@ -24,7 +24,7 @@ ALPHA = 5.0
 TOKENS = {
     "array": "tokens", "target": "embeddings", "regions": "all", "alphas": [0.1, 1.0, 10.0], "folds": 4,
     "per": "all", "folds_key": "ridge.folds", "penalties_key": "ridge.alphas", "trials": "single",
-    "calibration": "training_images",
+    "standardised": False,    "calibration": "training_images",
 }  # fmt: skip
 STATES = TOKENS | {
     "array": "states", "target": "texts", "regions": ["V1"], "alphas": [ALPHA], "penalties_key": "penalty.fixed",
@@ -182,7 +182,7 @@ def test_a_key_that_the_configuration_lacks_is_named(tmp_path, monkeypatch, chan
 def test_averaged_trials_are_scaled_over_images_as_brain_diffuser_scales_them(cell, tmp_path, calibration):
     """Mean of each image's trials, z-scored with the deviation (ddof 1) of training images, scikit-learn's Ridge on it,
     and, with the test batch, the moments of true targets in place of those of the predictions."""
-    regression = TOKENS | {"alphas": [30.0], "trials": "averaged", "calibration": calibration}
+    regression = TOKENS | {"alphas": [30.0], "trials": "averaged", "calibration": calibration, "standardised": True}
     made = decoded(cell, fit(cell, tmp_path / "decoder", regression), tmp_path / "decoded")
     recording, embeddings = Recording.open(cell["recording"]), Embeddings.open(cell["embeddings"])
     ids, betas = recording.averaged(recording.training_rows(2))

@@ -67,6 +67,19 @@ def test_a_fixed_penalty_equals_scikit_learn(tmp_path, shape, alpha, trials):
     np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("trials", ["single", "averaged"])
+def test_standardised_voxels_equal_scikit_learn_on_z_scores(tmp_path, trials):
+    betas, image_ids, embeddings = example(tmp_path, 60, 60, 30, (3, 4))
+    betas, kept = betas * np.linspace(0.1, 3, 30, dtype=np.float32), betas.copy()
+    given = betas.copy()
+    decoder = fit(betas, image_ids, embeddings, [20.0], 5, 0, "none", trials, standardised=True)
+    np.testing.assert_array_equal(betas, given)  # not changed in place
+    sd = betas.std(axis=0, ddof=1, dtype=float)
+    sd[0] = 1  # the constant voxel
+    wanted = Ridge(alpha=20.0).fit(betas / sd, flat(embeddings, image_ids)).predict(kept[:5] / sd)
+    np.testing.assert_allclose(predicted(decoder, kept[:5], embeddings), wanted, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", ["more trials than voxels", "more voxels than trials"])
 def test_a_part_of_the_trials_is_solved_like_those_trials_alone(tmp_path, shape):
     betas, image_ids, embeddings = example(tmp_path, *SHAPES[shape])

@@ -79,19 +79,29 @@ def test_every_value_of_a_regression_may_be_a_key_of_the_configuration(tmp_path)
         "regions": "planted.regions",
         "penalty": {"choose_from": [1.0, 2.0], "per": "planted.per", "folds": 3},
         "trials": "planted.trials",
+        "standardised": "planted.standardised",
         "calibration": "planted.calibration",
     }
     settings = (
         "from fmri2img.settings import base\n\n\nclass Settings(base.Settings):\n"
-        "    size: int\n    regions: list[str]\n    per: str\n    trials: str\n    calibration: str\n"
+        "    size: int\n    regions: list[str]\n    per: str\n    standardised: bool\n    trials: str\n"
+        "    calibration: str\n"
     )
     tokens = {"array": "tokens", "target": {"tokens": "encoder"}, "penalty": PENALTY}
     folder = method_folder(tmp_path / "planted", {"settings": settings}, linear=[regression, tokens])
-    section = {"size": 32, "regions": ["early"], "per": "channel", "trials": "averaged", "calibration": "test_batch"}
+    section = {
+        "size": 32,
+        "regions": ["early"],
+        "per": "channel",
+        "standardised": True,
+        "trials": "averaged",
+        "calibration": "test_batch",
+    }
     found, _ = study_of(folder, planted=section).regressions("planted")
     assert found == {
         "array": "latents", "target": "latents/demo_vae/32px", "regions": ["early"], "alphas": [1.0, 2.0],
-        "per": "channel", "folds": 3, "trials": "averaged", "calibration": "test_batch", "folds_key": "penalty.folds",
+        "per": "channel", "folds": 3, "standardised": True, "trials": "averaged",
+        "calibration": "test_batch", "folds_key": "penalty.folds",
         "penalties_key": "penalty.choose_from",
     }  # fmt: skip
     for key, value, message in (

@@ -159,6 +159,7 @@ def fit(
     calibration: str = TRAINING_IMAGES,
     trials: str = "single",
     per: str = ALL,
+    standardised: bool = False,
     folds_key: str = "folds",
     source: str = "recording",
 ) -> LinearDecoder:
@@ -168,9 +169,9 @@ def fit(
     of at least those images; alphas: penalties to choose from, in units of the squared norm of a voxel over the trials;
     folds: of the cross-validation; seed: deals images into folds, and is all that is random here; calibration: what
     brings predictions to the mean and spread of true targets (step 4), one of CALIBRATIONS; trials: "single" fits to
-    trials, "averaged" to the mean of each image's trials, divided by each voxel's deviation over images, because means
-    spread less than the z-scored trials; per: group of targets that shares a penalty, as
-    `Axes.groups` names them; folds_key: the key that sets `folds`; source: what messages call the betas.
+    trials, "averaged" to the mean of each image's trials; per: group of targets that shares a penalty, as `Axes.groups`
+    names them; standardised: whether each voxel is divided by its deviation over what is fitted (means of trials spread
+    less than z-scored trials); folds_key: the key that sets `folds`; source: what messages call the betas.
 
     Targets are read a block at a time. Memory beyond `betas` and RidgeSystem's: the system of a fold, three float32
     (images, images) matrices, the same of every penalty for the images of a fold, and of averaged trials their means.
@@ -189,11 +190,9 @@ def fit(
     targets = Targets(embeddings, embeddings.rows(ids))
     group = embeddings.axes.groups(per)
     means = image_means(betas, image) if validated or trials == AVERAGED else betas[:0]
-    scale = np.ones(betas.shape[1], np.float32)
-    if trials == AVERAGED:
-        spread = means.std(axis=0, ddof=1) if len(ids) > 1 else scale
-        scale = np.where(spread > 0, spread, 1).astype(np.float32)
-        means /= scale
+    scale = deviations(means if trials == AVERAGED else betas) if standardised else None
+    if scale is not None:
+        betas, means = betas / scale, means / scale
     system = RidgeSystem(*((means, np.arange(len(ids))) if trials == AVERAGED else (betas, image)), len(ids))
     best = np.zeros(group.max() + 1, np.int64)
     found: dict = {}
@@ -203,7 +202,7 @@ def fit(
         if len(alphas) > 1:
             best, found["cv_r2"] = choose(folded, targets, group, alphas)
         if calibration == TRAINING_IMAGES:
-            moments, held_out = validate(folded, targets, best[group], alphas, betas, image, scale)
+            moments, held_out = validate(folded, targets, best[group], alphas, betas, image)
             found = held_out | found
     if calibration == TEST_BATCH:
         moments[:2] = targets.moments()
@@ -221,6 +220,7 @@ def fit(
         "calibration": calibration,
         "trials": trials,
         "per": per,
+        "standardised": standardised,
         "targets": len(group),
         "folds": folds if validated else None,
         "fold_seed": seed if validated else None,
@@ -231,11 +231,23 @@ def fit(
     readouts = np.empty((len(used), betas.shape[1], len(ids)), np.float32)
     for readout, a in zip(readouts, used, strict=True):
         system.readout(alphas[a], readout)
-        readout /= scale[:, None]
+        if scale is not None:
+            readout /= scale[:, None]
     return LinearDecoder(
-        readouts, choice.astype(np.int16)[group], system.voxel_mean * scale, system.image_mean, ids.astype(np.int64),
-        *moments, metadata,
-    )  # fmt: skip
+        readouts,
+        choice.astype(np.int16)[group],
+        system.voxel_mean if scale is None else system.voxel_mean * scale,
+        system.image_mean,
+        ids.astype(np.int64),
+        *moments,
+        metadata,
+    )
+
+
+def deviations(inputs: np.ndarray) -> np.ndarray:
+    """Standard deviation (ddof 1) of each voxel over the rows of `inputs`, float32 (voxels,); 1 of a constant one."""
+    spread = inputs.std(axis=0, ddof=1, dtype=np.float64) if len(inputs) > 1 else np.zeros(inputs.shape[1])
+    return np.where(spread > 1e-6, spread, 1).astype(np.float32)
 
 
 def image_means(betas: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -323,12 +335,10 @@ def validate(
     alphas: list[float],
     betas: np.ndarray,
     image: np.ndarray,
-    scale: np.ndarray,
 ) -> tuple[list[np.ndarray], dict]:
     """What calibration needs of held-out predictions at the chosen penalties (step 4).
 
-    best: int (targets,), index into `alphas`; betas, image: single trials; scale: float32 (voxels,), by which betas are
-    divided. Returns the moments of true targets and of
+    best: int (targets,), index into `alphas`; betas, image: single trials. Returns the moments of true targets and of
     their predictions, float64 (targets,) each; and cv_r2 (at one fixed penalty), cv_correlation, held_out_variance:
     trial_noise, the variance of one trial's prediction about that of its image's mean, signal, what is left of the
     spread without it, and spread, of predictions over images; all summed over targets.
@@ -347,7 +357,7 @@ def validate(
             baseline += _energy(_residual(_mean_weights(system, inside), inside), gram)
             trials = np.flatnonzero(inside[image] & (repeats[image] > 1))
             if len(trials):
-                noise += _energy(system.weights(betas[trials] / scale, alphas[penalty]) - weights[image[trials]], gram)
+                noise += _energy(system.weights(betas[trials], alphas[penalty]) - weights[image[trials]], gram)
         spread += _energy(weights - weights.mean(axis=0), gram) / len(weights)
         for columns, block in targets.blocks(taken):
             predicted = weights @ block

@@ -125,6 +125,7 @@ class MethodQueries:
             "trials": trials.value,
             "alphas": [alphas.value] if rule == "fixed" else alphas.value,
             "per": per.value,
+            "standardised": self._setting(record["standardised"], "standardised", folder, words=True).value,
             "folds": folds.value,
             "folds_key": folds.key,
             "penalties_key": alphas.key,
@@ -151,12 +152,13 @@ class MethodQueries:
         return _Setting(value, own_key, str(plugins.folders("methods")[folder] / "method.yaml"))
 
     def gives_directions(self, decoder: str) -> bool:
-        """Whether a linear decoder decodes the encoder's tokens from all voxels with one penalty."""
+        """Whether a linear decoder decodes the encoder's tokens from all voxels, as they are, with one penalty."""
         wanted = {
             "array": "tokens",
             "target": target_path("tokens", self.config["encoder"]),
             "regions": "all",
             "per": axes.ALL,
+            "standardised": False,
         }
         return any(wanted.items() <= regression.items() for regression in self.regressions(decoder))
 

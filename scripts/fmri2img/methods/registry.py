@@ -125,6 +125,9 @@ class Regression(Settings):
     trials: Annotated[Trials | DottedKey, one_of("single, averaged or a key")] = Field(
         "single", description="Whether it is fitted to single trials or to the mean of an image's trials."
     )
+    standardised: Annotated[bool | DottedKey, one_of("true, false or a key")] = Field(
+        False, description="Whether each voxel is divided by its deviation over the trials, or their means, fitted to."
+    )
     calibration: Annotated[Calibration | DottedKey, one_of("training_images, test_batch, none or a key")] = Field(
         "training_images",
         description="How predictions get the mean and spread of true targets: by predictions of held-out training "
