@@ -150,6 +150,14 @@ def test_networks_trained_with_earlier_diffusers_are_the_same(low_level, model, 
     assert torch.equal(network(inputs["betas"])[0], model.voxel2sd(inputs["betas"])[0])
 
 
+def test_a_low_level_network_without_local_features_is_imported(low_level, model, inputs, tmp_path):
+    state = {key: value for key, value in low_level.items() if not key.startswith("maps_projector.")}
+    config, network = import_low_level(write(tmp_path / "epoch120.pth", state))
+    latents, maps = network(inputs["betas"])
+    assert config.maps_width is None and maps is None
+    assert torch.equal(latents, model.voxel2sd(inputs["betas"])[0])
+
+
 @pytest.mark.parametrize(
     ("network", "key", "value", "named"),
     [
@@ -161,6 +169,7 @@ def test_networks_trained_with_earlier_diffusers_are_the_same(low_level, model, 
         ("high_level", "voxel2clip.mlp.2.1.weight", torch.zeros(47), r"mlp\.2\.1\.weight \(47,\) instead of \(48,\)"),
         ("high_level", "noise_scheduler.betas", torch.full((100,), 0.01), "betas differs from the published"),
         ("low_level", "maps_projector.0.weight", None, "missing maps_projector.0.weight"),
+        ("high_level", "net.null_brain_embeds", None, "missing net.null_brain_embeds"),
         ("low_level", "lin0.0.bias", torch.zeros(48), "unexpected lin0.0.bias"),
         ("low_level", "upsampler.mid_block.attentions.0.extra.bias", torch.zeros(1), "unexpected"),
     ],

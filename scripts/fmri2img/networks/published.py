@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fmri2img.errors import UserError
-from fmri2img.networks.prior import cosine_betas
+from fmri2img.networks.prior import PriorNetwork, cosine_betas
 from fmri2img.networks.settings import PriorConfig
+from fmri2img.networks.storage import fill
 
 # Our names of a prior's weights -> the published names (dalle2-pytorch), applied in this order.
 PRIOR_NAMES = [
@@ -198,3 +199,26 @@ def check_prior_constants(path: str | Path, state: Mapping[str, Tensor], prefix:
             raise UserError(
                 f"{path}: {prefix + key} differs from the published model's; a prior trained so is not supported"
             )
+
+
+def prior_of(state: Mapping[str, Tensor], prefix: str, path: str, what: str) -> tuple[PriorConfig, PriorNetwork]:
+    """The diffusion prior in a published checkpoint, float32, in evaluation mode; its sizes follow from the shapes.
+
+    prefix: of its names, before `net.` and `noise_scheduler.`; path, what: what errors name. Raises UserError naming
+    the keys that are missing, unexpected, or of an unexpected shape or value; keys outside of the prior are left alone.
+    """
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    own = {key: value for key, value in own.items() if key.startswith(("net.", SCHEDULE))}
+    try:
+        tokens, width = own["net.null_brain_embeds"].shape
+        config = PriorConfig.read(prior_sizes(own, "", width), path, "model.prior")
+    except KeyError as missing:
+        raise mismatch(path, what, [prefix + missing.args[0]], [], []) from None
+    with torch.device("meta"):
+        prior = PriorNetwork(config, tokens, width)
+    names = {published_prior_name(name): name for name in prior.state_dict()}
+    shapes = {there: tuple(prior.state_dict()[name].shape) for there, name in names.items()}
+    check_keys(path, what, own, shapes | prior_constants(config))
+    check_prior_constants(path, own, "", config)
+    fill(prior, {name: own[there].float() for there, name in names.items()}, path)
+    return config, prior

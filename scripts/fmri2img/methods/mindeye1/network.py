@@ -90,19 +90,20 @@ class LowLevel(Trunk):
         self.lin1 = nn.Linear(config.hidden, config.seed_channels * config.positions, bias=False)
         self.norm = nn.GroupNorm(1, config.seed_channels)
         self.upsampler = Upsampler(config.seed_channels, config.latent_channels, config.channels, config.layers)
-        self.maps_projector = LocalMaps(config.seed_channels, config.maps_width)
+        self.maps_projector = LocalMaps(config.seed_channels, config.maps_width) if config.maps_width else None
 
     def grid(self, betas: Tensor, kept: Masks | None = None) -> Tensor:
         """betas (trials, voxels) -> the seed grid (trials, seed_channels, side, side)."""
         return self.norm(self.lin1(self.hidden(betas, kept)).unflatten(-1, self.seed_shape))
 
-    def forward(self, betas: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, betas: Tensor, kept: Masks | None = None) -> tuple[Tensor, Tensor | None]:
         """betas (trials, voxels) -> (latents (trials, channels, side, side), maps (trials, positions, maps_width)).
 
-        Latents are in the autoencoder's scaled space; positions run along the rows of the seed grid.
+        Latents are in the autoencoder's scaled space; positions run along the rows of the seed grid. Maps are None in a
+        network without them.
         """
         grid = self.grid(betas, kept)
-        return self.upsampler(grid), self.maps_projector(grid)
+        return self.upsampler(grid), self.maps_projector(grid) if self.maps_projector is not None else None
 
 
 class Encoded(NamedTuple):

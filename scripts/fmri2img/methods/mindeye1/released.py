@@ -40,6 +40,7 @@ def import_high_level(path: str | Path) -> tuple[HighLevelConfig, HighLevel, Pri
 
 def high_level_of(state: dict[str, Tensor], path: str) -> tuple[HighLevelConfig, HighLevel, PriorNetwork]:
     """As `import_high_level`, of the named weights themselves; path: what errors name."""
+    prior_config, prior = published.prior_of(state, "", path, WHAT)
     try:
         width = _size(state, f"{VOXEL2CLIP}projector.0.weight", path=path)
         config = HighLevelConfig.read(
@@ -48,7 +49,7 @@ def high_level_of(state: dict[str, Tensor], path: str) -> tuple[HighLevelConfig,
                 "tokens": max(1, _size(state, f"{VOXEL2CLIP}lin1.bias", path=path) // width),
                 "token_width": width,
                 "projector": _size(state, f"{VOXEL2CLIP}projector.2.bias", path=path),
-                "prior": published.prior_sizes(state, "", width),
+                "prior": prior_config.to_dict(),
                 "token_scale": math.sqrt(width),
             },
             path,
@@ -58,13 +59,10 @@ def high_level_of(state: dict[str, Tensor], path: str) -> tuple[HighLevelConfig,
     except KeyError as missing:
         raise published.mismatch(path, WHAT, [missing.args[0]], [], []) from None
     with torch.device("meta"):
-        network, prior = HighLevel(config, voxels), PriorNetwork(config.prior, config.tokens, width)
-    names = {VOXEL2CLIP + name: name for name in network.state_dict()}
-    prior_names = {published.published_prior_name(name): name for name in prior.state_dict()}
+        network = HighLevel(config, voxels)
     published.check_keys(path, WHAT, state, high_level_shapes(network, prior, config.prior))
-    published.check_prior_constants(path, state, "", config.prior)
-    storage.fill(network, {name: state[there].float() for there, name in names.items()}, path)
-    storage.fill(prior, {name: state[there].float() for there, name in prior_names.items()}, path)
+    own = {name: state[VOXEL2CLIP + name].float() for name in network.state_dict()}
+    storage.fill(network, own, path)
     return config, network, prior
 
 
@@ -85,6 +83,7 @@ def low_level_of(state: dict[str, Tensor], path: str) -> tuple[LowLevelConfig, L
     state = {later_name(key): value for key, value in state.items()}
     up = "upsampler.up_blocks."
     blocks = published.numbered(state, r"upsampler\.up_blocks\.(\d+)\.")
+    with_maps = any(key.startswith("maps_projector.") for key in state)
     try:
         seed_channels = _size(state, "norm.weight", path=path)
         side = math.isqrt(_size(state, "lin1.weight", path=path) // seed_channels)
@@ -98,7 +97,7 @@ def low_level_of(state: dict[str, Tensor], path: str) -> tuple[LowLevelConfig, L
                 "layers": published.numbered(state, r"upsampler\.up_blocks\.0\.resnets\.(\d+)\.") - 1,
                 "latent_channels": _size(state, "upsampler.conv_out.bias", path=path),
                 "latent_side": side * 2 ** max(blocks - 1, 0),
-                "maps_width": _size(state, "maps_projector.6.bias", path=path),
+                "maps_width": _size(state, "maps_projector.6.bias", path=path) if with_maps else None,
             },
             path,
             "model",

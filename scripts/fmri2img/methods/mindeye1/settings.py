@@ -59,6 +59,9 @@ class LowLevelConfig(LowLevelNetwork, SeedGridSizes):
     """A low-level network, as it is recorded with its weights."""
 
     latent_side: Positive = Field(64, description="Side of the autoencoder's latents.")
+    maps_width: Positive | None = Field(
+        512, description="Width of the local features, which only training uses; null for a network without them."
+    )
 
 
 class LowLevel(base.Settings):
