@@ -36,12 +36,12 @@ class Backbone:
 
     @property
     def kind(self) -> str:
-        return self.record["kind"]
+        return str(self.record["kind"])
 
     @property
     def trained_on(self) -> str:
         """The data that the network was trained on, as disclosure records name them."""
-        return self.record["trained_on"]
+        return str(self.record["trained_on"])
 
     @property
     def identity(self) -> dict[str, str]:
@@ -58,7 +58,7 @@ class Backbone:
         """Directory that holds (or will hold) the files. Raises UserError when a package is not installed."""
         source = self.record["source"]
         if "folder" in source:
-            folder = REPOSITORY / source["folder"]
+            folder: Path = REPOSITORY / source["folder"]
             return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
         if "package" in source:
             module = source["package"]
@@ -68,7 +68,7 @@ class Backbone:
                     f"backbone {self.name}: Python package {module} is not installed; install envs/requirements.lock"
                 )
             return Path(spec.submodule_search_locations[0])
-        return MODELS / self.record.get("shares", self.name)
+        return MODELS / str(self.record.get("shares", self.name))
 
     def inputs(self) -> list[str]:
         """Inputs of a rule that loads this backbone: its files, or the directory that is fetched."""
@@ -88,7 +88,8 @@ class Backbone:
         if not self.fetched or not path.is_file():
             return {}
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found: dict = json.loads(path.read_text(encoding="utf-8"))
+            return found
         except ValueError as error:
             raise UserError(f"backbone {self.name}: {path}: cannot be read ({error}); {self._remedy()}") from error
 
@@ -98,7 +99,7 @@ class Backbone:
         they are small (the demo's), else the one recorded when they were fetched, else 'unpinned'."""
         sums = [check["sha256"] for check in self.record["files"].values() if check and check.get("sha256")]
         if self.record["source"].get("revision"):
-            return self.record["source"]["revision"]
+            return str(self.record["source"]["revision"])
         if sums:
             return f"sha256:{sums[0][:12]}"
         if "folder" in self.record["source"]:

@@ -37,7 +37,7 @@ class Source:
 
 
 def _tokens(record: dict, side: int | None) -> int:
-    return record.get("tokens", 0) * record.get("token_width", 0)
+    return int(record.get("tokens", 0) * record.get("token_width", 0))
 
 
 def _states(width: int) -> Callable[[dict, int | None], int]:

@@ -63,17 +63,17 @@ class DrawingRecord(Settings):
                 if isinstance(found, str):
                     raise WrongKey(f"networks.{role}", "give the key and the kinds of network that the function takes")
             return self
-        known = pipelines()
-        if self.pipeline not in known:
-            raise WrongKey("pipeline", f"'{self.pipeline}' is not a drawing pipeline; {nearest(self.pipeline, known)}")
-        pipeline = known[self.pipeline]
+        known, named = pipelines(), str(self.pipeline)
+        if named not in known:
+            raise WrongKey("pipeline", f"'{named}' is not a drawing pipeline; {nearest(named, known)}")
+        pipeline = known[named]
         for key, given, there in (
             ("arrays", self.arrays, pipeline.arrays),
             ("networks", self.networks, pipeline.networks),
         ):
             for name in given:
                 if isinstance(given, list) or name not in there:
-                    what = f"pipeline {self.pipeline} takes no {key[:-1]} '{name}'"
+                    what = f"pipeline {named} takes no {key[:-1]} '{name}'"
                     raise WrongKey(f"{key}.{name}", f"{what}; {nearest(name, there)}")
         return self
 
@@ -85,12 +85,12 @@ class DrawingRecord(Settings):
         """
         if self.function is not None:
             own = Pipeline(function=f"{module}.{self.function}", sentence="", arrays=list(self.arrays))
-            changed, networks = {}, {role: found.to_dict() for role, found in self.networks.items()}
         else:
-            own, changed = pipelines()[self.pipeline], dict(self.arrays)
-            networks = {role: found.to_dict() for role, found in own.networks.items()}
-            for role, found in self.networks.items():
-                networks[role] |= {"key": found} if isinstance(found, str) else found.to_dict()
+            own = pipelines()[str(self.pipeline)]
+        networks = {role: found.to_dict() for role, found in own.networks.items()}
+        for role, chosen in self.networks.items():
+            networks[role] = networks.get(role, {}) | ({"key": chosen} if isinstance(chosen, str) else chosen.to_dict())
+        changed = self.arrays if isinstance(self.arrays, dict) else {}
         return {
             "pipeline": self.pipeline,
             "function": own.function,

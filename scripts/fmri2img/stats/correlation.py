@@ -88,7 +88,8 @@ def correlation_test(x: np.ndarray, y: np.ndarray, permutations: int, seed: int)
     rng, extreme = np.random.default_rng(seed), np.zeros(x.shape[1], np.int64)
     for _ in range(permutations):
         extreme += np.einsum("ij,ij->j", x, y[rng.permutation(len(x))]) >= observed - TOLERANCE
-    return (1 + extreme) / (1 + permutations)
+    p: np.ndarray = (1 + extreme) / (1 + permutations)
+    return p
 
 
 def _standardised(columns: np.ndarray) -> np.ndarray:
@@ -96,4 +97,5 @@ def _standardised(columns: np.ndarray) -> np.ndarray:
     centred = columns - columns.mean(axis=0, dtype=np.float64)
     length = np.linalg.norm(centred, axis=0)
     constant = length <= 1e-6 * np.linalg.norm(columns.astype(np.float64), axis=0)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=~constant)
+    unit: np.ndarray = np.divide(centred, length, out=np.zeros_like(centred), where=~constant)
+    return unit
