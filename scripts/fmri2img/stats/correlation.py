@@ -73,7 +73,8 @@ def group_intervals(x: np.ndarray, y: np.ndarray, groups: np.ndarray, resamples:
     for start in range(0, x.shape[1], COLUMN_BLOCK):
         columns = slice(start, start + COLUMN_BLOCK)
         sums += np.nan_to_num(weighted_correlations(x[:, columns], y[:, columns], counts)) @ groups[:, columns].T
-    return sums / np.maximum(groups.sum(axis=1), 1)
+    means: np.ndarray = sums / np.maximum(groups.sum(axis=1), 1)
+    return means
 
 
 def correlation_test(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> np.ndarray:

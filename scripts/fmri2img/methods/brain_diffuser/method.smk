@@ -12,7 +12,9 @@ rule draw_regions:
             for subject in study.subjects
         ],
         targets=lambda w: list(study.targets("brain_diffuser").values()),
-        model=lambda w: [path for name in study.drawing("brain_diffuser")["networks"].values() for path in model_path(name)],
+        model=lambda w: [
+            path for name in study.drawing("brain_diffuser")["networks"].values() for path in model_path(name)
+        ],
     output:
         directory("<results>/analyses/brain_diffuser/regions"),
     log:
@@ -28,9 +30,7 @@ rule draw_regions:
         subjects=study.subjects,
         targets=lambda w: list(study.targets("brain_diffuser")),
         regions=config["brain_diffuser"]["regions"] or study.dataset.regions,
-        networks=lambda w: {
-            role: network(name) for role, name in study.drawing("brain_diffuser")["networks"].items()
-        },
+        networks=lambda w: {role: network(name) for role, name in study.drawing("brain_diffuser")["networks"].items()},
         settings=lambda w: study.drawing("brain_diffuser")["settings"],
         code=code_of(BRAIN_DIFFUSER / "scripts/draw_regions.py"),
     script:
