@@ -109,7 +109,7 @@ def test_every_shipped_configuration_is_valid(name):
         ),
         (
             {"mindeye2__finetuning__processes": 5},
-            "key 'mindeye2.finetuning.training.batch': 48 is not a multiple of accumulation x processes (1 x 5)",
+            "key 'mindeye2.finetuning.training.batch': 24 is not a multiple of accumulation x processes (1 x 5)",
         ),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),
         ({"nsd__source": "images"}, "key 'nsd.images': missing; source is 'images', so add the section"),
