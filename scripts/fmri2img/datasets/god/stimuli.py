@@ -25,6 +25,8 @@ def pictures_in_order(root: Path, images: str, seen: Pictures | None) -> Picture
     found: dict[str, list[str]] = {}
     for part, own in (("training", seen and seen.training), ("test", seen and seen.test)):
         listed = names.listed(root, part)
+        if own and listed and not set(own) & set(listed):
+            listed = None  # a list of classes alone; the recordings name the pictures
         if own and listed is not None and set(own) - set(listed):
             missing = sorted(set(own) - set(listed))[0]
             raise UserError(f"{root}: the list of {part} pictures lacks {missing}, which was shown; replace the list")
