@@ -12,6 +12,7 @@ from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
 from fmri2img.reporting.analyses import shown_analysis
+from fmri2img.reporting.caption_table import caption_table, quoted_captions
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.grids import index_predictions
 from fmri2img.reporting.page.build import Parts, page
@@ -44,6 +45,12 @@ def main(snakemake) -> None:
     test_sets = None
     if snakemake.input.test_sets:
         test_sets = table_by_test_set(read_csv(Path(snakemake.input.test_sets)), design)
+    board, captions = read_csv(Path(snakemake.input.leaderboard)), None
+    if study.reads("captions"):
+        published = read_published(snakemake.params.published)
+        found = quoted_captions(published, list(study.dataset.splits))
+        sources = read_sources(snakemake.params.published)
+        captions = caption_table(board, found, design, sources)
     registry, quoted = study.registries["metrics"], None
     rows = quoted_rows(read_published(snakemake.params.published), design.split)
     if len(rows):
@@ -54,7 +61,7 @@ def main(snakemake) -> None:
     texts = {"dtype": str, "keep_default_na": False}
     html = page(
         Parts(
-            board=read_csv(Path(snakemake.input.leaderboard)),
+            board=board,
             claims=read_csv(Path(snakemake.input.claims)),
             disclosures=pd.read_csv(snakemake.input.disclosures, **texts),
             facts=pd.read_csv(snakemake.input.provenance, **texts),
@@ -77,6 +84,7 @@ def main(snakemake) -> None:
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
             quoted=quoted,
             splits=splits,
+            captions=captions,
             test_sets=test_sets,
             costs=costs(snakemake.params.benchmarks),
             checksums=checksums,

@@ -6,6 +6,7 @@ from fmri2img import job
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.splits import Split
+from fmri2img.reporting.caption_table import caption_rows, caption_table, quoted_captions
 from fmri2img.reporting.claims import claims_tables, judge_claims, read_claims
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
@@ -17,6 +18,7 @@ from fmri2img.reporting.provenance import (
     provenance_table,
     write_config,
 )
+from fmri2img.reporting.published import read_published, read_sources
 from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table, write_tables
 from fmri2img.reporting.test_sets import cells_by_test_set, table_by_test_set
 from fmri2img.study import Study
@@ -46,6 +48,12 @@ def main(snakemake) -> None:
         of_sets = {name: read_scores(snakemake.input.scores, name) for name in study.test_sets}
         cells = cells_by_test_set(of_sets, {name: scored_design(study, table) for name, table in of_sets.items()})
         write_table(folder / "test_sets", table_by_test_set(cells, design), cells)
+
+    if snakemake.output.captions:
+        quoted = quoted_captions(read_published(snakemake.params.published), list(study.dataset.splits))
+        sources = read_sources(snakemake.params.published)
+        table = caption_table(overall, quoted, design, sources)
+        write_table(folder / "captions", table, caption_rows(overall, quoted, design, sources))
 
     claims = read_claims(study.registries["methods"], study.registries["metrics"])
     judged = judge_claims(claims, scores, overall, design)

@@ -223,3 +223,21 @@ for name in ("rouge", "meteor", "bleu"):
         captions.bleu(REFERENCES, CAPTIONS, 4),
     ]
     assert done.stdout.split("\n")[:3] == [str([round(float(v), 6) for v in values]) for values in expected]
+
+
+def test_clip_score_is_of_the_picture_and_its_reference_form_a_harmonic_mean():
+    """Hessel et al., equations 1 and 3, with vectors of two dimensions whose cosines are known."""
+    angles = {"A photo depicts right": 0.0, "A photo depicts up": 90.0, "A photo depicts left": 180.0}
+    angles |= {"A photo depicts slanted": 60.0, "A photo depicts .": 0.0}
+
+    def encode(sentences):
+        radians = np.deg2rad([angles[sentence] for sentence in sentences])
+        return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+    pictures = np.array([[3.0, 0.0]] * 5)  # not of length 1
+    said = ["right", "slanted", "up", "left", "."]
+    seen = captions.clip_score([[]] * 5, said, encode, pictures)
+    assert seen == pytest.approx([2.5, 1.25, 0, 0, 0])
+    references = [["up", "slanted"], ["right"], ["up"], ["left"], ["right"]]
+    both = captions.ref_clip_score(references, said, encode, pictures)
+    assert both == pytest.approx([2 * 2.5 * 0.5 / 3.0, 2 * 1.25 * 0.5 / 1.75, 0, 0, 0])

@@ -132,6 +132,11 @@ def all_scores():
     return [f"<results>/scores/{method}.parquet" for method in scored_methods()]
 
 
+def published_files():
+    """config/published, file by file."""
+    return [relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())]
+
+
 def analysis_path(name):
     """The folder with figure and table of an analysis, which a rule of its method's folder makes."""
     entry = study.analyses[name]

@@ -24,7 +24,7 @@ rule make_page:
         brain=brain_figures(),
         analyses=[analysis_path(name) for name in study.analyses],
         settings=in_repository("config/figures.yaml"),
-        published=[relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())],
+        published=published_files(),
         templates=[
             in_repository(f"scripts/fmri2img/reporting/page/{name}")
             for name in ("page.html", "page.css", "page.js", "leaderboard.js", "pictures.js")

@@ -1,5 +1,7 @@
 # Scores -> tables, figures and captions of the report.
 
+from os.path import dirname
+
 
 rule make_tables:
     """Write tables of scores at each budget, claims, disclosures of the methods, and provenance of the run."""
@@ -8,6 +10,7 @@ rule make_tables:
         predictions=all_predictions(),
         split=f"<results>/splits/{config['split']}.json",
         layouts=[in_repository(f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
+        published=published_files(),
         claims=[in_repository("config/claims.yaml"), *map(relpath, plugins.files("methods", "claims.yaml"))],
         requirements=in_repository("envs/requirements.in"),
         lock=in_repository("envs/requirements.lock"),
@@ -53,6 +56,16 @@ rule make_tables:
             if len(study.test_sets) > 1
             else []
         ),
+        captions=(
+            report(
+                "<results>/tables/captions.html",
+                caption="../report/captions.rst",
+                category="1 Scores",
+                labels={"content": "Table: captions", "trained on": "the longest budget"},
+            )
+            if study.reads("captions")
+            else []
+        ),
         claims=report(
             "<results>/tables/claims.html",
             caption="../report/claims.rst",
@@ -77,6 +90,7 @@ rule make_tables:
                 *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
                 *("leaderboard", "claims", "disclosures", "provenance"),
                 *(["test_sets"] if len(study.test_sets) > 1 else []),
+                *(["captions"] if study.reads("captions") else []),
             ],
             suffix=["csv", "md", "tex"],
         ),
@@ -94,6 +108,7 @@ rule make_tables:
     params:
         study=study.fingerprint,
         data=study.dataset.label,  # for the captions of the report
+        published=lambda w, input: dirname(input.published[0]),
         code=code_of("make_tables"),
     script:
         "../../scripts/make_tables.py"

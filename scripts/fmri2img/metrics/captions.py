@@ -64,7 +64,36 @@ def text_cosine(references: list[list[str]], captions: list[str], encode) -> np.
         max(float(vectors[row[one]] @ vectors[row[text]]) for text in several)
         for several, one in zip(references, captions, strict=True)
     ]
-    return np.where([any(c.isalnum() for c in one) for one in captions], values, 0.0)
+    return np.where(_worded(captions), values, 0.0)
+
+
+PREFIX, WEIGHT = "A photo depicts ", 2.5  # of CLIPScore, section 3
+
+
+def clip_score(references: list[list[str]], captions: list[str], encode, pictures: np.ndarray) -> np.ndarray:
+    """CLIPScore (Hessel et al., EMNLP 2021): a caption against the picture itself, in 0..2.5. references: not used.
+
+    encode: as in `text_cosine`; pictures: float (images, dimensions), the same network's vectors of the true images.
+    """
+    vectors = np.asarray(encode([PREFIX + one for one in captions]), np.float64)
+    seen = np.asarray(pictures, np.float64)
+    cosines = (vectors * seen).sum(1) / np.linalg.norm(seen, axis=1)
+    return np.where(_worded(captions), WEIGHT * cosines.clip(min=0), 0.0)
+
+
+def ref_clip_score(references: list[list[str]], captions: list[str], encode, pictures: np.ndarray) -> np.ndarray:
+    """RefCLIPScore: the harmonic mean of CLIPScore and of the largest cosine to a reference, both at least 0."""
+
+    def prefixed(sentences: list[str]) -> np.ndarray:
+        return encode([PREFIX + one for one in sentences])
+
+    seen = clip_score(references, captions, encode, pictures)
+    read = text_cosine(references, captions, prefixed).clip(min=0)
+    return np.divide(2 * seen * read, seen + read, out=np.zeros(len(seen)), where=seen + read > 0)
+
+
+def _worded(captions: list[str]) -> list[bool]:
+    return [any(character.isalnum() for character in one) for one in captions]
 
 
 def cider(references: list[list[str]], captions: list[str]) -> np.ndarray:

@@ -44,9 +44,12 @@ ON_CAPTIONS = {
     "meteor": captions.meteor,
     "bleu": captions.bleu,
     "text_cosine": captions.text_cosine,
+    "clip_score": captions.clip_score,
+    "ref_clip_score": captions.ref_clip_score,
     "cider": captions.cider,
     "spice": captions.spice,
 }
+BY_TEXT_VECTORS = ("text_cosine", "clip_score", "ref_clip_score")
 ON_BRAIN = {"brain_correlation": brain.brain_correlation, "voxel_correlation": brain.voxel_correlation}
 
 
@@ -99,7 +102,7 @@ def score(
     for needs, made, compute, reference, settings in (
         ("images", "images", _on_images, (stimuli, true_features), evaluation),
         ("retrieval", "retrieval", _on_retrieval, embeddings, pools),
-        ("captions", "captions", _on_captions, (stimuli, captioned), evaluation),
+        ("captions", "captions", _on_captions, (stimuli, captioned, true_features), evaluation),
         ("brain", "images", _on_brain, (measured, see), evaluation),
         ("retrieval", "responses", _on_repeats, None, pools),
         ("brain", "responses", _brain_on_repeats, measured, evaluation),
@@ -177,15 +180,19 @@ def _retrieval(metric: dict, truth: np.ndarray, decoded: np.ndarray, pools: dict
 def _on_captions(
     predictions: list[Prediction],
     metrics: dict,
-    described: tuple[Stimuli, pd.DataFrame | None],
+    described: tuple[Stimuli, pd.DataFrame | None, Mapping[str, Features]],
     networks: Networks,
     settings: dict,
 ) -> Found:
+    stimuli, captioned, true_features = described
+    ids = predictions[0].ids
     for name, m in metrics.items():
         options = dict(m.get("parameters", {}))
-        references = _references(options.pop("references"), *described, predictions[0].ids)
-        if m["function"] == "text_cosine":
+        references = _references(options.pop("references"), stimuli, captioned, ids)
+        if m["function"] in BY_TEXT_VECTORS:
             options["encode"] = networks.texts(m["network"])
+            if m["layer"]:
+                options["pictures"] = true_features[m["network"]].of(m["layer"], ids)
         elif m["network"] is not None:
             options["wordnet"] = networks.wordnet(m["network"])
         for prediction in predictions:

@@ -61,6 +61,7 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
         rows += [("network", *fact) for fact in own.get("network", {}).items()]
         rows += _training_facts({run.stage: run for run in reversed(runs)}, own)
     backbones = study.registries["backbones"]
+    rows += _network_data(study, method)
     if "released" in entry:
         rows += _published_networks(study, method)
     for key in entry["configured_by"]:
@@ -69,6 +70,22 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
                 value = f"{value}, revision {Backbone(value, backbones[value]).revision}"
             rows.append(("settings", item, value))
     return pd.DataFrame([(*row[:2], _text(row[2])) for row in rows], columns=["section", "item", "value"])
+
+
+def _network_data(study, method: str) -> list[tuple]:
+    """On what the frozen networks were trained: those whose outputs are decoded, and those that draw."""
+    entry, backbones = study.registries["methods"][method], study.registries["backbones"]
+    rows = []
+    if entry.get("decoder") in study.decoders and {"linear", "training", "released"} & entry.keys():
+        named = [name for path in study.targets(entry["decoder"]).values() for name in path.split("/")]
+        rows.append(("encoder data", [name for name in named if name in backbones]))
+    if "drawing" in entry:
+        rows.append(("generator data", list(study.drawing(method)["networks"].values())))
+    texts = {
+        item: "; ".join(f"{name}: {backbones[name]['trained_on']}" for name in dict.fromkeys(names))
+        for item, names in rows
+    }
+    return [("networks", item, text) for item, text in texts.items() if text]
 
 
 def _published_networks(study, method: str) -> list[tuple]:

@@ -48,6 +48,7 @@ class Parts:
     analyses: list[ShownAnalysis] = field(default_factory=list)
     quoted: Table | None = None
     splits: Table | None = None
+    captions: Table | None = None
     test_sets: Table | None = None
     costs: pd.DataFrame | None = None
     checksums: dict[str, str] = field(default_factory=dict)
@@ -94,6 +95,7 @@ def page(parts: Parts, design: Design) -> str:
         "brain": [_brain_map(path) for path in parts.brain],
         "quoted": parts.quoted,
         "splits": parts.splits,
+        "captions": parts.captions,
         "test_sets": parts.test_sets,
         "test_set": design.test_set,
         "costs": _cost_rows(costs) if has_costs else [],
@@ -132,6 +134,7 @@ def page(parts: Parts, design: Design) -> str:
         "leaderboard": ("Leaderboard", True),
         "sessions": ("Sessions", context["session_panels"]),
         "claims": ("Checks", claims),
+        "captions": ("Captions", parts.captions),
         "similarity": ("Similarity", context["similarity_panels"]),
         "splits": ("Splits", parts.splits),
         "test-sets": ("Test sets", parts.test_sets),
