@@ -1,5 +1,6 @@
 """HCP with a study's settings: simulated, or a copy that the user has."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Dataset(dataset.Dataset):
     def licence(self) -> dict:
         return SIMULATED_LICENCE if self.simulated else super().licence
 
-    @property
+    @cached_property
     def files(self) -> dict[str, Path]:
         """Subject -> its file, at any depth below its folder; the first one where a subject has several runs."""
         if self.simulated:
