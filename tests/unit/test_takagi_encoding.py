@@ -4,15 +4,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
+from tiny_backbones import WIDTH as WIDTH_OF_STATES
+from tiny_backbones import tiny_autoencoder, tiny_generator
 
 from fmri2img.artifacts.recording import Recording
+from fmri2img.backbones.prompts import Prompt
 from fmri2img.encoding.kernels import cross_validated, image_kernel
 from fmri2img.errors import UserError
+from fmri2img.generation.img2img import Refiner
 from fmri2img.methods.takagi.components import Component, Components, save_components
 from fmri2img.methods.takagi.encoding import analyse, gaussian_p, save
 from fmri2img.methods.takagi.scripts.encoding_figure import Result, combined, encoding_figure
 from fmri2img.methods.takagi.settings import EncodingSettings
+from fmri2img.methods.takagi.traces import Tracer
 
 TRAIN, TEST, WIDTH = 150, 40, 12
 LEVELS = [0.25, 0.5, 0.75, 1.0]
@@ -137,3 +143,40 @@ def test_traced_steps_are_first_middle_and_last():
     given = {"noise_levels": [0.5], "traced_noise": 0.5, "steps": 50}
     assert EncodingSettings.read(given).traced_at == [1, 13, 25]
     assert EncodingSettings.read(given | {"steps": 2}).traced_at == [1]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_components_are_recorded_while_a_picture_is_denoised(guidance):
+    """zc at the end of each level and at steps of one level, and activations of the branch with the condition."""
+    generator, autoencoder = tiny_generator(unconditional="zeros"), tiny_autoencoder()
+    refiner = Refiner(generator, autoencoder)
+    settings = EncodingSettings.read(
+        {"noise_levels": [0.5, 1.0], "traced_noise": 1.0, "traced_steps": 2, "steps": 4, "grid": 2,
+         "guidance": guidance}
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    z, states = rng.standard_normal((3, 5)), rng.standard_normal((3, 2, WIDTH_OF_STATES)).astype(np.float32)
+    negative = Prompt(np.zeros_like(states[:1]))
+    tracer = Tracer(refiner, negative, settings, seed=0)
+    found = tracer.trace(pictures, z, states)
+    assert set(found) == {member.name for member in tracer.members}
+    np.testing.assert_array_equal(found["c"], states.reshape(3, -1))
+    for level, start in ((0.5, 2), (1.0, 0)):
+        latents, noise = refiner.encode(pictures), tracer.noise.expand(3, -1, -1, -1)
+        last = refiner.denoise(latents, noise, Prompt(states), negative, 4, start, guidance)
+        np.testing.assert_allclose(found[f"zc_noise{level:g}_step{4 - start}"], last.flatten(1), atol=1e-5)
+
+    # The first run of the network at level 1, repeated by hand with the condition alone.
+    noisy = generator.scheduler.add_noise(
+        refiner.encode(pictures), tracer.noise.expand(3, -1, -1, -1), generator.set_timesteps(4)[:1].repeat(3)
+    )
+    kept = []
+    handle = generator.unet.mid_block.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    generator.unet(
+        noisy, generator.set_timesteps(4)[0], encoder_hidden_states=torch.from_numpy(states),
+        added_cond_kwargs=generator.added_conditions(3),
+    )  # fmt: skip
+    handle.remove()
+    np.testing.assert_allclose(found["middle_step1"], kept[0].flatten(1).detach(), atol=1e-4)
+    assert not generator.unet.mid_block._forward_hooks
