@@ -33,7 +33,7 @@ PAPER = {
     "embed_stimuli": 3, "encode_latents": 3, "embed_texts": 1, "embed_local_features": 10, "embed_views": 4,
     "pretrain": 24, "finetune": 384, "fit_linear": 168, "decode": 552, "decode_without_brain": 72, "make_decoded": 4,
     "draw": 1351,
-    "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 5,
+    "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 7,
     # nearest neighbour 72, shuffled brains 216, random 72, mean 24, oracle 24, repeats 8, captions 1
     "make_prediction": 465, "evaluate": 33, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,

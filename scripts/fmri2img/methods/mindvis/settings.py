@@ -193,9 +193,6 @@ class Settings(base.Settings):
         for subject in [] if chosen == "all" else chosen:
             if subject not in study.available_sessions:
                 raise problem(key, f"no data for {subject}; available: {', '.join(study.available_sessions)}")
-        for pool in self.pretraining.pools:
-            if pool not in study.pools:
-                raise problem("mindvis.pretraining.pools", f"{pool} is not a pool of the study; add it to pools")
         for target in study.subjects:
             if not study.pretraining_subjects("mindvis", target):
                 raise problem(key, f"no subject is left to pretrain on when decoding {target}; name another or a pool")
