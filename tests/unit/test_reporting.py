@@ -439,6 +439,14 @@ def test_one_clear_metric_is_enough_to_beat_a_floor(scores, design):
     assert found["met"] and found["metric"] == "distance_net" and found["mean"] == pytest.approx(0.2)
     worse.loc[~identified & (worse["method"] == "recall"), "value"] = 1.2
     assert not only(worse, design, **ask)["met"]
+    # A small gain with a wide interval leaves it open, unless the interval stays below the tolerance.
+    ask |= {"metrics": ["identification_*"]}
+    swing = np.where(np.arange(len(scores)) % 2, 0.9, -0.9) + 0.1
+    unsure = scores.assign(value=np.where(scores["method"] == "recall", 0.5 + swing, 0.5))
+    found = only(unsure, design, **ask | {"tolerance": 0.05})
+    assert found["mean"] == pytest.approx(0.1) and found["low"] < 0 < 0.05 < found["high"]
+    assert found["met"] and found["finding"].endswith("too few images to tell")
+    assert not only(unsure, design, **ask | {"tolerance": 5})["met"] and not only(unsure, design, **ask)["met"]
 
 
 def test_a_picture_that_equals_its_stimulus_fails_the_check(scores, design):

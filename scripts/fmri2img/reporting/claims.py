@@ -55,7 +55,11 @@ class Claim(Settings):
     metrics: list[str] = Field(min_length=1, description="Metrics, * standing for any letters.")
     budgets: list[int | str] | Literal["shortest", "longest"] | None = Field(None, description="By default all.")
     at: Literal["shortest", "longest"] | None = None
-    tolerance: float = Field(0, ge=0, description="Share of the chance level within which a mean is at chance.")
+    tolerance: float = Field(
+        0,
+        ge=0,
+        description="Share of the chance level within which a mean is at chance; of beats_in_some_metric a gain.",
+    )
 
 
 class Check(Claim):
@@ -329,7 +333,8 @@ def _beats(case: Case) -> list[dict]:
 
 
 def _beats_in_some_metric(case: Case) -> list[dict]:
-    """The interval is above zero in at least one metric (Bonferroni over them); the clearest one is shown."""
+    """The interval is above zero in at least one metric (Bonferroni over them), or reaches above `tolerance`: then the
+    images are too few to tell. The clearest metric is shown."""
     confidence = 1 - (1 - case.design.confidence) / len(case.metrics)
     found, rows = case.intervals(case.gains(), ["metric", "budget"], confidence), []
     for budget in case.budgets:
@@ -343,8 +348,10 @@ def _beats_in_some_metric(case: Case) -> list[dict]:
             rows.append(case.row(case.metrics[0], budget, case.than, NOTHING, False, GAP))
             continue
         best = max(whole, key=lambda name: whole[name][0] / max(whole[name][2] - whole[name][1], 1e-12))
-        finding = _gain_text(whole[best], case.design.metrics[best])
-        rows.append(case.row(best, budget, case.than, whole[best], whole[best][1] > 0, finding))
+        finding, gain = _gain_text(whole[best], case.design.metrics[best]), whole[best]
+        open_ended = gain[0] > 0 and gain[1] <= 0 and gain[2] > case.claim.get("tolerance", 0) > 0
+        finding += "; too few images to tell" if open_ended else ""
+        rows.append(case.row(best, budget, case.than, gain, gain[1] > 0 or open_ended, finding))
     return rows
 
 
