@@ -26,8 +26,12 @@ def test_a_study_lists_analyses_that_folders_declare(tmp_path, monkeypatch):
     monkeypatch.setattr(plugins, "OUTSIDE", {})
     plugins.register(method_folder(tmp_path / "planted", analyses={"layers": ENTRY}))
     assert read_analyses()["planted.layers"] == ENTRY | {"folder": "planted", "name": "layers"}
-    assert list(Study(changed(analyses=["planted.layers"])).analyses) == ["planted.layers"]
-    assert Study(DEMO | {"analyses": []}).analyses == {}
+    mine = {"methods": ["planted"], "retrieval_only": [], "budgets": {}}
+    for chosen in ("all", ["planted.layers"]):
+        assert list(Study(changed(**mine, analyses=chosen)).analyses) == ["planted.layers"]
+    assert Study(changed(**mine, analyses=[])).analyses == {}
+    with pytest.raises(UserError, match=r"key 'analyses': planted.layers is of planted, none of whose methods is"):
+        Study(changed(analyses=["planted.layers"]))
     with pytest.raises(UserError, match=r"key 'analyses': 'planted.layer' is not an analysis .*'planted.layers'"):
         Study(changed(analyses=["planted.layer"]))
 

@@ -55,7 +55,6 @@ def results(request, tmp_path_factory) -> Path:
         "sessions": ["all"],
         "methods": ["ridge", "ridge_shuffled_brain", "repeat_ceiling"],
         "retrieval_only": [],
-        "analyses": [],
         "metrics": ["pixcorr", "retrieval_image"],
         "generation": {"steps": 2},
         "statistics": {"resamples": 100},

@@ -187,10 +187,10 @@ class General(Basis):
         "or its record (docs/submissions.md).",
     )
     metrics: Unique[Name] = Field(min_length=1, description="Metrics to compute, entries of config/metrics.yaml.")
-    analyses: Unique[Name] = Field(
-        [],
-        description="Analyses to make and to show on the page: `<folder>.<name>`, as the method.yaml of a method's "
-        "folder declares them.",
+    analyses: Annotated[Literal["all"] | Unique[Name], one_of("all or a list of analyses; give one")] = Field(
+        "all",
+        description="Analyses to make and to show on the page: all that the folders of the study's methods declare, or "
+        "some of them by name, `<folder>.<name>`.",
     )
     split: Name = Field(
         description="A split that the dataset declares, or `cluster<k>`: all images of semantic cluster k are tested "

@@ -121,7 +121,7 @@ class Settings(base.Settings):
 
     def check(self, study: Any) -> None:
         """Raises UserError for a subject or a region of the analysis that the dataset lacks."""
-        if "takagi.encoding" not in study.config["analyses"]:
+        if "takagi.encoding" not in study.analyses:
             return
         for subject in self.encoding.subjects or []:
             if subject not in study.available_sessions:
