@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from configurations import DEMO, changed
+from configurations import changed
 from folders import method_folder
 
 from fmri2img import plugins
