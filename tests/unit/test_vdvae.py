@@ -241,7 +241,7 @@ def test_checkpoints_load_whole_or_not_at_all(tmp_path, network):
 def test_latents_of_the_stimuli_belong_to_their_image_ids(tmp_path, network, monkeypatch):
     """Sampled with noise of the image, so it does not depend on the other images."""
     save_file(network.state_dict(), tmp_path / "w.safetensors")
-    backbone = Backbone("tiny", record(tmp_path, posterior="sampled", files={"w.safetensors": None}))
+    backbone = Backbone("tiny", record(tmp_path, posterior="sampled", trained_on="x", files={"w.safetensors": None}))
     monkeypatch.setattr(encode_latents, "BLOCK", 2)
     arrays = []
     for name, order in (("whole", [0, 1, 2]), ("part", [0, 2])):
