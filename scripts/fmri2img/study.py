@@ -122,10 +122,11 @@ class Study(MethodQueries):
     @property
     def analyses(self) -> dict[str, dict]:
         """Name -> entry of the analyses that the study makes."""
-        chosen = self.config["analyses"]
-        folders = {self.registries["methods"][method].get("folder") for method in self.methods}
-        declared = {name: entry for name, entry in self.registries["analyses"].items() if entry["folder"] in folders}
-        return declared if chosen == "all" else {name: declared[name] for name in chosen}
+        declared, chosen = self.registries["analyses"], self.config["analyses"]
+        if chosen == "all":
+            folders = {self.registries["methods"][method].get("folder") for method in self.methods}
+            chosen = [name for name, entry in declared.items() if entry["folder"] in folders]
+        return {name: declared[name] for name in chosen}
 
     def reads(self, needs: str) -> bool:
         """Whether a metric of the study reads images, retrieval, captions or brain."""

@@ -13,16 +13,20 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
-# two, one of them pretrained once on the 2 other subjects; 3 decoders with pictures, and the true tokens drawn once.
+# MindEye2 and MinD-Vis, each pretrained once on the 2 other subjects, and MindEye1. Draws at three budgets of 2
+# subjects: ridge, Brain-Diffuser and its first step, MindEye1, MindEye2's unrefined, low-level and refined pictures, Ferrante's
+# captions, Takagi's z with c; at one: MinD-Vis, three parts of Takagi; the true tokens once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
-    "encode_latents": 1, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 14,
-    "fit_linear": 12, "decode": 26, "make_decoded": 1, "draw": 39, "draw_light": 6, "caption": 6, "caption_images": 1,
-    "embed_test_images": 2, "list_test_images": 2, "evaluate": 15,
-    # nearest neighbour 6, two shuffled brains 12, repeats once a subject 2, captions of the true images 1
-    "make_prediction": 29, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
+    "encode_latents": 2, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 14,
+    "fit_linear": 24, "decode": 38, "make_decoded": 1, "draw": 59, "draw_light": 6, "caption": 6, "caption_images": 1,
+    "embed_test_images": 2, "list_test_images": 2, "evaluate": 22,
+    # nearest neighbour 6, five shuffled brains 26, repeats once a subject 2, captions of the true images 1
+    "make_prediction": 35, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
+    "embed_texts": 1, "compute_components": 1, "fit_components": 1, "draw_encoding": 1, "draw_regions": 1,
+    "report_analyses": 1,
 }  # fmt: skip
 # Paper: 8 subjects with 40, 40, 32, 30, 40, 32, 40, 30 sessions = 284; budgets 1, 2, all; 3 seeds; pretraining once.
 # What does not vary with subject, budget or seed is made once: true tokens and pictures of captions for each seed,
@@ -30,16 +34,17 @@ DEMO = {
 # and budget.
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
-    "embed_stimuli": 3, "encode_latents": 3, "embed_texts": 1, "embed_local_features": 10, "embed_views": 4,
-    "pretrain": 24, "finetune": 384, "fit_linear": 168, "decode": 552, "decode_without_brain": 72, "make_decoded": 4,
-    "draw": 1351,
-    "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 7,
+    "embed_stimuli": 4, "encode_latents": 4, "embed_texts": 2, "embed_local_features": 10, "embed_views": 4,
+    "pretrain": 24, "finetune": 384, "fit_linear": 240, "decode": 624, "decode_without_brain": 72, "make_decoded": 4,
+    "draw": 1447,
+    "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 8,
     # nearest neighbour 72, shuffled brains 216, random 72, mean 24, oracle 24, repeats 8, captions 1
-    "make_prediction": 465, "evaluate": 33, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
+    "make_prediction": 537, "evaluate": 38, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
+    "compute_components": 4, "fit_components": 4, "draw_encoding": 1, "draw_regions": 1, "report_analyses": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
-LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 504, "draw_light": None, "evaluate": 6}
+LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 288, "draw_light": None, "evaluate": 6}
 
 
 def dry_run_output(*arguments: str, directory: Path) -> str:

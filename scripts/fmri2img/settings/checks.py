@@ -73,9 +73,7 @@ def check_registered(study: Any) -> None:
         if entry.get("network"):
             study.named("backbones", entry["network"], f"metrics: {metric}")
     for analysis in [] if study.settings.analyses == "all" else study.settings.analyses:
-        folder = study.named("analyses", analysis, "analyses")["folder"]
-        if folder not in {methods[method]["folder"] for method in study.config["methods"]}:
-            raise problem("analyses", f"{analysis} is of {folder}, none of whose methods is listed; add one or drop it")
+        study.named("analyses", analysis, "analyses")
     for key, name, role in networks(study.settings):
         study.network(name, key, *role.kinds, also=role.also)
     for number, band in enumerate(study.config["encoding"]["bands"]):
