@@ -14,8 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
 # MindEye2 and MinD-Vis, each pretrained once on the 2 other subjects, and MindEye1. Draws at three budgets of 2
-# subjects: ridge, Brain-Diffuser and its first step, MindEye1, MindEye2's unrefined, low-level and refined pictures, Ferrante's
-# captions, Takagi's z with c; at one: MinD-Vis, three parts of Takagi; the true tokens once.
+# subjects: ridge, Brain-Diffuser and its first step, MindEye1, MindEye2's unrefined, low-level and refined pictures,
+# Ferrante's captions, Takagi's z with c; at one: MinD-Vis, three parts of Takagi; the true tokens once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
