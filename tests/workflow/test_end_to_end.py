@@ -42,7 +42,10 @@ def study(tmp_path_factory):
         "retrieval_only": [],
         "mindeye2": {
             "pretraining": {"subjects": ["subj04"], "training": {"epochs": 2}},
-            "finetuning": {"training": {"epochs": 4, "epoch_steps": 0, "batch": 48, "learning_rate": 5e-3}},
+            "finetuning": {
+                "adapter_start": "random",
+                "training": {"epochs": 4, "epoch_steps": 0, "batch": 48, "learning_rate": 5e-3},
+            },
             "decoding": {"prior_steps": 3},
         },
         "refinement": {"steps": 3, "start": 1},
