@@ -41,7 +41,7 @@ def test_a_study_of_published_networks_trains_none(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     counts = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
     # 4 subjects, 2 budgets, 3 seeds: one import serves all seeds. Ridge is decoded too.
-    wanted = {"import_mindeye2": 8, "decode": 2 * 24, "caption": 24, "refine": 24, "blend": 24}
+    wanted = {"import_mindeye2": 8, "decode": 2 * 24, "caption": 24, "draw_light": 24}
     assert {rule: counts.get(rule) for rule in wanted} == wanted
     assert not {"pretrain", "finetune", "embed_local_features"} & set(counts)
 
@@ -102,7 +102,7 @@ def test_the_rule_imports_a_published_checkpoint_and_names_a_wrong_key(tmp_path)
 
 def assert_it_decodes(directory: Path) -> None:
     """The script of the rule decode takes the imported network as it takes a trained one."""
-    tokens, encoder = np.zeros((1, 4, 6), np.float16), {"encoder": "e", "revision": "r"}
+    tokens, encoder = np.zeros((1, 4, 6), np.float16), {"encoder": "e", "revision": "r", "trained_on": "t"}
     save_embeddings(directory / "embeddings", np.arange(1), tokens, encoder)
     job = SimpleNamespace(
         input=SimpleNamespace(
@@ -114,6 +114,7 @@ def assert_it_decodes(directory: Path) -> None:
         wildcards=SimpleNamespace(subject="subj01", sessions="1", seed="0", test_set="test"),
         params=SimpleNamespace(
             method="m",
+            targets=["embeddings/e"],
             settings={"prior_steps": 5, "batch": 2},
             origin="faithful",
             decode="fmri2img.methods.mindeye2.decode:decode",
