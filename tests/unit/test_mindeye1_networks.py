@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_weights import drawn
 from recordings import small_recording
 from safetensors import safe_open
 
@@ -34,7 +35,6 @@ from import_mindeye1 import import_networks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKENS, WIDTH, VOXELS, IMAGES = 12, 32, 20, 3
-UNSCALED = ("learned_query", "embeds", "null_image_embed", "null_kv", "relative_attention_bias.weight")
 EARLIER = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
@@ -45,34 +45,14 @@ def reference() -> dict:
         return outputs | {name: json.loads(shapes) for name, shapes in file.metadata().items()}
 
 
-def drawn(reference: dict, network: str, seed: int) -> dict[str, torch.Tensor]:
-    """Weights under their published names, drawn in alphabetical order."""
-    draws, state = np.random.RandomState(seed), {}
-    for key in sorted(reference[network]):
-        shape = reference[network][key]
-        values = draws.standard_normal(shape).astype(np.float32)
-        if len(shape) > 1 and not key.endswith(UNSCALED):
-            values /= np.float32(np.sqrt(np.prod(shape[1:])))
-        elif key.endswith((".g", ".weight")) and len(shape) == 1:
-            values = 1 + np.float32(0.2) * values
-        elif key.endswith(".bias"):
-            values *= np.float32(0.2)
-        state[key] = torch.from_numpy(values)
-        if key.startswith(SCHEDULE):
-            state[key] = reference["schedule." + key.removeprefix(SCHEDULE)]
-        elif key.endswith("rotary_emb.freqs"):
-            state[key] = 10000 ** (-torch.arange(0, 32, 2) / 32)
-    return state
-
-
 @pytest.fixture(scope="module")
 def high_level(reference):
-    return drawn(reference, "prior", 0)
+    return drawn(reference, "prior", 0, SCHEDULE)
 
 
 @pytest.fixture(scope="module")
 def low_level(reference):
-    return drawn(reference, "low_level", 1)
+    return drawn(reference, "low_level", 1, SCHEDULE)
 
 
 def write(path: Path, state: dict) -> Path:

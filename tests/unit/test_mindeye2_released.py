@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from published_weights import drawn
 from recordings import small_recording
 from safetensors import safe_open
 
@@ -28,7 +29,6 @@ from import_mindeye2 import main as import_mindeye2
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUBJECTS, VOXELS, TRIALS, TOKENS, WIDTH, STEPS = ["subj01", "subj02"], (20, 23), 3, 12, 32, 20
 SCHEDULE = "diffusion_prior.noise_scheduler."
-UNSCALED = ("learned_query", "embeds", "null_image_embed", "null_kv", "relative_attention_bias.weight")
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +41,7 @@ def reference() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def weights(reference) -> dict[str, torch.Tensor]:
-    """The weights under their published names, drawn in alphabetical order from seed 0."""
-    draws, state = np.random.RandomState(0), {}
-    for key in sorted(reference["shapes"]):
-        shape = reference["shapes"][key]
-        values = draws.standard_normal(shape).astype(np.float32)
-        if len(shape) > 1 and not key.endswith(UNSCALED):
-            values /= np.float32(np.sqrt(np.prod(shape[1:])))
-        elif key.endswith((".g", ".weight")) and len(shape) == 1:
-            values = 1 + np.float32(0.2) * values
-        elif key.endswith(".bias"):
-            values *= np.float32(0.2)
-        state[key] = torch.from_numpy(values)
-        if key.startswith(SCHEDULE):
-            state[key] = reference["schedule." + key.removeprefix(SCHEDULE)]
-        elif key.endswith("rotary_emb.freqs"):
-            state[key] = 10000 ** (-torch.arange(0, 32, 2) / 32)
-    return state
+    return drawn(reference, "shapes", 0, SCHEDULE)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from fmri2img.backbones.generators import scheduler_from_config
 from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.network import load_model, trained_in_unet
-from fmri2img.methods.mindvis.released import SCHEDULE_TABLES, import_checkpoint
+from fmri2img.methods.mindvis.released import DIFFUSION_TABLES, import_checkpoint
 from import_mindvis import import_released
 
 REGISTRY = load_registry()
@@ -81,7 +81,7 @@ def state(networks) -> dict[str, torch.Tensor]:
     tensors |= {name: tensor for name, tensor in networks[2].items() if name.startswith("first_stage_model.")}
     tensors |= {name: torch.randn(shape) for name, shape in released_shapes().items()}
     betas = scheduler_from_config(REGISTRY["ldm_cin256"].record["scheduler"]).betas
-    return tensors | {table: betas if table == "betas" else torch.zeros(1000) for table in SCHEDULE_TABLES}
+    return tensors | {table: betas if table == "betas" else torch.zeros(1000) for table in DIFFUSION_TABLES}
 
 
 def saved(path: Path, state: dict) -> Path:

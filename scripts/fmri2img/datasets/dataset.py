@@ -207,6 +207,22 @@ class Dataset:
         return {Path("results", study.name): total}
 
 
+class FolderDataset(Dataset):
+    """A dataset whose settings have `root`, the folder of its files, and `source`, which may be `simulated`."""
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings.root)
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.settings.source == "simulated")
+
+    @property
+    def licence(self) -> dict:
+        return SIMULATED_LICENCE if self.simulated else super().licence
+
+
 def open_dataset(settings: "Configuration") -> Dataset:
     """The dataset of a configuration. Raises UserError when its dataset.yaml is wrong, or it has no pictures."""
     found = _opened(settings, settings.dataset)

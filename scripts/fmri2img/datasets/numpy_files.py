@@ -1,7 +1,5 @@
 """NumPy files that others wrote: .npy and .npz, checked when they are read, and never unpickled."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +91,7 @@ def _readable(path: Path, part: str) -> Iterator[None]:
         raise UserError(
             f"{path}: no such file; put it there, or rerun the step that downloads or simulates it"
         ) from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except Exception as error:  # whatever numpy and zipfile raise for a file that they cannot read
         raise UserError(
             f"{path}: {part} cannot be read ({' '.join(str(error).split()) or type(error).__name__}); it is damaged, "
             "truncated or of another format; replace it"

@@ -45,7 +45,7 @@ PRIOR_NAMES = [
 ]
 TRANSFORMER = "net.causal_transformer."
 SCHEDULE = "noise_scheduler."
-SCHEDULE_TABLES = (
+DIFFUSION_TABLES = (  # that a published diffusion model keeps beside its weights
     "betas",
     "alphas_cumprod",
     "alphas_cumprod_prev",
@@ -58,8 +58,8 @@ SCHEDULE_TABLES = (
     "posterior_log_variance_clipped",
     "posterior_mean_coef1",
     "posterior_mean_coef2",
-    "p2_loss_weight",
 )
+SCHEDULE_TABLES = (*DIFFUSION_TABLES, "p2_loss_weight")
 
 
 class LeftOut:

@@ -3,30 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets import dataset
 from fmri2img.datasets.bold5000 import layout
-from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes
 from fmri2img.errors import UserError
 
 
-class Dataset(dataset.Dataset):
+class Dataset(FolderDataset):
     """BOLD5000. root: folder of the published folders."""
-
-    @property
-    def root(self) -> Path:
-        return Path(self.settings.root)
 
     @property
     def stimuli(self) -> Path:
         return self.root / layout.STIMULI
-
-    @property
-    def simulated(self) -> bool:
-        return self.settings.source == "simulated"
-
-    @property
-    def licence(self) -> dict:
-        return SIMULATED_LICENCE if self.simulated else super().licence
 
     @property
     def sessions(self) -> dict[str, int]:

@@ -4,26 +4,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets import dataset
-from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes
 from fmri2img.datasets.god import layout
 from fmri2img.errors import UserError
 
 
-class Dataset(dataset.Dataset):
+class Dataset(FolderDataset):
     """GOD. root: folder of the files of either release."""
-
-    @property
-    def root(self) -> Path:
-        return Path(self.settings.root)
-
-    @property
-    def simulated(self) -> bool:
-        return self.settings.source == "simulated"
-
-    @property
-    def licence(self) -> dict:
-        return SIMULATED_LICENCE if self.simulated else super().licence
 
     @property
     def sessions(self) -> dict[str, int]:

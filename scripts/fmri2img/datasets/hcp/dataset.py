@@ -4,8 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets import dataset
-from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes
 from fmri2img.datasets.hcp.settings import terms_not_accepted
 from fmri2img.errors import UserError
 
@@ -13,20 +12,8 @@ FILE = "HCP_visual_voxel.npz"
 FIRST_SUBJECT = 100001  # of the simulation; HCP's subjects have six digits too
 
 
-class Dataset(dataset.Dataset):
+class Dataset(FolderDataset):
     """HCP: a pool of recordings without pictures."""
-
-    @property
-    def root(self) -> Path:
-        return Path(self.settings.root)
-
-    @property
-    def simulated(self) -> bool:
-        return self.settings.source == "simulated"
-
-    @property
-    def licence(self) -> dict:
-        return SIMULATED_LICENCE if self.simulated else super().licence
 
     @cached_property
     def files(self) -> dict[str, Path]:

@@ -20,25 +20,11 @@ from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.network import DoublyConditioned, trained_in_unet
 from fmri2img.methods.mindvis.settings import ModelConfig
-from fmri2img.networks.published import check_keys, numbered, read_checkpoint
+from fmri2img.networks.published import DIFFUSION_TABLES, check_keys, numbered, read_checkpoint
 
 WHAT = "MinD-Vis"
 HEADS = 16  # of the encoder, in all published configurations; no weight tells
 ENCODER, TIME = "cond_stage_model.mae.", "time_embed_condtion."
-SCHEDULE_TABLES = (
-    "betas",
-    "alphas_cumprod",
-    "alphas_cumprod_prev",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "posterior_variance",
-    "posterior_log_variance_clipped",
-    "posterior_mean_coef1",
-    "posterior_mean_coef2",
-)
 TOLERANCE = 1e-4  # of frozen weights and of the schedule: files may hold rounded ones
 
 
@@ -63,7 +49,7 @@ def import_checkpoint(path: str | Path, generator: Backbone, autoencoder: Backbo
         path,
         WHAT,
         {name: tensor for name, tensor in state.items() if not name.startswith(known)},
-        {table: tuple(state["betas"].shape) if "betas" in state else (1000,) for table in SCHEDULE_TABLES},
+        {table: tuple(state["betas"].shape) if "betas" in state else (1000,) for table in DIFFUSION_TABLES},
     )
     config, patches = _sizes(path, state)
     source = load_generator(generator, "cpu")
