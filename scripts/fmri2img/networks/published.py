@@ -45,7 +45,7 @@ PRIOR_NAMES = [
 ]
 TRANSFORMER = "net.causal_transformer."
 SCHEDULE = "noise_scheduler."
-DIFFUSION_TABLES = (  # that a published diffusion model keeps beside its weights
+DIFFUSION_TABLES = (  # that a published diffusion model keeps next to its weights
     "betas",
     "alphas_cumprod",
     "alphas_cumprod_prev",
