@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from fmri2img.job import leave
+from fmri2img.job import leave, stay_offline
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
     arguments = parser.parse_args()
 
+    stay_offline()
     gc.disable()
     from fmri2img.errors import UserError
     from fmri2img.training.distributed import leave_group

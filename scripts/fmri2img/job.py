@@ -60,6 +60,8 @@ def start(snakemake: Any) -> None:
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
     process ends with `leave`.
     """
+    if not snakemake.resources.get("downloads"):
+        stay_offline()
     # Importing diffusers creates millions of permanent objects, which the garbage collector would scan again and again.
     gc.set_threshold(100_000)
     terminal = sys.stderr
@@ -79,6 +81,15 @@ def start(snakemake: Any) -> None:
 
     sys.excepthook = report
     atexit.register(lambda: leave(status))
+
+
+def stay_offline() -> None:
+    """Keep libraries off the internet: all networks are in models/, and on a node without internet a call to the hub
+    takes minutes to fail."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:  # imported before, and it reads the variable then
+        vars(constants)["HF_HUB_OFFLINE"] = True
 
 
 def enable_plugins(config: dict) -> None:

@@ -4,10 +4,13 @@ import os
 import sys
 
 from fmri2img.paths import SCRIPTS
+from fmri2img.settings.site import Site
 
 
-def prepare() -> None:
+def prepare(site: Site | None) -> None:
     """Set variables of this process, which its jobs inherit. Those that a user has set are kept."""
+    for variable in ("http_proxy", "https_proxy", "HTTPS_PROXY") if site and site.proxy else ():
+        os.environ.setdefault(variable, site.proxy)
     # `python` means this interpreter, even if its environment is not activated; a Conda environment takes precedence.
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     # Scripts in folders of datasets, methods and plug-ins are elsewhere and import the library.
@@ -17,6 +20,22 @@ def prepare() -> None:
     # again cost networks on a CPU as much as half their time; jobs keep up to 1 GiB instead.
     for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.setdefault(variable, str(2**30))
+
+
+def setup_of(site: Site | None) -> str:
+    """What the shell runs before each job's command (Snakemake's shell prefix); nothing within a container.
+
+    A module may bring a Python of its own, so the one of the job's environment is put first again. Braces are doubled
+    because Snakemake formats the prefix.
+    """
+    if site is None or site.setup is None or site.container is not None:
+        return ""
+    setup = site.setup.strip().rstrip(";")
+    return (
+        (f'own=$(dirname "$(command -v python)"); set +u; {setup}; set -u; export PATH="$own:$PATH"; ')
+        .replace("{", "{{")
+        .replace("}", "}}")
+    )
 
 
 def measure_memory_every(seconds: float) -> None:

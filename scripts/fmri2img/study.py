@@ -110,8 +110,12 @@ class Study(MethodQueries):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the configuration and of the registries, on which everything in a report depends."""
-        content = json.dumps([self.config, self.registries], sort_keys=True, default=str)
+        """Hash of the configuration and of the registries, on which everything in a report depends.
+
+        Where and on what jobs run is left out.
+        """
+        config = {key: value for key, value in self.config.items() if key not in ("resources", "site")}
+        content = json.dumps([config, self.registries], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property

@@ -108,7 +108,7 @@ def test_every_shipped_configuration_is_valid(name):
             "key 'mindeye2.finetuning.training.epochs': 'three' is not a whole number",
         ),
         (
-            {"mindeye2__finetuning__processes": 5},
+            {"mindeye2__finetuning__gpus_per_node": 5},
             "key 'mindeye2.finetuning.training.batch': 24 is not a multiple of accumulation x processes (1 x 5)",
         ),
         ({"encoder": "clip"}, "key 'encoder': 'clip' is not in config/backbones.yaml"),

@@ -95,11 +95,11 @@ def test_paper_tables_are_a_target_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("stage", "command"),
     [
-        ("processes: 1", "python"),
-        ("processes: 2", "torchrun --standalone --nproc-per-node 2"),
+        ("gpus_per_node: 1", "python"),
+        ("gpus_per_node: 2", "env OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 --standalone"),
         (
             "training: {deepspeed: config/deepspeed/zero2_offload.json}",
-            "torchrun --standalone --nproc-per-node 1",
+            "env OMP_NUM_THREADS=1 torchrun --nproc-per-node 1 --standalone",
         ),
     ],
 )

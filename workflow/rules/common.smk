@@ -137,6 +137,12 @@ def published_files():
     return [relpath(path) for path in sorted((REPOSITORY / "config/published").iterdir())]
 
 
+def until_downloads(wildcards):
+    """All that the study makes; of the jobs before it, those that download are run and no other, as with --until."""
+    workflow.dag.untilrules.update(download_rules)
+    return rules.all.input
+
+
 def analysis_path(name):
     """The folder with figure and table of an analysis, which a rule of its method's folder makes."""
     entry = study.analyses[name]

@@ -1,8 +1,6 @@
 # Recording and Embeddings -> a fitted decoder. Training has the highest priority, then its results, because the longest
 # chain of jobs depends on it.
 
-from fmri2img.training import launch
-
 # Training may use several processes, so a shell command starts it; its settings are passed as JSON. Checkpoints stay in
 # `work` until the run has succeeded, so that a killed run resumes.
 TRAIN = (
@@ -57,13 +55,14 @@ rule pretrain:
     priority: 2
     conda:
         "../../envs/train.yaml"
-    threads: threads_of("train")
+    threads: threads_of("train", launch.devices_of(study, "pretraining"))
     resources:
-        **needs("train"),
+        **needs("train", launch.devices_of(study, "pretraining")),
     params:
         settings=lambda w: launch.pretraining_settings(study, study.pretrainings[f"{w.decoder}/{w.pool}"]),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
-        launch=lambda w: launch.launcher(study, w.decoder, "pretraining"),
+        launch=lambda w, output, threads: launch.launcher(study, w.decoder, "pretraining", threads),  # not tracked
+        processes=lambda w: launch.devices(study, w.decoder, "pretraining").processes,
         work=in_results("<results>/training/{decoder}/{pool}"),
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["pretraining"]),
     shell:
@@ -87,13 +86,14 @@ rule finetune:
     priority: 1
     conda:
         "../../envs/train.yaml"
-    threads: threads_of("train")
+    threads: threads_of("train", launch.devices_of(study, "finetuning"))
     resources:
-        **needs("train"),
+        **needs("train", launch.devices_of(study, "finetuning")),
     params:
         settings=lambda w: launch.finetuning_settings(study, w.decoder, w.subject, w.sessions, w.seed),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
-        launch=lambda w: launch.launcher(study, w.decoder, "finetuning"),
+        launch=lambda w, output, threads: launch.launcher(study, w.decoder, "finetuning", threads),  # not tracked
+        processes=lambda w: launch.devices(study, w.decoder, "finetuning").processes,
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["finetuning"]),
     shell:

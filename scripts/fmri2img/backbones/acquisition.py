@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import urllib.error
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def _reaching(backbone: Backbone, what: str, target: Path):
     source = backbone.record["source"]
     try:
         yield
-    except (OSError, urllib.error.URLError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of the hub's library, of its HTTP library, or of the system
         where = source.get("url") or f"the hub repository {source['hub']}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

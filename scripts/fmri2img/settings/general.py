@@ -19,6 +19,7 @@ from fmri2img.settings.base import (
     matching,
     one_of,
 )
+from fmri2img.settings.site import SITE
 
 FEATURE_KINDS = ("open_clip", "torchvision", "efficientnet_lite")  # of networks that have layers to read
 STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]*", "lowercase letters, digits, - and _")
@@ -159,7 +160,12 @@ class General(Basis):
     model_config = ConfigDict(defer_build=True)  # only the class with the sections of folders checks anything
 
     resources: Literal["laptop", "cluster"] = Field(
-        "laptop", description="Sizes of jobs (config/resources.yaml). The SLURM profile sets `cluster`."
+        "laptop", description="Sizes of jobs (config/resources.yaml): `cluster` for the full data and networks."
+    )
+    site: Name = Field(
+        SITE,
+        description="The file that describes the cluster (docs/cluster.md), relative to the repository. It need not "
+        "exist where jobs run on one machine.",
     )
     subjects: Unique[Name] = Field(min_length=1, description="Subjects of the study, as the dataset names them.")
     sessions: Unique[Annotated[Positive | Literal["all"] | MINUTES, BUDGET]] = Field(

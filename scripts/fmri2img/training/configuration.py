@@ -83,6 +83,22 @@ class TrainingSettings(Settings):
             )
 
 
+class Stage(Settings):
+    """A stage of training: on how many GPUs it runs, from which processes and requests to a cluster follow."""
+
+    nodes: Positive = Field(1, description="Machines that train together; more than one needs SLURM.")
+    gpus_per_node: Positive = Field(
+        1,
+        description="GPUs of each of them, with a process for each; without GPUs, processes. The resources that a job "
+        "requests follow from both.",
+    )
+    training: TrainingSettings
+
+    def check_processes(self, key: str) -> None:
+        """Raise UserError when the processes cannot divide the batch evenly. key: of the stage in a configuration."""
+        self.training.check_processes(self.nodes * self.gpus_per_node, "configuration", f"{key}.training")
+
+
 class TrainingConfig(TrainingSettings):
     """Settings of one training run."""
 

@@ -1,9 +1,15 @@
 """How the rules start a training: the command, and the settings that scripts/train.py reads."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from fmri2img import plugins
 from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.errors import UserError
+from fmri2img.resources import Devices, ResourceClasses
+from fmri2img.settings.base import problem
+from fmri2img.settings.site import EXAMPLES
 
 
 def inputs_of(study, decoder: str) -> dict[str, str | list[str] | None]:
@@ -14,11 +20,65 @@ def inputs_of(study, decoder: str) -> dict[str, str | list[str] | None]:
     return plugins.load("methods", study.decoders[decoder]["folder"], "workflow:training_inputs")(study)
 
 
-def launcher(study, decoder: str, stage: str) -> str:
-    """The command that starts a stage: torchrun for several processes or for DeepSpeed, else python."""
+def devices(study, decoder: str, stage: str) -> Devices:
+    """Where a stage of a decoder's training runs."""
     section = study.section(decoder)[stage]
-    alone = section["processes"] == 1 and not section["training"].get("deepspeed")
-    return "python" if alone else f"torchrun --standalone --nproc-per-node {section['processes']}"
+    return Devices(section["nodes"], section["gpus_per_node"])
+
+
+def devices_of(study, stage: str) -> Callable[[Any], Devices]:
+    """The same as a function of a rule's wildcards."""
+    return lambda wildcards: devices(study, wildcards.decoder, stage)
+
+
+def launcher(study, decoder: str, stage: str, threads: int) -> str:
+    """The command that starts a stage, up to the script: python, torchrun, or torchrun on each of several nodes.
+
+    threads: of the job on each node. DeepSpeed needs torchrun for a single process too. On several nodes srun starts
+    one torchrun on each; the first node's address is in a variable that SLURM sets for srun's tasks only, and the port
+    follows from the job's number, so that jobs which share a node do not meet.
+    """
+    nodes, per_node = devices(study, decoder, stage)
+    if nodes * per_node == 1 and not study.section(decoder)[stage]["training"].get("deepspeed"):
+        return "python"
+    torchrun = f"env OMP_NUM_THREADS={max(1, threads // per_node)} torchrun --nproc-per-node {per_node}"
+    if nodes == 1:
+        return f"{torchrun} --standalone"
+    rendezvous = (
+        f"--nnodes {nodes} --node-rank $SLURM_NODEID --master-addr $SLURM_LAUNCH_NODE_IPADDR "
+        "--master-port $((10000 + SLURM_JOB_ID % 20000))"
+    )
+    return (
+        f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={threads} "
+        f"--kill-on-bad-exit bash -c '{torchrun} {rendezvous} \"$@\"' torchrun"
+    )
+
+
+def check_devices(study, classes: ResourceClasses, resource_class: str) -> None:
+    """Raise UserError when a training of the study needs nodes or GPUs that the site does not have."""
+    for decoder, stage in stages(study):
+        classes.check(resource_class, devices(study, decoder, stage), f"{study.decoders[decoder]['folder']}.{stage}")
+
+
+def check_cluster(study, classes: ResourceClasses, slurm: bool) -> None:
+    """Raise UserError when jobs cannot be sent to SLURM (a site file is missing), or have several nodes without it."""
+    if slurm and classes.site is None and study.settings.resources == "cluster":
+        raise UserError(
+            f"{study.settings.site}: not there, so that SLURM would refuse GPU jobs after the downloads; copy the "
+            f"nearest of {EXAMPLES} and adapt it (docs/cluster.md), then run `make slurm-check`"
+        )
+    for decoder, stage in [] if slurm else stages(study):
+        nodes = devices(study, decoder, stage).nodes
+        if nodes > 1:
+            key = f"{study.decoders[decoder]['folder']}.{stage}.nodes"
+            raise problem(key, f"{nodes} nodes need SLURM; run with --profile slurm, or set it to 1")
+
+
+def stages(study) -> list[tuple[str, str]]:
+    """Decoder and stage (pretraining, finetuning) of the study's trainings."""
+    trained = list(dict.fromkeys(study.registries["methods"][method]["decoder"] for method in study.trained))
+    pretrained = dict.fromkeys(pretraining.decoder for pretraining in study.pretrainings_of(trained))
+    return [*((decoder, "pretraining") for decoder in pretrained), *((decoder, "finetuning") for decoder in trained)]
 
 
 def pretraining_settings(study, pretraining) -> str:

@@ -12,7 +12,7 @@ from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, 
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Count, Name, Network, Positive, PositiveNumber, Weight, problem
 from fmri2img.settings.checks import check_released
-from fmri2img.training.configuration import TrainingSettings
+from fmri2img.training.configuration import Stage, TrainingSettings
 
 ENCODERS = ("open_clip", "clip_projected")
 REPEATS = 3  # presentations of an image; a step trains on the first, the second or the third of every image
@@ -100,10 +100,9 @@ class LossConfig(ContrastSettings):
     )
 
 
-class Finetuning(base.Settings):
+class Finetuning(Stage):
     """Training on the subject that is decoded."""
 
-    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     training: TrainingSettings = Field(
         TrainingSettings(epochs=240, batch=32, clip=0.0), description="How the networks are trained."
     )
@@ -172,9 +171,7 @@ class Settings(base.Settings):
 
     def check(self, study: Any) -> None:
         """Raises UserError when the study's methods or published networks do not fit these settings."""
-        self.finetuning.training.check_processes(
-            self.finetuning.processes, "configuration", "mindeye1.finetuning.training"
-        )
+        self.finetuning.check_processes("mindeye1.finetuning")
         if self.decoding.prior_steps > self.model.prior.timesteps:
             raise problem(
                 "mindeye1.decoding.prior_steps",

@@ -11,7 +11,7 @@ from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, 
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Unique, Weight, problem
 from fmri2img.settings.checks import check_released
-from fmri2img.training.configuration import TrainingSettings
+from fmri2img.training.configuration import Stage, TrainingSettings
 
 
 class LowLevelHead(SeedGrid):
@@ -93,7 +93,7 @@ class LowLevel(base.Settings):
     head: LowLevelHead = Field(LowLevelHead(), description=LowLevelHead.__doc__)
 
 
-class Pretraining(base.Settings):
+class Pretraining(Stage):
     """Training on the other subjects."""
 
     subjects: Annotated[
@@ -101,16 +101,14 @@ class Pretraining(base.Settings):
         base.one_of("all or a list of subjects; give one"),
     ] = Field("all", description="Subjects to pretrain on: `all` others of the dataset, or a list.")
     seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
-    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     training: TrainingSettings = Field(
         TrainingSettings(epochs=150, batch=63), description="How the network is pretrained."
     )
 
 
-class Finetuning(base.Settings):
+class Finetuning(Stage):
     """Training on the subject that is decoded."""
 
-    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     inherit_adapter_bias: bool = Field(
         False,
         description="True: the subject's adapter starts from the bias of the first pretraining subject, as in the "
@@ -154,9 +152,8 @@ class Settings(base.Settings):
         encoder = study.registries["backbones"][study.config["encoder"]]
         sizes = {"backbone": "as_released", "tokens": encoder["tokens"], "token_width": encoder["token_width"]}
         ModelConfig.read(self.model.to_dict() | sizes, key="mindeye2.model")
-        for stage in ("pretraining", "finetuning"):
-            section = getattr(self, stage)
-            section.training.check_processes(section.processes, "configuration", f"mindeye2.{stage}.training")
+        self.pretraining.check_processes("mindeye2.pretraining")
+        self.finetuning.check_processes("mindeye2.finetuning")
         self._check_pretraining(study)
         self._check_low_level(study)
         check_released(study, "mindeye2", "encoder", study.config["encoder"])

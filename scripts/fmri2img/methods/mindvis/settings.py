@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from fmri2img.settings import base
 from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, problem
 from fmri2img.settings.checks import check_published
-from fmri2img.training.configuration import TrainingSettings
+from fmri2img.training.configuration import Stage, TrainingSettings
 
 CONTEXT = 77  # context vectors, as many as a text-to-image network has
 
@@ -68,7 +68,7 @@ class Augmentation(base.Settings):
     crop: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="Side of the crop, as a share of the image.")
 
 
-class Pretraining(base.Settings):
+class Pretraining(Stage):
     """Stage A, masked brain modelling on other subjects."""
 
     subjects: Annotated[Literal["all"] | Unique[Name], base.one_of("all or a list of subjects; give one")] = Field(
@@ -83,7 +83,6 @@ class Pretraining(base.Settings):
         [], description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists."
     )
     seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
-    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     training: TrainingSettings = Field(
         TrainingSettings(
             epochs=500, batch=100, learning_rate=2.5e-4, weight_decay=0.05, schedule="cosine", warmup_epochs=40,
@@ -112,10 +111,9 @@ class TransductiveSelection(base.Settings):
     images: Positive = Field(50, description="Test images, at most, that are drawn at each validation.")
 
 
-class Finetuning(base.Settings):
+class Finetuning(Stage):
     """Stage B, the doubly conditioned diffusion model."""
 
-    processes: Positive = Field(1, description="GPUs of one machine; torchrun starts a process for each.")
     tune_on_test: TransductiveTuning | None = Field(
         None,
         description="Not null: before stage B, the encoder is tuned by masked modelling on the test trials that are "
@@ -172,9 +170,8 @@ class Settings(base.Settings):
 
     def check(self, study: Any) -> None:
         """Raises UserError when processes, subjects or the generator do not fit the study."""
-        for stage in ("pretraining", "finetuning"):
-            section = getattr(self, stage)
-            section.training.check_processes(section.processes, "configuration", f"mindvis.{stage}.training")
+        self.pretraining.check_processes("mindvis.pretraining")
+        self.finetuning.check_processes("mindvis.finetuning")
         for pool in self.pretraining.pools:
             if pool not in study.pools:
                 raise problem("mindvis.pretraining.pools", f"{pool} is not in pools; add it there, or remove it here")

@@ -39,7 +39,6 @@ rule acquire:
     threads: threads_of("download")
     resources:
         **needs("download"),
-        downloads=1,
     params:
         script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
         root=lambda wildcards, output: str(study.dataset.root),
@@ -61,7 +60,6 @@ rule acquire_betas:
     threads: threads_of("download")
     resources:
         **needs("download"),
-        downloads=1,
     params:
         script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
         root=lambda wildcards, output: str(study.dataset.root),
@@ -82,7 +80,6 @@ rule acquire_annotations:
     threads: threads_of("download")
     resources:
         **needs("download"),
-        downloads=1,
     params:
         script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
         root=lambda wildcards, output: str(study.dataset.root),
