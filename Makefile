@@ -3,6 +3,7 @@
 # make lint   run the linters, the type checker and the spelling check
 # make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
 # make method FROM=folder   check a method's folder on a tiny study
+# make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
 # make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
 # make clean   delete the demo study's results and data
 # All create .venv from envs/requirements.lock first; PYTHON_ENV= uses the Python and tools on the PATH instead.
@@ -12,7 +13,7 @@ PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint submission method test-page clean
+.PHONY: demo test lint submission method slurm-check test-page clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -35,6 +36,9 @@ submission: $(PYTHON_ENV)
 
 method: $(PYTHON_ENV)
 	@python scripts/check_method.py "$(FROM)"
+
+slurm-check: $(PYTHON_ENV)
+	@python scripts/slurm_check.py $(if $(STUDY),--configfile $(STUDY))
 
 test-page: $(PYTHON_ENV)
 	@sh tests/browser/run.sh $(PAGE)

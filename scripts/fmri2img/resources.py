@@ -102,6 +102,8 @@ class ResourceClasses:
             found["gres"] = ":".join(["gpu", *([kind] if kind else []), str(gpus)])
         elif gpus:
             found |= {"gpu": gpus, "gpu_model": kind}
+        if gpus > 1:
+            found["nodes"] = 1  # --gpus alone may be spread over several nodes
         if devices.nodes > 1:
             # tasks_per_gpu: without it, the SLURM plugin takes `tasks` for the number of each GPU.
             found |= {"mpi": SRUN, "nodes": devices.nodes, "tasks": devices.nodes, "tasks_per_gpu": 0 if gpus else None}
@@ -111,13 +113,15 @@ class ResourceClasses:
             found |= {"slurm_partition": partition_name} | self._options(name, partition)
         return found
 
-    def too_small(self, name: str, devices: Devices = ALONE) -> list[str]:
-        """What a class needs and its partition does not give, in words; its jobs are given less."""
+    def too_small(self, name: str, devices: Devices = ALONE) -> dict[str, str]:
+        """Resource -> how much a class needs of it and its partition does not give, in words; jobs are given less."""
         need, found = self._classes[name], self.request(name, devices)
         wanted = {key: need[key] * (1 if key == "runtime" else devices.per_node) for key in ORDER}
         units = {"mem_mb": "MB of memory", "threads": "processors", "runtime": "minutes"}
         where = f"partition {found['slurm_partition']} gives"
-        return [f"{wanted[key]} {units[key]}, {where} {found[key]}" for key in ORDER if found[key] < wanted[key]]
+        return {
+            key: f"needs {wanted[key]} {units[key]}, {where} {found[key]}" for key in ORDER if found[key] < wanted[key]
+        }
 
     def check(self, name: str, devices: Devices, key: str) -> None:
         """Raise UserError naming the configuration's `key` when no partition has these nodes and GPUs."""

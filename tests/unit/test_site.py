@@ -100,7 +100,7 @@ def test_retries_get_more_but_never_more_than_the_partition_gives():
     assert [found["mem_mb"] for found in tries] == [64000, 128000, 192000, 256000]
     assert [found["runtime"] for found in tries] == [480, 600, 600, 600]
     assert [it.request("train", attempt=attempt)["runtime"] for attempt in (1, 2, 3)] == [600] * 3  # in slices
-    assert it.too_small("train") == ["2880 minutes, partition h100 gives 600"]
+    assert it.too_small("train") == {"runtime": "needs 2880 minutes, partition h100 gives 600"}
     assert it.needs("features")["mem_mb"](None, attempt=2) == 128000
     assert it.needs("train")["runtime"] == 600
 
@@ -149,7 +149,7 @@ def test_resources_of_several_gpus_and_nodes_follow_from_the_configuration():
     it = classes()
     assert stated(it.request("train", Devices(1, 2))) | {"slurm_account": ""} == {
         "threads": 16, "mem_mb": 256000, "runtime": 600, "gpu": 2, "gpu_model": "h100", "slurm_partition": "h100",
-        "slurm_account": "",
+        "slurm_account": "", "nodes": 1,
     }  # fmt: skip
     several = it.request("train", Devices(2, 4))
     assert several["gpu"] is None and several["gres"] == "gpu:h100:4"  # of each node
