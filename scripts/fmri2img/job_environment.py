@@ -2,9 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 from fmri2img.paths import SCRIPTS
 from fmri2img.settings.site import Site
+
+CUDA = "13.2"  # of the packages in envs/requirements.lock
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def prepare(site: Site | None) -> None:
@@ -20,6 +24,10 @@ def prepare(site: Site | None) -> None:
     # again cost networks on a CPU as much as half their time; jobs keep up to 1 GiB instead.
     for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.setdefault(variable, str(2**30))
+    # conda-forge's builds of torch for CUDA can be installed only where Conda finds a driver, else it takes those for a
+    # CPU. Environments are made on the login node, which has no driver, for nodes that have one.
+    if not NVIDIA_DRIVER.exists():
+        os.environ.setdefault("CONDA_OVERRIDE_CUDA", CUDA)
 
 
 def setup_of(site: Site | None) -> str:

