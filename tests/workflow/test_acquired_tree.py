@@ -1,4 +1,4 @@
-"""A simulated tree, served over S3 and acquired through the workflow, gives the same artifacts byte for byte."""
+"""A simulated tree, served over S3 and fetched first, gives the same artifacts byte for byte without a network."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from offline import offline
 from servers import BUCKET, s3_server, serve_tree
 
 from fmri2img.datasets import lockfile
@@ -47,8 +48,8 @@ SIMULATION = {
 }
 
 
-def run_workflow(folder: Path, study: str, dataset: dict) -> None:
-    """Make TARGETS of a study in the working directory `folder`."""
+def prepare(folder: Path, study: str, dataset: dict) -> None:
+    """Write a study into the new working directory `folder`."""
     folder.mkdir()
     for name in ("config", "resources"):
         (folder / name).symlink_to(REPOSITORY / name)
@@ -62,10 +63,18 @@ def run_workflow(folder: Path, study: str, dataset: dict) -> None:
         "retrieval_only": [],
     }
     (folder / "study.json").write_text(json.dumps(settings))
+
+
+def make(folder: Path, targets: list[str], where=list) -> str:
+    """Make targets of the study in `folder`; where: what turns the command into one that runs elsewhere."""
     command = [sys.executable, "-m", "snakemake", "--configfile", "study.json", "--cores", "2", "--show-failed-logs"]
-    targets = [target.format(study=study) for target in TARGETS]
-    run = subprocess.run([*command, *targets], cwd=folder, capture_output=True, text=True)
+    run = subprocess.run(where([*command, "--", *targets]), cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+def targets_of(study: str) -> list[str]:
+    return [target.format(study=study) for target in TARGETS]
 
 
 def artifacts(folder: Path, study: str) -> dict[str, bytes]:
@@ -82,7 +91,8 @@ def artifacts(folder: Path, study: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "run"
-    run_workflow(folder, "here", {"source": "simulated", "root": "tree", "simulation": SIMULATION})
+    prepare(folder, "here", {"source": "simulated", "root": "tree", "simulation": SIMULATION})
+    make(folder, targets_of("here"))
     return folder
 
 
@@ -98,7 +108,11 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
     with s3_server() as (url, owner):
         serve_tree(owner, served)
         nsd = {"terms_accepted": True, "endpoint": url, "coco_url": f"{url}/{BUCKET}/coco.zip"}
-        run_workflow(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
+        prepare(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
+        fetched = make(tmp_path / "run", ["fetch"])
+    assert "rule acquire_betas" in fetched and "rule mask_session" not in fetched
+    printed = make(tmp_path / "run", targets_of("there"), offline)
+    assert "rule mask_session" in printed and "rule acquire" not in printed
     here, there = artifacts(simulated, "here"), artifacts(tmp_path / "run", "there")
     assert {name.split("/")[0] for name in here} == {"subj01", "subj02", "stimuli"}
     assert [name for name in here if here[name] != there.get(name)] == [] and set(there) == set(here)

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("key", choices=sorted(layout.ADDRESSES), help="file below the root")
     arguments = parser.parse_args()
-    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="god_acquire"))
+    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="god_acquire", resources={"downloads": 1}))
     acquire(WebObject(layout.ADDRESSES[arguments.key]), arguments.key, arguments.root, terminal=sys.stderr)
 
 

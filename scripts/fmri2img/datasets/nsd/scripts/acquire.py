@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("key", nargs="?", help="file below the root; if it is left out, COCO's annotation files")
     arguments = parser.parse_args()
     terminal = sys.stderr
-    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire"))
+    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire", resources={"downloads": 1}))
     source = Source.read(arguments.source, key="nsd.bucket")
     if arguments.key:
         acquire(arguments.key, arguments.root, source, terminal)
