@@ -5,12 +5,15 @@ import importlib
 from fmri2img import job
 from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.prediction import save_prediction
+from fmri2img.artifacts.shards import Shard, save_empty
 from fmri2img.backbones.registry import Backbone
 from fmri2img.generation.drawing import Drawing, identity_of
 
 
 def write_drawn(drawing: Drawing, function: str, method: str, origin: str, output: str) -> None:
-    """Call a pipeline's function (module:name) and write the Prediction `method`."""
+    """Call a pipeline's function (module:name) and write the Prediction `method`, or the shard of the drawing."""
+    if drawing.shard.count > 1 and not len(drawing.ids):
+        return save_empty(output)
     module, _, name = function.partition(":")
     drawn = getattr(importlib.import_module(module), name)(drawing)
     identity = identity_of(drawing.decoded) if drawn.identity is None else drawn.identity
@@ -37,6 +40,7 @@ def main(snakemake) -> None:
         settings=params.settings,
         names=params.arrays,
         outputs=tuple(params.outputs),
+        shard=Shard(*params.shard),
     )
     write_drawn(drawing, params.function, snakemake.wildcards.method, params.origin, snakemake.output[0])
 

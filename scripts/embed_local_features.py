@@ -7,6 +7,7 @@ import numpy as np
 
 from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.shards import WHOLE, Shard
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.local_features import LocalFeatures, augmented, load_local_features
 from fmri2img.backbones.registry import Backbone
@@ -15,27 +16,33 @@ BLOCK = 128  # images held in memory at a time
 
 
 def blocks(
-    teacher: LocalFeatures, stimuli: Stimuli, view: int, augmentation: dict | None
+    teacher: LocalFeatures, stimuli: Stimuli, rows: slice, view: int, augmentation: dict | None
 ) -> Iterator[tuple[np.ndarray, None]]:
-    """Maps of BLOCK images at a time, with a line of progress after each."""
-    for first in range(0, len(stimuli.ids), BLOCK):
-        images, ids = stimuli.images[first : first + BLOCK], stimuli.ids[first : first + BLOCK]
+    """Maps of BLOCK images of `rows` at a time, with a line of progress after each."""
+    for first in range(rows.start, rows.stop, BLOCK):
+        block = slice(first, min(first + BLOCK, rows.stop))
+        images, ids = stimuli.images[block], stimuli.ids[block]
         if view:
             images = augmented(images, ids, view, teacher.preprocessing, augmentation)
         yield teacher.maps(images), None
-        print(f"{first + len(ids)} of {len(stimuli.ids)} images", flush=True)
+        print(f"{block.stop - rows.start} of {rows.stop - rows.start} images", flush=True)
 
 
-def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, output: str) -> None:
-    """Write the teacher's maps of all images of `stimuli_path` as Embeddings: one token per position, row by row."""
+def embed_local_features(
+    backbone: Backbone, stimuli_path: str, view: int, output: str, shard: Shard = WHOLE
+) -> None:
+    """Write the teacher's maps of all images of `stimuli_path`, or of a shard of them, as Embeddings: one token per
+    position, row by row."""
     stimuli = Stimuli.open(stimuli_path)
+    rows = shard.rows(len(stimuli.ids), BLOCK)
     teacher = load_local_features(backbone)
     metadata = backbone.identity | {
         "preprocessing": backbone.record["preprocessing"],
         "view": view,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision")},
     }
-    save_embeddings(output, stimuli.ids, blocks(teacher, stimuli, view, backbone.record.get("augmentation")), metadata)
+    maps = blocks(teacher, stimuli, rows, view, backbone.record.get("augmentation"))
+    save_embeddings(output, stimuli.ids[rows], maps, metadata)
 
 
 def main(snakemake) -> None:
@@ -44,6 +51,7 @@ def main(snakemake) -> None:
         snakemake.input.stimuli,
         int(snakemake.wildcards.view),
         snakemake.output[0],
+        Shard(*snakemake.params.shard),
     )
 
 

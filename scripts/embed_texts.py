@@ -8,6 +8,7 @@ import numpy as np
 from fmri2img import job
 from fmri2img.artifacts.axes import Axes
 from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.shards import WHOLE, Shard
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import load_target
@@ -41,9 +42,10 @@ def blocks(encoder, captions: list[list[str]]) -> Iterator[tuple[np.ndarray, Non
             print(f"{min(first + BLOCK, len(captions))} of {len(captions)} images", flush=True)
 
 
-def embed_texts(backbone: Backbone, stimuli_path: str, output: str) -> None:
-    """Write the mean states of the captions of all images of `stimuli_path` as Embeddings."""
+def embed_texts(backbone: Backbone, stimuli_path: str, output: str, shard: Shard = WHOLE) -> None:
+    """Write the mean states of the captions of all images of `stimuli_path`, or of a shard of them, as Embeddings."""
     stimuli = Stimuli.open(stimuli_path)
+    rows = shard.rows(len(stimuli.ids), BLOCK)
     captions = captions_of(stimuli)
     encoder = load_target("texts", backbone)
     shape = encoder.encode(captions[0][:1]).states.shape[1:]
@@ -52,12 +54,15 @@ def embed_texts(backbone: Backbone, stimuli_path: str, output: str) -> None:
         "axes": Axes.tokens(*shape, "token of a sentence").record(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "open_clip_torch")},
     }
-    save_embeddings(output, stimuli.ids, blocks(encoder, captions), metadata)
+    save_embeddings(output, stimuli.ids[rows], blocks(encoder, captions[rows]), metadata)
 
 
 def main(snakemake) -> None:
     embed_texts(
-        Backbone(snakemake.wildcards.entry, snakemake.params.record), snakemake.input.stimuli, snakemake.output[0]
+        Backbone(snakemake.wildcards.entry, snakemake.params.record),
+        snakemake.input.stimuli,
+        snakemake.output[0],
+        Shard(*snakemake.params.shard),
     )
 
 

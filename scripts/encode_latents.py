@@ -8,6 +8,7 @@ import numpy as np
 
 from fmri2img import job
 from fmri2img.artifacts.embeddings import save_embeddings
+from fmri2img.artifacts.shards import WHOLE, Shard
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import load_target
@@ -29,9 +30,13 @@ def blocks(autoencoder, images: np.ndarray, ids: np.ndarray, size: int) -> Itera
             print(f"{min(first + BLOCK, len(images))} of {len(images)} images", flush=True)
 
 
-def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, output: str) -> None:
-    """Write the latents of all images of `stimuli_path`, resized to `image_size`, as Embeddings."""
+def encode_latents(
+    backbone: Backbone, stimuli_path: str, image_size: int, output: str, shard: Shard = WHOLE
+) -> None:
+    """Write the latents of all images of `stimuli_path` or of a shard of them, resized to `image_size`, as Embeddings."""
     stimuli = Stimuli.open(stimuli_path)
+    rows = shard.rows(len(stimuli.ids), BLOCK)
+    images, ids = stimuli.images[rows], stimuli.ids[rows]
     autoencoder = load_target("latents", backbone)
     metadata = backbone.identity | {
         "preprocessing": {"image_size": image_size, "interpolation": "bilinear", "antialias": True},
@@ -39,7 +44,7 @@ def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, outpu
         "axes": autoencoder.axes(image_size).record(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers")},
     }
-    save_embeddings(output, stimuli.ids, blocks(autoencoder, stimuli.images, stimuli.ids, image_size), metadata)
+    save_embeddings(output, ids, blocks(autoencoder, images, ids, image_size), metadata)
 
 
 def main(snakemake) -> None:
@@ -48,6 +53,7 @@ def main(snakemake) -> None:
         snakemake.input.stimuli,
         snakemake.params.image_size,
         snakemake.output[0],
+        Shard(*snakemake.params.shard),
     )
 
 

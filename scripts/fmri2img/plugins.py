@@ -7,6 +7,7 @@ as fmri2img.methods.<name>.<module> or fmri2img.datasets.<name>.<module>, wherev
 import importlib
 import sys
 import types
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,14 @@ def register(folder: str | Path) -> None:
 
 def folders(kind: str) -> dict[str, Path]:
     """Name -> folder of all methods or datasets known so far: ours, then the registered ones."""
-    own = sorted(file.parent for file in (LIBRARY / kind).glob(f"*/{RECORDS[kind]}"))
     prefix = f"fmri2img.{kind}."
     outside = {name.removeprefix(prefix): path for name, path in OUTSIDE.items() if name.startswith(prefix)}
-    return {path.name: path for path in own} | outside
+    return _own(LIBRARY / kind, RECORDS[kind]) | outside
+
+
+@cache
+def _own(root: Path, record: str) -> dict[str, Path]:
+    return {file.parent.name: file.parent for file in sorted(root.glob(f"*/{record}"))}
 
 
 def files(kind: str, name: str) -> list[Path]:

@@ -50,6 +50,7 @@ use rule fit_linear as fit_linear_bottleneck with:
     input:
         recording=rules.restrict_recording.output[0],
         targets=lambda w: list(study.targets(w.decoder).values()),
+    group: "restricted"
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
@@ -92,6 +93,8 @@ use rule decode as decode_bottleneck with:
 use rule draw as draw_bottleneck with:
     input:
         unpack(lambda w: drawn_from(w.method, w, f"<results>/bottleneck/{w.dimensions}")),
+    wildcard_constraints:
+        method=one_of(study.drawn("draw", "decode")),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/predictions/{{method}}/{CELL}"),
     log:

@@ -40,12 +40,13 @@ rule caption:
         f"<logs>/caption/{{decoder}}/{CELL}.log",
     benchmark:
         f"<benchmarks>/caption/{{decoder}}/{CELL}.tsv"
+    group: "cell"
     priority: 1
     conda:
         "../../envs/models.yaml"
-    threads: threads_of("draw")
+    threads: threads_of("decode")
     resources:
-        **needs("draw"),
+        **needs("decode"),
     params:
         captioner=network(config["captioner"]),
         converter=network(study.registered_converter) if study.registered_converter else None,
@@ -70,9 +71,9 @@ rule caption_images:
         "<benchmarks>/caption_images.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: threads_of("draw")
+    threads: threads_of("decode")
     resources:
-        **needs("draw"),
+        **needs("decode"),
     params:
         captioner=network(config["captioner"]),
         encoder=network(study.caption_encoder) if study.caption_encoder != config["captioner"] else None,

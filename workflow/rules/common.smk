@@ -24,10 +24,34 @@ wildcard_constraints:
     seed=rf"\d+|{ALL}",
     test_set=r"[^/]+",
     dimensions=r"\d+",
+    shard=r"\d+",
     method=one_of(study.registries["methods"]),
     decoder=one_of(study.decoders),
     encoder=one_of(study.registries["backbones"]),
     entry=one_of(study.registries["backbones"]),
+
+
+def shared(step, path):
+    """The folder that a job of a step writes: an artifact, or a shard of it if several jobs share it (key `shards`)."""
+    if config["shards"][step] == 1:
+        return directory(path)
+    return temp(directory(path.replace("<results>", "<results>/shards") + "/{shard}"))
+
+
+def of_shard(step, path):
+    """A log or benchmark of such a job, without its suffix."""
+    return path if config["shards"][step] == 1 else path + "/{shard}"
+
+
+def shards_of(step, path):
+    """All shards of an artifact."""
+    shards = range(config["shards"][step])
+    return collect(path.replace("<results>", "<results>/shards") + "/{shard}", shard=shards, allow_missing=True)
+
+
+def shard_of(step):
+    """The parameter of such a job: the number of its shard, and how many there are."""
+    return lambda w: [int(w.shard), config["shards"][step]] if "shard" in w.keys() else [0, 1]
 
 
 def in_repository(path):

@@ -1,5 +1,5 @@
 # Decoded -> Prediction: pictures or captions, by the drawing pipeline that a method's method.yaml names.
-# generation/pipelines.yaml lists the pipelines.
+# generation/pipelines.yaml lists the pipelines. Several jobs may share the images of a cell (key `shards.draw`).
 
 
 rule draw:
@@ -7,13 +7,14 @@ rule draw:
     input:
         unpack(lambda w: drawn_from(w.method, w)),
     output:
-        directory(f"<results>/predictions/{{method}}/{CELL}"),
+        shared("draw", f"<results>/predictions/{{method}}/{CELL}"),
     log:
-        f"<logs>/draw/{{method}}/{CELL}.log",
+        of_shard("draw", f"<logs>/draw/{{method}}/{CELL}") + ".log",
     benchmark:
-        f"<benchmarks>/draw/{{method}}/{CELL}.tsv"
+        of_shard("draw", f"<benchmarks>/draw/{{method}}/{CELL}") + ".tsv"
     wildcard_constraints:
         method=one_of(study.drawn("draw")),
+    group: "cell" if config["shards"]["draw"] == 1 else None
     priority: 1
     conda:
         "../../envs/models.yaml"
@@ -27,18 +28,62 @@ rule draw:
         networks=lambda w: {role: network(name) for role, name in study.drawing(w.method)["networks"].items()},
         outputs=lambda w: study.registries["methods"][w.method]["outputs"],
         origin=lambda w: study.registries["methods"][w.method]["origin"],
+        shard=shard_of("draw"),
         code=lambda w: code_of("draw", study.drawing(w.method)["function"]),
     script:
         "../../scripts/draw.py"
 
 
+use rule draw as draw_quickly with:
+    output:
+        directory(f"<results>/predictions/{{method}}/{CELL}"),
+    log:
+        f"<logs>/draw_quickly/{{method}}/{CELL}.log",
+    benchmark:
+        f"<benchmarks>/draw_quickly/{{method}}/{CELL}.tsv"
+    wildcard_constraints:
+        method=one_of(study.drawn("decode")),
+    group: "cell"
+    threads: threads_of("decode")
+    resources:
+        **needs("decode"),
+
+
 use rule draw as draw_light with:
+    output:
+        directory(f"<results>/predictions/{{method}}/{CELL}"),
     log:
         f"<logs>/draw_light/{{method}}/{CELL}.log",
     benchmark:
         f"<benchmarks>/draw_light/{{method}}/{CELL}.tsv"
     wildcard_constraints:
         method=one_of(study.drawn("light")),
+    group: "cell"
     threads: threads_of("light")
     resources:
         **needs("light"),
+
+
+if config["shards"]["draw"] > 1:
+
+    rule join_predictions:
+        """Join the shards of what a method draws."""
+        input:
+            shards_of("draw", f"<results>/predictions/{{method}}/{CELL}"),
+        output:
+            directory(f"<results>/predictions/{{method}}/{CELL}"),
+        log:
+            f"<logs>/join_predictions/{{method}}/{CELL}.log",
+        benchmark:
+            f"<benchmarks>/join_predictions/{{method}}/{CELL}.tsv"
+        wildcard_constraints:
+            method=one_of(study.drawn("draw")),
+        conda:
+            "../../envs/decode.yaml"
+        threads: threads_of("light")
+        resources:
+            **needs("light"),
+        params:
+            code=code_of("join_predictions"),
+        script:
+            "../../scripts/join_predictions.py"

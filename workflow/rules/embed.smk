@@ -1,4 +1,5 @@
-# Fetch frozen networks; Stimuli -> Embeddings, one per frozen encoder, computed once for all methods.
+# Fetch frozen networks; Stimuli -> Embeddings, one per frozen encoder, computed once for all methods. Several jobs may
+# share the images (key `shards.embed`); another one then joins what they have computed.
 
 
 rule acquire_backbone:
@@ -26,11 +27,11 @@ rule embed_stimuli:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.encoder),
     output:
-        directory("<results>/embeddings/{encoder}"),
+        shared("embed", "<results>/embeddings/{encoder}"),
     log:
-        "<logs>/embed_stimuli/{encoder}.log",
+        of_shard("embed", "<logs>/embed_stimuli/{encoder}") + ".log",
     benchmark:
-        "<benchmarks>/embed_stimuli/{encoder}.tsv"
+        of_shard("embed", "<benchmarks>/embed_stimuli/{encoder}") + ".tsv"
     conda:
         "../../envs/models.yaml"
     threads: threads_of("embed")
@@ -38,6 +39,7 @@ rule embed_stimuli:
         **needs("embed"),
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
+        shard=shard_of("embed"),
         code=lambda w: code_of("embed_stimuli", *loaders_of("tokens", w.encoder)),
     script:
         "../../scripts/embed_stimuli.py"
@@ -49,11 +51,11 @@ rule encode_latents:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
     output:
-        directory("<results>/latents/{entry}/{size}px"),
+        shared("embed", "<results>/latents/{entry}/{size}px"),
     log:
-        "<logs>/encode_latents/{entry}_{size}px.log",
+        of_shard("embed", "<logs>/encode_latents/{entry}_{size}px") + ".log",
     benchmark:
-        "<benchmarks>/encode_latents/{entry}_{size}px.tsv"
+        of_shard("embed", "<benchmarks>/encode_latents/{entry}_{size}px") + ".tsv"
     wildcard_constraints:
         size=r"\d+",
     conda:
@@ -64,6 +66,7 @@ rule encode_latents:
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         image_size=lambda w: int(w.size),
+        shard=shard_of("embed"),
         code=lambda w: code_of("encode_latents", *loaders_of("latents", w.entry)),
     script:
         "../../scripts/encode_latents.py"
@@ -75,11 +78,11 @@ rule embed_texts:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
     output:
-        directory("<results>/texts/{entry}"),
+        shared("embed", "<results>/texts/{entry}"),
     log:
-        "<logs>/embed_texts/{entry}.log",
+        of_shard("embed", "<logs>/embed_texts/{entry}") + ".log",
     benchmark:
-        "<benchmarks>/embed_texts/{entry}.tsv"
+        of_shard("embed", "<benchmarks>/embed_texts/{entry}") + ".tsv"
     conda:
         "../../envs/models.yaml"
     threads: threads_of("embed")
@@ -87,6 +90,7 @@ rule embed_texts:
         **needs("embed"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        shard=shard_of("embed"),
         code=lambda w: code_of("embed_texts", *loaders_of("texts", w.entry)),
     script:
         "../../scripts/embed_texts.py"
@@ -98,11 +102,11 @@ rule embed_local_features:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.entry),
     output:
-        directory("<results>/local_features/{entry}/view{view}"),
+        shared("embed", "<results>/local_features/{entry}/view{view}"),
     log:
-        "<logs>/embed_local_features/{entry}/view{view}.log",
+        of_shard("embed", "<logs>/embed_local_features/{entry}/view{view}") + ".log",
     benchmark:
-        "<benchmarks>/embed_local_features/{entry}/view{view}.tsv"
+        of_shard("embed", "<benchmarks>/embed_local_features/{entry}/view{view}") + ".tsv"
     wildcard_constraints:
         view=r"\d+",
     conda:
@@ -112,6 +116,32 @@ rule embed_local_features:
         **needs("features"),
     params:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        shard=shard_of("embed"),
         code=code_of("embed_local_features"),
     script:
         "../../scripts/embed_local_features.py"
+
+
+if config["shards"]["embed"] > 1:
+
+    rule join_embeddings:
+        """Join the shards of what a frozen network makes of all stimuli."""
+        input:
+            shards_of("embed", "<results>/{artifact}"),
+        output:
+            directory("<results>/{artifact}"),
+        log:
+            "<logs>/join_embeddings/{artifact}.log",
+        benchmark:
+            "<benchmarks>/join_embeddings/{artifact}.tsv"
+        wildcard_constraints:
+            artifact=r"(embeddings|latents|texts|local_features)/.+",
+        conda:
+            "../../envs/prepare.yaml"
+        threads: threads_of("cpu")
+        resources:
+            **needs("cpu"),
+        params:
+            code=code_of("join_embeddings"),
+        script:
+            "../../scripts/join_embeddings.py"

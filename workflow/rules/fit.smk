@@ -23,6 +23,7 @@ rule fit_linear:
         f"<benchmarks>/fit_linear/{{decoder}}/{TRAINED}.tsv"
     wildcard_constraints:
         decoder=one_of(study.decoders_with("linear")),
+    group: "fits"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("fit")
@@ -114,12 +115,13 @@ rule decode:
         f"<benchmarks>/decode/{{decoder}}/{CELL}.tsv"
     wildcard_constraints:
         decoder=one_of(study.decoders_with("linear", "training", "released")),
+    group: "cell"
     priority: 1
     conda:
         "../../envs/train.yaml"
-    threads: threads_of("draw")
+    threads: threads_of("decode")
     resources:
-        **needs("draw"),
+        **needs("decode"),
     params:
         decode=lambda w: study.decoders[w.decoder]["decode"],
         targets=lambda w: list(study.targets(w.decoder)),

@@ -12,6 +12,7 @@ rule make_prediction:
         f"<logs>/make_prediction/{{method}}/{CELL}.log",
     wildcard_constraints:
         method=one_of(study.made_by_functions("predictions")),
+    group: lambda w: "cell" if study.registries["methods"][w.method]["made_by"]["of"] else "controls"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("light")
@@ -32,5 +33,6 @@ use rule make_prediction as make_decoded with:
         f"<logs>/make_decoded/{{decoder}}/{CELL}.log",
     wildcard_constraints:
         decoder=one_of(study.made_by_functions("decoded")),
+    group: "cell"
     params:
         **function_params("decoder"),

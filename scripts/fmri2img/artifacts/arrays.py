@@ -1,12 +1,18 @@
-"""Arrays larger than memory, as .npy files: created with all of their disk space, opened as memory maps."""
+"""Arrays larger than memory, as .npy files: created with all of their disk space or written a block of rows at a time,
+opened as memory maps."""
 
 import errno
+import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fmri2img.errors import UserError
+
+BLOCK_BYTES = 2**25  # of rows that are copied at a time
 
 
 def new_array(path: str | Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
@@ -45,7 +51,7 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
     were read count as the process's memory until the map is closed, and of a large array that is all of it.
     """
     flat = array.reshape(len(array), -1)
-    if not isinstance(array, np.memmap) or array.filename is None:
+    if not _is_whole_file(array):
         return np.array(flat[rows, columns])
     start, stop, _ = columns.indices(flat.shape[1])
     found = np.empty((len(rows), stop - start), array.dtype)
@@ -55,3 +61,88 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
             if file.readinto(values.data) != values.nbytes:
                 raise UserError(f"{array.filename}: ends before row {row}; rerun the step that writes it")
     return found
+
+
+def _is_whole_file(array: np.ndarray) -> bool:
+    """Whether it is the map that `read_array` opened: a part of a map has the offset of the whole."""
+    return isinstance(array, np.memmap) and array.filename is not None and isinstance(array.base, mmap.mmap)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array, which are read when they are used, so that copies of large arrays take no memory.
+
+    array: as `read_array` opens it, or in memory; rows: int (rows,). flat: whether each row is a vector of its values.
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+    flat: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        inner = self.array.shape[1:]
+        return len(self.rows), *((int(np.prod(inner)),) if self.flat else inner)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, positions: slice | np.ndarray) -> np.ndarray:
+        rows = self.rows[positions]
+        found = read_rows(self.array, rows) if _is_whole_file(self.array) else self.array[rows]
+        return found.reshape(len(rows), *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Arrays one after the other along the first axis, which are read when they are used."""
+
+    arrays: list[np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self.arrays[0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.arrays[0].dtype
+
+    def __len__(self) -> int:
+        return sum(map(len, self.arrays))
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """Rows at ascending positions."""
+        starts = np.cumsum([0, *map(len, self.arrays)])
+        bounds = np.searchsorted(positions, starts)
+        parts = zip(self.arrays, starts[:-1], bounds[:-1], bounds[1:], strict=True)
+        return np.concatenate([Rows(array, positions[low:high] - start)[:] for array, start, low, high in parts])
+
+
+def save_array(
+    path: str | Path, values: np.ndarray | Rows | Parts, dtype: type, order: np.ndarray | None = None, finite: str = ""
+) -> None:
+    """Write rows of `values` as np.save does, a block of them at a time.
+
+    order: int, the rows in the order in which they are written, by default all. finite: what the values are, where all
+    of them must be finite in `dtype`; raises ValueError.
+    """
+    rows = values if isinstance(values, Rows | Parts) else Rows(np.asanyarray(values), np.arange(len(values)))
+    order = np.arange(len(rows)) if order is None else order
+    shape = (len(order), *rows.shape[1:])
+    step = max(1, BLOCK_BYTES // max(1, int(np.prod(shape[1:])) * rows.dtype.itemsize))
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, len(order), step):
+            with np.errstate(over="ignore"):
+                block = np.ascontiguousarray(rows[order[first : first + step]], dtype)
+            if finite and not np.isfinite(block).all():
+                raise ValueError(f"{finite} are not finite in {np.dtype(dtype).name}")
+            file.write(block.data)

@@ -11,12 +11,12 @@ The rows are the images of the test set that the subject saw, each once, ascendi
 the subject (subject "all") has all images of the test set.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.arrays import read_array
+from fmri2img.artifacts.arrays import Rows, read_array, save_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import IDENTITY
@@ -61,6 +61,13 @@ class Decoded:
             )
         return self.arrays[name]
 
+    def of_rows(self, rows: slice) -> "Decoded":
+        """With these rows only."""
+        if rows == slice(0, len(self.ids)):
+            return self
+        arrays = {name: np.asarray(values[rows]) for name, values in self.arrays.items()}
+        return replace(self, arrays=arrays, ids=self.ids[rows])
+
     @property
     def retrieval(self) -> np.ndarray:
         """Retrieval vectors float16 (images, dimensions): the decoder's own, otherwise its flattened tokens."""
@@ -73,18 +80,14 @@ class Decoded:
         return Disclosure.of(self.metadata["disclosure"], self.path / "metadata.json")
 
 
-def save_decoded(path: str | Path, ids: np.ndarray, metadata: dict, arrays: dict[str, np.ndarray]) -> None:
+def save_decoded(path: str | Path, ids: np.ndarray, metadata: dict, arrays: dict[str, np.ndarray | Rows]) -> None:
     """Write a decoder's output for ascending `ids`; arrays of any float type are stored as float16.
 
     Raises ValueError when a value is not finite or overflows float16 (65504).
     """
     with atomic_directory(path) as directory:
         for name, values in arrays.items():
-            with np.errstate(over="ignore"):
-                stored = np.asarray(values).astype(np.float16)
-            if not np.isfinite(stored).all():
-                raise ValueError(f"{name} decoded for {path} are not finite in float16")
-            np.save(directory / f"{name}.npy", stored)
+            save_array(directory / f"{name}.npy", values, np.float16, finite=f"{name} decoded for {path}")
         np.save(directory / "ids.npy", np.asarray(ids, np.int64))
         write_json(directory / "metadata.json", metadata | {"arrays": list(arrays)})
         Decoded.open(directory)

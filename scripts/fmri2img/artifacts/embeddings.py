@@ -16,6 +16,7 @@ import numpy as np
 from fmri2img.artifacts.arrays import new_array, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.axes import Axes
+from fmri2img.artifacts.shards import save_empty
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
@@ -93,11 +94,13 @@ def save_embeddings(
     blocks: np.ndarray | Iterable[tuple[np.ndarray, np.ndarray | None]],
     metadata: dict,
 ) -> None:
-    """Write embeddings of ascending `ids`.
+    """Write embeddings of ascending `ids`; without ids an empty shard.
 
     blocks: a (images, tokens, width) array, or an iterator of (tokens, pooled-or-None) blocks in the order of `ids`.
     Raises ValueError when a token is not finite or overflows float16 (65504).
     """
+    if not len(ids):
+        return save_empty(path)
     with atomic_directory(path) as directory:
         row, tokens_file, pooled_file = 0, None, None
         for tokens, pooled in [(blocks, None)] if isinstance(blocks, np.ndarray) else blocks:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmri2img.artifacts.arrays import read_array
+from fmri2img.artifacts.arrays import Parts, Rows, read_array, save_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.disclosure import Disclosure
@@ -86,12 +86,16 @@ class Prediction:
         metadata = self.metadata | cell._asdict()
         if np.array_equal(ids, self.ids):
             return replace(self, metadata=metadata)
-        rows = rows_of(ids, self.ids, self.path)
+        return replace(self.of_rows(rows_of(ids, self.ids, self.path)), metadata=metadata)
+
+    def of_rows(self, rows: np.ndarray | slice) -> "Prediction":
+        """With these rows only."""
+        if isinstance(rows, slice) and rows == slice(0, len(self.ids)):
+            return self
         return replace(
             self,
             ids=self.ids[rows],
             captions=None if self.captions is None else self.captions.iloc[rows].reset_index(drop=True),
-            metadata=metadata,
             images=None if self.images is None else self.images[rows],
             retrieval=None if self.retrieval is None else self.retrieval[rows],
             responses=None if self.responses is None else self.responses[rows],
@@ -110,9 +114,9 @@ def save_prediction(
     path: str | Path,
     ids: np.ndarray,
     metadata: dict,
-    images: np.ndarray | None = None,
+    images: np.ndarray | Rows | Parts | None = None,
     captions: list[str] | None = None,
-    retrieval: np.ndarray | None = None,
+    retrieval: np.ndarray | Rows | Parts | None = None,
     responses: np.ndarray | None = None,
 ) -> None:
     """Write a prediction; rows may come in any order and are stored by ascending id."""
@@ -120,10 +124,10 @@ def save_prediction(
     with atomic_directory(path) as directory:
         np.save(directory / "ids.npy", np.asarray(ids, np.int64)[order])
         if images is not None:
-            np.save(directory / "images.npy", np.asarray(images, np.uint8)[order])
+            save_array(directory / "images.npy", images, np.uint8, order)
         for name, vectors in (("retrieval", retrieval), ("responses", responses)):
             if vectors is not None:
-                np.save(directory / f"{name}.npy", np.asarray(vectors, np.float16)[order])
+                save_array(directory / f"{name}.npy", vectors, np.float16, order)
         if captions is not None:
             table = pd.DataFrame({"image_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
             table.to_parquet(directory / "captions.parquet", index=False)

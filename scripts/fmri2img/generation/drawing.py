@@ -5,6 +5,7 @@
 The rule `draw` calls the function and writes its result as a Prediction.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,21 +18,24 @@ from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.decoded import Decoded
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import IDENTITY, Prediction
+from fmri2img.artifacts.shards import WHOLE, Shard
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
 from fmri2img.backbones.registry import Backbone
 
+BATCH = 64  # a multiple of the batches that pipelines have besides the one of their settings
+
 
 @dataclass(frozen=True)
 class Drawing:
-    """Inputs of a drawing pipeline in one cell.
+    """Inputs of a drawing pipeline in one cell, or of a shard of its images.
 
     paths: name of an input -> its file or folder, opened when first used: `decoded`, those that the pipeline reads
     besides, and the predictions that it takes, by role. networks: role -> network. settings: the section of the
     configuration that the method names, with its own values on top. names: the pipeline's name of an array -> its name
     in the Decoded, where they differ. outputs: what the method is scored by; `retrieval` among them asks for the
-    decoder's retrieval vectors.
+    decoder's retrieval vectors. shard: which of the images are drawn; all inputs have these alone.
     """
 
     cell: Cell
@@ -40,10 +44,16 @@ class Drawing:
     settings: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("images",)
+    shard: Shard = WHOLE
+
+    def share(self, total: int) -> slice:
+        """The shard's rows of `total` images."""
+        return self.shard.rows(total, math.lcm(BATCH, self.settings.get("batch", 1)))
 
     @cached_property
     def decoded(self) -> Decoded:
-        return Decoded.open(self.paths["decoded"])
+        decoded = Decoded.open(self.paths["decoded"])
+        return decoded.of_rows(self.share(len(decoded.ids)))
 
     def array(self, name: str) -> np.ndarray:
         """A decoded array float16 (images, ...). Raises UserError where the decoder has none of that name."""
@@ -51,12 +61,14 @@ class Drawing:
 
     def taken(self, role: str) -> Prediction:
         """The Prediction of another stage of the same decoder."""
-        return Prediction.open(self.paths[role])
+        prediction = Prediction.open(self.paths[role])
+        return prediction.of_rows(self.share(len(prediction.ids)))
 
     @cached_property
     def captions(self) -> pd.DataFrame:
         """image_id and caption: what the study's captioner says of the decoder's tokens."""
-        return read_table(self.paths["captions"], {"image_id": "iu", "caption": "OUT"})
+        captions = read_table(self.paths["captions"], {"image_id": "iu", "caption": "OUT"})
+        return captions.iloc[self.share(len(captions))].reset_index(drop=True)
 
     @cached_property
     def stimuli(self) -> Stimuli:
@@ -66,10 +78,16 @@ class Drawing:
     def split(self) -> Split:
         return Split.open(self.paths["split"])
 
-    @property
+    @cached_property
     def ids(self) -> np.ndarray:
-        """image_id int64 (images,) of the rows of the decoded arrays, ascending."""
-        return self.decoded.ids
+        """image_id int64 (images,) of what is drawn, ascending: the rows of the decoded arrays, the captioned images, or
+        all images of the cell's test set."""
+        if "decoded" in self.paths:
+            return self.decoded.ids
+        if "captions" in self.paths:
+            return self.captions["image_id"].to_numpy(np.int64)
+        ids = np.intersect1d(self.stimuli.ids, self.split.test_sets[self.cell.test_set])
+        return ids[self.share(len(ids))]
 
     @property
     def seed(self) -> int:
@@ -95,7 +113,7 @@ class Drawn:
 
     images: uint8 (images, height, width, 3); captions: one sentence per image; retrieval: float (images, dimensions),
     None for the decoder's own where the method is scored by them. identity: the metadata that say whose prediction it
-    is, None for that of the Decoded. facts: further entries of the metadata.
+    is, None for that of the Decoded. facts: further entries of the metadata; a list of integers counts images.
     """
 
     disclosure: Disclosure

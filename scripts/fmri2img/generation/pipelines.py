@@ -27,7 +27,7 @@ class Pipeline(Settings):
     settings: str | None = None
     takes: list[str] = Field([])
     inputs: list[Literal["captions", "stimuli", "split"]] = Field([])
-    resources: Literal["draw", "light"] = Field("draw", alias="class")
+    resources: Literal["draw", "decode", "light"] = Field("draw", alias="class")
 
     @property
     def reads_decoded(self) -> bool:

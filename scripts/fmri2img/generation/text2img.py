@@ -49,7 +49,7 @@ def draw(
 def draw_true_captions(drawing: Drawing) -> Drawn:
     """The pipeline: pictures from the first reference caption of every image of the cell's test set."""
     stimuli, split = drawing.stimuli, drawing.split
-    ids = np.intersect1d(stimuli.ids, split.test_sets[drawing.cell.test_set])
+    ids = drawing.ids
     captions = [texts[0] for texts in stimuli.table["captions"].iloc[stimuli.rows(ids)]]
     generator = load_generator(drawing.networks["generator"])
     negative_prompt = drawing.settings["negative_prompt"]

@@ -100,8 +100,15 @@ class MethodQueries:
         Raises UserError for a key that does not exist, and for values that do not fit: a network that does not give the
         target, a region that the dataset lacks.
         """
-        folder = self.decoders[decoder]["folder"]
-        return [self._regression(regression, folder) for regression in self.decoders[decoder]["linear"]]
+        if decoder not in self._regressions:
+            folder = self.decoders[decoder]["folder"]
+            found = [self._regression(regression, folder) for regression in self.decoders[decoder]["linear"]]
+            self._regressions[decoder] = found
+        return self._regressions[decoder]
+
+    @cached_property
+    def _regressions(self) -> dict[str, list[dict]]:
+        return {}
 
     def _regression(self, record: dict, folder: str) -> dict:
         kind, network, size = self._target(record["target"], folder)
@@ -207,10 +214,10 @@ class MethodQueries:
         networks = {role: self.value_at(network["key"], entry["folder"]) for role, network in found["networks"].items()}
         return found | {"settings": section | found["with"], "networks": networks}
 
-    def drawn(self, resources: str) -> list[str]:
-        """Methods that are drawn by a pipeline of this resource class."""
+    def drawn(self, *resources: str) -> list[str]:
+        """Methods that are drawn by a pipeline of one of these resource classes."""
         entries = self.registries["methods"].items()
-        return [name for name, entry in entries if "drawing" in entry and self._class_of(name) == resources]
+        return [name for name, entry in entries if "drawing" in entry and self._class_of(name) in resources]
 
     def _class_of(self, method: str) -> str:
         if method in self.config["retrieval_only"]:

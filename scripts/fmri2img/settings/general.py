@@ -134,6 +134,15 @@ def _is_submission(entry: dict[str, Any]) -> dict[str, Any]:
 Submission = Annotated[dict[str, Any], AfterValidator(_is_submission)]
 
 
+class Shards(Settings):
+    """Steps over images that several jobs share. The results are the same, byte for byte."""
+
+    embed: Positive = Field(
+        1, description="Jobs that share one frozen network's outputs of all stimuli (73,000 images in NSD)."
+    )
+    draw: Positive = Field(1, description="Jobs that share the drawing of one method's test images in one cell.")
+
+
 class Basis(Settings):
     """Keys that decide which other sections exist."""
 
@@ -167,6 +176,7 @@ class General(Basis):
         description="The file that describes the cluster (docs/cluster.md), relative to the repository. It need not "
         "exist where jobs run on one machine.",
     )
+    shards: Shards = Field(Shards(), description=Shards.__doc__)
     subjects: Unique[Name] = Field(min_length=1, description="Subjects of the study, as the dataset names them.")
     sessions: Unique[Annotated[Positive | Literal["all"] | MINUTES, BUDGET]] = Field(
         min_length=1,

@@ -32,11 +32,11 @@ rule embed_views:
         stimuli="<results>/stimuli",
         model=lambda w: model_path(w.encoder),
     output:
-        directory("<results>/image_views/{encoder}/view{view}"),
+        shared("embed", "<results>/image_views/{encoder}/view{view}"),
     log:
-        "<logs>/embed_views/{encoder}/view{view}.log",
+        of_shard("embed", "<logs>/embed_views/{encoder}/view{view}") + ".log",
     benchmark:
-        "<benchmarks>/embed_views/{encoder}/view{view}.tsv"
+        of_shard("embed", "<benchmarks>/embed_views/{encoder}/view{view}") + ".tsv"
     wildcard_constraints:
         view=r"\d+",
     conda:
@@ -46,6 +46,18 @@ rule embed_views:
         **needs("embed"),
     params:
         record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
+        shard=shard_of("embed"),
         code=code_of("embed_views"),
     script:
         str(REPOSITORY / "scripts/embed_views.py")
+
+
+if config["shards"]["embed"] > 1:
+
+    use rule join_embeddings as join_views with:
+        log:
+            "<logs>/join_views/{artifact}.log",
+        benchmark:
+            "<benchmarks>/join_views/{artifact}.tsv"
+        wildcard_constraints:
+            artifact=r"image_views/.+",

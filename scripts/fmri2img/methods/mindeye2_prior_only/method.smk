@@ -13,12 +13,13 @@ rule decode_without_brain:
         f"<logs>/decode_without_brain/{CELL}.log",
     benchmark:
         f"<benchmarks>/decode_without_brain/{CELL}.tsv"
+    group: "cell"
     priority: 1
     conda:
         str(REPOSITORY / "envs/train.yaml")
-    threads: threads_of("draw")
+    threads: threads_of("decode")
     resources:
-        **needs("draw"),
+        **needs("decode"),
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         targets=list(study.targets("mindeye2")),

@@ -7,6 +7,7 @@ staying with image i; it is independent of both, so the distribution is the same
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import Rows
 from fmri2img.artifacts.interfaces import Given, Made
 from fmri2img.errors import UserError
 
@@ -28,8 +29,8 @@ def shuffled_brain(given: Given) -> Made:
     order = derangement(len(prediction.ids), given.cell.noise_seed)
     captions = None if prediction.captions is None else prediction.captions["caption"].to_numpy()[order].tolist()
     arrays = {
-        "images": None if prediction.images is None else prediction.images[order],
+        "images": None if prediction.images is None else Rows(prediction.images, order),
         "captions": captions,
-        "retrieval": None if prediction.retrieval is None else prediction.retrieval[order],
+        "retrieval": None if prediction.retrieval is None else Rows(prediction.retrieval, order),
     }
     return Made(prediction.ids, arrays, prediction.disclosure)

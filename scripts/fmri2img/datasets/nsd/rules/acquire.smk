@@ -34,6 +34,7 @@ rule acquire:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
+    group: lambda w: None if w.key == layout.STIMULI else "files"  # 39 GB
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("download")
@@ -55,6 +56,7 @@ rule acquire_betas:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
+    group: "sessions"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("download")

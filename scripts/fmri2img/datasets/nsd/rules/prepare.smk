@@ -17,6 +17,8 @@ rule mask_session:
         "<logs>/mask_session/{subject}_session{session}.log",
     wildcard_constraints:
         session=r"\d\d",
+    group: "sessions"
+    priority: 1  # before the next session is downloaded
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
@@ -123,6 +125,7 @@ rule list_test_images:
         "<results>/test_images/{subject}.json",
     log:
         "<logs>/list_test_images/{subject}.log",
+    group: "lists"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
@@ -144,6 +147,7 @@ rule copy_anatomy:
         directory("<results>/anatomy/{subject}"),
     log:
         "<logs>/copy_anatomy/{subject}.log",
+    group: "lists"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
