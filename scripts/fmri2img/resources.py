@@ -48,6 +48,7 @@ class ResourceClasses:
         self, size: str, site: Site | None = None, path: str = "", is_local: Callable[[], bool] = lambda: False
     ) -> None:
         self.site, self.path, self._is_local = site, path, is_local
+        self._requests: dict[tuple, dict[str, Any]] = {}
         self._classes = {name: dict(found) for name, found in _sizes()[size].items()}
         for name, own in site.classes.items() if site else ():
             if name not in self._classes:
@@ -66,38 +67,51 @@ class ResourceClasses:
         values = {self.request(name, attempt=attempt)["threads"] for attempt in ATTEMPTS}
         return values.pop() if len(values) == 1 else self._at_attempt(name, "threads")
 
-    def needs(self, name: str, devices: Callable[[Any], Devices] | None = None) -> dict[str, Any]:
-        """Keyword arguments of a rule's `resources`; a resource that depends on the attempt is a function of it."""
+    def needs(
+        self, name: str, devices: Callable[[Any], Devices] | None = None, within: str | None = None
+    ) -> dict[str, Any]:
+        """Keyword arguments of a rule's `resources`; a resource that depends on the attempt is a function of it.
+
+        within: the class of a submission that its jobs share with others, whose partition, GPU and options they have.
+        """
         if devices is not None:
             keys = [key for key in KEYS if key != "downloads"]
             return {key: self._of_training(name, key, devices) for key in keys} | self._temporary()
         found: dict[str, Any] = {}
         for key in KEYS:
-            values = [self.request(name, attempt=attempt)[key] for attempt in ATTEMPTS]
+            values = [self.request(name, ALONE, attempt, within)[key] for attempt in ATTEMPTS]
             if any(value != values[0] for value in values):
-                found[key] = self._at_attempt(name, key)
+                found[key] = self._at_attempt(name, key, within)
             elif values[0] is not None:
                 found[key] = values[0]
         if "gres" in found:  # of SLURM only; jobs of this machine are counted by the number of GPUs
-            found["gpu"] = self._counted(self._classes[name]["gpu"])
+            found["gpu"] = self._counted(self._classes[within or name]["gpu"])
         return found | self._temporary()
 
-    def request(self, name: str, devices: Devices = ALONE, attempt: int = 1) -> dict[str, Any]:
+    def request(
+        self, name: str, devices: Devices = ALONE, attempt: int = 1, within: str | None = None
+    ) -> dict[str, Any]:
         """What a job of a class requests: the resources KEYS and threads; None for what is not stated.
 
         Memory and threads are those of one node. A retry gets as much memory again, and as much time if its class
-        `grows` (a training resumes instead), but never more than the partition gives.
+        `grows` (a training resumes instead), but never more than the partition gives. within: as in `needs`; where the
+        partition gives less time than that class has, each job gets a smaller share of it.
         """
-        need = self._classes[name]
-        gpus = need.get("gpu", 0) * devices.per_node
-        wanted = {
-            "threads": need["threads"] * devices.per_node,
-            "mem_mb": need["mem_mb"] * devices.per_node * attempt,
-            "runtime": need["runtime"] * (attempt if need.get("grows") else 1),
-        }
-        found: dict[str, Any] = dict.fromkeys(KEYS) | wanted | {"downloads": need.get("downloads")}
-        partition_name, partition = self._partition(name, gpus, devices.nodes, wanted)
-        kind = self._gpu_type(name, partition)
+        asked = name, devices, attempt, within
+        if asked not in self._requests:
+            self._requests[asked] = self._request(*asked)
+        return dict(self._requests[asked])
+
+    def _request(self, name: str, devices: Devices, attempt: int, within: str | None) -> dict[str, Any]:
+        placed = within or name
+        gpus = self._classes[placed].get("gpu", 0) * devices.per_node
+        wanted = self._wanted(name, devices, attempt)
+        found: dict[str, Any] = dict.fromkeys(KEYS) | wanted
+        found |= {"downloads": self._classes[name].get("downloads"), "in_turn": 1}
+        partition_name, partition = self._partition(
+            placed, gpus, devices.nodes, self._wanted(placed, devices, attempt)
+        )
+        kind = self._gpu_type(placed, partition)
         if gpus and (devices.nodes > 1 or (self.site and self.site.request_gpus == "gres")):
             found["gres"] = ":".join(["gpu", *([kind] if kind else []), str(gpus)])
         elif gpus:
@@ -108,10 +122,22 @@ class ResourceClasses:
             # tasks_per_gpu: without it, the SLURM plugin takes `tasks` for the number of each GPU.
             found |= {"mpi": SRUN, "nodes": devices.nodes, "tasks": devices.nodes, "tasks_per_gpu": 0 if gpus else None}
         if partition:
-            for key, limit in partition_limits(partition).items():
+            limits = partition_limits(partition)
+            if within and "runtime" in limits:
+                most = self._classes[name]["runtime"] * limits["runtime"] // self._classes[within]["runtime"]
+                found["runtime"] = max(1, min(found["runtime"], most))
+            for key, limit in limits.items():
                 found[key] = min(found[key], limit)
-            found |= {"slurm_partition": partition_name} | self._options(name, partition)
+            found |= {"slurm_partition": partition_name} | self._options(placed, partition)
         return found
+
+    def _wanted(self, name: str, devices: Devices, attempt: int) -> dict[str, int]:
+        need = self._classes[name]
+        return {
+            "threads": need["threads"] * devices.per_node,
+            "mem_mb": need["mem_mb"] * devices.per_node * attempt,
+            "runtime": need["runtime"] * (attempt if need.get("grows") else 1),
+        }
 
     def too_small(self, name: str, devices: Devices = ALONE) -> dict[str, str]:
         """Resource -> how much a class needs of it and its partition does not give, in words; jobs are given less."""
@@ -186,8 +212,8 @@ class ResourceClasses:
         extra = " ".join(source.extra for source in reversed(sources) if source and source.extra)
         return found | {"slurm_extra": extra or None}
 
-    def _at_attempt(self, name: str, key: str) -> Callable[..., Any]:
-        return lambda wildcards, attempt: self.request(name, attempt=attempt)[key]
+    def _at_attempt(self, name: str, key: str, within: str | None = None) -> Callable[..., Any]:
+        return lambda wildcards, attempt: self.request(name, ALONE, attempt, within)[key]
 
     def _of_training(self, name: str, key: str, devices: Callable[[Any], Devices]) -> Callable[..., Any]:
         def value(wildcards: Any, attempt: int) -> Any:
@@ -208,7 +234,7 @@ class ResourceClasses:
 
 
 KEYS = (
-    "mem_mb", "runtime", "gpu", "gpu_model", "gres", "nodes", "tasks", "tasks_per_gpu", "mpi", "downloads",
+    "mem_mb", "runtime", "gpu", "gpu_model", "gres", "nodes", "tasks", "tasks_per_gpu", "mpi", "downloads", "in_turn",
     "slurm_partition", "slurm_account", "qos", "constraint", "slurm_extra",
 )  # fmt: skip
 ORDER = ("mem_mb", "threads", "runtime")  # what a partition must give, the most important first

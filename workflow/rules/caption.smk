@@ -46,7 +46,7 @@ rule caption:
         "../../envs/models.yaml"
     threads: threads_of("decode")
     resources:
-        **needs("decode"),
+        **needs("decode", within="cell"),
     params:
         captioner=network(config["captioner"]),
         converter=network(study.registered_converter) if study.registered_converter else None,

@@ -54,6 +54,11 @@ def shard_of(step):
     return lambda w: [int(w.shard), config["shards"][step]] if "shard" in w.keys() else [0, 1]
 
 
+def submitted_with(group):
+    """The group of downloads: none where they run on the login node."""
+    return None if resources_of.downloads_are_local else group
+
+
 def in_repository(path):
     """A file of the repository, relative to the working directory as Snakemake records it."""
     return relpath(REPOSITORY / path)

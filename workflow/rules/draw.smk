@@ -20,7 +20,7 @@ rule draw:
         "../../envs/models.yaml"
     threads: threads_of("draw")
     resources:
-        **needs("draw"),
+        **needs("draw", within="cell"),
     params:
         function=lambda w: study.drawing(w.method)["function"],
         arrays=lambda w: study.drawing(w.method)["arrays"],
@@ -46,7 +46,7 @@ use rule draw as draw_quickly with:
     group: "cell"
     threads: threads_of("decode")
     resources:
-        **needs("decode"),
+        **needs("decode", within="cell"),
 
 
 use rule draw as draw_light with:
@@ -61,7 +61,7 @@ use rule draw as draw_light with:
     group: "cell"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="cell"),
 
 
 if config["shards"]["draw"] > 1:

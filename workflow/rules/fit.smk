@@ -28,7 +28,7 @@ rule fit_linear:
         "../../envs/decode.yaml"
     threads: threads_of("fit")
     resources:
-        **needs("fit"),
+        **needs("fit", within="fits"),
     params:
         regressions=lambda w: study.regressions(w.decoder),
         targets=lambda w: list(study.targets(w.decoder)),
@@ -121,7 +121,7 @@ rule decode:
         "../../envs/train.yaml"
     threads: threads_of("decode")
     resources:
-        **needs("decode"),
+        **needs("decode", within="cell"),
     params:
         decode=lambda w: study.decoders[w.decoder]["decode"],
         targets=lambda w: list(study.targets(w.decoder)),

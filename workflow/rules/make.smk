@@ -11,17 +11,27 @@ rule make_prediction:
     log:
         f"<logs>/make_prediction/{{method}}/{CELL}.log",
     wildcard_constraints:
-        method=one_of(study.made_by_functions("predictions")),
-    group: lambda w: "cell" if study.registries["methods"][w.method]["made_by"]["of"] else "controls"
+        method=one_of(study.made_by_functions("predictions", of_others=False)),
+    group: "controls"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="small"),
     params:
         **function_params("method"),
     script:
         "../../scripts/make.py"
+
+
+use rule make_prediction as make_from_prediction with:
+    log:
+        f"<logs>/make_from_prediction/{{method}}/{CELL}.log",
+    wildcard_constraints:
+        method=one_of(study.made_by_functions("predictions", of_others=True)),
+    group: "cell"
+    resources:
+        **needs("light", within="cell"),
 
 
 use rule make_prediction as make_decoded with:
@@ -34,5 +44,7 @@ use rule make_prediction as make_decoded with:
     wildcard_constraints:
         decoder=one_of(study.made_by_functions("decoded")),
     group: "cell"
+    resources:
+        **needs("light", within="cell"),
     params:
         **function_params("decoder"),

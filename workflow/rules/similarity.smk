@@ -15,7 +15,7 @@ rule measure_similarity:
         "../../envs/decode.yaml"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="small"),
     params:
         code=code_of("measure_similarity"),
     script:

@@ -224,10 +224,17 @@ class MethodQueries:
             return pipelines()["retrieval"].resources
         return self.registries["methods"][method]["drawing"]["class"]
 
-    def made_by_functions(self, makes: str) -> list[str]:
-        """Methods that a function of their folder makes, as `predictions` or `decoded`."""
-        methods = self.registries["methods"].items()
-        return [name for name, entry in methods if "made_by" in entry and entry["made_by"]["makes"] == makes]
+    def made_by_functions(self, makes: str, of_others: bool | None = None) -> list[str]:
+        """Methods that a function of their folder makes, as `predictions` or `decoded`.
+
+        of_others: only those that are, or are not, made from the output of another method.
+        """
+        made = {name: entry["made_by"] for name, entry in self.registries["methods"].items() if "made_by" in entry}
+        return [
+            name
+            for name, entry in made.items()
+            if entry["makes"] == makes and of_others in (None, entry["of"] is not None)
+        ]
 
     @property
     def described(self) -> list[str]:

@@ -19,7 +19,7 @@ rule decode_without_brain:
         str(REPOSITORY / "envs/train.yaml")
     threads: threads_of("decode")
     resources:
-        **needs("decode"),
+        **needs("decode", within="cell"),
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         targets=list(study.targets("mindeye2")),

@@ -1,4 +1,5 @@
-# The real NSD: one job per file of its public bucket, and one for COCO's annotations.
+# The real NSD: one job per file of its public bucket, and one for COCO's annotations. Small files are downloaded one after
+# the other in one submission, and so are sessions of betas, which the same submission masks.
 #
 # A file that is already in the tree must not be downloaded again because of a fresh checkout, an edited script or
 # another endpoint. So the script is called from `shell:`: a `script:` rule runs again, and first deletes its outputs, when
@@ -26,15 +27,14 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 
-rule acquire:
-    """Download or link a file that is kept: design, behaviour, masks, noise ceilings, stimuli."""
+rule acquire_stimuli:
+    """Download or link the stimuli, 39 GB."""
     output:
         study.dataset.tree("{key}"),
     log:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
-        key=r"nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
-    group: lambda w: None if w.key == layout.STIMULI else "files"  # 39 GB
+        key=re.escape(layout.STIMULI),
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("download")
@@ -48,6 +48,15 @@ rule acquire:
         "python {params.script:q} --root {params.root:q} --source {params.source:q} --log {log:q} {wildcards.key:q}"
 
 
+use rule acquire_stimuli as acquire with:
+    wildcard_constraints:
+        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
+    group: submitted_with("files")
+    threads: threads_of("file")
+    resources:
+        **needs("file", within="transfers"),
+
+
 rule acquire_betas:
     """Download or link one session's betas, about 1.1 GB, which are deleted once they are masked."""
     output:
@@ -56,12 +65,12 @@ rule acquire_betas:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
-    group: "sessions"
+    group: submitted_with("sessions")
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("download")
     resources:
-        **needs("download"),
+        **needs("file", within="transfers"),
     params:
         script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
         root=lambda wildcards, output: str(study.dataset.root),

@@ -23,7 +23,7 @@ rule mask_session:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="transfers"),
     params:
         code=code_of("fmri2img.datasets.nsd.betas"),
     script:
@@ -130,7 +130,7 @@ rule list_test_images:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="small"),
     params:
         sessions=lambda w: study.available_sessions[w.subject],
         code=code_of(study.dataset.folder / "scripts/list_test_images.py"),
@@ -152,7 +152,7 @@ rule copy_anatomy:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
     resources:
-        **needs("light"),
+        **needs("light", within="small"),
     params:
         code=code_of(study.dataset.folder / "scripts/copy_anatomy.py"),
     script:
