@@ -12,7 +12,7 @@ from fmri2img.generation.drawing import Drawing, identity_of
 
 def write_drawn(drawing: Drawing, function: str, method: str, origin: str, output: str) -> None:
     """Call a pipeline's function (module:name) and write the Prediction `method`, or the shard of the drawing."""
-    if drawing.shard.count > 1 and not len(drawing.ids):
+    if drawing.shard.shards > 1 and not len(drawing.ids):
         return save_empty(output)
     module, _, name = function.partition(":")
     drawn = getattr(importlib.import_module(module), name)(drawing)

@@ -28,9 +28,7 @@ def blocks(
         print(f"{block.stop - rows.start} of {rows.stop - rows.start} images", flush=True)
 
 
-def embed_local_features(
-    backbone: Backbone, stimuli_path: str, view: int, output: str, shard: Shard = WHOLE
-) -> None:
+def embed_local_features(backbone: Backbone, stimuli_path: str, view: int, output: str, shard: Shard = WHOLE) -> None:
     """Write the teacher's maps of all images of `stimuli_path`, or of a shard of them, as Embeddings: one token per
     position, row by row."""
     stimuli = Stimuli.open(stimuli_path)

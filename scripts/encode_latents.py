@@ -30,10 +30,8 @@ def blocks(autoencoder, images: np.ndarray, ids: np.ndarray, size: int) -> Itera
             print(f"{min(first + BLOCK, len(images))} of {len(images)} images", flush=True)
 
 
-def encode_latents(
-    backbone: Backbone, stimuli_path: str, image_size: int, output: str, shard: Shard = WHOLE
-) -> None:
-    """Write the latents of all images of `stimuli_path` or of a shard of them, resized to `image_size`, as Embeddings."""
+def encode_latents(backbone: Backbone, stimuli_path: str, image_size: int, output: str, shard: Shard = WHOLE) -> None:
+    """Write the latents of all images of `stimuli_path`, or of a shard of them, at `image_size` pixels."""
     stimuli = Stimuli.open(stimuli_path)
     rows = shard.rows(len(stimuli.ids), BLOCK)
     images, ids = stimuli.images[rows], stimuli.ids[rows]

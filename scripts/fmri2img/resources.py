@@ -56,6 +56,14 @@ class ResourceClasses:
             stated = {key: getattr(own, key) for key in ("threads", "mem_mb", "runtime")}
             self._classes[name] |= {key: value for key, value in stated.items() if value is not None}
 
+    def minutes(self, name: str) -> int:
+        """The time of a class's jobs at the first attempt, whatever the site gives."""
+        return int(self._classes[name]["runtime"])
+
+    def is_shared(self, name: str) -> bool:
+        """Whether it is the class of submissions that several jobs share."""
+        return bool(self._classes[name].get("shared"))
+
     @property
     def names(self) -> list[str]:
         return list(self._classes)
@@ -68,11 +76,16 @@ class ResourceClasses:
         return values.pop() if len(values) == 1 else self._at_attempt(name, "threads")
 
     def needs(
-        self, name: str, devices: Callable[[Any], Devices] | None = None, within: str | None = None
+        self,
+        name: str,
+        devices: Callable[[Any], Devices] | None = None,
+        within: str | None = None,
+        minutes: Callable[[Any], int] | None = None,
     ) -> dict[str, Any]:
         """Keyword arguments of a rule's `resources`; a resource that depends on the attempt is a function of it.
 
         within: the class of a submission that its jobs share with others, whose partition, GPU and options they have.
+        minutes: what all jobs of that submission need together, by the wildcards of a job; the class's, if not given.
         """
         if devices is not None:
             keys = [key for key in KEYS if key != "downloads"]
@@ -86,31 +99,40 @@ class ResourceClasses:
                 found[key] = values[0]
         if "gres" in found:  # of SLURM only; jobs of this machine are counted by the number of GPUs
             found["gpu"] = self._counted(self._classes[within or name]["gpu"])
-        return found | self._temporary()
+        if minutes and self.site:
+            found["runtime"] = lambda wildcards, attempt: self.request(
+                name, ALONE, attempt, within, minutes(wildcards)
+            )["runtime"]
+        turn = {"in_turn": 1} if within else {}  # of which a submission has one, so its jobs run one after the other
+        return found | turn | self._temporary()
 
     def request(
-        self, name: str, devices: Devices = ALONE, attempt: int = 1, within: str | None = None
+        self,
+        name: str,
+        devices: Devices = ALONE,
+        attempt: int = 1,
+        within: str | None = None,
+        minutes: int | None = None,
     ) -> dict[str, Any]:
         """What a job of a class requests: the resources KEYS and threads; None for what is not stated.
 
         Memory and threads are those of one node. A retry gets as much memory again, and as much time if its class
-        `grows` (a training resumes instead), but never more than the partition gives. within: as in `needs`; where the
-        partition gives less time than that class has, each job gets a smaller share of it.
+        `grows` (a training resumes instead), but never more than the partition gives. within, minutes: as in `needs`; a
+        job gets its share of what the partition gives to all jobs of a submission together.
         """
-        asked = name, devices, attempt, within
+        asked = name, devices, attempt, within, minutes
         if asked not in self._requests:
             self._requests[asked] = self._request(*asked)
         return dict(self._requests[asked])
 
-    def _request(self, name: str, devices: Devices, attempt: int, within: str | None) -> dict[str, Any]:
+    def _request(
+        self, name: str, devices: Devices, attempt: int, within: str | None, minutes: int | None
+    ) -> dict[str, Any]:
         placed = within or name
         gpus = self._classes[placed].get("gpu", 0) * devices.per_node
         wanted = self._wanted(name, devices, attempt)
-        found: dict[str, Any] = dict.fromkeys(KEYS) | wanted
-        found |= {"downloads": self._classes[name].get("downloads"), "in_turn": 1}
-        partition_name, partition = self._partition(
-            placed, gpus, devices.nodes, self._wanted(placed, devices, attempt)
-        )
+        found: dict[str, Any] = dict.fromkeys(KEYS) | wanted | {"downloads": self._classes[name].get("downloads")}
+        partition_name, partition = self._partition(placed, gpus, devices.nodes, self._wanted(placed, devices, attempt))
         kind = self._gpu_type(placed, partition)
         if gpus and (devices.nodes > 1 or (self.site and self.site.request_gpus == "gres")):
             found["gres"] = ":".join(["gpu", *([kind] if kind else []), str(gpus)])
@@ -124,7 +146,8 @@ class ResourceClasses:
         if partition:
             limits = partition_limits(partition)
             if within and "runtime" in limits:
-                most = self._classes[name]["runtime"] * limits["runtime"] // self._classes[within]["runtime"]
+                together = minutes or self._classes[within]["runtime"]
+                most = self._classes[name]["runtime"] * limits["runtime"] // together
                 found["runtime"] = max(1, min(found["runtime"], most))
             for key, limit in limits.items():
                 found[key] = min(found[key], limit)
@@ -234,7 +257,7 @@ class ResourceClasses:
 
 
 KEYS = (
-    "mem_mb", "runtime", "gpu", "gpu_model", "gres", "nodes", "tasks", "tasks_per_gpu", "mpi", "downloads", "in_turn",
+    "mem_mb", "runtime", "gpu", "gpu_model", "gres", "nodes", "tasks", "tasks_per_gpu", "mpi", "downloads",
     "slurm_partition", "slurm_account", "qos", "constraint", "slurm_extra",
 )  # fmt: skip
 ORDER = ("mem_mb", "threads", "runtime")  # what a partition must give, the most important first

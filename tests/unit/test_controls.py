@@ -90,7 +90,7 @@ def test_nearest_neighbour_shows_training_images_of_the_budget(cell, decoded, se
     made = nearest_neighbour(given(cell, sessions=sessions, **decoded))
     expected = np.arange(len(TEST_IDS))
     assert made.ids.tolist() == TEST_IDS and made.facts["nearest"] == expected.tolist()
-    np.testing.assert_array_equal(made.arrays["images"][:, 0, 0, 0], expected)
+    np.testing.assert_array_equal(np.asarray(made.arrays["images"])[:, 0, 0, 0], expected)
     true = Embeddings.open(cell["embeddings"])
     np.testing.assert_array_equal(made.arrays["retrieval"], true.tokens[: len(TEST_IDS)].reshape(len(TEST_IDS), -1))
     # Its record is that of the decoder, whose training it rests on, less the generator.
@@ -128,12 +128,12 @@ def test_shuffled_brain_moves_images_captions_and_retrieval_together(cell, tmp_p
     vectors = np.arange(n)[:, None] * np.ones((1, 3))
     save_prediction(tmp_path / "p", np.arange(n) * 5, METADATA, images, [str(i) for i in range(n)], vectors)
     made = shuffled(cell, tmp_path / "p", 4)
-    came_from = made.arrays["images"][:, 0, 0, 0]
+    came_from = np.asarray(made.arrays["images"])[:, 0, 0, 0]
     assert (np.sort(came_from) == np.arange(n)).all() and (came_from != np.arange(n)).all()
-    np.testing.assert_array_equal(made.arrays["retrieval"][:, 0], came_from)
+    np.testing.assert_array_equal(np.asarray(made.arrays["retrieval"])[:, 0], came_from)
     assert made.arrays["captions"] == [str(i) for i in came_from]
     assert made.ids.tolist() == (np.arange(n) * 5).tolist() and made.disclosure.record() == DISCLOSURE
-    assert (shuffled(cell, tmp_path / "p", 5).arrays["images"][:, 0, 0, 0] != came_from).any()
+    assert (np.asarray(shuffled(cell, tmp_path / "p", 5).arrays["images"])[:, 0, 0, 0] != came_from).any()
 
 
 def test_a_method_that_is_made_once_for_all_seeds_has_a_shuffled_brain(cell, tmp_path):

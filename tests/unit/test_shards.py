@@ -3,15 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from draw import write_drawn
 from drawings import CELL
-from embed_stimuli import embed_stimuli
-from join_embeddings import join_embeddings
-from join_predictions import join_predictions, joined_facts
 from test_backbones import IMAGES, clip  # noqa: F401  (a fixture)
 from test_generation import folders
 from test_mindeye2_stages import networks, stages  # noqa: F401  (fixtures)
 
+from draw import write_drawn
+from embed_stimuli import embed_stimuli
 from fmri2img.artifacts.arrays import Parts, Rows, read_array, save_array
 from fmri2img.artifacts.decoded import Decoded, save_decoded
 from fmri2img.artifacts.disclosure import Disclosure
@@ -21,6 +19,8 @@ from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.generation import drawing as drawings
 from fmri2img.generation.drawing import Drawing
 from fmri2img.generation.pipelines import pipelines
+from join_embeddings import join_embeddings
+from join_predictions import join_predictions, joined_facts
 
 UNCLIP = {"steps": 2, "guidance": 2.0, "batch": 2}
 

@@ -3,9 +3,11 @@
 Counts are asserted because a dry-run that finds nothing to do also succeeds.
 """
 
+import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,12 @@ DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
     "encode_latents": 2, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 14,
-    "fit_linear": 24, "decode": 38, "make_decoded": 1, "draw": 59, "draw_light": 6, "caption": 6, "caption_images": 1,
+    "fit_linear": 24, "decode": 38, "make_decoded": 1, "draw": 43, "draw_quickly": 16, "draw_light": 6,
+    "caption": 6, "caption_images": 1,
     "embed_test_images": 2, "list_test_images": 2, "evaluate": 22,
     # nearest neighbour 6, five shuffled brains 26, repeats once a subject 2, captions of the true images 1
-    "make_prediction": 35, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
+    "make_prediction": 3, "make_from_prediction": 32,
+    "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
     "embed_texts": 1, "compute_components": 1, "fit_components": 1, "draw_encoding": 1, "draw_regions": 1,
     "report_analyses": 1,
@@ -36,15 +40,17 @@ PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 4, "encode_latents": 4, "embed_texts": 2, "embed_local_features": 10, "embed_views": 4,
     "pretrain": 24, "finetune": 384, "fit_linear": 240, "decode": 624, "decode_without_brain": 72, "make_decoded": 4,
-    "draw": 1447,
+    "draw": 1158, "draw_quickly": 289,
     "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 8,
     # nearest neighbour 72, shuffled brains 216, random 72, mean 24, oracle 24, repeats 8, captions 1
-    "make_prediction": 537, "evaluate": 38, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
+    "make_prediction": 129, "make_from_prediction": 408,
+    "evaluate": 38, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
     "compute_components": 4, "fit_components": 4, "draw_encoding": 1, "draw_regions": 1, "report_analyses": 1,
 }  # fmt: skip
 # Light: no low-level head, so no blurry pictures and no blend.
 LIGHT = {"pretrain": 16, "finetune": 216, "decode": 288, "draw": 288, "draw_light": None, "evaluate": 6}
+GROUP = re.compile(r"Group job (\w+) \(jobs in lexicogr. order\):")
 
 
 def dry_run_output(*arguments: str, directory: Path) -> str:
@@ -69,10 +75,48 @@ def test_demo_has_all_its_jobs_from_both_snakefiles(snakefile, tmp_path):
     assert {rule: counts.get(rule) for rule in DEMO} == DEMO
 
 
-@pytest.mark.parametrize("profile", [[], ["--profile", "slurm"]], ids=["local", "slurm"])
-def test_paper_has_all_its_jobs(profile, tmp_path):
-    counts = dry_run("--configfile", "config/paper.yaml", *profile, directory=tmp_path)
+def submissions(printed: str) -> dict[str, list[tuple[Counter, int]]]:
+    """Group, or "" for single jobs -> of each submission the rules with the number of their jobs, and its minutes."""
+    found: dict[str, list[tuple[Counter, int]]] = {}
+    _, *blocks = GROUP.split(printed)
+    for name, block in zip(blocks[::2], blocks[1::2], strict=True):
+        own, *_ = re.split(r"^(?=\[|rule|localrule)", block, maxsplit=1, flags=re.M)
+        minutes = sum(map(int, re.findall(r"runtime=(\d+)", own)))
+        found.setdefault(name, []).append((Counter(re.findall(r"^    rule (\w+):", own, re.M)), minutes))
+    found[""] = [(Counter([rule]), 0) for rule in re.findall(r"^rule (\w+):", printed, re.M)]
+    return found
+
+
+def test_paper_has_all_its_jobs_in_few_submissions(tmp_path):
+    """One for each cell after training, and none for small jobs alone; each within the time that a partition gives."""
+    limits = {"cpu": 1440, "gpu": 2000}
+    partitions = {name: {"max_runtime": minutes, "gpus": 4 * (name == "gpu")} for name, minutes in limits.items()}
+    (tmp_path / "site.yaml").write_text(json.dumps({"partitions": partitions}))
+    arguments = ("--configfile", "config/paper.yaml", "--profile", "slurm")
+    printed = dry_run_output(*arguments, "--config", f"site={tmp_path / 'site.yaml'}", directory=tmp_path)
+    counts = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", printed, re.M)}
     assert {rule: counts.get(rule) for rule in PAPER} == PAPER
+    found = submissions(printed)
+    assert sum(map(len, found.values())) < 1400
+    assert len(found["cell"]) == PAPER["decode"] + PAPER["decode_without_brain"] + 7  # draws of what is made once
+    assert Counter(decode=1, draw=2, caption=1, draw_quickly=1, draw_light=1, make_from_prediction=1) in [
+        rules for rules, _ in found["cell"]
+    ]
+    alone = {rule for rules, _ in found[""] for rule in rules}
+    assert not alone & {"decode", "draw", "caption", "make_prediction", "mask_session", "acquire_betas", "acquire"}
+    assert len(found["sessions"]) == 29 and all(len(set(rules.values())) == 1 for rules, _ in found["sessions"])
+    longest = {group: max(minutes for _, minutes in ones) for group, ones in found.items()}
+    assert 1900 < longest.pop("cell") <= limits["gpu"] and max(longest.values()) <= limits["cpu"]
+
+
+def test_steps_over_images_may_be_shared_by_jobs(tmp_path):
+    """Two of each draw and three of each embedding; the shards are joined by a job each."""
+    (tmp_path / "shards.yaml").write_text("shards: {draw: 2, embed: 3}")
+    counts = dry_run("--configfile", "config/config.yaml", str(tmp_path / "shards.yaml"), directory=tmp_path)
+    wanted = {"draw": 2 * DEMO["draw"], "join_predictions": DEMO["draw"], "draw_quickly": DEMO["draw_quickly"]}
+    wanted |= {"embed_stimuli": 3, "encode_latents": 6, "embed_texts": 3, "embed_local_features": 6}
+    wanted |= {"join_embeddings": 6, "evaluate": DEMO["evaluate"]}
+    assert {rule: counts.get(rule) for rule in wanted} == wanted
 
 
 def test_the_light_variant_is_laid_over_the_paper(tmp_path):

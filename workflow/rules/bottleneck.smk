@@ -50,13 +50,14 @@ use rule fit_linear as fit_linear_bottleneck with:
     input:
         recording=rules.restrict_recording.output[0],
         targets=lambda w: list(study.targets(w.decoder).values()),
-    group: "restricted"
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
         f"<logs>/fit_linear_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.log",
     benchmark:
         f"<benchmarks>/fit_linear_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.tsv"
+    group:
+        "restricted"
 
 
 use rule finetune as finetune_bottleneck with:
@@ -93,14 +94,14 @@ use rule decode as decode_bottleneck with:
 use rule draw as draw_bottleneck with:
     input:
         unpack(lambda w: drawn_from(w.method, w, f"<results>/bottleneck/{w.dimensions}")),
-    wildcard_constraints:
-        method=one_of(study.drawn("draw", "decode")),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/predictions/{{method}}/{CELL}"),
     log:
         f"<logs>/draw_bottleneck/{{dimensions}}/{{method}}/{CELL}.log",
     benchmark:
         f"<benchmarks>/draw_bottleneck/{{dimensions}}/{{method}}/{CELL}.tsv"
+    wildcard_constraints:
+        method=one_of(study.drawn("draw", "decode")),
 
 
 # Brain correlation is left out, because maps and encoding models belong to whole studies.

@@ -40,13 +40,14 @@ rule caption:
         f"<logs>/caption/{{decoder}}/{CELL}.log",
     benchmark:
         f"<benchmarks>/caption/{{decoder}}/{CELL}.tsv"
-    group: "cell"
     priority: 1
+    group:
+        "cell"
     conda:
         "../../envs/models.yaml"
     threads: threads_of("decode")
     resources:
-        **needs("decode", within="cell"),
+        **needs("decode", **in_cell),
     params:
         captioner=network(config["captioner"]),
         converter=network(study.registered_converter) if study.registered_converter else None,

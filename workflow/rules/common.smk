@@ -54,6 +54,23 @@ def shard_of(step):
     return lambda w: [int(w.shard), config["shards"][step]] if "shard" in w.keys() else [0, 1]
 
 
+CELL_MINUTES = {
+    decoder: sum(map(resources_of.minutes, study.cell_classes(decoder))) for decoder in [*study.decoders, None]
+}
+
+
+def minutes_of_cell(wildcards):
+    """What all jobs of a cell need, which share a submission: those of the decoder that a job's wildcards lead to."""
+    return CELL_MINUTES[wildcards.get("decoder") or study.decoder_of(wildcards.method)]
+
+
+in_cell = {"within": "cell", "minutes": minutes_of_cell}
+# Shards are drawn in submissions of their own, and what is made from pictures then is in another one than the decoding.
+DRAWN_ALONE = config["shards"]["draw"] > 1
+DRAWING_GROUP, in_drawing = (None, {}) if DRAWN_ALONE else ("cell", in_cell)
+PICTURES_GROUP, with_pictures = ("pictures", {"within": "small"}) if DRAWN_ALONE else ("cell", in_cell)
+
+
 def submitted_with(group):
     """The group of downloads: none where they run on the login node."""
     return None if resources_of.downloads_are_local else group

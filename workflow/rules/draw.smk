@@ -14,13 +14,14 @@ rule draw:
         of_shard("draw", f"<benchmarks>/draw/{{method}}/{CELL}") + ".tsv"
     wildcard_constraints:
         method=one_of(study.drawn("draw")),
-    group: "cell" if config["shards"]["draw"] == 1 else None
     priority: 1
+    group:
+        DRAWING_GROUP
     conda:
         "../../envs/models.yaml"
     threads: threads_of("draw")
     resources:
-        **needs("draw", within="cell"),
+        **needs("draw", **in_drawing),
     params:
         function=lambda w: study.drawing(w.method)["function"],
         arrays=lambda w: study.drawing(w.method)["arrays"],
@@ -43,10 +44,11 @@ use rule draw as draw_quickly with:
         f"<benchmarks>/draw_quickly/{{method}}/{CELL}.tsv"
     wildcard_constraints:
         method=one_of(study.drawn("decode")),
-    group: "cell"
+    group:
+        "cell"
     threads: threads_of("decode")
     resources:
-        **needs("decode", within="cell"),
+        **needs("decode", **in_cell),
 
 
 use rule draw as draw_light with:
@@ -58,13 +60,14 @@ use rule draw as draw_light with:
         f"<benchmarks>/draw_light/{{method}}/{CELL}.tsv"
     wildcard_constraints:
         method=one_of(study.drawn("light")),
-    group: "cell"
+    group:
+        PICTURES_GROUP
     threads: threads_of("light")
     resources:
-        **needs("light", within="cell"),
+        **needs("light", **with_pictures),
 
 
-if config["shards"]["draw"] > 1:
+if DRAWN_ALONE:
 
     rule join_predictions:
         """Join the shards of what a method draws."""
@@ -78,11 +81,13 @@ if config["shards"]["draw"] > 1:
             f"<benchmarks>/join_predictions/{{method}}/{CELL}.tsv"
         wildcard_constraints:
             method=one_of(study.drawn("draw")),
+        group:
+            PICTURES_GROUP
         conda:
             "../../envs/decode.yaml"
         threads: threads_of("light")
         resources:
-            **needs("light"),
+            **needs("light", **with_pictures),
         params:
             code=code_of("join_predictions"),
         script:

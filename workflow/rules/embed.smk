@@ -135,7 +135,7 @@ if config["shards"]["embed"] > 1:
         benchmark:
             "<benchmarks>/join_embeddings/{artifact}.tsv"
         wildcard_constraints:
-            artifact=r"(embeddings|latents|texts|local_features)/.+",
+            artifact=r"(embeddings|latents|texts|local_features|image_views)/.+",
         conda:
             "../../envs/prepare.yaml"
         threads: threads_of("cpu")

@@ -23,7 +23,8 @@ rule fit_linear:
         f"<benchmarks>/fit_linear/{{decoder}}/{TRAINED}.tsv"
     wildcard_constraints:
         decoder=one_of(study.decoders_with("linear")),
-    group: "fits"
+    group:
+        "fits"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("fit")
@@ -115,13 +116,14 @@ rule decode:
         f"<benchmarks>/decode/{{decoder}}/{CELL}.tsv"
     wildcard_constraints:
         decoder=one_of(study.decoders_with("linear", "training", "released")),
-    group: "cell"
     priority: 1
+    group:
+        "cell"
     conda:
         "../../envs/train.yaml"
     threads: threads_of("decode")
     resources:
-        **needs("decode", within="cell"),
+        **needs("decode", **in_cell),
     params:
         decode=lambda w: study.decoders[w.decoder]["decode"],
         targets=lambda w: list(study.targets(w.decoder)),

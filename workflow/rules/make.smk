@@ -12,7 +12,8 @@ rule make_prediction:
         f"<logs>/make_prediction/{{method}}/{CELL}.log",
     wildcard_constraints:
         method=one_of(study.made_by_functions("predictions", of_others=False)),
-    group: "controls"
+    group:
+        "controls"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("light")
@@ -29,9 +30,10 @@ use rule make_prediction as make_from_prediction with:
         f"<logs>/make_from_prediction/{{method}}/{CELL}.log",
     wildcard_constraints:
         method=one_of(study.made_by_functions("predictions", of_others=True)),
-    group: "cell"
+    group:
+        PICTURES_GROUP
     resources:
-        **needs("light", within="cell"),
+        **needs("light", **with_pictures),
 
 
 use rule make_prediction as make_decoded with:
@@ -43,8 +45,9 @@ use rule make_prediction as make_decoded with:
         f"<logs>/make_decoded/{{decoder}}/{CELL}.log",
     wildcard_constraints:
         decoder=one_of(study.made_by_functions("decoded")),
-    group: "cell"
+    group:
+        "cell"
     resources:
-        **needs("light", within="cell"),
+        **needs("light", **in_cell),
     params:
         **function_params("decoder"),

@@ -10,7 +10,8 @@ rule measure_similarity:
         "<results>/similarity/{subject}/{sessions}sessions.parquet",
     log:
         "<logs>/measure_similarity/{subject}_{sessions}sessions.log",
-    group: "controls"
+    group:
+        "controls"
     conda:
         "../../envs/decode.yaml"
     threads: threads_of("light")

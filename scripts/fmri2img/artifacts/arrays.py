@@ -6,7 +6,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -51,11 +51,11 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
     were read count as the process's memory until the map is closed, and of a large array that is all of it.
     """
     flat = array.reshape(len(array), -1)
-    if not _is_whole_file(array):
+    if not _is_whole_file(array) or array.filename is None:
         return np.array(flat[rows, columns])
     start, stop, _ = columns.indices(flat.shape[1])
     found = np.empty((len(rows), stop - start), array.dtype)
-    with open(array.filename, "rb", buffering=0) as file:
+    with open(array.filename, "rb", 0) as file:
         for row, values in zip(rows, found, strict=True):
             file.seek(array.offset + (int(row) * flat.shape[1] + start) * array.itemsize)
             if file.readinto(values.data) != values.nbytes:
@@ -63,9 +63,9 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
     return found
 
 
-def _is_whole_file(array: np.ndarray) -> bool:
+def _is_whole_file(array: np.ndarray) -> TypeGuard[np.memmap]:
     """Whether it is the map that `read_array` opened: a part of a map has the offset of the whole."""
-    return isinstance(array, np.memmap) and array.filename is not None and isinstance(array.base, mmap.mmap)
+    return isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def save_array(
         np.lib.format.write_array_header_1_0(file, header)
         for first in range(0, len(order), step):
             with np.errstate(over="ignore"):
-                block = np.ascontiguousarray(rows[order[first : first + step]], dtype)
+                block: np.ndarray = np.ascontiguousarray(rows[order[first : first + step]], dtype)
             if finite and not np.isfinite(block).all():
                 raise ValueError(f"{finite} are not finite in {np.dtype(dtype).name}")
             file.write(block.data)

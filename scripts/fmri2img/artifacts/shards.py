@@ -13,15 +13,15 @@ from fmri2img.artifacts.atomic import atomic_directory
 
 
 class Shard(NamedTuple):
-    """number: from 0, below `count`."""
+    """number: from 0; shards: how many there are."""
 
     number: int
-    count: int
+    shards: int
 
     def rows(self, total: int, batch: int) -> slice:
         """Its rows of `total`: whole batches, spread evenly over the shards."""
         batches = -(-total // batch)
-        first, last = (number * batches // self.count for number in (self.number, self.number + 1))
+        first, last = (number * batches // self.shards for number in (self.number, self.number + 1))
         return slice(min(first * batch, total), min(last * batch, total))
 
 

@@ -102,19 +102,21 @@ def check_requests(requests: list[JobRequest], classes: ResourceClasses) -> list
             taken, answer = False, "no answer"
         lines.append(Line(f"jobs {request.name}", f"{words}: {'accepted' if taken else answer}", not taken))
         for key, text in classes.too_small(request.resource_class, request.devices).items():
-            consequence, wrong = _consequence(key, request)
+            consequence, wrong = _consequence(key, request, classes)
             if wrong:
                 consequence += f"; if it is enough, set classes.{request.resource_class}.{key} in {classes.path}"
             lines.append(Line(f"jobs {request.name}", f"{text}: {consequence}", wrong))
     return lines
 
 
-def _consequence(key: str, request: JobRequest) -> tuple[str, bool]:
+def _consequence(key: str, request: JobRequest, classes: ResourceClasses) -> tuple[str, bool]:
     """What follows for jobs that are given less than they need, and whether they fail."""
     if key == "threads":
         return "it runs slower", False
     if key == "mem_mb":
         return "it may be killed", True
+    if key == "runtime" and request.resource_class in classes.names and classes.is_shared(request.resource_class):
+        return "the jobs that share a submission get less time each", False
     if request.resource_class == "train":
         return "it runs in slices, each from the last checkpoint", False
     return "it is stopped if it takes longer", True

@@ -80,8 +80,10 @@ class Drawing:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """image_id int64 (images,) of what is drawn, ascending: the rows of the decoded arrays, the captioned images, or
-        all images of the cell's test set."""
+        """image_id int64 (images,) of what is drawn, ascending.
+
+        Those of the decoded arrays or of the captions, else all images of the cell's test set.
+        """
         if "decoded" in self.paths:
             return self.decoded.ids
         if "captions" in self.paths:

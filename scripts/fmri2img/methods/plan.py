@@ -219,6 +219,27 @@ class MethodQueries:
         entries = self.registries["methods"].items()
         return [name for name, entry in entries if "drawing" in entry and self._class_of(name) in resources]
 
+    def cell_classes(self, decoder: str) -> list[str]:
+        """Resource classes of the jobs that follow a decoder in each cell: decoding, captions, drawing, and functions
+        of what these make."""
+        entries = self.registries["methods"]
+        wanted = list(self.described)
+        for method in wanted:
+            wanted += [name for name in entries[method].get("takes", {}).values() if name not in wanted]
+        own = [entries[name] | {"name": name} for name in wanted if self.decoder_of(name) == decoder]
+        found = ["decode"] if any("decoder" in entry for entry in own) else []
+        found += [self._class_of(entry["name"]) for entry in own if "drawing" in entry]
+        if any("captions" in self.drawing(entry["name"])["inputs"] for entry in own if "drawing" in entry):
+            found.append("decode")
+        return found + ["light" for entry in own if "made_by" in entry]
+
+    def decoder_of(self, method: str) -> str | None:
+        """The decoder that a method's output goes back to, also through other methods; None where there is none."""
+        entry = self.registries["methods"][method]
+        while "decoder" not in entry and entry.get("of"):
+            entry = self.registries["methods"][entry["of"]]
+        return entry.get("decoder")
+
     def _class_of(self, method: str) -> str:
         if method in self.config["retrieval_only"]:
             return pipelines()["retrieval"].resources

@@ -11,7 +11,7 @@ BLOCK = 64  # images held in memory at a time
 
 
 def mean_image(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean of some rows of images uint8 (images, h, w, 3), rounded: uint8 (h, w, 3). Holds a block of them at a time."""
+    """Mean of some rows of images uint8 (images, h, w, 3), rounded: uint8 (h, w, 3)."""
     shown, total = Rows(images, rows), np.zeros(images.shape[1:])
     for first in range(0, len(rows), BLOCK):
         total += shown[first : first + BLOCK].sum(axis=0, dtype=np.float64)

@@ -50,14 +50,3 @@ rule embed_views:
         code=code_of("embed_views"),
     script:
         str(REPOSITORY / "scripts/embed_views.py")
-
-
-if config["shards"]["embed"] > 1:
-
-    use rule join_embeddings as join_views with:
-        log:
-            "<logs>/join_views/{artifact}.log",
-        benchmark:
-            "<benchmarks>/join_views/{artifact}.tsv"
-        wildcard_constraints:
-            artifact=r"image_views/.+",

@@ -13,13 +13,14 @@ rule decode_without_brain:
         f"<logs>/decode_without_brain/{CELL}.log",
     benchmark:
         f"<benchmarks>/decode_without_brain/{CELL}.tsv"
-    group: "cell"
     priority: 1
+    group:
+        "cell"
     conda:
         str(REPOSITORY / "envs/train.yaml")
     threads: threads_of("decode")
     resources:
-        **needs("decode", within="cell"),
+        **needs("decode", within="cell", minutes=lambda w: CELL_MINUTES["mindeye2_prior_only"]),
     params:
         decode="fmri2img.methods.mindeye2.decode:decode_without_brain",
         targets=list(study.targets("mindeye2")),

@@ -51,7 +51,8 @@ rule acquire_stimuli:
 use rule acquire_stimuli as acquire with:
     wildcard_constraints:
         key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
-    group: submitted_with("files")
+    group:
+        submitted_with("files")
     threads: threads_of("file")
     resources:
         **needs("file", within="transfers"),
@@ -65,7 +66,8 @@ rule acquire_betas:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
         key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
-    group: submitted_with("sessions")
+    group:
+        submitted_with("sessions")
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("download")

@@ -17,8 +17,9 @@ rule mask_session:
         "<logs>/mask_session/{subject}_session{session}.log",
     wildcard_constraints:
         session=r"\d\d",
-    group: "sessions"
     priority: 1  # before the next session is downloaded
+    group:
+        "sessions"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
@@ -125,7 +126,8 @@ rule list_test_images:
         "<results>/test_images/{subject}.json",
     log:
         "<logs>/list_test_images/{subject}.log",
-    group: "lists"
+    group:
+        "lists"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
@@ -147,7 +149,8 @@ rule copy_anatomy:
         directory("<results>/anatomy/{subject}"),
     log:
         "<logs>/copy_anatomy/{subject}.log",
-    group: "lists"
+    group:
+        "lists"
     conda:
         "../../../../../envs/prepare.yaml"
     threads: threads_of("light")
