@@ -55,6 +55,11 @@ def test_every_shipped_configuration_is_valid(name):
             {"mindeye2__low_level": None},
             "key 'mindeye2.low_level': is null, but mindeye2_blended needs it; set it or use mindeye2_refined",
         ),
+        ({"mindeye2__decoding__prior_steps": 1}, "key 'mindeye2.decoding.prior_steps': 1 must be at least 2 and below"),
+        (
+            {"mindeye1__decoding__prior_steps": 1},
+            "key 'mindeye1.decoding.prior_steps': 1 must be at least 2 and at most",
+        ),
         ({"refinement__start": 12}, "key 'refinement.start': 12 must be below steps (8), or no step is run; lower it"),
         ({"refinement__prompts": "demo_clop"}, "'refinement.prompts': 'demo_clop' is not in config/backbones.yaml"),
         ({"encoding__model": "gnet"}, "key 'encoding.model': 'gnet' is not in config/backbones.yaml"),

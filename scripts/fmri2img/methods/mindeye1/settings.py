@@ -172,11 +172,12 @@ class Settings(base.Settings):
     def check(self, study: Any) -> None:
         """Raises UserError when the study's methods or published networks do not fit these settings."""
         self.finetuning.check_processes("mindeye1.finetuning")
-        if self.decoding.prior_steps > self.model.prior.timesteps:
+        trained = self.model.prior.timesteps
+        if not 2 <= self.decoding.prior_steps <= trained:
             raise problem(
                 "mindeye1.decoding.prior_steps",
-                f"{self.decoding.prior_steps} is more than the {self.model.prior.timesteps} that the prior is trained "
-                "with; lower it",
+                f"{self.decoding.prior_steps} must be at least 2 and at most the {trained} of "
+                "mindeye1.model.prior.timesteps",
             )
         for method in study.methods if self.low_level is None else []:
             entry = study.registries["methods"][method]

@@ -156,6 +156,7 @@ class Settings(base.Settings):
         self.finetuning.check_processes("mindeye2.finetuning")
         self._check_pretraining(study)
         self._check_low_level(study)
+        self._check_prior_steps()
         check_released(study, "mindeye2", "encoder", study.config["encoder"])
 
     def _check_pretraining(self, study: Any) -> None:
@@ -169,6 +170,15 @@ class Settings(base.Settings):
         for target in study.subjects:
             if not study.pretraining_subjects("mindeye2", target):
                 raise problem(key, f"no subject is left to pretrain on when decoding {target}; name another subject")
+
+    def _check_prior_steps(self) -> None:
+        trained = self.model.prior.timesteps
+        if not 2 <= self.decoding.prior_steps < trained:
+            raise problem(
+                "mindeye2.decoding.prior_steps",
+                f"{self.decoding.prior_steps} must be at least 2 and below the {trained} of "
+                "mindeye2.model.prior.timesteps",
+            )
 
     def _check_low_level(self, study: Any) -> None:
         for method in study.methods if self.low_level is None else []:
