@@ -1,6 +1,6 @@
-"""Write config/schema.json and the key table of config/README.md from the declared settings.
+"""Write config/schema.json and the key tables of config/README.md and docs/cluster.md from the declared settings.
 
-python scripts/write_settings_docs.py            write both
+python scripts/write_settings_docs.py            write them
 python scripts/write_settings_docs.py --check    only say whether they are up to date
 """
 

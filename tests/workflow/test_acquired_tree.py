@@ -60,6 +60,7 @@ def prepare(folder: Path, study: str, dataset: dict) -> None:
         "subjects": list(SUBJECTS),
         "sessions": [1, "all"],
         "methods": ["ridge"],
+        "metrics": ["pixcorr"],
         "retrieval_only": [],
     }
     (folder / "study.json").write_text(json.dumps(settings))

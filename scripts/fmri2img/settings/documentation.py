@@ -1,4 +1,5 @@
-"""Documents generated from the declared keys: the key table of config/README.md and the JSON schema for editors."""
+"""Documents generated from the declared keys: the tables of config/README.md and docs/cluster.md, and the JSON schema
+for editors."""
 
 import json
 from collections.abc import Iterator
@@ -8,8 +9,10 @@ from typing import Any
 from fmri2img import plugins
 from fmri2img.paths import REPOSITORY
 from fmri2img.settings.configuration import configuration_of
+from fmri2img.settings.site import Site
 
 README, SCHEMA = REPOSITORY / "config" / "README.md", REPOSITORY / "config" / "schema.json"
+CLUSTER = REPOSITORY / "docs" / "cluster.md"
 BEGIN, END = "<!-- keys: begin (scripts/write_settings_docs.py) -->", "<!-- keys: end -->"
 
 
@@ -17,12 +20,17 @@ def documents() -> dict[Path, str]:
     """Path -> what should be in it."""
     configuration = configuration_of(*plugins.folders("datasets"))
     schema = configuration.model_json_schema()
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
     return {
-        README: f"{before}{BEGIN}\n{key_table(schema)}{END}{after}",
+        README: _with_table(README, schema),
+        CLUSTER: _with_table(CLUSTER, Site.model_json_schema()),
         SCHEMA: json.dumps(_of_a_study(schema), indent=1, ensure_ascii=False) + "\n",
     }
+
+
+def _with_table(path: Path, schema: dict[str, Any]) -> str:
+    """A page with its table of keys, between the marks."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{key_table(schema)}{END}{rest.partition(END)[2]}"
 
 
 def key_table(schema: dict[str, Any]) -> str:

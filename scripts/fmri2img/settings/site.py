@@ -72,7 +72,12 @@ class Site(Request):
         None, description="Shell commands before each job, such as `module load cuda/12.4`, separated by semicolons."
     )
     container: Name | None = Field(
-        None, description="Image in which jobs run (.sif file or docker:// address); needs --sdm apptainer."
+        None,
+        description="Image in which jobs run (envs/README.md): an Apptainer file, or the docker:// address of an image.",
+    )
+    container_options: str = Field(
+        "--nv",
+        description="Options of apptainer exec: --nv for NVIDIA's GPUs, --bind /data for folders that jobs read.",
     )
     scratch: Name | None = Field(
         None,
