@@ -73,7 +73,7 @@ class Site(Request):
     )
     container: Name | None = Field(
         None,
-        description="Image in which jobs run (envs/README.md): an Apptainer file, or the docker:// address of an image.",
+        description="Image in which jobs run (envs/README.md): a .sif file, or the docker:// address of an image.",
     )
     container_options: str = Field(
         "--nv",
