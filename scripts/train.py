@@ -2,8 +2,9 @@
 
 Plain `python scripts/train.py ...` trains in one process. The configuration names the task and holds its settings
 (fmri2img.training.task). --output is written atomically at the end; --work holds checkpoints and logs: start the same
-command again after any interruption and it resumes. On SIGTERM it writes a checkpoint and ends with status 143; a bad
-configuration or a loss that is not finite ends with status 1 and one line.
+command again after any interruption and it resumes. A second trainer of the same --work waits for the first one. On
+SIGTERM it writes a checkpoint, prints "Interrupted: ..." and ends with status 143; a bad configuration, a GPU that is
+not there or a loss that is not finite ends with status 1 and one line, "Error: ...".
 """
 
 import argparse
@@ -11,6 +12,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from fmri2img.job import leave, stay_offline
@@ -21,10 +23,15 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="training configuration (JSON)")
     parser.add_argument("--output", type=Path, required=True, help="folder of the trained decoder")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
+    parser.add_argument("--code", help="what identifies the code; with it a finished decoder is kept in --work, too")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node that must be there (default: 0)")
     arguments = parser.parse_args()
 
     stay_offline()
     gc.disable()
+    from torch import OutOfMemoryError
+
+    from fmri2img.devices import check_gpus
     from fmri2img.errors import UserError
     from fmri2img.training.distributed import leave_group
     from fmri2img.training.loop import Interrupted, train
@@ -32,20 +39,32 @@ def main() -> int:
     gc.freeze()  # torch's million permanent objects need not be scanned again and again
     gc.enable()
 
+    rank = os.environ.get("RANK", "0")
+    process = "" if rank == "0" else f" (process {rank})"
     try:
+        check_gpus(arguments.gpus)
         try:
             config = json.loads(arguments.config.read_text())
         except FileNotFoundError as error:
             raise UserError(f"{arguments.config}: no such file") from error
         except json.JSONDecodeError as error:
             raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
-        train(config, arguments.output, arguments.work)
+        train(config, arguments.output, arguments.work, arguments.code)
         leave_group()
-    except (UserError, Interrupted) as error:
-        rank = os.environ.get("RANK", "0")
-        process = "" if rank == "0" else f" (process {rank})"
+    except Interrupted as stop:
+        print(f"Interrupted{process}: {stop}", file=sys.stderr, flush=True)
+        return 143
+    except UserError as error:
         print(f"Error{process}: {error}", file=sys.stderr, flush=True)
-        return 1 if isinstance(error, UserError) else 143
+        return 1
+    except OutOfMemoryError as error:
+        need = str(error).partition(". ")[0]
+        remedy = "lower training.batch, raise training.accumulation or set training.activation_checkpointing"
+        print(f"Error{process}: {need}; {remedy}", file=sys.stderr, flush=True)
+        return 1
+    except BaseException:
+        traceback.print_exc()  # and no wait for threads, which may hang
+        return 1
     return 0
 
 

@@ -23,6 +23,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
 from fmri2img import plugins
+from fmri2img.devices import check_gpus, gpus_of
 from fmri2img.errors import UserError
 
 LISTS = ("input", "output", "log")
@@ -36,6 +37,7 @@ def run(main: Callable[[Any], None]) -> None:
     if snakemake is not None:
         start(snakemake)
         write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
+        check_gpus(gpus_of(snakemake.resources))
         enable_plugins(snakemake.config)
         main(snakemake)
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import TARGETS
+from fmri2img.devices import gpus_of
 from fmri2img.paths import REPOSITORY
 
 TRAINED = "{subject}/{sessions}sessions/seed{seed}"  # below a decoder's folder
@@ -84,6 +85,11 @@ def in_repository(path):
 def in_results(path):
     """A path with <results> expanded, where Snakemake does not expand it."""
     return path.replace("<results>", f"results/{study.name}")
+
+
+def gpus_asked(wildcards, resources):
+    """GPUs of a node that a job asks for; no job is rerun when they change, as Snakemake derives them from resources."""
+    return gpus_of(resources)
 
 
 def network(name):

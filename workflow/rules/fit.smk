@@ -2,11 +2,12 @@
 # chain of jobs depends on it.
 
 # Training may use several processes, so a shell command starts it; its settings are passed as JSON. Checkpoints stay in
-# `work` until the run has succeeded, so that a killed run resumes.
+# `work` until the run has succeeded, so that a killed run resumes. The command takes the shell's place (`exec`): a shell
+# would end at the signal that makes it write a checkpoint, and its job with it.
 TRAIN = (
     "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
-    "{params.launch} {params.script:q} --config {params.work}/settings.json --output {output} --work {params.work} "
-    "> {log} 2>&1"
+    "exec {params.launch} {params.script:q} --config {params.work}/settings.json --output {output} "
+    "--work {params.work} --code {params.code} --gpus {params.gpus} > {log} 2>&1"
 )
 
 
@@ -66,6 +67,7 @@ rule pretrain:
         launch=lambda w, output, threads: launch.launcher(study, w.decoder, "pretraining", threads),  # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "pretraining").processes,
         work=in_results("<results>/training/{decoder}/{pool}"),
+        gpus=gpus_asked,
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["pretraining"]),
     shell:
         TRAIN
@@ -97,6 +99,7 @@ rule finetune:
         launch=lambda w, output, threads: launch.launcher(study, w.decoder, "finetuning", threads),  # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "finetuning").processes,
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
+        gpus=gpus_asked,
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["finetuning"]),
     shell:
         TRAIN

@@ -38,10 +38,16 @@ class Average:
         for parameter, value in zip(self._named.values(), self._values, strict=True):
             parameter.copy_(value)
 
-    def save(self, folder: Path) -> None:
+    def copied(self) -> dict[str, torch.Tensor]:
+        """A copy in the memory of the host, for `save`."""
+        named = zip(self._named, self._values, strict=True)
+        return {name: value.to("cpu", copy=True).contiguous() for name, value in named}
+
+    @staticmethod
+    def save(values: dict[str, torch.Tensor], folder: Path) -> None:
         """Write average.safetensors."""
         with checkpoint.disk_errors(folder):
-            save_file({name: v.contiguous() for name, v in zip(self._named, self._values, strict=True)}, folder / FILE)
+            save_file(values, folder / FILE)
 
     def load(self, folder: Path) -> None:
         """Restore what `save` wrote, exactly."""

@@ -1,9 +1,10 @@
 """Optimiser steps and checkpoints, either plain (one process or DDP) or with DeepSpeed.
 
-Both offer backward(loss, last), step() -> norm of the gradient before clipping, save(folder) -> JSON-ready state and
-load(folder, state).
+Both offer backward(loss, last), step() -> norm of the gradient before clipping, save(folder) -> JSON-ready state and a
+function that writes the tensors, now or later in another thread, and load(folder, state).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,14 @@ class Plain:
         """Whether infinite gradients are expected, as in fp16 while the loss scale is being lowered."""
         return self._accelerator.scaler is not None and self._accelerator.scaler.get_scale() > 1
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the tensors (main process only) and return the rest."""
+    def save(self, folder: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+        """Copy the tensors, which the returned function writes; the main process has all of them."""
         if not self._accelerator.is_main_process:
-            return {}
+            return {}, _nothing
         scaler = self._accelerator.scaler
-        scalars = checkpoint.save_tensors(folder, self._module, self._optimiser.optimizer)
-        return {"optimiser": scalars, "scaler": scaler.state_dict() if scaler else None}
+        tensors = checkpoint.Tensors(self._module, self._optimiser.optimizer)
+        state = {"optimiser": tensors.scalars, "scaler": scaler.state_dict() if scaler else None}
+        return state, lambda: tensors.save(folder)
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         checkpoint.load_tensors(folder, self._module, self._optimiser.optimizer, state["optimiser"])
@@ -114,15 +116,19 @@ class DeepSpeed:
         self.wrapped.step()
         return float(self.wrapped.get_global_grad_norm())
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write engine/ in DeepSpeed's own format; every process takes part."""
+    def save(self, folder: Path) -> tuple[dict[str, Any], Callable[[], None]]:
+        """Write engine/ in DeepSpeed's own format, at once; every process takes part."""
         with checkpoint.disk_errors(folder):
             self.wrapped.save_checkpoint(str(folder), tag="engine", save_latest=False)
         distributed.barrier()
-        return {}
+        return {}, _nothing
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         self.wrapped.load_checkpoint(str(folder), tag="engine")
+
+
+def _nothing() -> None:
+    """What is left to write when all has been written."""
 
 
 def _set_rates(groups: list[dict[str, Any]], rate: float, beta1: float | None) -> None:

@@ -24,10 +24,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor
 
 from fmri2img.errors import UserError
 
 PREFIX = "step-"
+TABLE, EVENTS = "log.parquet", "tensorboard"
 # Keys of the training configuration that a resumed run may change because they do not affect the result.
 FREE_KEYS = ("log_every", "checkpoint_minutes", "checkpoint_steps", "validate_every_epochs")
 
@@ -67,10 +69,11 @@ def publish(work: Path, step: int) -> Path:
 
 
 def discard(work: Path) -> None:
-    """Remove `work` and the checkpoints in it."""
+    """Remove the checkpoints and records of a training that has ended."""
     for path in work.glob(f"{PREFIX}*"):
         _remove(path)
-    shutil.rmtree(work)
+    shutil.rmtree(work / EVENTS, ignore_errors=True)
+    (work / TABLE).unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
@@ -82,26 +85,46 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def save_tensors(folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Write model.safetensors and optimiser.safetensors; returns the rest of the optimiser's state, JSON-ready."""
-    tensors, scalars = {}, {}
-    for number, state in optimiser.state_dict()["state"].items():
-        for key, value in state.items():
-            name = f"{number}.{key}"
-            if torch.is_tensor(value):
-                tensors[name] = value.contiguous()
-            else:
-                scalars[name] = value
-    with disk_errors(folder):
-        save_model(module, str(folder / "model.safetensors"))
-        save_file(tensors, folder / "optimiser.safetensors")
-    return scalars
+class Tensors:
+    """A copy, in the memory of the host, of weights, buffers and moments, which training goes on from meanwhile.
+
+    scalars: the rest of the optimiser's state, JSON-ready.
+    """
+
+    def __init__(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        copies: dict[tuple, Tensor] = {}  # tensors that share their memory share their copy
+        self._model = {name: _copied(value, copies) for name, value in module.state_dict().items()}
+        self._moments: dict[str, Tensor] = {}
+        self.scalars: dict[str, Any] = {}
+        for number, state in optimiser.state_dict()["state"].items():
+            for key, value in state.items():
+                if torch.is_tensor(value):
+                    self._moments[f"{number}.{key}"] = _copied(value, copies).contiguous()
+                else:
+                    self.scalars[f"{number}.{key}"] = value
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and buffers, for safetensors' save_model."""
+        return dict(self._model)
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors and optimiser.safetensors."""
+        with disk_errors(folder):
+            save_model(self, str(folder / "model.safetensors"))
+            save_file(self._moments, folder / "optimiser.safetensors")
+
+
+def _copied(value: Tensor, copies: dict[tuple, Tensor]) -> Tensor:
+    key = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+    if key not in copies or not value.numel():
+        copies[key] = value.detach().to("cpu", copy=True)
+    return copies[key]
 
 
 def load_tensors(
     folder: Path, module: torch.nn.Module, optimiser: torch.optim.Optimizer, scalars: dict[str, Any]
 ) -> None:
-    """Restore what `save_tensors` wrote, exactly."""
+    """Restore what `Tensors.save` wrote, exactly."""
     load_model(module, folder / "model.safetensors", strict=True)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}

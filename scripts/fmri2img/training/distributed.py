@@ -43,6 +43,11 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Whether any process has set the flag."""
+    return bool(mean(torch.tensor(float(flag), device=device)) > 0)
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if world() > 1:

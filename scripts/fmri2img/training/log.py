@@ -1,6 +1,8 @@
 """The records of a training: a table of every step, TensorBoard events, and a bar or lines on the console."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+
+from fmri2img.training import checkpoint
 
 
 class Log:
@@ -21,7 +25,7 @@ class Log:
     def __init__(self, work: Path, total: int, every: int) -> None:
         self._rows: list[dict[str, Any]] = []
         self._total, self._every = total, every
-        self._events_folder = work / "tensorboard"
+        self.events = work / checkpoint.EVENTS
         self._events: SummaryWriter | None = None
         self._bar: Progress | None = None
 
@@ -30,7 +34,7 @@ class Log:
         if table is not None:
             self._rows = pd.read_parquet(table).to_dict("records")
         # purge_step hides the events that an interrupted run wrote after the checkpoint
-        self._events = SummaryWriter(str(self._events_folder), purge_step=step)
+        self._events = SummaryWriter(str(self.events), purge_step=step)
         console = Console(file=sys.stderr)
         if console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -48,11 +52,11 @@ class Log:
         validated = any(key.startswith("validation_") for key in row)
         if not (validated or step % self._every == 0 or step + 1 == self._total):
             return
-        for key, value in row.items():
-            if key not in ("step", "epoch"):
-                self._events.add_scalar(
-                    key.replace("_", "/", 1) if key.startswith(("loss_", "val")) else key, value, step
-                )
+        with self._without_events():
+            for key, value in row.items() if self._events else ():
+                if key not in ("step", "epoch"):
+                    named = key.replace("_", "/", 1) if key.startswith(("loss_", "val")) else key
+                    self._events.add_scalar(named, value, step)
         shown = [k for k in row if k.startswith(("loss", "val"))] + [
             "learning_rate",
             "gradient_norm",
@@ -65,15 +69,28 @@ class Log:
         if self._bar is None:
             print(line, flush=True)
 
-    def save(self, path: Path) -> None:
-        """Write the table, and flush the events to disk."""
-        self._events.flush()
-        pd.DataFrame(self._rows).to_parquet(path, index=False)
+    def table(self) -> pd.DataFrame:
+        """All steps so far; the events are flushed to disk."""
+        with self._without_events():
+            if self._events:
+                self._events.flush()
+        return pd.DataFrame(self._rows)
 
-    def close(self) -> Path:
-        """Stop; returns the folder of the TensorBoard events."""
+    def close(self) -> None:
+        """Stop."""
         if self._bar:
             self._bar.stop()
-        if self._events:
-            self._events.close()
-        return self._events_folder
+        with self._without_events():
+            if self._events:
+                self._events.close()
+        self._events = None
+
+    @contextmanager
+    def _without_events(self) -> Iterator[None]:
+        """Go on without TensorBoard's events where they cannot be written: they must not end a training, nor hide why
+        one ended."""
+        try:
+            yield
+        except Exception as error:
+            self._events = None
+            self.say(f"no more TensorBoard events: {type(error).__name__}: {error}")

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 
 from fmri2img.artifacts.atomic import atomic_directory, atomic_file
 from fmri2img.errors import UserError
-from fmri2img.training import checkpoint, distributed
+from fmri2img.training import checkpoint, distributed, finished
 from fmri2img.training.averaging import Average
 from fmri2img.training.backends import backend
+from fmri2img.training.claim import Claim, Interrupted, claimed
 from fmri2img.training.configuration import TrainingConfig
 from fmri2img.training.log import Log
 from fmri2img.training.processes import accelerator_for, autocast, seed_all
@@ -25,41 +26,47 @@ from fmri2img.training.record import save_record, training_record
 from fmri2img.training.schedules import schedule
 from fmri2img.training.task import Task, task_class, total_loss
 
-
-class Interrupted(Exception):
-    """SIGTERM was received; a checkpoint has been written."""
+COST = 50  # training goes on for at least this many times as long as a checkpoint took to write: 2 % of the time
 
 
-def train(config: dict[str, Any], output: Path, work: Path) -> None:
+def train(config: dict[str, Any], output: Path, work: Path, code: str | None = None) -> None:
     """Train the task that `config` (task, settings, training) describes, write the artifact `output` and remove `work`.
 
-    work: folder of checkpoints and logs on a disk that all processes share; kept and resumed after any failure. Raises
-    UserError (bad configuration, full disk, a loss term or gradient that is not finite) and Interrupted.
+    work: folder of checkpoints and logs on a disk that all processes share; kept and resumed after any failure. One
+    trainer at a time works in it (training.claim); what another one made of the same configuration, artifacts and code
+    is not made again (training.finished). code: identifies the code; with it the finished artifact is kept in `work`.
+    Raises UserError (bad configuration, full disk, a loss term or gradient that is not finite) and Interrupted.
     """
     for key in ("task", "settings", "training"):
         if key not in config:
             raise UserError(f"training configuration: key '{key}' is missing")
     training = TrainingConfig.read(config["training"], "training configuration", "training")
-    config = {**config, "training": training.to_dict()}
-    accelerator = accelerator_for(training)
-    training.check_processes(accelerator.num_processes)
-    seed_all(training.seed)
-    task = task_class(config["task"])(config["settings"], training)
-    config["sources"] = task.sources()
-    run = Run(accelerator, task, config, training, work)
-    run.resume()
-    try:
-        run.steps()
-        run.finish(output)
-    finally:
-        run.close()
+    config = {**config, "training": training.to_dict(), "code": code}
+    with claimed(work) as claim:
+        accelerator = accelerator_for(training)
+        training.check_processes(accelerator.num_processes)
+        seed_all(training.seed)
+        task = task_class(config["task"])(config["settings"], training)
+        config["sources"] = task.sources()
+        made = accelerator.is_main_process and finished.found(config, output, work)
+        if distributed.any_of(made, accelerator.device):
+            return
+        run = Run(accelerator, task, config, training, work, claim)
+        run.resume()
+        try:
+            run.steps()
+            run.finish(output)
+        finally:
+            run.close()
 
 
 class Run:
     """One training: its processes, its current step and its record."""
 
-    def __init__(self, accelerator, task: Task, config: dict[str, Any], training: TrainingConfig, work: Path) -> None:
-        self._task, self._config, self._training, self._work = task, config, training, work
+    def __init__(
+        self, accelerator, task: Task, config: dict[str, Any], training: TrainingConfig, work: Path, claim: Claim
+    ) -> None:
+        self._task, self._config, self._training, self._work, self._claim = task, config, training, work, claim
         self._device, self._main = accelerator.device, accelerator.is_main_process
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._backend = backend(accelerator, training, task.module, task.parameter_groups(training.weight_decay))
@@ -72,6 +79,7 @@ class Run:
         self._step = 0  # optimiser steps done
         self._seconds = 0.0  # spent in earlier parts of an interrupted run; at the end, in total
         self._validation: dict[str, float] = {}
+        self._writer = Writer()
         self._terminated = False
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -90,7 +98,7 @@ class Run:
             self._step, self._seconds = state["step"], state["seconds"]
             self._validation = state["validation"]
         if self._log:
-            self._log.start(self._step, folder / "log.parquet" if folder else None)
+            self._log.start(self._step, folder / checkpoint.TABLE if folder else None)
 
     def steps(self) -> None:
         """Train to the end, or until an error or a signal."""
@@ -102,10 +110,12 @@ class Run:
         while self._step < self._total:
             self._backend.set_rates(*self._schedule(self._step))
             row = {"step": self._step, "epoch": self._step // self._epoch_steps}
-            due = self._training.checkpoint_minutes * 60 if self._training.checkpoint_minutes else math.inf
+            due = max(self._training.checkpoint_minutes * 60 or math.inf, COST * self._writer.seconds)
             # the main process's clock decides for all processes, and a signal to any process stops all of them
-            flags = [float(self._main and time.monotonic() - last_saved > due), float(self._terminated)]
-            values, (save, stop) = self._optimise(batches, flags)
+            flags = [self._main and time.monotonic() - last_saved > due, self._terminated, self._claim.lost]
+            values, (save, stop, lost) = self._optimise(batches, [float(flag) for flag in flags])
+            if lost:
+                raise Interrupted(f"another trainer took {self._work} over; this one stood still for too long")
             now = time.monotonic()
             row |= values | {"samples_per_second": self._training.batch / (now - before), "peak_memory_mb": _peak_mb()}
             before = now
@@ -125,7 +135,10 @@ class Run:
             if (save or stop or (every and self._step % every == 0)) and self._step < self._total:
                 self._save()
                 last_saved = before = time.monotonic()
+            self._writer.check()
             if stop and self._step < self._total:
+                self._writer.wait()
+                distributed.barrier()  # a process that ends makes torchrun end the one that writes
                 raise Interrupted(f"stopped by SIGTERM after step {self._step} of {self._total}; rerun to resume")
         batches.close()
 
@@ -166,6 +179,7 @@ class Run:
     def _check_finite(self, value: float, what: str) -> None:
         if math.isfinite(value):
             return
+        self._writer.wait()
         good = checkpoint.newest(self._work)
         kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         raise UserError(
@@ -185,33 +199,42 @@ class Run:
         return {key: float(value) for key, value in metrics.items()}
 
     def _save(self) -> None:
-        """Write a checkpoint; the previous one stays until this one is complete."""
+        """Copy what a checkpoint holds, which is written beside the training; the previous one stays until then."""
+        self._writer.wait()
+        started = time.monotonic()
         folder = checkpoint.path_of(self._work, self._step).with_suffix(".part")
         if self._main:
             checkpoint.partial(self._work, self._step)
         distributed.barrier()
-        state = self._backend.save(folder)
-        if self._main:
-            checkpoint.save_state(
-                folder,
-                {
-                    "step": self._step,
-                    "seconds": self._seconds,
-                    "validation": self._validation,
-                    "processes": self._world,
-                    "config": self._config,
-                    "backend": state,
-                },
-            )
-            if self._average:
-                self._average.save(folder)
+        state, write_tensors = self._backend.save(folder)
+        if not self._main:
+            return
+        step, table = self._step, self._log.table()
+        average = self._average.copied() if self._average else None
+        record = {
+            "step": step,
+            "seconds": self._seconds,
+            "validation": self._validation,
+            "processes": self._world,
+            "config": self._config,
+            "backend": state,
+        }
+
+        def write() -> None:
+            write_tensors()
+            checkpoint.save_state(folder, record)
+            if average is not None:
+                Average.save(average, folder)
             with checkpoint.disk_errors(folder):
-                self._log.save(folder / "log.parquet")
-            checkpoint.publish(self._work, self._step)
-        distributed.barrier()
+                table.to_parquet(folder / checkpoint.TABLE, index=False)
+            if not self._claim.lost:
+                checkpoint.publish(self._work, step)
+
+        self._writer.start(write, started)
 
     def finish(self, output: Path) -> None:
-        """Write the artifact atomically, then remove the work folder."""
+        """Write the artifact atomically, then remove checkpoints and records."""
+        self._writer.wait()
         if self._main:
             run = {
                 "config": self._config,
@@ -221,22 +244,58 @@ class Run:
                 "validation": self._validation,
             }
             record = training_record(run, self._device)
-            with atomic_directory(output) as folder, checkpoint.disk_errors(output):
+            target = finished.kept(self._work) if self._config["code"] else output
+            with atomic_directory(target) as folder, checkpoint.disk_errors(output):
                 self._task.save(folder, record)
-                save_record(folder / "training.json", record)
-                self._log.save(folder / "log.parquet")
-                shutil.copytree(self._log.close(), folder / "tensorboard")
+                save_record(folder / finished.RECORD, record)
+                self._log.table().to_parquet(folder / checkpoint.TABLE, index=False)
+                self._log.close()
+                if self._log.events.exists():
+                    shutil.copytree(self._log.events, folder / checkpoint.EVENTS)
             checkpoint.discard(self._work)
+            if target != output:
+                finished.publish(self._work, output)
+            self._log = None
         distributed.barrier()
 
     def close(self) -> None:
-        """Keep the table of a stopped run, including the last step, for inspection."""
+        """Keep the table of a stopped run, including the last step, for inspection. Hides no error that stopped it."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with contextlib.suppress(Exception):
+            self._writer.wait()
         if self._log:
             self._log.close()
-            if self._work.exists():
-                with contextlib.suppress(OSError, UserError), atomic_file(self._work / "log.parquet") as path:
-                    self._log.save(path)
+            with contextlib.suppress(Exception), atomic_file(self._work / checkpoint.TABLE) as path:
+                self._log.table().to_parquet(path, index=False)
+
+
+class Writer:
+    """Writes one checkpoint at a time, in a thread. seconds: how long the last one took, its copy included."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future | None = None
+        self.seconds = 0.0
+
+    def start(self, write: Callable[[], None], started: float) -> None:
+        """Write in the thread. started: when the copy was begun (time.monotonic)."""
+
+        def timed() -> None:
+            write()
+            self.seconds = time.monotonic() - started
+
+        self._pending = self._pool.submit(timed)
+
+    def check(self) -> None:
+        """Raise the error of a checkpoint that could not be written."""
+        if self._pending and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint has been written. Raises its error, once."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
 
 
 def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Any]:
