@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from fmri2img.job import leave, stay_offline
+from fmri2img.job import enable_plugins, leave, stay_offline
 
 
 def main() -> int:
@@ -49,6 +49,7 @@ def main() -> int:
             raise UserError(f"{arguments.config}: no such file") from error
         except json.JSONDecodeError as error:
             raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
+        enable_plugins(config)
         train(config, arguments.output, arguments.work, arguments.code)
         leave_group()
     except Interrupted as stop:

@@ -16,7 +16,7 @@ ALLOW_CPU = "FMRI2IMG_ALLOW_CPU"
 
 def gpus_of(resources: Any) -> int:
     """GPUs on a node that a job's resources ask for, as `gpu` or as `gres` (gpu:a100:4)."""
-    gres = re.fullmatch(r"gpu(?::[^:]+)?(?::(\d+))?", str(resources.get("gres") or ""))
+    gres = re.fullmatch(r"gpu(?::[^:]*[^:\d][^:]*)?(?::(\d+))?", str(resources.get("gres") or ""))
     return int(gres[1] or 1) if gres else int(resources.get("gpu") or 0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from training_launch import TORCHRUN, run_pairs, start, table, toy, weights
 
 from fmri2img.errors import UserError
-from fmri2img.training import checkpoint
+from fmri2img.training import checkpoint, claim
 from fmri2img.training.loop import train
 
 OFFLOAD = {"deepspeed": "config/deepspeed/zero2_offload.json"}
@@ -52,6 +52,23 @@ def test_sigterm_ends_with_status_143_and_a_checkpoint(tmp_path):
     assert process.returncode == 143, out
     step = int(checkpoint.newest(tmp_path / "work").name[-8:])
     assert f"stopped by SIGTERM after step {step} of 20" in out and "Traceback" not in out
+
+
+def test_two_trainers_of_one_folder_make_one_network(tmp_path):
+    """The second one waits, also while the first one stands still, finds what it made and leaves it alone."""
+    first = start(tmp_path, toy(pause=0.1))
+    while not (tmp_path / "work" / claim.FILE).exists():
+        time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)
+    second = start(tmp_path, toy(pause=0.1))
+    assert f"process {first.pid}), which trains in work" in second.stdout.readline()
+    first.send_signal(signal.SIGCONT)
+    out, _ = first.communicate()
+    assert first.returncode == 0, out
+    made = (tmp_path / "out/training.json").stat().st_ino
+    out, _ = second.communicate()
+    assert second.returncode == 0 and out.startswith("out has been made by another trainer"), out
+    assert (tmp_path / "out/training.json").stat().st_ino == made and not (tmp_path / "work").exists()
 
 
 def test_nan_in_one_of_two_processes_stops_both(tmp_path):

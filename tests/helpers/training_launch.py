@@ -29,13 +29,13 @@ def toy(kind="regression", dropout=0.0, **training) -> dict:
     }
 
 
-def start(folder: Path, config: dict, launcher=(sys.executable,)) -> subprocess.Popen:
-    """scripts/train.py with output folder/out and work folder/work."""
+def start(folder: Path, config: dict, launcher=(sys.executable,), options=()) -> subprocess.Popen:
+    """scripts/train.py with output folder/out and work folder/work. options: further arguments of the script."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     command = [*launcher, str(REPOSITORY / "scripts/train.py"), "--config", "config.json", "--output", "out"]
     return subprocess.Popen(
-        [*command, "--work", "work"],
+        [*command, "--work", "work", *options],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

@@ -38,7 +38,7 @@ COMMANDS = (
 )
 DAEMONS = ("munged", "slurmctld", "slurmd")
 NODES = {"c1": "", "v1": "Gres=gpu:v100:2", "v2": "Gres=gpu:v100:2"}
-CPUS, MEMORY_MB = 8, 16000
+CPUS, MEMORY_MB = 64, 512000
 
 CONFIGURATION = """
 ClusterName=trial

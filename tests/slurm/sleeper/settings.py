@@ -3,12 +3,11 @@
 from pydantic import Field
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Count, Positive, Weight
-from fmri2img.training.configuration import TrainingSettings
+from fmri2img.settings.base import Count, Weight
+from fmri2img.training.configuration import Stage, TrainingSettings
 
 
-class Finetuning(base.Settings):
-    processes: Positive = Field(1, description="Processes.")
+class Finetuning(Stage):
     training: TrainingSettings = Field(
         TrainingSettings(epochs=2, batch=8, learning_rate=1e-2, precision="fp32", log_every=1),
         description="How it is trained.",
