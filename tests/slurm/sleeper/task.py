@@ -55,8 +55,8 @@ class SleeperTask:
         return {}
 
     def save(self, directory: Path, metadata) -> None:
-        save_file(
-            {name: value.contiguous() for name, value in self.module.state_dict().items()},
-            directory / "model.safetensors",
-        )
-        (directory / "metadata.json").write_text(json.dumps(metadata))
+        weights = {name: value.contiguous() for name, value in self.module.state_dict().items()}
+        save_file(weights, directory / "model.safetensors")
+        voxels = {subject: self.recording.betas.shape[1] for subject in self.settings["recordings"]}
+        made = {"initial": None, "sessions": self.settings["sessions"]}
+        (directory / "config.json").write_text(json.dumps({"model": {}, "voxels": voxels, "metadata": made}))
