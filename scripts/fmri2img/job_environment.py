@@ -28,7 +28,7 @@ def prepare(site: Site | None) -> None:
     # CPU. Environments are made on the login node, which has no driver, for nodes that have one.
     if not NVIDIA_DRIVER.exists():
         os.environ.setdefault("CONDA_OVERRIDE_CUDA", CUDA)
-    # torchrun passes a signal on to its processes and kills them after so many seconds; they write a checkpoint first.
+    # torchrun passes a signal on to its processes, which write a checkpoint, and kills them after this time in seconds.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "1800")
 
 

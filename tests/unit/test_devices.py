@@ -1,4 +1,4 @@
-"""A GPU that was asked for is there, or the job ends in its first second."""
+"""A GPU that was requested is there, or the job ends in its first second."""
 
 from types import SimpleNamespace
 
@@ -35,7 +35,7 @@ def test_a_missing_gpu_is_one_line_with_host_job_and_remedy(cuda, given, remedy,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     monkeypatch.setenv("SLURM_JOB_ID", "71")
-    with pytest.raises(UserError, match=f"asked for 1 GPU and sees 0 .*Slurm job 71.*{remedy}.*{ALLOW_CPU}=1"):
+    with pytest.raises(UserError, match=f"requested 1 GPU and sees 0 .*Slurm job 71.*{remedy}.*{ALLOW_CPU}=1"):
         check_gpus(1)
     check_gpus(0)
     monkeypatch.setenv(ALLOW_CPU, "1")
@@ -46,12 +46,12 @@ def test_fewer_gpus_than_asked_for_are_missing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_gpus(2)
-    with pytest.raises(UserError, match="asked for 4 GPUs and sees 2"):
+    with pytest.raises(UserError, match="requested 4 GPUs and sees 2"):
         check_gpus(4)
 
 
 def test_a_training_without_its_gpu_ends_before_it_begins(tmp_path):
     process = start(tmp_path, toy(), options=("--gpus", str(torch.cuda.device_count() + 1)))
     out, _ = process.communicate()
-    assert process.returncode == 1 and out.startswith("Error: this job asked for") and len(out.splitlines()) == 1
+    assert process.returncode == 1 and out.startswith("Error: this job requested") and len(out.splitlines()) == 1
     assert not (tmp_path / "work").exists()

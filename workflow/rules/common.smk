@@ -87,8 +87,8 @@ def in_results(path):
     return path.replace("<results>", f"results/{study.name}")
 
 
-def gpus_asked(wildcards, resources):
-    """GPUs of a node that a job asks for; no job is rerun when they change, as Snakemake derives them from resources."""
+def gpus_requested(wildcards, resources):
+    """GPUs of a node that a job requests; no job is rerun when they change, as Snakemake derives them from resources."""
     return gpus_of(resources)
 
 

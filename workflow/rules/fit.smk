@@ -67,7 +67,7 @@ rule pretrain:
         launch=lambda w, output, threads: launch.launcher(study, w.decoder, "pretraining", threads),  # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "pretraining").processes,
         work=in_results("<results>/training/{decoder}/{pool}"),
-        gpus=gpus_asked,
+        gpus=gpus_requested,
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["pretraining"]),
     shell:
         TRAIN
@@ -99,7 +99,7 @@ rule finetune:
         launch=lambda w, output, threads: launch.launcher(study, w.decoder, "finetuning", threads),  # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "finetuning").processes,
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
-        gpus=gpus_asked,
+        gpus=gpus_requested,
         code=lambda w: code_of("train", study.decoders[w.decoder]["task"]["finetuning"]),
     shell:
         TRAIN

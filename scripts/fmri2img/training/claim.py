@@ -27,7 +27,7 @@ POLL = 1.0  # seconds between two looks of the one who waits
 
 
 class Interrupted(Exception):
-    """The training was asked to stop; what it has done is kept, and starting it again goes on from there."""
+    """The training was stopped by a signal; what it has done is kept, and starting it again goes on from there."""
 
 
 class Claim:
@@ -49,9 +49,9 @@ class Claim:
         self.lost = False
 
     def acquire(self) -> None:
-        """Wait until nobody else trains in the folder, then claim it. Raises Interrupted on SIGTERM."""
+        """Wait until no other trainer works in the folder, then claim it. Raises Interrupted on SIGTERM."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        seen, since, told = None, time.monotonic(), ""
+        seen, since, said = None, time.monotonic(), ""
         while not self._create():
             found = _look(self._file)
             if found != seen:
@@ -61,10 +61,10 @@ class Claim:
                 print(f"taking over from {described(record)}, which has gone", flush=True)
                 self._remove(record)
                 continue
-            if found and described(record) != told:
-                told = described(record)
-                print(f"waiting for {told}, which trains in {self._file.parent}", flush=True)
-            self._sleep(told)
+            if found and described(record) != said:
+                said = described(record)
+                print(f"waiting for {said}, which trains in {self._file.parent}", flush=True)
+            self._sleep(said)
         self._thread.start()
 
     def release(self) -> None:
@@ -167,7 +167,7 @@ def _look(file: Path) -> tuple[dict[str, Any], int] | None:
 
 
 def _has_gone(record: dict[str, Any]) -> bool:
-    """Whether a trainer of this machine has ended; of another machine it cannot be told."""
+    """Whether a trainer of this machine has ended; of another machine that is not known."""
     return bool(record) and record["machine"] == _machine() and _started(record["process"]) != record["started"]
 
 
