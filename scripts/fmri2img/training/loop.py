@@ -199,7 +199,7 @@ class Run:
         return {key: float(value) for key, value in metrics.items()}
 
     def _save(self) -> None:
-        """Copy what a checkpoint holds; it is written while the training goes on, and the previous one stays so long."""
+        """Copy what a checkpoint holds; it is written while the training goes on, and the previous one is kept."""
         self._writer.wait()
         started = time.monotonic()
         folder = checkpoint.path_of(self._work, self._step).with_suffix(".part")
