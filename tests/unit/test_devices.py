@@ -28,7 +28,7 @@ def test_gpus_are_read_from_both_forms_of_request(resources, gpus):
     ("cuda", "given", "remedy"),
     [(None, "0", "is built for CPUs: install its CUDA build"),
      ("12.4", "0", "finds no usable driver: try nvidia-smi there"),
-     ("12.4", "", "the job was given none: ask for them")],
+     ("12.4", "", "the job was given none: request them")],
 )  # fmt: skip
 def test_a_missing_gpu_is_one_line_with_host_job_and_remedy(cuda, given, remedy, monkeypatch):
     monkeypatch.setattr(torch, "version", SimpleNamespace(cuda=cuda, hip=None))
