@@ -25,6 +25,8 @@ DISTRIBUTIONS = {
 }  # fmt: skip
 # Imported only where a configuration asks for it; the message says how to install it.
 OPTIONAL = {"bitsandbytes", "dreamsim", "pycocoevalcap"}
+# Imports torch in jobs that request a GPU; a test checks that their environments have it.
+FOR_GPUS = SCRIPTS / "fmri2img/devices.py"
 
 
 class Job(NamedTuple):
@@ -51,10 +53,15 @@ def jobs() -> list[Job]:
     return sorted(found)
 
 
-def shell_rules() -> dict[str, str]:
-    """Rule with a shell command -> the text of the rule."""
+def rules() -> dict[str, str]:
+    """Rule -> its text."""
     blocks = [b for file in RULE_FILES for b in re.split(r"\n *rule ", file.read_text(encoding="utf-8"))[1:]]
-    return {block.partition(":")[0]: block for block in blocks if re.search(r"^ *shell:", block, re.M)}
+    return {block.partition(":")[0]: block for block in blocks}
+
+
+def shell_rules() -> dict[str, str]:
+    """Rule with a shell command -> its text."""
+    return {name: text for name, text in rules().items() if re.search(r"^ *shell:", text, re.M)}
 
 
 def _tasks() -> set[str]:
@@ -115,7 +122,7 @@ def third_party(script: Path) -> frozenset[str]:
             seen.add(file)
             ours, others = imported(file)
             files += ours
-            found |= others
+            found |= others if file != FOR_GPUS else set()
     return frozenset(found - OPTIONAL)
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from environments import (
     BY_NAME,
     REPOSITORY,
@@ -15,6 +16,7 @@ from environments import (
     jobs,
     missing,
     needless_reasons,
+    rules,
     scripts_given_entry_points,
     shell_rules,
     specifications,
@@ -91,6 +93,17 @@ def test_scripts_of_shell_commands_are_among_the_scripts():
 def test_modules_that_are_imported_by_name_are_known():
     assert scripts_given_entry_points() == set(BY_NAME)
     assert "diffusers" in third_party(SCRIPTS / "draw.py"), "which only its drawing pipelines import"
+
+
+def test_jobs_that_request_a_gpu_have_torch():
+    classes = yaml.safe_load((REPOSITORY / "config/resources.yaml").read_text(encoding="utf-8"))["cluster"]
+    with_gpu = {name for name, needs in classes.items() if "gpu" in needs}
+    named = {
+        rule: (re.search(r"envs/(\w+)\.yaml", t), re.findall(r'needs\(\s*"(\w+)"', t)) for rule, t in rules().items()
+    }
+    environments = {environment[1] for environment, needed in named.values() if environment and with_gpu & {*needed}}
+    assert len(environments) > 1
+    assert all("pytorch" in {package.name for package in held(stage(name))} for name in environments)
 
 
 def test_every_environment_is_used_and_every_rule_has_one():
