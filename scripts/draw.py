@@ -28,7 +28,7 @@ def write_drawn(drawing: Drawing, function: str, method: str, origin: str, outpu
         "drawing": {"function": function, "settings": drawing.settings},
     }
     ids = drawing.ids if drawn.ids is None else drawn.ids
-    save_prediction(output, ids, metadata | drawn.facts, drawn.images, drawn.captions, retrieval)
+    save_prediction(output, ids, metadata | drawn.facts, drawn.images, drawn.captions, retrieval, samples=drawn.samples)
 
 
 def main(snakemake) -> None:
@@ -40,6 +40,7 @@ def main(snakemake) -> None:
         settings=params.settings,
         names=params.arrays,
         outputs=tuple(params.outputs),
+        samples=params.samples,
         shard=Shard(*params.shard),
     )
     write_drawn(drawing, params.function, snakemake.wildcards.method, params.origin, snakemake.output[0])

@@ -38,7 +38,7 @@ def join_predictions(paths: list[str], output: str) -> None:
     if shards[0].captions is not None:
         captions = list(chain.from_iterable(shard.captions["caption"] for shard in shards))
     ids = np.concatenate([shard.ids for shard in shards])
-    save_prediction(output, ids, metadata, array("images"), captions, array("retrieval"))
+    save_prediction(output, ids, metadata, array("images"), captions, array("retrieval"), samples=array("samples"))
 
 
 def main(snakemake) -> None:

@@ -47,15 +47,25 @@ def results_bytes(study: Study) -> int:
     config, backbones, methods = study.config, study.registries["backbones"], study.registries["methods"]
     encoder, sizes = backbones[config["encoder"]], study.dataset.sizes(study)
     tokens = encoder["tokens"] * encoder["token_width"]
-    picture = 3 * backbones[config["generator"]]["image_size"] ** 2
     total = 2 * sizes.images * tokens if study.dataset.has_recordings else 0  # float16
     total += training_bytes(study, sizes.images) + linear_bytes(study, sizes)
     made = {(method, study.made_at(method, cell)) for method in study.methods for cell in study.cells(method)}
     for method, _ in made:
         entry = methods[method]
         vectors = ("retrieval" in entry["outputs"]) + 2 * (entry["kind"] == "decoder")
-        total += sizes.test_images * (2 * tokens * vectors + picture * ("images" in entry["outputs"]))
+        pictures = picture_bytes(study, method) * ("images" in entry["outputs"])
+        total += sizes.test_images * (2 * tokens * vectors + pictures)
     return total
+
+
+def picture_bytes(study: Study, method: str) -> int:
+    """Bytes of what a method draws of one image: all its samples, of the size of its own generator or the study's."""
+    entry, backbones = study.registries["methods"][method], study.registries["backbones"]
+    if entry.get("made_by", {}).get("of") == "predictions":
+        return picture_bytes(study, entry["source"])
+    drawing = study.drawing(method) if "drawing" in entry else {"networks": {}, "samples": 1}
+    generator = drawing["networks"].get("generator") or study.config["generator"]
+    return drawing["samples"] * 3 * backbones[generator]["image_size"] ** 2
 
 
 def linear_bytes(study: Study, sizes: Sizes) -> int:

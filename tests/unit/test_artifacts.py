@@ -12,6 +12,7 @@ from designs import DISCLOSURE
 from fmri2img.artifacts import atomic
 from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.features import Features, save_features
 from fmri2img.artifacts.prediction import Prediction, save_prediction
@@ -262,6 +263,18 @@ def test_predictions_are_stored_by_ascending_id(tmp_path):
     prediction = Prediction.open(tmp_path / "p")
     assert prediction.ids.tolist() == [1, 5, 9] and prediction.images[:, 0, 0, 0].tolist() == [1, 5, 9]
     assert prediction.captions["caption"].tolist() == ["one", "five", "nine"]
+
+
+def test_further_samples_keep_their_image_and_have_its_size(tmp_path):
+    images = np.array([9, 1], np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    samples = np.stack([images + 1, images + 2], axis=1)
+    save_prediction(tmp_path / "p", np.array([9, 1]), METADATA, images=images, samples=samples)
+    prediction = Prediction.open(tmp_path / "p")
+    assert [p.images[:, 0, 0, 0].tolist() for p in prediction.by_sample] == [[1, 9], [2, 10], [3, 11]]
+    one = prediction.of_cell(Cell("subj01", 1, 0, "shared1000"), np.array([9]))
+    assert [p.images[:, 0, 0, 0].tolist() for p in one.by_sample] == [[9], [10], [11]]
+    with pytest.raises(UserError, match=r"samples\.npy: has \(2, 2, 2, 2, 3\), but images\.npy has \(2, 4, 4, 3\)"):
+        save_prediction(tmp_path / "q", np.array([9, 1]), METADATA, images=np.zeros((2, 4, 4, 3)), samples=samples)
 
 
 @pytest.mark.parametrize(

@@ -126,11 +126,14 @@ def test_shuffled_brain_moves_images_captions_and_retrieval_together(cell, tmp_p
     n = 12
     images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 2, 3))
     vectors = np.arange(n)[:, None] * np.ones((1, 3))
-    save_prediction(tmp_path / "p", np.arange(n) * 5, METADATA, images, [str(i) for i in range(n)], vectors)
+    save_prediction(
+        tmp_path / "p", np.arange(n) * 5, METADATA, images, [str(i) for i in range(n)], vectors, samples=images[:, None]
+    )
     made = shuffled(cell, tmp_path / "p", 4)
     came_from = np.asarray(made.arrays["images"])[:, 0, 0, 0]
     assert (np.sort(came_from) == np.arange(n)).all() and (came_from != np.arange(n)).all()
     np.testing.assert_array_equal(np.asarray(made.arrays["retrieval"])[:, 0], came_from)
+    np.testing.assert_array_equal(np.asarray(made.arrays["samples"])[:, 0], np.asarray(made.arrays["images"]))
     assert made.arrays["captions"] == [str(i) for i in came_from]
     assert made.ids.tolist() == (np.arange(n) * 5).tolist() and made.disclosure.record() == DISCLOSURE
     assert (np.asarray(shuffled(cell, tmp_path / "p", 5).arrays["images"])[:, 0, 0, 0] != came_from).any()

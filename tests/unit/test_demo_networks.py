@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from demo_networks import captioner, clip, fidelity, stages, text2img, unet, vae, vdvae
+from demo_networks import captioner, clip, fidelity, joint2img, stages, text2img, unet, vae, vdvae
 from demo_networks.bank import DEVELOPMENT_STREAM, FINAL_STREAM, training_bank, unseen_scenes
 from demo_networks.train import NETWORKS, read_recipe
 from demo_networks.vocabulary import PAD, UNK, build_tokenizer, encode
@@ -104,7 +104,7 @@ def test_a_stage_behind_another_encoder_is_refused(tmp_path):
 def test_every_network_has_a_recipe_that_the_engine_takes():
     for name in NETWORKS:
         recipe, bank = read_recipe(RECIPES / ("unclip_demo.yaml" if name == "unclip" else "demo.yaml"), name)
-        assert bank["scenes"] == 40000 and bank["cropped"] == 4000
+        assert (bank["scenes"], bank["cropped"]) == ((4000, 0) if name == "joint2img" else (40000, 4000))
         for key in recipe:
             if key.endswith("training"):
                 assert stages.engine_configuration(recipe[key])["schedule"] == "cosine"
@@ -114,7 +114,7 @@ def test_every_network_has_a_recipe_that_the_engine_takes():
 def first_stages(tmp_path_factory):
     """Settings of each task, on a small bank, the second stages after the first."""
     work, settings = tmp_path_factory.mktemp("work"), {}
-    for module in (captioner, clip, text2img, vae, vdvae):
+    for module in (captioner, clip, joint2img, text2img, vae, vdvae):
         name = module.__name__.split(".")[-1]
         recipe, _ = read_recipe(RECIPES / "demo.yaml", name)
         small = {"steps": 1, "warmup_steps": 1, "batch": 2}
@@ -131,6 +131,7 @@ def first_stages(tmp_path_factory):
         ("captioner", captioner.CaptionerTask),
         ("clip", clip.ClipTask),
         ("clip", clip.TextTask),
+        ("joint2img", joint2img.JointToImageTask),
         ("text2img", text2img.TextToImageTask),
         ("vae", vae.VaeTask),
         ("vae", vae.DecoderTask),
@@ -243,6 +244,12 @@ def test_sampling_with_a_perfect_network_returns_its_picture():
     np.testing.assert_allclose(drawn, latents.numpy(), atol=1e-4)
 
 
+def test_a_joint_vector_is_one_token_of_unit_variance(tiny_clip, unseen):
+    tokens = joint2img.joint_tokens(tiny_clip, unseen[1], CPU)
+    assert tokens.shape == (12, 1, 16) and tokens.dtype == np.float32
+    np.testing.assert_allclose((tokens**2).mean((1, 2)), 1, atol=1e-3)
+
+
 def test_diffusion_loss_knows_the_dropped_tokens():
     torch.manual_seed(0)
     recipe = {"block_out_channels": [8, 8], "layers_per_block": 1, "heads": [2, 2], "norm_num_groups": 2, "plain": 1}
@@ -292,6 +299,7 @@ def test_fidelity_measures_on_known_answers():
         ("vae", "psnr_db", 26.0),
         ("vdvae", "pixel_correlation", 0.85),
         ("unclip", "two_way_own_encoder", 0.95),
+        ("joint2img", "two_way_own_encoder", 0.95),
         ("unclip", "two_way_efficientnet_lite2", 0.95),
         ("captioner", "right_background_and_an_object", 0.80),
     ],

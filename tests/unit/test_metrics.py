@@ -463,6 +463,27 @@ def test_perfect_prediction_joined_by_id_scores_one(case):
     np.testing.assert_allclose(table["value"], 1, atol=1e-6)
 
 
+def test_scores_of_several_samples_are_the_means_of_each_sets_scores(case, rng):
+    """Also of a score of the whole set, which of all samples together would be another one."""
+    stimuli, embeddings, perfect, predict = case
+    corners = {"network": "corners", "layer": "corners"}
+    metrics = METRICS | {"fid": REGISTRY["fid_inception"] | corners}
+    rows = np.arange(50) * 2
+    sets = [perfect.images, rng.integers(0, 256, perfect.images.shape, np.uint8), perfect.images[::-1]]
+    whole = predict("drawn", rows, images=sets[0], samples=np.stack(sets[1:], axis=1), retrieval=perfect.retrieval)
+    alone = [predict("drawn", rows, seed, images=images) for seed, images in enumerate(sets)]
+    keys = ["metric", "image_id"]
+    means = run(stimuli, embeddings, alone, metrics)[0].groupby(keys)["value"].mean()
+    table = run(stimuli, embeddings, [whole], metrics)[0]
+    assert not table.duplicated(keys).any()
+    found = table.set_index(keys)["value"]
+    assert set(found.index) - set(means.index) == {
+        (m, i) for m in ("retrieval_image", "retrieval_brain") for i in perfect.ids
+    }
+    pd.testing.assert_series_equal(found[means.index], means)
+    assert 0.1 < found["pixcorr"].mean() < 0.9
+
+
 def test_shuffled_ids_are_noticed(case, rng):
     stimuli, embeddings, perfect, predict = case
     order = np.roll(np.arange(50), 1)

@@ -9,15 +9,27 @@ import torch
 from tiny_backbones import DDIM, tiny_unet, tiny_vae
 
 from fmri2img.artifacts.cells import Cell
+from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.interfaces import Decoding
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
+from fmri2img.generation.drawing import Drawing
+from fmri2img.generation.latents import decode_pictures, draw_finetuned
 from fmri2img.methods.mindvis.decode import decode
 from fmri2img.methods.mindvis.finetuning import DoublyConditionedTask, tune
-from fmri2img.methods.mindvis.network import DoublyConditioned, load_masked, load_model, noised, trained_in_unet
+from fmri2img.methods.mindvis.masked import padded
+from fmri2img.methods.mindvis.network import (
+    DoublyConditioned,
+    load_masked,
+    load_model,
+    noised,
+    spread_context,
+    trained_in_unet,
+)
 from fmri2img.methods.mindvis.pretraining import MaskedTask
 from fmri2img.methods.mindvis.settings import EncoderConfig, TransductiveTuning
 from fmri2img.training.configuration import TrainingConfig
@@ -71,7 +83,7 @@ def study(tmp_path_factory, networks) -> dict:
         "recordings": {s: str(folder / s) for s in VOXELS}, "sessions": dict.fromkeys(VOXELS, 2), "initial": None,
         "stimuli": str(folder / "stimuli"), "network_files": [], "model": MODEL, "augmentation": {},
         "validation_share": 0.1, "time_condition": True, "position_resizing": "linear", "tune_on_test": None,
-        "select_on_test": None, "classifier": None, "steps": 2,
+        "select_on_test": None, "classifier": None, "steps": 2, "context_spread": None,
     }  # fmt: skip
 
 
@@ -212,14 +224,80 @@ def test_crops_are_of_the_pictures_own_part_and_repeatable(study):
 def test_decoding_averages_trials_and_names_a_recording_that_does_not_fit(decoder, study):
     recording = Recording.open(study["recordings"]["a"])
     cell = Cell("a", 2, 0, "test")
-    made = decode(Decoding(cell, decoder, recording, {}, {"steps": 2, "batch": 4}))
-    again = decode(Decoding(cell, decoder, recording, {}, {"steps": 2, "batch": 2}))
+    made = decode(Decoding(cell, decoder, recording, {}, {"steps": 2, "samples": 1, "batch": 4}))
+    again = decode(Decoding(cell, decoder, recording, {}, {"steps": 2, "samples": 1, "batch": 2}))
     assert made.arrays["latents"].shape == (len(made.ids), 4, 4, 4)
     np.testing.assert_allclose(made.arrays["latents"], again.arrays["latents"], atol=1e-4)
     assert made.disclosure.test_averaging == "mean of repeats" and not made.disclosure.transductive
     other = Recording.open(study["recordings"]["b"])
     with pytest.raises(UserError, match=r"has 70 voxels of b, but .* decodes 40 voxels of a"):
-        decode(Decoding(cell, decoder, other, {}, {"steps": 2, "batch": 4}))
+        decode(Decoding(cell, decoder, other, {}, {"steps": 2, "samples": 1, "batch": 4}))
+
+
+def test_further_samples_of_an_image_differ_in_their_noise_and_are_drawn_too(decoder, study, tmp_path):
+    recording = Recording.open(study["recordings"]["a"])
+    cell = Cell("a", 2, 0, "test")
+    alone, made = (
+        decode(Decoding(cell, decoder, recording, {}, {"steps": 2, "samples": n, "batch": 4})) for n in (1, 3)
+    )
+    first, further = made.arrays["latents"], made.arrays["samples"]
+    np.testing.assert_array_equal(first, alone.arrays["latents"])
+    assert further.shape == (len(made.ids), 2, 4, 4, 4) and "samples" not in alone.arrays
+    differences = [np.abs(a - b).max() for a, b in ((first, further[:, 0]), (further[:, 0], further[:, 1]))]
+    assert min(differences) > 0.1
+    assert (alone.disclosure.samples_per_image, made.disclosure.samples_per_image) == (1, 3)
+
+    identity = {"method": "m", "split": "s", "split_sha256": "ab", "disclosure": made.disclosure.record()}
+    save_decoded(tmp_path / "decoded", made.ids, cell._asdict() | identity, made.arrays)
+    networks = {role: Backbone(*study[role]) for role in ("generator", "autoencoder")}
+    drawn = draw_finetuned(Drawing(cell, {"decoded": str(tmp_path / "decoded")}, networks))
+    autoencoder = load_autoencoder(networks["autoencoder"])
+    assert drawn.samples.shape == (len(made.ids), 2, *drawn.images.shape[1:])
+    second = further[:, 1].astype(np.float16)
+    np.testing.assert_array_equal(drawn.samples[:, 1], decode_pictures(second, autoencoder))
+    assert drawn.disclosure.samples_per_image == 3
+
+
+# ---- the spread of the context at the start
+
+
+def contexts(task: DoublyConditionedTask) -> torch.Tensor:
+    trials = task._trials
+    betas = torch.from_numpy(padded(trials.betas(trials.rows), 48))
+    with torch.no_grad():
+        return task._model.cond_stage_model(betas[:, None])
+
+
+def test_the_context_starts_with_the_spread_that_is_asked_for(study, masked):
+    """Null leaves the published start; a number changes the last map and nothing else."""
+    tasks = []
+    for spread in (None, 1.5, 3.0):
+        torch.manual_seed(5)
+        settings = single(study, initial=str(masked), context_spread=spread)
+        tasks.append(DoublyConditionedTask(settings, TrainingConfig.read(training())))
+    published, rescaled = (task._model.trained() for task in tasks[:2])
+    changed = {name for name, tensor in published.items() if not torch.equal(tensor, rescaled[name])}
+    assert changed == {f"cond_stage_model.dim_mapper.{name}" for name in ("weight", "bias")}
+    mapper = published["cond_stage_model.dim_mapper.weight"]
+    assert mapper.abs().max() <= 1 / mapper.shape[1] ** 0.5  # as torch initialises a linear map
+    found = [contexts(task) for task in tasks]
+    spreads = [context.std(dim=0, correction=0).mean().item() for context in found]
+    assert spreads[0] < 0.5 and spreads[1:] == pytest.approx([1.5, 3.0], rel=1e-4)
+    for context in found[1:]:
+        torch.testing.assert_close(context.mean(dim=(0, 1)), torch.zeros(context.shape[2]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(2 * found[1], found[2], atol=1e-4, rtol=1e-4)
+
+
+def test_a_context_that_does_not_differ_cannot_be_rescaled(networks):
+    generator = load_generator(Backbone(*networks["generator"]), "cpu")
+    model = DoublyConditioned(EncoderConfig(width=16, depth=1, heads=2), 3, generator)
+    before = model.cond_stage_model.dim_mapper.weight.clone()
+    for betas in (torch.ones(4, 1, 48), torch.full((4, 1, 48), torch.nan), torch.randn(1, 1, 48)):
+        with pytest.raises(
+            UserError, match=rf"context_spread: the context of {len(betas)} training trials has a spread"
+        ):
+            spread_context(model.cond_stage_model, betas, 1.0)
+    torch.testing.assert_close(model.cond_stage_model.dim_mapper.weight, before)
 
 
 # ---- switches that use test data
@@ -229,7 +307,7 @@ def test_tuning_on_test_responses_is_disclosed_and_lowers_their_masked_loss(stud
     settings = single(study, initial=str(masked), tune_on_test={"epochs": 2, "learning_rate": 0.01})
     folder = trained(tmp_path, "finetuning:DoublyConditionedTask", settings, epochs=1)
     recording = Recording.open(study["recordings"]["a"])
-    made = decode(Decoding(Cell("a", 2, 0, "test"), folder, recording, {}, {"steps": 2, "batch": 4}))
+    made = decode(Decoding(Cell("a", 2, 0, "test"), folder, recording, {}, {"steps": 2, "samples": 1, "batch": 4}))
     assert made.disclosure.transductive
     model, _ = load_masked(masked)
     betas = recording.betas[recording.test_rows("test")]

@@ -3,6 +3,7 @@
 import pytest
 from configurations import merged
 
+from fmri2img.disk import results_bytes
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.card import card
 from fmri2img.study import Study
@@ -50,6 +51,30 @@ def test_published_networks_are_not_used_for_simulated_subjects():
         Study(config)
     with pytest.raises(UserError, match="no published network of Subject1"):
         Study(config | {"subjects": ["Subject1"]})
+
+
+def test_all_samples_of_an_image_need_room_on_the_disk_also_of_the_floor():
+    study, one = Study(on_god()), on_god()
+    one["mindvis"]["decoding"]["samples"] = 1
+    cells = len(study.cells("mindvis")) + len(study.cells("mindvis_shuffled_brain"))
+    further = 4 * 3 * 256**2 * study.dataset.sizes(study).test_images * 2 * cells  # two variants
+    assert cells == 18 and results_bytes(study) - results_bytes(Study(one)) == further
+
+
+@pytest.mark.parametrize("value", [0, -1.5, "wide"])
+def test_a_spread_of_the_context_is_a_number_above_zero(value):
+    config = merged()
+    config["mindvis"]["context_spread"] = value
+    with pytest.raises(UserError, match=r"key 'mindvis\.context_spread'"):
+        Study(config)
+
+
+def test_the_card_says_what_the_demo_does_otherwise():
+    config = merged()
+    deviations = card(Study(config).config, False, [])["deviations"]
+    assert "standard deviation over training trials is 1.5" in deviations["start of stage B"]
+    assert deviations["samples"] == "Pictures drawn and scored of each image: 1; published: 5."
+    assert set(card(Study(on_god()).config, False, [])["deviations"]) == {"stage A", "betas"}
 
 
 def test_the_card_lists_the_switches_and_what_the_study_does_of_them():

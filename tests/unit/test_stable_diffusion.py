@@ -173,12 +173,12 @@ def drawing(monkeypatch):
         "vision": np.array([1, 4, 2], np.float16)[:, None, None],
     }
 
-    def of(**settings):
+    def of(samples=1, **settings):
         decoded = SimpleNamespace(
             ids=np.array([2, 5, 9]), array=arrays.__getitem__, disclosure=Disclosure(), path="decoded"
         )
         cell = Cell("subj01", "1", "0", "test")
-        found = Drawing(cell, {"decoded": ""}, ROLES, GENERATION | settings)
+        found = Drawing(cell, {"decoded": ""}, ROLES, GENERATION | settings, samples=samples)
         found.__dict__["decoded"] = decoded
         return found
 
@@ -220,6 +220,16 @@ def test_at_strength_one_pictures_come_from_noise_and_c_alone(drawing):
     np.testing.assert_array_equal(draw_under_states(of(strength=1.0)).images, first)
     arrays["states"] = arrays["states"] + np.float16(1)
     assert (draw_under_states(of(strength=1.0)).images != first).any()
+
+
+def test_samples_differ_in_their_noise_and_the_first_is_that_of_one(drawing):
+    of, *_ = drawing
+    for draw in (draw_under_states, draw_under_captions):
+        alone, three = draw(of()), draw(of(samples=3))
+        np.testing.assert_array_equal(three.images, alone.images)
+        assert alone.samples is None and three.samples.shape == (3, 2, *alone.images.shape[1:])
+        assert all((three.samples[:, n] != other).any() for n, other in ((0, three.images), (1, three.samples[:, 0])))
+        assert (alone.disclosure.samples_per_image, three.disclosure.samples_per_image) == (1, 3)
 
 
 def test_decoded_captions_condition_as_their_states_do(drawing):

@@ -239,6 +239,14 @@ def test_a_studys_disk_is_counted_by_what_is_large_in_it():
     assert needed["paper"][Path("data/nsd")] == pytest.approx(8 * 1.3e9)
 
 
+def test_peers_of_the_paper_run_at_every_budget_and_their_ablations_at_the_longest():
+    study = Study(merged("paper.yaml"))
+    for method in ("mindvis", "mindvis_shuffled_brain", "mindeye1", "takagi", "brain_diffuser", "ferrante", "ridge"):
+        assert study.budgets_of(method, "subj01") == [1, 2, 40], method
+    for method in ("takagi_c", "brain_diffuser_without_text", "mindeye1_highlevel"):
+        assert study.budgets_of(method, "subj01") == [40], method
+
+
 def test_packages_import_only_packages_before_them():
     import ast
 

@@ -16,6 +16,7 @@ TITLES = {
     "vdvae": "Very deep VAE (latents of rising resolution)",
     "unclip": "unCLIP generator (diffusers UNet2DConditionModel on image tokens)",
     "text2img": "Text-to-image generator (diffusers UNet2DConditionModel on text tokens)",
+    "joint2img": "Generator under one joint vector (diffusers UNet2DConditionModel)",
     "captioner": "Captioner (transformers GitForCausalLM on image tokens)",
 }
 LIBRARIES = ("torch", "diffusers", "open_clip_torch", "transformers", "numpy", "pillow")

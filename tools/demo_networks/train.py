@@ -26,7 +26,7 @@ from fmri2img.errors import UserError
 from fmri2img.training import distributed
 from fmri2img.training.loop import Interrupted
 
-NETWORKS = ("captioner", "clip", "text2img", "unclip", "vae", "vdvae")
+NETWORKS = ("captioner", "clip", "joint2img", "text2img", "unclip", "vae", "vdvae")
 COMMAND = "python -m demo_networks.train {name} --recipe tools/demo_networks/recipes/{recipe} --output {output}"
 
 
@@ -41,7 +41,9 @@ def read_recipe(path: Path, name: str) -> tuple[dict, dict | None]:
     for key in (name, "bank"):
         if key not in sections:
             raise UserError(f"{path}: section '{key}' is missing; add it, or choose a network the file describes")
-    return sections[name], sections["bank"] | {"context": sections["clip"]["text"]["context_length"]}
+    recipe = dict(sections[name])
+    bank = sections["bank"] | recipe.pop("bank", {})  # a network may have a smaller one of its own
+    return recipe, bank | {"context": sections["clip"]["text"]["context_length"]}
 
 
 def finish(options: argparse.Namespace, recipe: dict, bank: dict | None, seconds: float) -> None:

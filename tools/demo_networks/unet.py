@@ -1,8 +1,9 @@
-"""What the demo's two diffusion networks share: both are diffusers UNet2DConditionModel of the SDXL kind.
+"""What the demo's diffusion networks share: all are diffusers UNet2DConditionModel of the SDXL kind.
 
-`unclip` (unclip.py) takes the 64 image tokens by cross-attention, `text2img` (text2img.py) the text tower's token
-states. The demo's are trained with the velocity target (Salimans & Ho 2022) on a schedule with zero terminal
-signal-to-noise ratio (Lin et al. 2024), so that sampling starts from pure noise, as in training, and few steps do.
+By cross-attention, `unclip` (unclip.py) takes the 64 image tokens, `text2img` (text2img.py) the text tower's token
+states, and `joint2img` (joint2img.py) one joint vector. They are trained with the velocity target (Salimans & Ho 2022)
+on a schedule with zero terminal signal-to-noise ratio (Lin et al. 2024), so that sampling starts from pure noise, as in
+training, and few steps do.
 """
 
 from pathlib import Path

@@ -27,6 +27,7 @@ rule draw:
         arrays=lambda w: study.drawing(w.method)["arrays"],
         settings=lambda w: study.drawing(w.method)["settings"],
         networks=lambda w: {role: network(name) for role, name in study.drawing(w.method)["networks"].items()},
+        samples=lambda w: study.drawing(w.method)["samples"],
         outputs=lambda w: study.registries["methods"][w.method]["outputs"],
         origin=lambda w: study.registries["methods"][w.method]["origin"],
         shard=shard_of("draw"),

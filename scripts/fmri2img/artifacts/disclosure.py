@@ -20,9 +20,10 @@ class Disclosure:
     training_trials: number of single trials used in the fit. training_subjects: subjects whose data were used.
     trial_averaging: "single" or "mean" training trials; "none" without training. test_averaging: the test input, e.g.
     "mean of repeats" or "single". transductive: whether statistics of the test set were used. samples_per_image: number
-    drawn from the generator. selector: how one of several samples was picked. encoder, generator: the frozen networks
-    with their revisions. encoder_data, generator_data: on what these were trained, because a network that has seen test
-    images or their captions can know them. origin: faithful, port, control or submission.
+    drawn from the generator. selector: how one of several samples was picked; "none" where all of them are scored.
+    encoder, generator: the frozen networks with their revisions. encoder_data, generator_data: on what these were
+    trained, because a network that has seen test images or their captions can know them. origin: faithful, port,
+    control or submission.
     """
 
     training_trials: int = 0

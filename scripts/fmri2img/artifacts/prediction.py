@@ -5,6 +5,8 @@ the subject saw, each once, ascending. A prediction that does not vary with the 
 of the test set.
 
     images.npy        uint8 (images, height, width, 3) reconstructions
+    samples.npy       uint8 (images, further samples, height, width, 3): more reconstructions of each image, drawn with
+                      other noise. Scores are means over all of them; reports show images.npy
     captions.parquet  image_id, caption
     retrieval.npy     float16 (images, dimensions): vectors compared by cosine with the flattened true tokens
     responses.npy     float16 (images, 2, voxels): betas of one presentation of the image, and the mean of the other
@@ -42,6 +44,7 @@ class Prediction:
     retrieval: np.ndarray | None
     responses: np.ndarray | None
     metadata: dict
+    samples: np.ndarray | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> "Prediction":
@@ -69,14 +72,23 @@ class Prediction:
             if not np.array_equal(captions["image_id"], ids):
                 raise UserError(f"{path / 'captions.parquet'}: its image_id column differs from ids.npy")
         images, retrieval = array("images.npy", np.uint8, 4), array("retrieval.npy", np.float16, 2)
-        responses = array("responses.npy", np.float16, 3)
+        responses, samples = array("responses.npy", np.float16, 3), array("samples.npy", np.uint8, 5)
         if images is None and captions is None and retrieval is None and responses is None:
             raise UserError(f"{path}: holds neither images.npy nor captions.parquet nor retrieval.npy")
-        return cls(path, ids, images, captions, retrieval, responses, metadata)
+        if samples is not None and (images is None or samples.shape[2:] != images.shape[1:]):
+            there = "there is no images.npy" if images is None else f"images.npy has {images.shape}"
+            raise UserError(f"{path / 'samples.npy'}: has {samples.shape}, but {there}; rerun the drawing")
+        return cls(path, ids, images, captions, retrieval, responses, metadata, samples)
 
     @property
     def disclosure(self) -> Disclosure:
         return Disclosure.of(self.metadata["disclosure"], self.path / "metadata.json")
+
+    @property
+    def by_sample(self) -> list["Prediction"]:
+        """One prediction for each reconstruction of an image, with that one as `images`; the first is this one."""
+        further = [] if self.samples is None else np.moveaxis(self.samples, 1, 0)
+        return [self, *(replace(self, images=images, samples=None) for images in further)]
 
     def of_cell(self, cell: Cell, ids: np.ndarray) -> "Prediction":
         """The prediction for one cell of the study, with only the rows of `ids`, the test images of that cell.
@@ -99,6 +111,7 @@ class Prediction:
             images=None if self.images is None else self.images[rows],
             retrieval=None if self.retrieval is None else self.retrieval[rows],
             responses=None if self.responses is None else self.responses[rows],
+            samples=None if self.samples is None else self.samples[rows],
         )
 
 
@@ -118,13 +131,15 @@ def save_prediction(
     captions: list[str] | None = None,
     retrieval: np.ndarray | Rows | Parts | None = None,
     responses: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
 ) -> None:
     """Write a prediction; rows may come in any order and are stored by ascending id."""
     order = np.argsort(ids)
     with atomic_directory(path) as directory:
         np.save(directory / "ids.npy", np.asarray(ids, np.int64)[order])
-        if images is not None:
-            save_array(directory / "images.npy", images, np.uint8, order)
+        for name, pictures in (("images", images), ("samples", samples)):
+            if pictures is not None:
+                save_array(directory / f"{name}.npy", pictures, np.uint8, order)
         for name, vectors in (("retrieval", retrieval), ("responses", responses)):
             if vectors is not None:
                 save_array(directory / f"{name}.npy", vectors, np.float16, order)

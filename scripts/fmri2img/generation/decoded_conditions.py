@@ -8,6 +8,7 @@ report, arXiv 2306.11536).
 import numpy as np
 import torch
 
+from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.captioners import load_captioner
 from fmri2img.backbones.generators import Generator, load_generator
@@ -26,8 +27,8 @@ def draw_under_states(drawing: Drawing) -> Drawn:
     generator = load_generator(drawing.networks["generator"])
     prompt = Prompt(np.asarray(drawing.array("states"), np.float32))
     check_width(prompt, generator, "the decoded states")
-    images = _draw(drawing, generator, prompt, _negative(drawing, generator, prompt))
-    return Drawn(drawing.disclosure("generator"), images=images)
+    images, samples = _samples(drawing, generator, prompt, _negative(drawing, generator, prompt))
+    return Drawn(_disclosure(drawing, "generator"), images=images, samples=samples)
 
 
 def draw_under_captions(drawing: Drawing) -> Drawn:
@@ -36,8 +37,12 @@ def draw_under_captions(drawing: Drawing) -> Drawn:
     captions = load_captioner(captioner).caption(drawing.array("vision"), captioner.record["max_length"])
     generator = load_generator(drawing.networks["generator"])
     prompt, negative = prompts_of(captions, "", drawing.networks["prompts"], generator)
-    images = _draw(drawing, generator, prompt, negative)
-    return Drawn(drawing.disclosure("generator", "captioner"), images=images, captions=captions)
+    images, samples = _samples(drawing, generator, prompt, negative)
+    return Drawn(_disclosure(drawing, "generator", "captioner"), images=images, samples=samples, captions=captions)
+
+
+def _disclosure(drawing: Drawing, *roles: str) -> Disclosure:
+    return drawing.disclosure(*roles, samples_per_image=drawing.samples)
 
 
 def _negative(drawing: Drawing, generator: Generator, prompt: Prompt) -> Prompt:
@@ -46,11 +51,20 @@ def _negative(drawing: Drawing, generator: Generator, prompt: Prompt) -> Prompt:
     return unconditional(prompt, "", encoder, generator)
 
 
-@torch.inference_mode()
-def _draw(drawing: Drawing, generator: Generator, prompt: Prompt, negative: Prompt) -> np.ndarray:
-    """Pictures uint8 (n, side, side, 3) of all images of the drawing."""
-    settings, ids = drawing.settings, drawing.ids
+def _samples(
+    drawing: Drawing, generator: Generator, prompt: Prompt, negative: Prompt
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures uint8 (n, side, side, 3) of all images of the drawing; and, where several are drawn of each, the others
+    (n, samples - 1, side, side, 3). They differ in their noise."""
     refiner = Refiner(generator, load_autoencoder(drawing.networks["autoencoder"]))
+    first, *others = [_draw(drawing, refiner, prompt, negative, sample) for sample in range(drawing.samples)]
+    return first, np.stack(others, axis=1) if others else None
+
+
+@torch.inference_mode()
+def _draw(drawing: Drawing, refiner: Refiner, prompt: Prompt, negative: Prompt, sample: int) -> np.ndarray:
+    """Sample number `sample` of the pictures of all images: uint8 (n, side, side, 3)."""
+    settings, ids, generator = drawing.settings, drawing.ids, refiner.generator
     whole = settings["strength"] == WHOLE
     latents = None if whole else drawing.array("latents")
     if latents is not None and latents.shape[1] != refiner.autoencoder.channels:
@@ -61,12 +75,14 @@ def _draw(drawing: Drawing, generator: Generator, prompt: Prompt, negative: Prom
     steps = settings["steps"]
     start = steps - max(1, round(settings["strength"] * steps))
     noised_at = max(start - 1, 0) if settings["one_step_noisier"] else start
-    progress = drawing.progress(len(ids))
+    progress = drawing.progress(len(ids), f"images of sample {sample + 1} of {drawing.samples}")
     pictures = np.empty((len(ids), generator.image_size, generator.image_size, 3), np.uint8)
     for first in range(0, len(ids), settings["batch"]):
         rows = slice(first, first + settings["batch"])
         stream = PICTURE if whole else REFINEMENT
-        noise, spread = batch_noise(drawing.seed, ids[rows], *[generator.latent_shape] * 2, stream=stream)
+        noise, spread = batch_noise(
+            drawing.seed, ids[rows], *[generator.latent_shape] * 2, stream=stream, sample=sample
+        )
         clean = torch.zeros_like(noise) if latents is None else _encoded(latents[rows], spread, refiner)
         clean = clean.to(generator.device)
         drawn = refiner.denoise(

@@ -35,7 +35,8 @@ class Drawing:
     besides, and the predictions that it takes, by role. networks: role -> network. settings: the section of the
     configuration that the method names, with its own values on top. names: the pipeline's name of an array -> its name
     in the Decoded, where they differ. outputs: what the method is scored by; `retrieval` among them asks for the
-    decoder's retrieval vectors. shard: which of the images are drawn; all inputs have these alone.
+    decoder's retrieval vectors. samples: pictures of each image that are scored. shard: which of the images are drawn;
+    all inputs have these alone.
     """
 
     cell: Cell
@@ -44,6 +45,7 @@ class Drawing:
     settings: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("images",)
+    samples: int = 1
     shard: Shard = WHOLE
 
     def share(self, total: int) -> slice:
@@ -113,13 +115,16 @@ class Drawing:
 class Drawn:
     """Result of a pipeline: the arrays of a Prediction that it makes, row by row of `ids` (None: those of the Decoded).
 
-    images: uint8 (images, height, width, 3); captions: one sentence per image; retrieval: float (images, dimensions),
-    None for the decoder's own where the method is scored by them. identity: the metadata that say whose prediction it
-    is, None for that of the Decoded. facts: further entries of the metadata; a list of integers counts images.
+    images: uint8 (images, height, width, 3); samples: uint8 (images, further samples, height, width, 3), more pictures
+    of each image, which are scored with `images`; captions: one sentence per image; retrieval: float (images,
+    dimensions), None for the decoder's own where the method is scored by them. identity: the metadata that say whose
+    prediction it is, None for that of the Decoded. facts: further entries of the metadata; a list of integers counts
+    images.
     """
 
     disclosure: Disclosure
     images: np.ndarray | None = None
+    samples: np.ndarray | None = None
     captions: list[str] | None = None
     retrieval: np.ndarray | None = None
     ids: np.ndarray | None = None

@@ -37,6 +37,14 @@ def draw(drawing: Drawing) -> Drawn:
 def draw_finetuned(drawing: Drawing) -> Drawn:
     """The pipeline of decoders that draw latents themselves, with a generator that was fine-tuned with them.
 
-    It is disclosed as what draws. Raises UserError as `draw`.
+    It is disclosed as what draws. Further samples of an image are in the decoded array `samples`, (images, samples,
+    channels, side, side). Raises UserError as `draw`.
     """
-    return replace(draw(drawing), disclosure=drawing.disclosure("generator", "autoencoder"))
+    drawn = replace(draw(drawing), disclosure=drawing.disclosure("generator", "autoencoder"))
+    further = drawing.decoded.arrays.get("samples")
+    if further is None:
+        return drawn
+    pictures = decode_pictures(
+        further.reshape(-1, *further.shape[2:]), load_autoencoder(drawing.networks["autoencoder"])
+    )
+    return replace(drawn, samples=pictures.reshape(*further.shape[:2], *pictures.shape[1:]))

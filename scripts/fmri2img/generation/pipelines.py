@@ -45,6 +45,9 @@ class DrawingRecord(Settings):
     )
     networks: dict[str, str | NetworkRole] = Field({}, description="Role -> key of the configuration with the network.")
     settings: str | None = Field(None, description="Section of the configuration whose values it gets.")
+    samples: str | None = Field(
+        None, description="Key of the configuration: pictures of each image that are drawn, of which scores are means."
+    )
     values: dict[str, Any] = Field({}, alias="with", description="Settings with these values, on top of the section.")
 
     @model_validator(mode="before")
@@ -81,7 +84,8 @@ class DrawingRecord(Settings):
         """The pipeline as the registry of methods holds it. module: of the method's folder, for its own function.
 
         pipeline (its name, None if it is the folder's own), function, arrays (pipeline's name -> decoded array),
-        networks (role -> key, kinds), settings (key of a section), with, takes, inputs, class.
+        networks (role -> key, kinds), settings (key of a section), samples (key of a number, None for 1), with, takes,
+        inputs, class.
         """
         if self.function is not None:
             own = Pipeline(function=f"{module}.{self.function}", sentence="", arrays=list(self.arrays))
@@ -97,6 +101,7 @@ class DrawingRecord(Settings):
             "arrays": {name: changed.get(name, name) for name in own.arrays},
             "networks": networks,
             "settings": self.settings or own.settings,
+            "samples": self.samples,
             "with": self.values,
             "takes": own.takes,
             "inputs": (["decoded"] if own.reads_decoded else []) + list(own.inputs),

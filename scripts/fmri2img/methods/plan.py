@@ -202,8 +202,8 @@ class MethodQueries:
     def drawing(self, method: str) -> dict:
         """The drawing pipeline of a method, with its networks by name and its settings.
 
-        function, arrays (pipeline's name -> decoded array), networks (role -> name), settings, inputs, takes, class. A
-        method whose pictures the study leaves out keeps its retrieval vectors alone.
+        function, arrays (pipeline's name -> decoded array), networks (role -> name), settings, samples (their number),
+        inputs, takes, class. A method whose pictures the study leaves out keeps its retrieval vectors alone.
         """
         entry = self.registries["methods"][method]
         if method in self.config["retrieval_only"]:
@@ -212,7 +212,8 @@ class MethodQueries:
             found = entry["drawing"]
         section = self.value_at(found["settings"], entry["folder"]) if found["settings"] else {}
         networks = {role: self.value_at(network["key"], entry["folder"]) for role, network in found["networks"].items()}
-        return found | {"settings": section | found["with"], "networks": networks}
+        samples = self.value_at(found["samples"], entry["folder"]) if found["samples"] else 1
+        return found | {"settings": section | found["with"], "networks": networks, "samples": samples}
 
     def drawn(self, *resources: str) -> list[str]:
         """Methods that are drawn by a pipeline of one of these resource classes."""

@@ -1,5 +1,7 @@
 """Score predictions against their stimuli: every metric of the study for every image.
 
+Where a prediction has several samples of an image, each set of samples is scored, and the mean of the sets is kept.
+
 Both images are resized twice, as in MindEye2's evaluation: first to `evaluation.size` (published: 256), then to the
 metric's own size: `evaluation.pixel_size` for PixCorr and SSIM (published: 425), the network's input size for features.
 Resizing is bilinear on float pixels, squashes to a square, and is antialiased when it shrinks; torchvision's Resize
@@ -87,7 +89,7 @@ def score(
     `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: image_id
     and caption, the captioner's captions of the true images, for metrics that use them as references; true_features:
     each network's features of the stimuli; see: called with each prediction that has pictures, the betas measured for
-    its images and the betas predicted from its pictures.
+    its images and the betas predicted from its pictures (of several samples, each in turn).
 
     A metric whose input a prediction lacks is left out, and a prediction without any metric has no rows. Responses to
     repeats replace retrieval vectors and predicted betas (see `_on_repeats`). Raises UserError when the predictions
@@ -109,6 +111,8 @@ def score(
     ):
         wanted = {name: m for name, m in metrics.items() if m["needs"] == needs}
         having = [p for p in predictions if getattr(p, made) is not None]
+        if made == "images":
+            having = [sample for prediction in having for sample in prediction.by_sample]
         if wanted and having:
             for prediction, metric, values in compute(having, wanted, reference, networks, settings):
                 identity = {key: prediction.metadata[key] for key in IDENTITY if key != "split_sha256"}
@@ -117,7 +121,11 @@ def score(
                 parts.append(pd.DataFrame({**identity, **columns}))
     if not parts:
         raise UserError(f"metrics: none of {', '.join(metrics)} can be computed from {predictions[0].path}")
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    if any(prediction.samples is not None for prediction in predictions):
+        keys = [column for column in table.columns if column != "value"]
+        return table.groupby(keys, sort=False, as_index=False)["value"].mean()
+    return table
 
 
 Found = Iterator[tuple[Prediction, str, np.ndarray | float]]

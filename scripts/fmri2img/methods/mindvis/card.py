@@ -10,21 +10,42 @@ from fmri2img.methods.mindvis.network import CONTEXT
 from fmri2img.methods.mindvis.settings import ModelConfig
 
 EPOCH = "Each single training trial once, rounded down to whole steps."
-DEVIATIONS = (
-    "The learning rate of stage A follows a half cosine over the whole training, times the warm-up, to a fiftieth of "
-    "its peak. The target subject's own training trials are not part of stage A. One picture is drawn per image, where "
-    "the paper averages the scores of five. Betas are z-scored voxel by voxel, or over all voxels of the training "
-    "trials where the data set's `betas.normalise` is global."
-)
+DEVIATIONS = {
+    "stage A": (
+        "The learning rate follows a half cosine over the whole training, times the warm-up, to a fiftieth of its "
+        "peak. The target subject's own training trials are not part of it."
+    ),
+    "betas": (
+        "Z-scored voxel by voxel, or over all voxels of the training trials where the data set's `betas.normalise` is "
+        "global."
+    ),
+}
+PUBLISHED_SAMPLES = 5
 
 
 def card(config: dict, published: bool, networks: list[dict]) -> dict:
     """See reporting.cards.card_of."""
     return {
         "network": network_facts(networks) if networks else {},
+        "deviations": DEVIATIONS | _of_this_study(config["mindvis"], published),
         "epoch": EPOCH,
         "known_defects": defects_table(KNOWN_DEFECTS, "mindvis", _switches(config), published),
     }
+
+
+def _of_this_study(own: dict, published: bool) -> dict[str, str]:
+    """Deviations that the study's settings make. published: whether the network is a published one."""
+    found, spread, samples = {}, own["context_spread"], own["decoding"]["samples"]
+    if spread is not None and not published:
+        found["start of stage B"] = (
+            f"The context is rescaled so that its standard deviation over training trials is {spread:g}. That of "
+            "random weights, with which the published training starts, is small (0.02 in the demo). A training that is "
+            "much shorter does not raise it to that of the conditions that the generator knows, and its pictures then "
+            "hardly depend on the brain."
+        )
+    if samples != PUBLISHED_SAMPLES:
+        found["samples"] = f"Pictures drawn and scored of each image: {samples}; published: {PUBLISHED_SAMPLES}."
+    return found
 
 
 def _switches(config: dict) -> dict:
@@ -37,7 +58,7 @@ def _switches(config: dict) -> dict:
 def network_facts(networks: list[dict]) -> dict[str, str]:
     """Item -> text about the parts of the networks, each a config.json; of several networks of a subject, the last."""
     of_subject = {subject: network for network in networks for subject in network["voxels"]}
-    facts = {"deviations": DEVIATIONS}
+    facts = {}
     for subject, network in of_subject.items():
         config, patches = ModelConfig.read(network["model"], "config.json", "model"), network["patches"]
         with torch.device("meta"):

@@ -23,7 +23,13 @@ from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.masked import MaskedAutoencoder, padded, whole_patches
-from fmri2img.methods.mindvis.network import DoublyConditioned, load_masked, save_weights, start_from
+from fmri2img.methods.mindvis.network import (
+    DoublyConditioned,
+    load_masked,
+    save_weights,
+    spread_context,
+    start_from,
+)
 from fmri2img.methods.mindvis.pretraining import Run, decay_groups, trained_on, zeroed
 from fmri2img.methods.mindvis.sampling import draw_latents
 from fmri2img.methods.mindvis.settings import TransductiveSelection, TransductiveTuning
@@ -35,6 +41,7 @@ from fmri2img.training.trials import open_trials
 # Distinct streams of random numbers of one seed.
 CROPS, TIMES, NOISE, VALIDATION, TUNING = range(1301, 1306)
 VALIDATION_TRIALS = 64  # whose loss is logged, at most
+SPREAD_TRIALS = 512  # over which the context's spread is measured, at most
 
 Entry = tuple[str, dict[str, Any]]
 
@@ -47,6 +54,7 @@ class FinetuningRun(Run):
     network_files: list[str] = Field([], description="Their files, which the rules wait for.")
     time_condition: bool = Field(description="Whether the brain conditions the time embedding too.")
     position_resizing: str = Field(description="See masked.resized_positions.")
+    context_spread: float | None = Field(description="See network.spread_context; null leaves the context as it is.")
     tune_on_test: TransductiveTuning | None = Field(description="See the module's docstring; null for none.")
     select_on_test: TransductiveSelection | None = Field(description="See the module's docstring; null for none.")
     classifier: list[Any] | None = Field(None, description="Name and registry entry of select_on_test's classifier.")
@@ -70,6 +78,9 @@ class DoublyConditionedTask:
             run.model.encoder, patches, load_generator(Backbone(*run.generator), "cpu"), run.time_condition
         )
         self._initial = self._start(model)
+        if run.context_spread is not None:
+            betas = padded(self._trials.betas(self._trials.rows[:SPREAD_TRIALS]), self._length)
+            spread_context(model.cond_stage_model, torch.from_numpy(betas)[:, None], run.context_spread)
         if training.activation_checkpointing:
             model.unet.enable_gradient_checkpointing()
             model.cond_stage_model.mae.checkpointing = True

@@ -26,6 +26,7 @@ from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.masked import BrainEncoder, MaskedAutoencoder, resized_positions
 from fmri2img.methods.mindvis.settings import CONTEXT, EncoderConfig, ModelConfig
 
+PATTERNS = 64  # of which the context is computed at a time
 TRAINED = (".attn2.", ".norm2.")  # of the UNet's transformer blocks
 
 
@@ -113,6 +114,25 @@ def noised(scheduler: Any, latents: Tensor, noise: Tensor, times: Tensor) -> tup
     noisy = signal * latents + spread * noise
     velocity = scheduler.config.prediction_type == "v_prediction"
     return noisy, signal * noise - spread * latents if velocity else noise
+
+
+@torch.no_grad()
+def spread_context(conditioner: Conditioner, betas: Tensor, spread: float) -> None:
+    """Rescale the map to the context's width, in place, so that the context of `betas` differs by `spread`.
+
+    betas: (samples, 1, voxels). spread: standard deviation over samples, mean over the context's values. Each channel's
+    mean becomes 0. Raises UserError where the context does not differ, or is not finite.
+    """
+    context = torch.cat([conditioner(part) for part in betas.split(PATTERNS)])
+    found = context.std(dim=0, correction=0).mean()
+    if not (torch.isfinite(found) and found > 0):
+        raise UserError(
+            f"mindvis.context_spread: the context of {len(betas)} training trials has a spread of {found:g}, which "
+            "cannot be rescaled; give more trials, or null"
+        )
+    mapper, factor = conditioner.dim_mapper, spread / found
+    mapper.bias.sub_(context.mean(dim=(0, 1))).mul_(factor)
+    mapper.weight.mul_(factor)
 
 
 def start_from(encoder: BrainEncoder, state: dict[str, Tensor], resizing: str) -> None:

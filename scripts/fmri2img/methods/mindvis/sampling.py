@@ -18,19 +18,22 @@ def draw_latents(
     seed: int,
     steps: int,
     batch: int,
+    sample: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Latents float32 (images, channels, side, side) on the model's device.
 
-    betas: float32 (images, voxels), padded to whole patches; ids: image_id, which with the seed fixes an image's noise;
-    steps: of the generator's own scheduler (PLMS for latent diffusion and Stable Diffusion).
+    betas: float32 (images, voxels), padded to whole patches; ids: image_id, which with the seed and the number of the
+    sample fixes an image's noise; steps: of the generator's own scheduler (PLMS for latent diffusion and Stable
+    Diffusion).
     """
     source = model.generator
     device, drawn = source.device, []
     for start in range(0, len(ids), batch):
         rows = slice(start, start + batch)
         shape = source.latent_shape
-        noise, extra, shift = (part.to(device) for part in batch_noise(seed, ids[rows], shape, shape, (1,)))
+        random = batch_noise(seed, ids[rows], shape, shape, (1,), sample=sample)
+        noise, extra, shift = (part.to(device) for part in random)
         timesteps = source.set_timesteps(steps)
         latents = source.initial_latents(noise, extra, shift)
         context, time = model.condition(torch.from_numpy(betas[rows])[:, None].to(device))

@@ -76,11 +76,8 @@ class Pretraining(Stage):
     )
     pools: Unique[Name] = Field(
         [],
-        description="Pools of the study whose recordings are pretrained on too. Published: hcp, and the training "
-        "trials of all subjects of GOD.",
-    )
-    pools: Unique[Name] = Field(
-        [], description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists."
+        description="Datasets without pictures to pretrain on as well, of those that the study's `pools` lists. "
+        "Published: hcp, and the training trials of all subjects of GOD.",
     )
     seed: Seed = Field(0, description="Seed of pretraining, which is done once for all seeds of the study.")
     training: TrainingSettings = Field(
@@ -137,6 +134,9 @@ class Decoding(base.Settings):
     """From betas to autoencoder latents."""
 
     steps: Positive = Field(250, description="Steps of the generator's scheduler.")
+    samples: Positive = Field(
+        5, description="Pictures drawn of each image, which differ in their noise; scores are means over them."
+    )
     batch: Positive = Field(16, description="Pictures drawn at a time.")
 
 
@@ -152,6 +152,12 @@ class Settings(base.Settings):
     )
     time_condition: bool = Field(
         True, description="Whether the brain also conditions the time embedding; without it, cross-attention alone."
+    )
+    context_spread: PositiveNumber | None = Field(
+        None,
+        description="Standard deviation over training trials, mean over its values, that the context has when stage B "
+        "starts; null, as published: that of random weights. They give a small one (0.02 in the demo), which a short "
+        "training does not raise to that of the conditions that the generator knows.",
     )
     position_resizing: Literal["linear", "nearest"] = Field(
         "linear",

@@ -39,7 +39,7 @@ def training_settings(study, entry: dict, stage: str, initial: str | None) -> di
     own = section["finetuning"]
     for key in ("generator", "autoencoder"):
         found[key] = [section[key], backbones[section[key]]]
-    found |= {key: section[key] for key in ("time_condition", "position_resizing")}
+    found |= {key: section[key] for key in ("time_condition", "position_resizing", "context_spread")}
     found |= {key: own[key] for key in ("tune_on_test", "select_on_test")}
     if own["select_on_test"]:
         name = own["select_on_test"]["classifier"]

@@ -32,5 +32,6 @@ def shuffled_brain(given: Given) -> Made:
         "images": None if prediction.images is None else Rows(prediction.images, order),
         "captions": captions,
         "retrieval": None if prediction.retrieval is None else Rows(prediction.retrieval, order),
+        "samples": None if prediction.samples is None else Rows(prediction.samples, order),
     }
     return Made(prediction.ids, arrays, prediction.disclosure)

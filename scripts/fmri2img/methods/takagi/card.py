@@ -41,8 +41,8 @@ DEVIATIONS = {
         "Resized in floating point with antialiasing; the released code rounds to bytes and resizes with Pillow."
     ),
     "samples": (
-        "One for each seed of the study, and scores are means over seeds; the released code draws five. Figures of the "
-        "paper show the sample that is most similar to the true picture, which no score uses and is not done here."
+        "Drawn anew for each seed of the study; scores are means over samples and seeds. Figures of the paper show the "
+        "sample, of five, that is most similar to the true picture, which no score uses and is not done here."
     ),
     "captioner": (
         "BLIP's weights that transformers reads are fine-tuned on COCO captions; the technical report uses the weights "

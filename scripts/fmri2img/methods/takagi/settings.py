@@ -74,6 +74,9 @@ class GenerationSettings(base.Settings):
         0.8, description="Share of the steps that run on the noised picture of z; 1: pure noise, without z."
     )
     guidance: Weight = Field(5.0, description="Scale of classifier-free guidance.")
+    samples: Positive = Field(
+        5, description="Pictures drawn of each image, which differ in their noise; scores are means over them."
+    )
     batch: Positive = Field(8, description="Pictures at a time.")
     one_step_noisier: bool = Field(
         False,
