@@ -12,9 +12,10 @@ from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.interfaces import Decoding
 from fmri2img.artifacts.recording import Recording
-from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
+from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing
@@ -219,6 +220,19 @@ def test_crops_are_of_the_pictures_own_part_and_repeatable(study):
     for name in first:
         torch.testing.assert_close(torch.cat([half[name] for half in halves]), first[name])
     assert first["betas"].shape == (8, 1, 48) and first["latents"].shape == (8, 4, 4, 4)
+
+
+def test_latents_are_those_of_each_trials_picture_cropped_or_not(study):
+    """Pictures are flat, and a part of a flat picture is that picture."""
+    for chance in (0.0, 1.0, 0.5):
+        task = DoublyConditionedTask(
+            single(study, augmentation={"crop_chance": chance}), TrainingConfig.read(training())
+        )
+        ids = task._trials.ids(task._trials.rows[task._streams.rows(0, 8, 8)])
+        stimuli = Stimuli.open(study["stimuli"])
+        pictures = resize(to_unit(stimuli.images[stimuli.rows(ids)]), 8).permute(0, 2, 3, 1).numpy()
+        expected = load_autoencoder(Backbone(*study["autoencoder"]), CPU).encode(pictures)
+        torch.testing.assert_close(task.inputs(1, 0, 8, 0, 1, CPU)["latents"], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_decoding_averages_trials_and_names_a_recording_that_does_not_fit(decoder, study):

@@ -41,6 +41,7 @@ from fmri2img.training.trials import open_trials
 # Distinct streams of random numbers of one seed.
 CROPS, TIMES, NOISE, VALIDATION, TUNING = range(1301, 1306)
 VALIDATION_TRIALS = 64  # whose loss is logged, at most
+ENCODED = 32  # images that are encoded at a time
 SPREAD_TRIALS = 512  # over which the context's spread is measured, at most
 
 Entry = tuple[str, dict[str, Any]]
@@ -69,8 +70,10 @@ class DoublyConditionedTask:
         run = self._settings
         (self._trials,) = open_trials(run.recordings, run.sessions, run.validation_share, training.seed)
         self._stimuli = Stimuli.open(run.stimuli)
-        self._stimuli.rows(self._trials.ids(np.concatenate([self._trials.rows, self._trials.held_out])))
-        self._encode: dict[str, Autoencoder] = {}
+        self._image_ids = np.unique(self._trials.ids(np.concatenate([self._trials.rows, self._trials.held_out])))
+        self._stimuli.rows(self._image_ids)  # all there
+        self._loaded: Autoencoder | None = None
+        self._latents_of_whole: Tensor | None = None
         recording = self._trials.recording
         patches = whole_patches(recording.betas.shape[1], run.model.patch)
         self._length = patches * run.model.patch
@@ -148,18 +151,37 @@ class DoublyConditionedTask:
 
     def _latents(self, ids: np.ndarray, crops: np.ndarray, device: torch.device) -> Tensor:
         """Scaled latents float32 of images. crops: (images, 3) uniform in 0..1: whether cropped, and from where."""
-        if str(device) not in self._encode:
-            self._encode[str(device)] = load_autoencoder(Backbone(*self._settings.autoencoder), device)
-        autoencoder = self._encode[str(device)]
-        augmentation = self._settings.augmentation
-        side = self._model.generator.latent_shape[-1] * autoencoder.reduction
-        pixels = resize(to_unit(self._stimuli.images[self._stimuli.rows(ids)]), side)
-        cropped = round(side * augmentation.crop)
-        for number in np.flatnonzero(crops[:, 0] < augmentation.crop_chance):
-            top, left = (crops[number, 1:] * (side - cropped + 1)).astype(int)
-            part = pixels[number : number + 1, :, top : top + cropped, left : left + cropped]
-            pixels[number] = resize(part, side)[0]
-        return autoencoder.encode(pixels.permute(0, 2, 3, 1).numpy()).to(device)
+        latents = self._whole(device)[np.searchsorted(self._image_ids, ids)]
+        chosen = np.flatnonzero(crops[:, 0] < self._settings.augmentation.crop_chance)
+        if len(chosen):
+            pixels = self._pixels(ids[chosen], device)
+            side = pixels.shape[-1]
+            cropped = round(side * self._settings.augmentation.crop)
+            for number, (top, left) in enumerate((crops[chosen, 1:] * (side - cropped + 1)).astype(int)):
+                part = pixels[number : number + 1, :, top : top + cropped, left : left + cropped]
+                pixels[number] = resize(part, side)[0]
+            latents[chosen] = self._encoded(pixels, device)
+        return latents.to(device)
+
+    def _whole(self, device: torch.device) -> Tensor:
+        """Latents of the training images without a crop, in the order of `_image_ids`, on the CPU; computed once."""
+        if self._latents_of_whole is None:
+            blocks = np.split(self._image_ids, range(ENCODED, len(self._image_ids), ENCODED))
+            self._latents_of_whole = torch.cat([self._encoded(self._pixels(ids, device), device) for ids in blocks])
+        return self._latents_of_whole
+
+    def _pixels(self, ids: np.ndarray, device: torch.device) -> Tensor:
+        """Images as the autoencoder takes them, float (images, 3, side, side) in 0..1, on the CPU."""
+        side = self._model.generator.latent_shape[-1] * self._autoencoder(device).reduction
+        return resize(to_unit(self._stimuli.images[self._stimuli.rows(ids)]), side)
+
+    def _encoded(self, pixels: Tensor, device: torch.device) -> Tensor:
+        return self._autoencoder(device).encode(pixels.permute(0, 2, 3, 1).numpy()).cpu()
+
+    def _autoencoder(self, device: torch.device) -> Autoencoder:
+        if self._loaded is None:
+            self._loaded = load_autoencoder(Backbone(*self._settings.autoencoder), device)
+        return self._loaded
 
     def validate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """noise_loss of held-out training images; with select_on_test also test_accuracy, which chooses the weights."""
@@ -184,7 +206,7 @@ class DoublyConditionedTask:
         ids, betas = recording.averaged(recording.test_rows(recording.test_sets[0]))
         ids, betas = ids[: run.select_on_test.images], padded(betas[: run.select_on_test.images], self._length)
         latents = draw_latents(self._model, betas, ids, self._training.seed, run.steps, self._training.batch)
-        autoencoder = self._encode[str(device)]
+        autoencoder = self._autoencoder(device)
         drawn = [
             to_uint8(autoencoder.decode(latents[i : i + 1], *self._model.generator.decode)) for i in range(len(ids))
         ]
