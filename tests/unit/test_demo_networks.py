@@ -244,10 +244,14 @@ def test_sampling_with_a_perfect_network_returns_its_picture():
     np.testing.assert_allclose(drawn, latents.numpy(), atol=1e-4)
 
 
-def test_a_joint_vector_is_one_token_of_unit_variance(tiny_clip, unseen):
-    tokens = joint2img.joint_tokens(tiny_clip, unseen[1], CPU)
-    assert tokens.shape == (12, 1, 16) and tokens.dtype == np.float32
-    np.testing.assert_allclose((tokens**2).mean((1, 2)), 1, atol=1e-3)
+def test_a_joint_vector_is_one_token_of_deviation_five(unseen):
+    shipped = open_clip.create_model(f"local-dir:{DEMO / 'clip'}").eval()
+    tokens = joint2img.joint_tokens(shipped, unseen[1], CPU)
+    assert tokens.shape == (12, 1, 96) and 4 < tokens.std() < 6
+    with torch.no_grad():
+        vectors = shipped.encode_image(clip.to_network(unseen[1], CPU), normalize=True).numpy()
+    cosines = (tokens[:, 0] * vectors).sum(1) / np.linalg.norm(tokens[:, 0], axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-4)
 
 
 def test_diffusion_loss_knows_the_dropped_tokens():

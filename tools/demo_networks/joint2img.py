@@ -30,7 +30,10 @@ from fmri2img.training.configuration import TrainingConfig
 
 
 def joint_tokens(clip, images: np.ndarray, device) -> np.ndarray:
-    """One token for each picture, float32 (n, 1, width): its joint vector of length 1 times the root of its width."""
+    """One token for each picture, float32 (n, 1, width): its joint vector times the root of its width.
+
+    The vectors are not normalised: their length is about 5, which is then the standard deviation of a token's values.
+    """
     pooled, _ = embed(clip, images, device)
     return (pooled * pooled.shape[1] ** 0.5)[:, None].astype(np.float32)
 
@@ -77,8 +80,9 @@ def package(recipe: dict, work: Path, siblings: Path, folder: Path) -> dict:
     unet = UNet2DConditionModel.from_pretrained(work / "joint2img" / "unet")
     unet.half().save_pretrained(folder / "unet")
     noise_schedule().save_pretrained(folder / "scheduler")
-    token = "encoder_hidden_states: one token, the encoder's joint vector times the root of its width; zeros for none"
-    return {"parameters": sum(p.numel() for p in unet.parameters()), "notes": [token, *INTERFACE]}
+    token = "one token, the joint vector, which is not normalised, times the root of its width; zeros for none"
+    notes = [f"encoder_hidden_states: {token}", *INTERFACE]
+    return {"parameters": sum(p.numel() for p in unet.parameters()), "notes": notes}
 
 
 def measure(folder: Path, siblings: Path, stream: int, device, count=200) -> dict:
