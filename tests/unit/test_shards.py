@@ -63,6 +63,18 @@ def test_pictures_drawn_in_shards_are_those_of_one_job(count, tmp_path, monkeypa
     drawn_in_shards(tmp_path, monkeypatch, "unclip", both, UNCLIP, count, decoded=tmp_path / "decoded")
 
 
+def test_samples_of_an_image_drawn_in_shards_are_those_of_one_job(tmp_path, monkeypatch):
+    generator, autoencoder = folders(tmp_path)
+    latents = np.random.default_rng(0).normal(size=(5, 3, 4, 4, 4))
+    identity = CELL._asdict() | {"method": "m", "split": "s", "split_sha256": "0"}
+    metadata = identity | {"disclosure": Disclosure(encoder="e", samples_per_image=3).record()}
+    arrays = {"latents": latents[:, 0], "samples": latents[:, 1:], "retrieval": np.ones((5, 2))}
+    save_decoded(tmp_path / "decoded", np.arange(5), metadata, arrays)
+    both = {"generator": generator, "autoencoder": autoencoder}
+    drawn_in_shards(tmp_path, monkeypatch, "finetuned", both, {}, 2, decoded=tmp_path / "decoded")
+    assert "samples.npy" in content(tmp_path / "joined")
+
+
 def test_pictures_refined_in_shards_are_those_of_one_job(stages, networks, tmp_path, monkeypatch):  # noqa: F811
     settings = {"steps": 3, "start": 1, "guidance": 2.0, "batch": 2, "negative_prompt": "blurry"}
     paths = {"unrefined": stages["unrefined"], "captions": stages["captions"]}
