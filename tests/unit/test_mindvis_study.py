@@ -72,7 +72,7 @@ def test_a_spread_of_the_context_is_a_number_above_zero(value):
 def test_the_card_says_what_the_demo_does_otherwise():
     config = merged()
     deviations = card(Study(config).config, False, [])["deviations"]
-    assert "mean vector over training trials is 3. " in deviations["start of stage B"]
+    assert "standard deviation over training trials is 1.5. " in deviations["start of stage B"]
     assert deviations["samples"] == "Pictures drawn and scored of each image: 1; published: 5."
     assert set(card(Study(on_god()).config, False, [])["deviations"]) == {"stage A", "betas"}
 

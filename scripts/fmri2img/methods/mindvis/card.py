@@ -38,10 +38,9 @@ def _of_this_study(own: dict, published: bool) -> dict[str, str]:
     found, spread, samples = {}, own["context_spread"], own["decoding"]["samples"]
     if spread is not None and not published:
         found["start of stage B"] = (
-            "The context is rescaled so that the standard deviation of its mean vector over training trials is "
-            f"{spread:g}. That of random weights, with which the published training starts, is small (in the demo "
-            "0.01, where the generator was trained with 5). A training that is much shorter does not raise it enough, "
-            "and its pictures then hardly depend on the brain."
+            f"The context is rescaled so that its standard deviation over training trials is {spread:g}. That of "
+            "random weights, with which the published training starts, is small (0.07 in the demo). A training that is "
+            "much shorter does not raise it enough, and its pictures then hardly depend on the brain."
         )
     if samples != PUBLISHED_SAMPLES:
         found["samples"] = f"Pictures drawn and scored of each image: {samples}; published: {PUBLISHED_SAMPLES}."

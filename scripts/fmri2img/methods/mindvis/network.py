@@ -120,11 +120,10 @@ def noised(scheduler: Any, latents: Tensor, noise: Tensor, times: Tensor) -> tup
 def spread_context(conditioner: Conditioner, betas: Tensor, spread: float) -> None:
     """Rescale the map to the context's width, in place, so that the contexts of `betas` differ by `spread`.
 
-    betas: (samples, 1, voxels). spread: standard deviation over samples of the mean context vector, averaged over its
-    channels, whose means become 0. A generator that was trained with one vector averages those that it is given, since
-    its attention has not learned to choose. Raises UserError where contexts do not differ, or are not finite.
+    betas: (samples, 1, voxels). spread: standard deviation over samples, mean over the context's values. The mean of
+    each channel becomes 0. Raises UserError where contexts do not differ, or are not finite.
     """
-    context = torch.cat([conditioner(part) for part in betas.split(PATTERNS)]).mean(dim=1)
+    context = torch.cat([conditioner(part) for part in betas.split(PATTERNS)])
     found = context.std(dim=0, correction=0).mean()
     if not (torch.isfinite(found) and found > 0):
         raise UserError(
@@ -132,7 +131,7 @@ def spread_context(conditioner: Conditioner, betas: Tensor, spread: float) -> No
             "cannot be rescaled; give more trials, or null"
         )
     mapper, factor = conditioner.dim_mapper, spread / found
-    mapper.bias.sub_(context.mean(dim=0)).mul_(factor)
+    mapper.bias.sub_(context.mean(dim=(0, 1))).mul_(factor)
     mapper.weight.mul_(factor)
 
 

@@ -155,9 +155,9 @@ class Settings(base.Settings):
     )
     context_spread: PositiveNumber | None = Field(
         None,
-        description="Standard deviation over training trials, averaged over channels, that the mean of the 77 context "
-        "vectors has when stage B starts; null, as published: that of random weights. It is small (in the demo 0.01, "
-        "where the generator was trained with 5), and a short training does not raise it enough.",
+        description="Standard deviation over training trials, mean over its values, that the context has when stage B "
+        "starts; null, as published: that of random weights. It is small (0.07 in the demo), and a short training does "
+        "not raise it enough.",
     )
     position_resizing: Literal["linear", "nearest"] = Field(
         "linear",
