@@ -41,7 +41,7 @@ DEVIATIONS = {
         "Resized in floating point with antialiasing; the released code rounds to bytes and resizes with Pillow."
     ),
     "samples": (
-        "Drawn again for each seed of the study; scores are means over samples and seeds. Figures of the paper show the "
+        "Drawn for each seed of the study; scores are means over samples and seeds. Figures of the paper show the "
         "sample, of five, that is most similar to the true picture, which no score uses and is not done here."
     ),
     "captioner": (
