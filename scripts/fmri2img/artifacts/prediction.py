@@ -87,7 +87,9 @@ class Prediction:
     @property
     def by_sample(self) -> list["Prediction"]:
         """One prediction for each reconstruction of an image, with that one as `images`; the first is this one."""
-        further = [] if self.samples is None else np.moveaxis(self.samples, 1, 0)
+        if self.samples is None:
+            return [self]
+        further = np.moveaxis(self.samples, 1, 0)
         return [self, *(replace(self, images=images, samples=None) for images in further)]
 
     def of_cell(self, cell: Cell, ids: np.ndarray) -> "Prediction":
