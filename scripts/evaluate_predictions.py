@@ -101,6 +101,8 @@ def repeated(table: pd.DataFrame, copies: list[tuple[Prediction, Prediction]]) -
 def main(snakemake) -> None:
     given, params = snakemake.input, snakemake.params
     test_images = {images.subject: images for images in map(TestImages.open, given.test_images)}
+    for record in params.lacking:
+        print(f"Warning: without {record['what']}, because {record['job']} failed: {record['reason']}")
     predictions = of_cells(params.cells, test_images)
     if snakemake.output.get("brain"):
         with atomic_directory(snakemake.output.brain) as directory:

@@ -9,7 +9,7 @@ from fmri2img.artifacts.anatomy import Anatomy
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.glass_brain import glass_brain
-from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.style import missing_figure, save_figure
 from fmri2img.reporting.tables import write_tables
 from fmri2img.study import Study
 
@@ -20,10 +20,18 @@ def main(snakemake) -> None:
     trained = design.budget(design.longest_budget).title
     stimuli, *methods = [Path(given.accuracy[0]).parent, *map(Path, given.methods)]
     regions = []
+    anatomies = {Path(path).name: path for path in given.anatomy}
+    encoded = {Path(path).name for path in given.accuracy}
     for number, subject in enumerate(design.subjects):
+        if subject not in encoded or subject not in anatomies:
+            for picture in (*made.figures[number : number + 1], *made.glass[number : number + 1]):
+                save_figure(
+                    missing_figure(f"Nothing is known of {subject}: something failed."), Path(picture).with_suffix("")
+                )
+            continue
         mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}
         voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
-        maps, anatomy = map_rows(voxels, design.condensed()), Anatomy.open(given.anatomy[number])
+        maps, anatomy = map_rows(voxels, design.condensed()), Anatomy.open(anatomies[subject])
         save_figure(brain_map(maps, anatomy.brain, subject, trained), Path(made.figures[number]).with_suffix(""))
         if made.glass:
             drawn = glass_brain(maps, anatomy.brain.shape, anatomy.mni, subject, trained)

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from fmri2img import job
@@ -11,6 +12,7 @@ from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import write_json
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.crate import run_crate
+from fmri2img.reporting.design import Design
 from fmri2img.study import Study
 
 MAIN = Path("Snakefile")
@@ -18,23 +20,29 @@ MAIN = Path("Snakefile")
 
 def main(snakemake) -> None:
     study = Study(snakemake.config)
+    given = snakemake.input
     root, copy = Path(snakemake.output.metadata).parent, Path(snakemake.output.workflow)
-    placed = {_place(Path(path).resolve(), study): path for path in snakemake.input.workflow}
+    placed = {_place(Path(path).resolve(), study): path for path in given.workflow}
     with atomic_directory(copy) as directory:
         for file, path in placed.items():
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, directory / file)
+    facts = pd.read_csv(given.provenance, dtype=str, keep_default_na=False)
+    gaps = Design.of(study).with_gaps(snakemake.params.lacking)
     files = [MAIN, *sorted(file for file in placed if file != MAIN)]
     crate = run_crate(
         root,
         workflow=[(copy / file).relative_to(root).as_posix() for file in files],
-        made=[Path(path).relative_to(root).as_posix() for path in snakemake.input.made],
-        sources=Stimuli.open(snakemake.input.stimuli).metadata.get("sources_sha256", {}),
+        made=[Path(path).relative_to(root).as_posix() for path in (given.page, *given.tables, *given.made)],
+        sources=Stimuli.open(given.stimuli).metadata.get("sources_sha256", {}),
         config=study.config,
-        citation=yaml.safe_load(Path(snakemake.input.citation).read_text(encoding="utf-8")),
+        citation=yaml.safe_load(Path(given.citation).read_text(encoding="utf-8")),
         snakemake=snakemake.params.snakemake,
         simulated=study.dataset.simulated,
         licence=study.dataset.licence,
+        versions=facts.loc[facts["section"] == "versions"].set_index("item")["value"].to_dict(),
+        started=next(iter(facts.loc[facts["item"] == "first started", "value"]), None),
+        failed="; ".join(f"{failure['lacks']}: {failure['reason']}" for failure in gaps.failures()),
     )
     write_json(snakemake.output.metadata, crate)
 

@@ -11,14 +11,14 @@ from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.figures import session_curves, subject_bars
 from fmri2img.reporting.grids import at_ranks, banner, grid, index_predictions, rank_name, ranking, strips
-from fmri2img.reporting.style import save_figure
+from fmri2img.reporting.style import missing_figure, save_figure
 from fmri2img.study import Study
 
 
 def main(snakemake) -> None:
     study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores, study.test_sets[0])
-    design = scored_design(study, scores)
+    design = scored_design(study, scores, snakemake.params.lacking)
     folder = Path(snakemake.output.banner).parent
     save_figure(session_curves(estimates(scores, design), design), folder / "sessions")
     by_subject = estimates(scores, design, by_subject=True)
@@ -27,18 +27,24 @@ def main(snakemake) -> None:
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
     predictions = index_predictions(snakemake.input.predictions, design)
+    scored = [subject for subject in design.subjects if (scores["subject"] == subject).any()]
     for subject in design.subjects:
+        if subject not in scored:
+            save_figure(missing_figure(f"Nothing of {subject} was scored."), folder / f"grid_{subject}")
+            continue
         ranked = ranking(scores, design, subject, settings["rank_by"])
         ranks = settings["grid"]["ranks"]
         ids = at_ranks(ranked, ranks)
         labels = [f"{rank_name(rank)}\n{100 * ranked[i]:.1f} %" for rank, i in zip(ranks, ids, strict=True)]
         picked = strips(stimuli, predictions, design.condensed(), subject, ids)
         save_figure(grid(picked, labels), folder / f"grid_{subject}")
-        if subject == design.subjects[0]:
+        if subject == scored[0]:
             ids = at_ranks(ranked, np.linspace(0, 1, settings["banner"]["columns"]))
-            first = design.methods[design.decoders[0]]["title"]
-            shown = [s for s in strips(stimuli, predictions, design, subject, ids) if s.group in ("", first)]
-            save_figure(banner(shown), folder / "banner", formats=("png",))
+            found = strips(stimuli, predictions, design, subject, ids)
+            drawn = {strip.group for strip in found}
+            titles = [design.methods[name]["title"] for name in (*design.decoders, *design.methods)]
+            first = next((title for title in titles if title in drawn), "")
+            save_figure(banner([s for s in found if s.group in ("", first)]), folder / "banner", formats=("png",))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
-from fmri2img.reporting.analyses import shown_analysis
+from fmri2img.reporting.analyses import shown_analyses
 from fmri2img.reporting.caption_table import caption_table, quoted_captions
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.grids import index_predictions
@@ -29,11 +29,11 @@ from fmri2img.study import Study
 def main(snakemake) -> None:
     study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores, study.test_sets[0])
-    design = scored_design(study, scores)
+    design = scored_design(study, scores, snakemake.params.lacking)
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
     effects = curves = None
-    if snakemake.input.similarity:
+    if snakemake.input.similarity and snakemake.input.effects:
         parts = [read_table(path, SIMILARITY_COLUMNS) for path in snakemake.input.similarity]
         labelled = with_similarity(scores, pd.concat(parts, ignore_index=True), design.of_images())
         means, similarity = quarter_means(labelled, design.of_images(), design.longest_budget)
@@ -77,10 +77,7 @@ def main(snakemake) -> None:
                 settings["rank_by"],
                 settings["grid"]["ranks"],
             ),
-            analyses=[
-                shown_analysis(name, entry, path)
-                for (name, entry), path in zip(study.analyses.items(), snakemake.input.analyses, strict=True)
-            ],
+            analyses=shown_analyses(study.analyses, snakemake.params.analyses),
             brain=[Path(path) for path in snakemake.input.brain if path.endswith(".png")],
             quoted=quoted,
             splits=splits,

@@ -9,11 +9,12 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.reporting.caption_table import caption_rows, caption_table, quoted_captions
 from fmri2img.reporting.claims import claims_tables, judge_claims, read_claims
 from fmri2img.reporting.estimates import estimates, scored_design
+from fmri2img.reporting.gaps import gap_rows, gap_table
+from fmri2img.reporting.jobs import job_facts, job_rows, listed_logs
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.provenance import (
     disclosure_table,
     disclosures,
-    locked_versions,
     provenance,
     provenance_table,
     write_config,
@@ -27,7 +28,8 @@ from fmri2img.study import Study
 def main(snakemake) -> None:
     study = Study(snakemake.config)
     scores = read_scores(snakemake.input.scores, study.test_sets[0])
-    design = scored_design(study, scores)
+    lacking = snakemake.params.lacking
+    design = scored_design(study, scores, lacking)
     folder = Path(snakemake.output.config).parent / "tables"
 
     overall = estimates(scores, design)
@@ -46,7 +48,8 @@ def main(snakemake) -> None:
 
     if snakemake.output.test_sets:
         of_sets = {name: read_scores(snakemake.input.scores, name) for name in study.test_sets}
-        cells = cells_by_test_set(of_sets, {name: scored_design(study, table) for name, table in of_sets.items()})
+        designs = {name: scored_design(study, table, lacking) for name, table in of_sets.items()}
+        cells = cells_by_test_set(of_sets, designs)
         write_table(folder / "test_sets", table_by_test_set(cells, design), cells)
 
     if snakemake.output.captions:
@@ -59,11 +62,16 @@ def main(snakemake) -> None:
     judged = judge_claims(claims, scores, overall, design)
     write_tables(folder / "claims", claims_tables(judged, design), judged)
 
+    missing = gap_rows(lacking)
+    write_table(folder / "gaps", gap_table(missing, design), missing)
+
     split = Split.open(snakemake.input.split)
     disclosed = disclosures(snakemake.input.predictions, design, split)
     write_table(folder / "disclosures", disclosure_table(disclosed, design), disclosed)
-    versions = locked_versions(snakemake.input.lock, snakemake.input.requirements)
-    facts = provenance(study.config, design, split, versions)
+    jobs = job_rows(listed_logs(snakemake.params.jobs), snakemake.params.logs)
+    with atomic_file(snakemake.output.jobs) as temporary:
+        jobs.to_csv(temporary, index=False)
+    facts = provenance(study.config, design, split, job_facts(jobs))
     write_table(folder / "provenance", provenance_table(facts), facts)
     write_config(snakemake.output.config, study.config)
 

@@ -37,17 +37,21 @@ def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int])
 def main() -> int:
     os.chdir(Path(__file__).resolve().parents[1])
     cores = min(os.cpu_count() or 1, 8)
+    began = time.time()
     started, peak, stop = time.monotonic(), [0], threading.Event()
     snakemake = [sys.executable, "-m", "snakemake"]
     # One job more than cores: every job begins by reading its libraries from the disk.
-    jobs = ["--cores", str(cores + 1)]
+    jobs = ["--cores", str(cores + 1), "--keep-going"]
     process = subprocess.Popen([*snakemake, *jobs, "--quiet", "rules", "host", "--show-failed-logs"])
     sampler = threading.Thread(target=peak_memory, args=(psutil.Process(process.pid), stop, peak), daemon=True)
     sampler.start()
     code = process.wait()
     stop.set()
     sampler.join()
+    summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
     if code:
+        if (RESULTS / "page.html").exists() and (RESULTS / "page.html").stat().st_mtime > began:
+            subprocess.run(summary, check=False)
         return code
 
     report = RESULTS / "report.html"
@@ -57,7 +61,6 @@ def main() -> int:
         cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": cores}
         (RESULTS / "cost.json").write_text(json.dumps(cost) + "\n")
     cost = json.loads((RESULTS / "cost.json").read_text())
-    summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
     subprocess.run([*summary, "--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])], check=True)
     return report_expected()
 

@@ -7,6 +7,7 @@ A script defines `main(snakemake)` and ends with
 
 so it can be imported, and run by hand: each job leaves a record next to its log, <log>.json, with everything that
 Snakemake gave it, and `python scripts/x.py <log>.json` repeats the job without Snakemake, printing to the terminal.
+A second one, of `job_record`, tells where and with what it ran.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
-from fmri2img import plugins
+from fmri2img import job_record, plugins
 from fmri2img.devices import check_gpus, gpus_of
 from fmri2img.errors import UserError
 
@@ -69,6 +70,7 @@ def start(snakemake: Any) -> None:
     terminal = sys.stderr
     log = open(snakemake.log[0], "w", buffering=1, encoding="utf-8")  # noqa: SIM115  (lives as long as the job)
     sys.stdout = sys.stderr = log
+    job_record.began(snakemake.log[0])
     status = 0
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -81,8 +83,13 @@ def start(snakemake: Any) -> None:
             traceback.print_exception(kind, error, trace, file=log)
             print(f"Error in rule {snakemake.rule}: {kind.__name__}: {error} (see {snakemake.log[0]})", file=terminal)
 
+    def end() -> None:
+        if status == 0:
+            job_record.succeeded(snakemake.log[0])
+        leave(status)
+
     sys.excepthook = report
-    atexit.register(lambda: leave(status))
+    atexit.register(end)
 
 
 def stay_offline() -> None:

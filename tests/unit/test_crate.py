@@ -14,6 +14,7 @@ CITATION = {"version": "0.1.0", "authors": [{"name": "The contributors"}]}
 WORKFLOW = ["workflow/Snakefile", "workflow/rules/train.smk"]
 MADE = ["config.yaml", "page.html", "scores/ridge/subj 01.parquet", "predictions/ridge/subj01"]
 
+RAN = {"versions": {"numpy": "2.4.6 (1 job: 2.5.5)"}, "started": "2023-11-14T22:00:00+00:00"}
 MIT = {"name": "MIT License", "url": "https://spdx.org/licenses/MIT", "note": "Simulated."}
 AGREEMENT = {"name": "NSD Data Sharing and Usage Agreement", "url": "https://naturalscenesdataset.org/", "note": ""}
 
@@ -26,7 +27,7 @@ def crate(tmp_path):
         os.utime(tmp_path / path, (0, 1_700_000_000 + number))
     sources = {"nsd_expdesign.mat": "8" * 64}
     return run_crate(
-        tmp_path, WORKFLOW, MADE, sources, CONFIG, CITATION, snakemake="9.27.1", simulated=True, licence=MIT
+        tmp_path, WORKFLOW, MADE, sources, CONFIG, CITATION, snakemake="9.27.1", simulated=True, licence=MIT, **RAN
     )
 
 
@@ -78,7 +79,24 @@ def test_files_have_checksums_and_the_run_ends_with_the_last_of_them(crate):
 
 def test_real_data_are_under_the_agreement_they_came_with(crate, tmp_path):
     real = run_crate(
-        tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=False, licence=AGREEMENT
+        tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=False, licence=AGREEMENT, **RAN
     )
     assert "MIT" in by_id(crate)["./"]["license"]["@id"]
     assert by_id(real)[by_id(real)["./"]["license"]["@id"]]["name"] == "NSD Data Sharing and Usage Agreement"
+
+
+def test_the_crate_names_the_versions_of_the_jobs_and_what_failed(crate, tmp_path):
+    entities = by_id(crate)
+    main = entities[entities["./"]["mainEntity"]["@id"]]
+    package = entities["#package-numpy"]
+    assert references(main["softwareRequirements"]) == ["#package-numpy"]
+    assert (package["@type"], package["version"]) == ("SoftwareApplication", "2.4.6 (1 job: 2.5.5)")
+    run = entities["#run"]
+    assert run["startTime"] < run["endTime"] and run["actionStatus"].endswith("CompletedActionStatus")
+    assert "error" not in run
+    part = run_crate(
+        tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, snakemake="9.27.1", simulated=True, licence=MIT, versions={},
+        failed="Ridge (all): loss is nan",
+    )  # fmt: skip
+    run = by_id(part)["#run"]
+    assert run["actionStatus"].endswith("FailedActionStatus") and run["error"] == "Ridge (all): loss is nan"

@@ -22,7 +22,7 @@ from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
 from fmri2img.errors import UserError
 from fmri2img.methods.registry import read_methods
 from fmri2img.paths import SCRIPTS
-from fmri2img.reporting import claims, figures, grids, provenance, summary, tables
+from fmri2img.reporting import claims, figures, gaps, grids, provenance, summary, tables
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, Design, matching
 from fmri2img.reporting.estimates import estimates
@@ -468,6 +468,8 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
         tables.write_table(tmp_path / "tables" / f"main_{budget}", layout, tables.tidy(chosen, design))
     judged, _ = judge(bad, design)
     tables.write_tables(tmp_path / "tables" / "claims", claims.claims_tables(judged, design), judged)
+    missing = gaps.gap_rows([])
+    tables.write_table(tmp_path / "tables" / "gaps", gaps.gap_table(missing, design), missing)
     html = (tmp_path / "tables" / "claims.html").read_text()
     assert html.index("Checks") < html.index("holds") < html.index("Published findings") < html.index("not seen")
     text = io.StringIO()
@@ -744,12 +746,6 @@ def test_disclosures_summarise_and_refuse_another_split(design, pictures):
 
 def test_provenance_holds_split_hash_versions_and_the_configuration(design, pictures, tmp_path):
     split = pictures[2]
-    (tmp_path / "in").write_text("# comment\nopen_clip_torch\nmoto[server]\nnumpy>=2  # why\n")
-    (tmp_path / "lock").write_text(
-        "numpy==2.4.6 \\\n    --hash=sha256:ab\nmoto==5.0\nopen-clip-torch==3.3.0\nsix==1.0\n"
-    )
-    versions = provenance.locked_versions(tmp_path / "lock", tmp_path / "in")
-    assert versions == {"moto": "5.0", "numpy": "2.4.6", "open-clip-torch": "3.3.0"}
     config = {
         "dataset": "nsd",
         "nsd": {"betas": {"version": "b3"}},
@@ -758,7 +754,9 @@ def test_provenance_holds_split_hash_versions_and_the_configuration(design, pict
         "generator": "unclip",
         "seeds": [1],
     }
-    facts = provenance.provenance(config, design, split, versions).set_index(["section", "item"])["value"]
+    facts = provenance.provenance(config, design, split, [("versions", "numpy", "2.4.6")]).set_index(
+        ["section", "item"]
+    )["value"]
     assert facts["split", "SHA-256 of held-out ids"] == split.sha256
     assert facts["versions", "numpy"] == "2.4.6" and facts["betas", "version"] == "b3"
     provenance.write_config(tmp_path / "config.yaml", config)

@@ -4,7 +4,7 @@
 rule report_analyses:
     """Check the figure and the table of each analysis of the study, and write them as a page of the report."""
     input:
-        [analysis_path(name) for name in study.analyses],
+        analyses=there(map(analysis_path, study.analyses)),
     output:
         [
             report(
@@ -25,6 +25,8 @@ rule report_analyses:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["analyses"],
+        analyses=analyses_made(),
         code=code_of("report_analyses"),
     script:
         "../../scripts/report_analyses.py"

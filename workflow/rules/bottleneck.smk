@@ -128,19 +128,19 @@ use rule evaluate as evaluate_bottleneck with:
             for cell in study.longest_cells(w.method)
         ],
         metrics={name: metric for name, metric in study.metrics.items() if metric["needs"] in ("images", "retrieval")},
+        may_lack=[],
 
 
 rule bottleneck:
     """Plot how far each decoder gets with k dimensions of the brain, between the floor and all voxels."""
     input:
-        scores=collect(
-            "<results>/scores/{method}.parquet",
-            method=[*study.bottlenecked, *study.bottleneck_floors],
-        ),
-        restricted=collect(
-            "<results>/bottleneck/{dimensions}/scores/{method}.parquet",
-            dimensions=config["bottleneck"]["dimensions"],
-            method=study.bottlenecked,
+        scores=there(map(scores_of, dict.fromkeys([*study.bottlenecked, *study.bottleneck_floors]))),
+        restricted=there(
+            collect(
+                "<results>/bottleneck/{dimensions}/scores/{method}.parquet",
+                dimensions=config["bottleneck"]["dimensions"],
+                method=study.bottlenecked,
+            )
         ),
     output:
         table=report(
@@ -167,6 +167,7 @@ rule bottleneck:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["scores", "restricted"],
         code=code_of("make_bottleneck"),
     script:
         "../../scripts/make_bottleneck.py"

@@ -4,8 +4,8 @@
 rule make_cards:
     """Describe each method: origin, size, training, settings and the known defects that it reproduces."""
     input:
-        decoders=[path for method in study.trained for path in decoder_paths(method)],
-        pretrained=all_pretrained(),
+        decoders=there(path for method in study.trained for path in decoder_paths(method)),
+        pretrained=there(all_pretrained()),
     output:
         cards=[
             report(
@@ -39,6 +39,8 @@ rule make_cards:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["decoders", "pretrained"],
+        lacking=lacking(),
         code=code_of("make_cards", *study.card_functions),
     script:
         "../../scripts/make_cards.py"

@@ -9,8 +9,11 @@ from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import TARGETS
 from fmri2img.devices import gpus_of
+from fmri2img.gaps import missing_scores
 from fmri2img.paths import REPOSITORY
 
+LOGS = f"logs/{study.name}"
+LISTED = f"{LOGS}/jobs.json"  # the logs of the jobs that the report is made from
 TRAINED = "{subject}/{sessions}sessions/seed{seed}"  # below a decoder's folder
 
 
@@ -102,13 +105,38 @@ def model_path(name):
     return Backbone(*network(name)).inputs()
 
 
+def there(paths):
+    """Those of these files that can be made: all of them, unless the run reports what is left after a failure."""
+    return [path for path in paths if in_results(path) not in gaps.missing]
+
+
 def prediction_path(method, cell):
     return f"<results>/predictions/{method}/{study.made_at(method, cell).path}"
 
 
+def if_there(path):
+    """The file if it can be made, else no file, for inputs of one file."""
+    return path if there([path]) else []
+
+
+def needed_by(method, cell):
+    """Files without which a method cannot be scored at a cell: its prediction, and what the subject's are compared with."""
+    of_subject = ["test_images/{}.json", *(["recordings/{}", "encoding/{}"] if study.on_brain else [])]
+    return [prediction_path(method, cell), *(f"<results>/{path.format(cell.subject)}" for path in of_subject)]
+
+
+def scored_cells(method):
+    """The cells at which a method can be scored: all of them, unless something failed."""
+    cells = study.cells(method)
+    if not gaps.missing:
+        return cells
+    needed = {cell: needed_by(method, cell) for cell in cells}
+    return [cell for cell, files in needed.items() if there(files) == files]
+
+
 def predictions_of(method):
     """Predictions of a method for all of its cells, each once."""
-    return list(dict.fromkeys(prediction_path(method, cell) for cell in study.cells(method)))
+    return list(dict.fromkeys(prediction_path(method, cell) for cell in scored_cells(method)))
 
 
 def all_predictions():
@@ -172,16 +200,31 @@ def all_pretrained():
 
 def of_subjects(path, method):
     """One path for each subject of a method's predictions."""
-    return [path.format(subject=subject) for subject in dict.fromkeys(cell.subject for cell in study.cells(method))]
+    return [path.format(subject=subject) for subject in dict.fromkeys(cell.subject for cell in scored_cells(method))]
+
+
+def scores_of(method):
+    return f"<results>/scores/{method}.parquet"
 
 
 def scored_methods():
-    """Methods that have predictions for at least one of the study's budgets."""
-    return [method for method in study.methods if study.cells(method)]
+    """Methods that have predictions for at least one of the study's budgets, and whose scoring did not fail."""
+    return [method for method in study.methods if scored_cells(method) and there([scores_of(method)])]
 
 
 def all_scores():
-    return [f"<results>/scores/{method}.parquet" for method in scored_methods()]
+    return [scores_of(method) for method in scored_methods()]
+
+
+def lacking():
+    """What the study's scores lack because jobs failed, as reports show it; nothing in an ordinary run."""
+
+
+    def files(method, cell):
+        return [in_results(path) for path in (*needed_by(method, cell), scores_of(method))]
+
+    cells = {method: study.cells(method) for method in study.methods} if gaps.missing else {}
+    return missing_scores(gaps, cells, files)
 
 
 def published_files():
@@ -199,6 +242,15 @@ def analysis_path(name):
     """The folder with figure and table of an analysis, which a rule of its method's folder makes."""
     entry = study.analyses[name]
     return f"<results>/analyses/{entry['folder']}/{entry['name']}"
+
+
+def analyses_made():
+    """Name of each analysis of the study -> its folder, or why it could not be made."""
+    found = {}
+    for name in study.analyses:
+        causes = gaps.causes([in_results(analysis_path(name))])
+        found[name] = {"failed": str(causes[0])} if causes else {"folder": in_results(analysis_path(name))}
+    return found
 
 
 def brain_figures():

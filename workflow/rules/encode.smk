@@ -59,9 +59,9 @@ else:
 rule make_brain_maps:
     """Plot brain correlation on each subject's brain, and tabulate it by region."""
     input:
-        accuracy=collect("<results>/brain/stimuli/{subject}", subject=study.subjects),
+        accuracy=there(collect("<results>/brain/stimuli/{subject}", subject=study.subjects)),
         methods=[f"<results>/brain/{method}" for method in scored_methods()],
-        anatomy=collect("<results>/anatomy/{subject}", subject=study.subjects),
+        anatomy=there(collect("<results>/anatomy/{subject}", subject=study.subjects)),
     output:
         figures=[
             report(
@@ -101,6 +101,7 @@ rule make_brain_maps:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["accuracy", "methods", "anatomy"],
         code=code_of("make_brain_maps"),
     script:
         "../../scripts/make_brain_maps.py"

@@ -58,8 +58,10 @@ rule evaluate:
     params:
         cells=lambda w: [
             [*cell, prediction_path(w.method, cell).replace("<results>", f"results/{study.name}")]
-            for cell in study.cells(w.method)
+            for cell in scored_cells(w.method)
         ],
+        may_lack=["predictions", "test_images", "recordings", "encodings"],
+        lacking=lambda w: [record for record in lacking() if record["method"] == w.method],
         metrics=study.metrics,
         networks={name: study.registries["backbones"][name] for name in study.scoring_networks},
         evaluation=config["evaluation"],

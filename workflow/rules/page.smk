@@ -16,13 +16,14 @@ rule make_page:
         claims="<results>/tables/claims.csv",
         disclosures="<results>/tables/disclosures.csv",
         provenance="<results>/tables/provenance.csv",
+        gaps="<results>/tables/gaps.csv",
         config="<results>/config.yaml",
         similarity=rules.make_similarity.input.similarity if study.dataset.has_recordings else [],
-        effects="<results>/tables/similarity.csv" if study.dataset.has_recordings else [],
-        splits="<results>/tables/splits.csv" if config["compare_with"] else [],
+        effects=if_there("<results>/tables/similarity.csv") if study.dataset.has_recordings else [],
+        splits=if_there("<results>/tables/splits.csv") if config["compare_with"] else [],
         test_sets="<results>/tables/test_sets.csv" if len(study.test_sets) > 1 else [],
-        brain=brain_figures(),
-        analyses=[analysis_path(name) for name in study.analyses],
+        brain=there(brain_figures()),
+        analyses=there([analysis_path(name) for name in study.analyses]),
         settings=in_repository("config/figures.yaml"),
         published=published_files(),
         templates=[
@@ -44,6 +45,9 @@ rule make_page:
     params:
         benchmarks=in_results("<results>/benchmarks"),
         published=lambda w, input: dirname(input.published[0]),
+        may_lack=["scores", "predictions", "similarity", "effects", "splits", "brain", "analyses"],
+        lacking=lacking(),
+        analyses=analyses_made(),
         study=study.fingerprint,
         code=code_of("make_page"),
     script:
@@ -53,15 +57,15 @@ rule make_page:
 rule make_crate:
     """Describe the run as an RO-Crate (Workflow Run Crate): the contents of its folder, and a copy of the workflow."""
     input:
+        page=rules.make_page.output[0],
+        tables=["<results>/config.yaml", *rules.make_tables.output.plain, "<results>/tables/jobs.csv"],
         made=[
-            rules.make_page.output[0],
-            "<results>/config.yaml",
-            *rules.make_tables.output.plain,
-            *rules.make_figures.output.plain,
+            *there(rules.make_figures.output.plain),
             *all_scores(),
             *all_predictions(),
-            *map(analysis_path, study.analyses),
+            *there(map(analysis_path, study.analyses)),
         ],
+        provenance="<results>/tables/provenance.csv",
         stimuli="<results>/stimuli",
         citation=in_repository("CITATION.cff"),
         workflow=[
@@ -84,6 +88,8 @@ rule make_crate:
     params:
         study=study.fingerprint,
         snakemake=version("snakemake"),
+        may_lack=["made"],
+        lacking=lacking(),
         code=code_of("make_crate"),
     script:
         "../../scripts/make_crate.py"

@@ -65,6 +65,7 @@ rule paper_tables:
     params:
         published=lambda w, input: dirname(input.published[0]),
         study=study.fingerprint,
+        may_lack=["scores"],
         code=code_of("paper_tables"),
     script:
         "../../scripts/paper_tables.py"

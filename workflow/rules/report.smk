@@ -12,8 +12,6 @@ rule make_tables:
         layouts=[in_repository(f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
         published=published_files(),
         claims=[in_repository("config/claims.yaml"), *map(relpath, plugins.files("methods", "claims.yaml"))],
-        requirements=in_repository("envs/requirements.in"),
-        lock=in_repository("envs/requirements.lock"),
     output:
         main=[
             report(
@@ -88,12 +86,19 @@ rule make_tables:
             "<results>/tables/{table}.{suffix}",
             table=[
                 *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
-                *("leaderboard", "claims", "disclosures", "provenance"),
+                *("leaderboard", "claims", "disclosures", "provenance", "gaps"),
                 *(["test_sets"] if len(study.test_sets) > 1 else []),
                 *(["captions"] if study.reads("captions") else []),
             ],
             suffix=["csv", "md", "tex"],
         ),
+        gaps=report(
+            "<results>/tables/gaps.html",
+            caption="../report/gaps.rst",
+            category="3 Provenance",
+            labels={"content": "What is missing"},
+        ),
+        jobs="<results>/tables/jobs.csv",
         config="<results>/config.yaml",
     log:
         "<logs>/make_tables.log",
@@ -109,6 +114,10 @@ rule make_tables:
         study=study.fingerprint,
         data=study.dataset.label,  # for the captions of the report
         published=lambda w, input: dirname(input.published[0]),
+        may_lack=["scores", "predictions"],
+        lacking=lacking(),
+        logs=LOGS,
+        jobs=LISTED,
         code=code_of("make_tables"),
     script:
         "../../scripts/make_tables.py"
@@ -159,6 +168,8 @@ rule make_figures:
     params:
         study=study.fingerprint,
         data=study.dataset.label,  # for the captions of the report
+        may_lack=["scores", "predictions"],
+        lacking=lacking(),
         code=code_of("make_figures"),
     script:
         "../../scripts/make_figures.py"

@@ -27,13 +27,13 @@ rule make_similarity:
     """Plot score against similarity: are images decoded well because similar ones are in the training set?"""
     input:
         scores=all_scores(),
-        similarity=[
+        similarity=there(
             path
             for subject in study.subjects
             for path in collect(
                 f"<results>/similarity/{subject}/{{sessions}}sessions.parquet", sessions=study.budgets(subject)
             )
-        ],
+        ),
     output:
         table=report(
             "<results>/tables/similarity.html",
@@ -59,6 +59,7 @@ rule make_similarity:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["scores", "similarity"],
         code=code_of("make_similarity"),
     script:
         "../../scripts/make_similarity.py"

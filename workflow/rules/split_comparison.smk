@@ -32,6 +32,7 @@ rule compare_splits:
         **needs("light"),
     params:
         study=study.fingerprint,
+        may_lack=["scores"],
         code=code_of("compare_splits"),
     script:
         "../../scripts/compare_splits.py"

@@ -16,13 +16,15 @@ ROWS = 60  # that a page shows of a table; the file has them all
 
 @dataclass(frozen=True)
 class ShownAnalysis:
-    """name: <folder>.<name>; figure: data URI, so that a page loads nothing; table: its first rows."""
+    """name: <folder>.<name>; figure: data URI, so that a page loads nothing; table: its first rows; failed: why it
+    could not be made, and then it has neither figure nor rows."""
 
     name: str
     title: str
     sentence: str
     figure: str
     table: Table
+    failed: str = ""
 
     def html(self) -> str:
         """The analysis as a page of its own."""
@@ -40,6 +42,22 @@ def shown_analysis(name: str, entry: dict, path: str | Path) -> ShownAnalysis:
         f"data:{TYPES[found.figure.suffix]};base64,{encoded}",
         analysis_table(found.table, entry["title"], f"analyses/{name.replace('.', '/')}/table.csv"),
     )
+
+
+def missing_analysis(name: str, entry: dict, failed: str) -> ShownAnalysis:
+    """An analysis that could not be made, because of what failed."""
+    table = Table(entry["title"], [], [], [], f"Missing: {failed}")
+    return ShownAnalysis(name, entry["title"], entry["sentence"], "", table, failed)
+
+
+def shown_analyses(entries: dict[str, dict], made: dict[str, dict]) -> list[ShownAnalysis]:
+    """All analyses of a study. entries: name -> title and sentence; made: name -> its `folder`, or why it `failed`."""
+    return [
+        missing_analysis(name, entry, made[name]["failed"])
+        if "failed" in made[name]
+        else shown_analysis(name, entry, made[name]["folder"])
+        for name, entry in entries.items()
+    ]
 
 
 def analysis_table(table: pd.DataFrame, title: str, file: str) -> Table:

@@ -208,13 +208,19 @@ def defects_table(defects: pd.DataFrame) -> Table:
     return Table("Known defects of the released code", ["Defect"], columns, rows, note)
 
 
-def card(study, method: str, runs: list[TrainedRun]) -> tuple[list[Table], pd.DataFrame]:
-    """The tables of a card, and the same as tidy facts (section, item, value). runs: of this method's network."""
+def card(study, method: str, runs: list[TrainedRun], failed: str = "") -> tuple[list[Table], pd.DataFrame]:
+    """The tables of a card, and the same as tidy facts (section, item, value).
+
+    runs: of this method's network; failed: why the study lacks scores of the method.
+    """
     registry = study.registries["methods"]
     describe = card_of(registry[method])
     networks = [run.config for run in runs if run.stage != PRETRAINING]
     own = describe(study.config, _is_released(registry, method), networks) if describe else {}
     facts = card_facts(study, method, runs, own)
+    if failed:
+        missing = pd.DataFrame([("missing", "in this study", failed)], columns=list(facts))
+        facts = pd.concat([facts, missing], ignore_index=True)
     tables, parts = [facts_table(facts)], [facts]
     if runs:
         tables.append(runs_table(runs))

@@ -26,9 +26,10 @@ from fmri2img.settings.base import Settings, nearest, problem
 GENERAL = REPOSITORY / "config" / "claims.yaml"
 CHECK, FINDING = "check", "finding"
 COLUMNS = [
-    "kind", "claim", "method", "metric", "budget", "reference", "mean", "low", "high", "met", "finding", "source",
-    "note",
+    "kind", "claim", "method", "metric", "budget", "reference", "mean", "low", "high", "tested", "met", "finding",
+    "source", "note",
 ]  # fmt: skip
+NOT_TESTED = "not tested"
 VERDICTS = {CHECK: ("holds", "FAILS"), FINDING: ("seen", "not seen")}
 KINDS = ("decoder", "stage", "control", "submission")
 ENDS = ("floor", "ceiling")
@@ -141,6 +142,17 @@ class Case:
     def budgets(self) -> list[str]:
         return claimed_budgets(self.claim, self.design, self.method)
 
+    def told_of_gaps(self, row: dict) -> dict:
+        """A row of the claim, which is not tested where a failure left it without the scores that it needs."""
+        lacking = [name for name in (self.method, self.than) if name in self.design.gaps]
+        if GAP not in row["finding"] or not lacking:
+            return row
+        what = " and ".join(
+            f"{self.design.methods[name]['title']} {'is missing' if self.design.is_absent(name) else 'lacks scores'}"
+            for name in lacking
+        )
+        return row | {"tested": False, "met": False, "finding": f"{NOT_TESTED}: {what}"}
+
     @property
     def corrected(self) -> float:
         """Confidence of each interval (Bonferroni), so that all of them hold together at that of the study."""
@@ -161,7 +173,7 @@ class Case:
         texts = {key: self.claim.get(key, "") for key in ("kind", "claim", "source", "note")}
         return texts | {
             "method": self.method, "metric": metric, "budget": budget, "reference": reference, "mean": mean,
-            "low": low, "high": high, "met": bool(met), "finding": finding,
+            "low": low, "high": high, "tested": True, "met": bool(met), "finding": finding,
         }  # fmt: skip
 
 
@@ -179,8 +191,9 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
 
     claims: of `read_claims`; cells: `estimates(scores, design)`. Columns: kind, claim, method, metric, budget ("" where
     the claim spans them), reference (what it is compared with), mean, low, high (of the difference or of the mean),
-    met, finding (text), source, note. A claim about cells without a full set of scores is not met. Claims whose methods
-    or metrics the study lacks give no row, and neither do metrics of the whole set, which have no interval to judge by.
+    tested, met, finding (text), source, note. A claim about cells without a full set of scores is not met, and it is
+    not tested where these are gaps of a failure. Claims whose methods or metrics the study lacks give no row, and
+    neither do metrics of the whole set, which have no interval to judge by.
     """
     means = cells.set_index(["method", "metric", "budget"])["mean"]
     labelled = at_budgets(scores, design)
@@ -195,7 +208,7 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
         for method, than, metrics in chosen:
             case = Case(claim, method, than, metrics, labelled, means, design, n_tests)
             if case.budgets:
-                rows += TESTS[claim["test"]](case)
+                rows += map(case.told_of_gaps, TESTS[claim["test"]](case))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -408,15 +421,35 @@ TESTS: dict[str, Callable[[Case], list[dict]]] = {
 
 
 def verdicts(tested: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim: kind, claim, met (only when every row of it is), n_met, n_rows, word, source, note.
+    """One row a claim: kind, claim, met (only when every tested row of it is), n_met, n_rows (tested), n_untested,
+    word, source, note.
 
-    word: of a check holds or FAILS; of a finding seen, "in part" or "not seen". In the order of the claims.
+    word: of a check holds or FAILS; of a finding seen, "in part" or "not seen"; NOT_TESTED, and not met, where no row
+    is tested. In the order of the claims.
     """
-    grouped = tested.fillna({"source": "", "note": ""}).groupby(["kind", "claim", "source", "note"], sort=False)["met"]
-    found = grouped.agg(met="all", n_met="sum", n_rows="size").reset_index()
+    filled = tested.fillna({"source": "", "note": ""}).astype({"met": bool, "tested": bool})
+    filled = filled.assign(open=~filled["met"] & filled["tested"])
+    grouped = filled.groupby(["kind", "claim", "source", "note"], sort=False)
+    found = grouped.agg(
+        open=("open", "any"), n_met=("met", "sum"), n_rows=("tested", "sum"), n_all=("tested", "size")
+    ).reset_index()
+    found = found.assign(met=~found["open"] & (found["n_rows"] > 0), n_untested=found["n_all"] - found["n_rows"])
     words = [VERDICTS[kind][not met] for kind, met in zip(found["kind"], found["met"], strict=True)]
     partly = (found["kind"] == FINDING) & ~found["met"] & (found["n_met"] > 0)
-    return found.assign(word=np.where(partly, "in part", words))
+    words = np.where(partly, "in part", words)
+    return found.assign(word=np.where(found["n_rows"] > 0, words, NOT_TESTED)).drop(columns=["open", "n_all"])
+
+
+def counted(verdict) -> str:
+    """ "3 of 4 tests, 2 not tested". verdict: a row of `verdicts`."""
+    untested = f"{verdict.n_untested} {NOT_TESTED}" if verdict.n_untested else ""
+    tests = f"{verdict.n_met} of {verdict.n_rows} tests" if verdict.n_rows else ""
+    return ", ".join(filter(None, [tests, untested]))
+
+
+def word_of(row) -> str:
+    """The verdict of one row of `judge_claims`."""
+    return VERDICTS[row.kind][not row.met] if row.tested else NOT_TESTED
 
 
 def claims_tables(tested: pd.DataFrame, design: Design) -> list[Table]:
@@ -437,7 +470,7 @@ def _claims_table(tested: pd.DataFrame, design: Design, kind: str) -> Table:
         heads = ["" if n < first else name for n, name in enumerate(names)]
         budget = design.budget(row.budget).title if row.budget else "all budgets"
         told = (row.note if kind == CHECK else f"{row.source}. {row.note}") if first == 0 else ""
-        cells = [Cell(VERDICTS[kind][not row.met]), Cell(row.finding), Cell(told)]
+        cells = [Cell(word_of(row)), Cell(row.finding), Cell(told)]
         rows.append(Row([*heads, budget], cells, first == 0 and bool(rows)))
         previous = names
     note = (

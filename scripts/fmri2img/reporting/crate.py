@@ -36,13 +36,17 @@ def run_crate(
     snakemake: str,
     simulated: bool,
     licence: dict,
+    versions: dict[str, str],
+    started: str | None = None,
+    failed: str = "",
 ) -> dict:
     """The metadata of the crate, as JSON-LD.
 
     root: results/<study>, which must hold everything named. workflow, made: paths below it of the workflow's own files
     (the first is the main one) and of what the run made; directories are listed as a whole. sources: name -> SHA-256
     of the files the data were made from. citation: of CITATION.cff. snakemake: version of Snakemake. licence: name, url
-    and note, of the dataset.
+    and note, of the dataset. versions: name -> version of the packages that the jobs imported; started: when the first
+    of them did; failed: what is missing because jobs failed.
     """
     crate = ROCrate(version=RO_CRATE)
     crate.metadata.extra_contexts.append(TERMS)
@@ -75,15 +79,19 @@ def run_crate(
     results = [_data(crate, root, path) for path in made]
     configuration = next(entity for entity in results if entity.id == "config.yaml")
     parameters = [_parameter(crate, main, key, config[key]) for key in PARAMETERS]
+    main["softwareRequirements"] = [_package(crate, *item) for item in versions.items()]
     objects = [configuration, *parameters, *(_source(crate, *item) for item in sources.items())]
     run = _about(
         crate,
         "#run",
         "CreateAction",
         name=f"Run of study {config['study']}",
-        description="All jobs of the study, from its data to its page; benchmarks/ holds their time and memory.",
+        description="All jobs of the study, from its data to its page; benchmarks/ holds their time and memory, "
+        "tables/jobs.csv where and with which versions each of them ran.",
         endTime=finished,
-        actionStatus="http://schema.org/CompletedActionStatus",
+        actionStatus=f"http://schema.org/{'Failed' if failed else 'Completed'}ActionStatus",
+        **({"startTime": started} if started else {}),
+        **({"error": failed} if failed else {}),
     )
     run["instrument"], run["object"] = main, objects
     run["result"] = [entity for entity in results if entity is not configuration]
@@ -123,6 +131,11 @@ def _parameter(crate: ROCrate, workflow, key: str, value) -> ContextEntity:
     formal["workExample"] = given
     workflow.append_to("input", formal)
     return given
+
+
+def _package(crate: ROCrate, name: str, version: str) -> ContextEntity:
+    """A package that jobs imported; where they differ, `version` has all versions with how many jobs each."""
+    return _about(crate, f"#package-{name}", "SoftwareApplication", name=name, version=version)
 
 
 def _source(crate: ROCrate, name: str, sha256: str) -> ContextEntity:

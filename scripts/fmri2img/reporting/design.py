@@ -4,8 +4,10 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from fmri2img.artifacts.budgets import Budget
+from fmri2img.gaps import ALL_CELLS
 
 GAP = "—"
+NAMED = 4  # methods that are named where many lack scores for one reason
 MANY = 12  # methods above which figures show the first of each family
 ORDER = {"submission": 1, "control": 2}  # order of kinds in tables; all others come first
 
@@ -19,7 +21,8 @@ class Design:
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration. own_seeds:
     seeds of methods whose seeds differ from the study's (submissions). own_budgets: labels of the budgets of methods
     that run at fewer than the study's. encoding: the encoding model that brain
-    correlation is measured with. dataset, data: name of the dataset, and of its data in texts.
+    correlation is measured with. dataset, data: name of the dataset, and of its data in texts. gaps: method -> what it
+    lacks because jobs failed, as records of `gaps.missing_scores`.
     """
 
     study: str
@@ -38,6 +41,7 @@ class Design:
     own_seeds: dict[str, list[int]] = field(default_factory=dict)
     own_budgets: dict[str, list[str]] = field(default_factory=dict)
     encoding: str = "banded_ridge"
+    gaps: dict[str, list[dict]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study) -> "Design":
@@ -86,6 +90,46 @@ class Design:
         """The same design with the chance level of some metrics set."""
         metrics = {name: entry | {"chance": chances.get(name, entry["chance"])} for name, entry in self.metrics.items()}
         return replace(self, metrics=metrics)
+
+    def with_gaps(self, records: list[dict]) -> "Design":
+        """The same design with what its methods lack, of `gaps.missing_scores`."""
+        found: dict[str, list[dict]] = {}
+        for record in records:
+            found.setdefault(record["method"], []).append(record)
+        return replace(self, gaps=found)
+
+    def is_absent(self, method: str) -> bool:
+        """Whether a method has no score at all, because something failed."""
+        return any(record["n_scored"] == 0 for record in self.gaps.get(method, []))
+
+    def why_missing(self, method: str, where: bool = False) -> str:
+        """Why a method lacks scores, after its name: "failed: loss is nan"; where: also in which job, and its log."""
+        texts = []
+        for record in self.gaps.get(method, []):
+            text = f"{'failed' if record['what'] == ALL_CELLS else 'lacks ' + record['what']}: {record['reason']}"
+            if where:
+                more = f" and {record['n_jobs'] - 1} more" if record["n_jobs"] > 1 else ""
+                text += f" ({'; '.join(filter(None, [record['job'] + more, record['log']]))})"
+            texts.append(text)
+        return "; ".join(texts)
+
+    def failures(self) -> list[dict]:
+        """One record for each reason for which scores are missing.
+
+        reason; lacks ("MindEye2 (all); Ridge (subj03)"); job, the first that failed; log.
+        """
+        found: dict[tuple, list[dict]] = {}
+        for record in [record for records in self.gaps.values() for record in records]:
+            found.setdefault((record["rule"], record["reason"]), []).append(record)
+        shown = []
+        for records in found.values():
+            lacks = [f"{self.methods[record['method']]['title']} ({record['what']})" for record in records]
+            if len(lacks) > NAMED + 1:
+                lacks = [*lacks[:NAMED], f"and {len(lacks) - NAMED} more methods"]
+            n_jobs = max(record["n_jobs"] for record in records)
+            job = f"{records[0]['job']} and {n_jobs - 1} more" if n_jobs > 1 else records[0]["job"]
+            shown.append({key: records[0][key] for key in ("reason", "log")} | {"job": job, "lacks": "; ".join(lacks)})
+        return shown
 
     def with_suspicions(self, found: list[tuple[str, str]]) -> "Design":
         """The same design with `suspicions` (texts) in the entries of the methods that have any."""

@@ -1,5 +1,7 @@
 """Estimates: the mean of every cell of a design with its interval, and a gap wherever Scores are incomplete."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from fmri2img.reporting.chances import pool_chances
@@ -24,10 +26,10 @@ def at_budgets(scores: pd.DataFrame, design: Design) -> pd.DataFrame:
     return scores.merge(pd.DataFrame(cells, columns=["budget", "subject", "sessions"]), on=["subject", "sessions"])
 
 
-def scored_design(study, scores: pd.DataFrame) -> Design:
+def scored_design(study, scores: pd.DataFrame, lacking: Iterable[dict] = ()) -> Design:
     """Design of a study (fmri2img.study.Study), completed from its scores: chance levels that depend on its test
-    images, and suspicions about methods."""
-    design, pool = Design.of(study), study.config["retrieval"]["pool"]
+    images, and suspicions about methods. lacking: of `gaps.missing_scores`."""
+    design, pool = Design.of(study).with_gaps(list(lacking)), study.config["retrieval"]["pool"]
     registry = {name: study.registries["metrics"][name] for name in design.metrics}
     design = design.with_chances(pool_chances(scores, registry, pool))
     return design.with_suspicions(suspicions(scores, registry, pool, study.submissions))

@@ -22,11 +22,13 @@ INCHES_PER_TILE, MARGIN = 0.92, 0.1
 
 
 def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
-    """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget.
+    """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget; by another
+    method where no decoder has any.
 
     rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
     seeds (ties: lower image_id first). Where no decoder makes pictures, all shares that decoders are scored by count.
-    Returns the mean scores indexed by image_id. Raises UserError when the study has no such metric or score.
+    Returns the mean scores indexed by image_id, under the method's name. Raises UserError when the study has no such
+    metric or score.
     """
     decoders = [design.methods[name] for name in design.decoders]
     patterns = rank_by if any("images" in entry["outputs"] for entry in decoders) else ["*"]
@@ -37,14 +39,13 @@ def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[st
     rows = at_budget[
         (at_budget["subject"] == subject)
         & (at_budget["budget"] == design.longest_budget)
-        & at_budget["method"].isin(design.decoders)
         & at_budget["metric"].isin(metrics)
     ].dropna(subset="value")
     if rows.empty:
         raise UserError(f"scores of {design.decoders[0]}, {subject}: no values of {', '.join(metrics)}; rerun evaluate")
-    first = min(rows["method"].unique(), key=design.decoders.index)
+    first = min(rows["method"].unique(), key=list(dict.fromkeys([*design.decoders, *design.methods])).index)
     rows = rows[rows["method"] == first]
-    means = rows.groupby("image_id")["value"].mean().dropna()
+    means = rows.groupby("image_id")["value"].mean().dropna().rename(first)
     return means.sort_index().sort_values(ascending=False, kind="stable")
 
 

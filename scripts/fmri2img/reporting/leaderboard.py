@@ -169,6 +169,8 @@ def _note(board: pd.DataFrame, design: Design) -> str:
 def scale_note(board: pd.DataFrame, design: Design) -> str:
     """The controls at 0 and 1 of normalised scores, with their metrics if these differ."""
     scaled = board[board["normalised"].notna()]
+    if scaled.empty and design.gaps:
+        return "No normalised scores: the floors or ceilings of the scale, or all methods between them, lack scores."
     if scaled.empty:
         return "No normalised scores: the study lists no control for the floor or none for the ceiling of the scale."
     ends = scaled.groupby(["floor", "ceiling"], sort=False)["metric"].agg(set).to_dict()

@@ -14,28 +14,8 @@ from fmri2img.reporting.design import Design
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
 
-def locked_versions(lock: str | Path, direct: str | Path) -> dict[str, str]:
-    """Versions of the packages named in `direct` (requirements.in) as pinned in `lock` (requirements.lock)."""
-    names = []
-    for line in Path(direct).read_text(encoding="utf-8").splitlines():
-        requirement = line.split("#")[0].strip()
-        if requirement:
-            names.append(_normalise(requirement))
-    pins = {}
-    for line in Path(lock).read_text(encoding="utf-8").splitlines():
-        if "==" in line and not line.startswith((" ", "#")):
-            name, version = line.split("==", 1)
-            pins[_normalise(name)] = version.split()[0].rstrip("\\; ")
-    return {name: pins[name] for name in sorted(names) if name in pins}
-
-
-def _normalise(requirement: str) -> str:
-    name = "".join(character if character.isalnum() or character in "._-" else " " for character in requirement)
-    return name.split()[0].lower().replace("_", "-")
-
-
-def provenance(config: dict, design: Design, split: Split, versions: dict[str, str]) -> pd.DataFrame:
-    """One row per fact: section, item, value (text)."""
+def provenance(config: dict, design: Design, split: Split, ran: list[tuple[str, str, str]]) -> pd.DataFrame:
+    """One row per fact: section, item, value (text). ran: those of the jobs, of `jobs.job_facts`."""
     rows = [
         ("study", "name", design.study),
         ("study", "data", design.data),
@@ -54,8 +34,7 @@ def provenance(config: dict, design: Design, split: Split, versions: dict[str, s
     sections |= {section: config.get(section, {}) for section in ("generation", "retrieval", "evaluation")}
     rows += [(section, key, str(value)) for section, keys in sections.items() for key, value in keys.items()]
     rows += [("networks", role, config[role]) for role in ("encoder", "autoencoder", "generator")]
-    rows += [("versions", name, version) for name, version in versions.items()]
-    return pd.DataFrame(rows, columns=["section", "item", "value"])
+    return pd.DataFrame([*rows, *ran], columns=["section", "item", "value"])
 
 
 def disclosures(predictions: list[str], design: Design, split: Split) -> pd.DataFrame:
@@ -97,7 +76,8 @@ def provenance_table(facts: pd.DataFrame) -> Table:
         rows.append(Row([row.section if new else "", row.item], [Cell(row.value)], new and bool(rows)))
         previous = row.section
     note = (
-        "Versions are those of envs/requirements.lock. The whole configuration is in config.yaml, in the same folder."
+        "Versions are those that the jobs imported, as each found them in its own environment; jobs.csv, in the same "
+        "folder, has those of each job. The whole configuration is in config.yaml, one folder up."
     )
     return Table("What was run", ["", ""], [Column("")], rows, note)
 

@@ -1,5 +1,6 @@
 """The theme of every figure: fonts, a palette safe for colour-blind readers, and byte-identical files."""
 
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +51,14 @@ MARKERS = ["o", "s", "D", "^", "v", "P", "X", "h"]
 TINTS = [0, 0.2, 0.35, 0.45, 0.52]  # of the methods of a family, in their order
 FROM_SCRATCH = (0, (3, 1.2))
 DASHES = [(0, (5, 1.6)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2))]
+
+
+def missing_figure(text: str):
+    """A figure that says why there is none."""
+    with look():
+        figure = plt.figure(figsize=(PAGE_WIDTH, 1.2))
+        figure.text(0.02, 0.5, textwrap.fill(text, 130), va="center", color=MUTED, fontsize=10)
+    return figure
 
 
 def method_styles(design: Design) -> dict[str, dict]:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fmri2img.errors import UserError
-from fmri2img.reporting.claims import CHECK, FINDING, verdicts
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, is_scored, number
 
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
@@ -53,7 +53,8 @@ def score_tables(cells: pd.DataFrame, design: Design, with_intervals: bool) -> l
         table = empty_table()
         for method, entry in design.methods.items():
             texts = [_cell_text(lookup, (name, method, budget), metric, with_intervals) for budget in design.budgets]
-            if any(text.plain != GAP for text in texts):
+            failed = method in design.gaps and is_scored(entry, metric)
+            if failed or any(text.plain != GAP for text in texts):
                 table.add_row(Text(f"  {entry['title']}", style="dim" if entry["kind"] == "control" else ""), *texts)
         unit = " in %" if is_proportion(metric) else ""
         chance = "" if metric["chance"] is None else f", chance {number(metric['chance'], metric)}"
@@ -72,12 +73,13 @@ def check_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
     """The checks: a line each; of one that fails also what is probably broken, and the tests that failed."""
     lines = []
     for verdict in verdicts(tested[tested["kind"] == CHECK]).itertuples():
-        counts = f" ({verdict.n_met} of {verdict.n_rows} tests)"
-        colour = "bold green" if verdict.met else "bold white on red"
+        counts = f" ({counted(verdict)})"
+        known = "bold green" if verdict.met else "bold white on red"
+        colour = "yellow" if verdict.word == NOT_TESTED else known
         lines.append(Text.assemble("  ", (f"{verdict.word:>5}", colour), f"  {verdict.claim}{counts}"))
-        if not verdict.met:
+        if not verdict.met and verdict.word != NOT_TESTED:
             lines.append(Text(f"         {verdict.note}", style="bold red"))
-            failed = tested[(tested["claim"] == verdict.claim) & ~tested["met"].astype(bool)]
+            failed = tested[(tested["claim"] == verdict.claim) & tested["tested"] & ~tested["met"]]
             lines += [Text(line, style="red") for line in _test_lines(failed, design)]
     return lines
 
@@ -87,12 +89,12 @@ def finding_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
     lines = []
     for verdict in verdicts(tested[tested["kind"] == FINDING]).itertuples():
         rows = tested[tested["claim"] == verdict.claim]
-        counts = f" ({verdict.n_met} of {verdict.n_rows} tests)" if verdict.n_rows > 1 else ""
-        colour = "green" if verdict.met else "cyan"
+        counts = f" ({counted(verdict)})" if verdict.n_rows != 1 or verdict.n_untested else ""
+        colour = "yellow" if verdict.word == NOT_TESTED else "green" if verdict.met else "cyan"
         lines.append(Text.assemble((f"{verdict.word:>10}", colour), f"  {verdict.claim}{counts}"))
-        shown = rows if len(rows) <= FEW_TESTS else rows[~rows["met"].astype(bool)]
+        shown = rows if len(rows) <= FEW_TESTS else rows[~rows["met"]]
         lines += [Text(line, style="dim") for line in _test_lines(shown, design)]
-        if not verdict.met:
+        if not verdict.met and verdict.word != NOT_TESTED:
             lines.append(Text(f"            Why it may differ here: {verdict.note}", style="dim"))
     return lines
 
@@ -111,16 +113,31 @@ def _test_lines(rows: pd.DataFrame, design: Design) -> list[str]:
 def claim_headings(tested: pd.DataFrame, design: Design) -> dict[str, str]:
     """Kind of claims that the study has -> one line about all of them."""
     found, headings = verdicts(tested), {}
-    counts = {kind: (int(rows["met"].sum()), len(rows)) for kind, rows in found.groupby("kind")}
+    counts = {
+        kind: (int(rows["met"].sum()), int((rows["n_rows"] > 0).sum()), len(rows))
+        for kind, rows in found.groupby("kind")
+    }
     if CHECK in counts:
-        met, n = counts[CHECK]
+        met, n, _ = counts[CHECK]
         headings[CHECK] = f"all {n} hold" if met == n else f"{n - met} of {n} FAIL: something is broken, see below"
     if FINDING in counts:
-        met, n = counts[FINDING]
+        met, n, _ = counts[FINDING]
         headings[FINDING] = f"{met} of {n} seen here in full" + (
             "; a small simulated study need not show them all, and the reason is given" if design.simulated else ""
         )
+    for kind, (_, n, listed) in counts.items():
+        headings[kind] += f"; {listed - n} could not be tested" if listed > n else ""
     return headings
+
+
+def gap_lines(design: Design) -> list[Text]:
+    """What is missing and why: two lines for each reason."""
+    lines = []
+    for failure in design.failures():
+        lines.append(Text.assemble("  ", (failure["lacks"], "bold red")))
+        where = f"{failure['job']}: {failure['reason']}"
+        lines.append(Text(f"         {where}" + (f" ({failure['log']})" if failure["log"] else ""), style="red"))
+    return lines
 
 
 CLAIMS = {CHECK: ("Checks", check_lines), FINDING: ("Published findings", finding_lines)}
@@ -152,7 +169,8 @@ def print_summary(
             console = Console(highlight=False, width=full_width(design.condensed()))
     cells = pd.concat([read_csv(results / "tables" / f"main_{budget}.csv") for budget in design.budgets])
     chances = cells.dropna(subset=["chance"]).drop_duplicates("metric").set_index("metric")["chance"]
-    design = design.with_chances(chances.to_dict())
+    missing = read_csv(results / "tables" / "gaps.csv").fillna({"log": ""})
+    design = design.with_chances(chances.to_dict()).with_gaps(missing.to_dict("records"))
     shown = design.condensed()
     tested = read_csv(results / "tables" / "claims.csv")
     present = cells.dropna(subset=["mean"])
@@ -177,6 +195,11 @@ def print_summary(
         others = len(design.methods) - len(shown.methods)
         console.print(f"{others} further variants, stages and controls are on the page and in the tables.", style="dim")
     console.print()
+    if len(missing):
+        console.print(Text.assemble(("Missing", "bold"), ": run the same command again when it is mended"))
+        for line in gap_lines(design):
+            console.print(line, soft_wrap=True)
+        console.print()
     for kind, heading in claim_headings(tested, design).items():
         title, lines = CLAIMS[kind]
         console.print(Text.assemble((title, "bold"), f": {heading}"), soft_wrap=True)
@@ -187,7 +210,8 @@ def print_summary(
     if cost:
         console.print(Text.assemble(("Cost    ", "bold"), cost))
     report = results / "report.html"
-    where = str(report) if report.exists() else f"not written yet: snakemake --report {report}"
+    newest = report.exists() and report.stat().st_mtime >= (results / "tables" / "claims.csv").stat().st_mtime
+    where = str(report) if newest else f"not written yet: snakemake --report {report}"
     console.print(Text.assemble(("Page    ", "bold"), str(results / "page.html")), soft_wrap=True)
     console.print(Text.assemble(("Report  ", "bold"), where), soft_wrap=True)
     console.print(Text.assemble(("Tables  ", "bold"), str(results / "tables")), soft_wrap=True)

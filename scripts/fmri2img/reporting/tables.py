@@ -153,7 +153,9 @@ def note(cells: pd.DataFrame, design: Design) -> str:
     for warning in dict.fromkeys(metric["warning"] for metric in shown.values() if "warning" in metric):
         titles = [metric["title"] for metric in shown.values() if metric.get("warning") == warning]
         text += f" {', '.join(titles)}: {warning}"
-    return text + (f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else "")
+    text += f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else ""
+    missing = "; ".join(f"{failure['lacks']}: {failure['reason']}" for failure in design.failures())
+    return f"{text} Missing because jobs failed: {missing}." if missing else text
 
 
 def column(metric: dict) -> Column:

@@ -53,6 +53,7 @@ def method_list(design: Design, disclosed: pd.DataFrame) -> list[dict]:
         entry = design.methods[name]
         of = entry.get("of")
         facts = {"Kind": kind_text(entry, design), "What it is": entry.get("reference", "")}
+        facts["Missing"] = design.why_missing(name, where=True)
         facts["Caution"] = "; ".join(entry.get("suspicions", []))
         if entry.get("outputs"):
             facts["Outputs"] = ", ".join(entry["outputs"])
@@ -119,6 +120,8 @@ def gap_reason(design: Design, method: str, metric: str, budget: str) -> str:
     if budget not in design.budgets_of(method):
         own = " and ".join(design.budget(label).title for label in design.budgets_of(method))
         return f"this study trains it on {own} only"
+    if method in design.gaps:
+        return design.why_missing(method)
     return "lacks some of its scores"
 
 

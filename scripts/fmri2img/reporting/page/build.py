@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from fmri2img.reporting.analyses import ShownAnalysis
-from fmri2img.reporting.claims import CHECK, FINDING, VERDICTS, verdicts
+from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts, word_of
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
 from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import charts
@@ -89,7 +89,8 @@ def page(parts: Parts, design: Design) -> str:
         "similarity_rows": _similarity_rows(parts.effects, design),
         "similarity_note": "" if parts.effects is None else copies_note(parts.effects, design.longest_budget),
         "claims": claims,
-        "n_failed": sum(claim["kind"] == CHECK and not claim["met"] for claim in claims),
+        "n_failed": sum(claim["kind"] == CHECK and not claim["met"] and claim["tested"] for claim in claims),
+        "failures": design.failures(),
         "pictures": pictures,
         "analyses": parts.analyses,
         "brain": [_brain_map(path) for path in parts.brain],
@@ -167,7 +168,9 @@ def _lede(board: pd.DataFrame, design: Design) -> str:
     text = f"{_plural(len(design.methods) - n_controls, 'method')} for decoding images from fMRI"
     if n_controls:
         text += f" and {_plural(n_controls, 'control')}"
-    return f"{text}, scored by the same code on the same {_plural(n_images, 'held-out image')}."
+    text += f", scored by the same code on the same {_plural(n_images, 'held-out image')}."
+    n_lacking = len(design.gaps)
+    return f"{text} {n_lacking} of them {'lacks' if n_lacking == 1 else 'lack'} scores." if n_lacking else text
 
 
 def _headline(board: pd.DataFrame, claims: list[dict], design: Design) -> list[tuple[str, str]]:
@@ -180,7 +183,7 @@ def _headline(board: pd.DataFrame, claims: list[dict], design: Design) -> list[t
         ("Metrics", str(len(design.metrics))),
     ]
     for kind, title in ((CHECK, "Checks that hold"), (FINDING, "Findings seen")):
-        met = [claim["met"] for claim in claims if claim["kind"] == kind]
+        met = [claim["met"] for claim in claims if claim["kind"] == kind and claim["tested"]]
         if met:
             facts.append((title, f"{sum(met)} of {len(met)}"))
     return facts
@@ -202,21 +205,20 @@ def _claims(tested: pd.DataFrame, design: Design) -> list[dict]:
                 "claim": verdict.claim,
                 "kind": verdict.kind,
                 "met": bool(verdict.met),
+                "tested": verdict.word != NOT_TESTED,
                 "word": verdict.word,
                 "look": verdict.word.replace(" ", "-").lower(),
                 "source": verdict.source,
                 "note": verdict.note,
-                "n_met": int(verdict.n_met),
-                "n_rows": int(verdict.n_rows),
+                "count": counted(verdict),
                 "rows": [
                     {
                         "method": design.methods[row.method]["title"],
                         "metric": design.metrics[row.metric]["title"]
                         + (" (%)" if is_proportion(design.metrics[row.metric]) else ""),
                         "budget": "all budgets" if pd.isna(row.budget) else design.budget(row.budget).title,
-                        "met": bool(row.met),
-                        "word": VERDICTS[verdict.kind][not row.met],
-                        "look": VERDICTS[verdict.kind][not row.met].replace(" ", "-").lower(),
+                        "word": word_of(row),
+                        "look": word_of(row).replace(" ", "-").lower(),
                         "finding": row.finding,
                     }
                     for row in rows.itertuples()

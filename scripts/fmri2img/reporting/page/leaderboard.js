@@ -174,7 +174,7 @@
     const cellsOf = shown.map((column) => (column.key === "method" ? name(method, folded) : column.cell(method)));
     const first = shown.findIndex((column) => !["rank", "method", "kind"].includes(column.key));
     if (reasons.size === 1 && why) {
-      return element("tr", attributes, ...cellsOf.slice(0, first), element("td", {class: "reason", colspan: shown.length - first}, `— ${why}`));
+      return element("tr", attributes, ...cellsOf.slice(0, first), element("td", {class: "reason", colspan: shown.length - first}, element("span", {}, `— ${why}`)));
     }
     return element("tr", attributes, ...cellsOf);
   }

@@ -97,6 +97,8 @@ def picture_data(
     percent.
     """
     shown = _with_images(predictions, design)
+    scored = set(scores["subject"])
+    shown = {cell: prediction for cell, prediction in shown.items() if cell[1] in scored}
     if not shown:
         return None
     native = max(prediction.images.shape[1] for prediction in shown.values())
@@ -107,13 +109,14 @@ def picture_data(
     side, budgets = plan(n_pictures, longest, native)
     shown = {cell: prediction for cell, prediction in shown.items() if cell[2] in budgets}
 
-    sheets, subjects, cells = Sheets(), {}, {}
+    sheets, subjects, cells, rankers = Sheets(), {}, {}, []
     grid_side = min(native, GRID_SIDE)
     ranking_metrics = matching(design.of_images().metrics, rank_by)
     values = _image_scores(scores, design, ranking_metrics)
     for (method, subject, budget), prediction in shown.items():
         if subject not in subjects:
             ranked = ranking(scores, design, subject, rank_by)
+            rankers.append(design.methods[str(ranked.name)]["title"])
             ids = np.sort(np.array(list(ranked.index)))
             picked = np.array(at_ranks(ranked, ranks))
             subjects[subject] = {
@@ -147,7 +150,7 @@ def picture_data(
         "cells": cells,
         "captions": {i: next(iter(texts), "") for i, texts in zip(seen, captions, strict=True)},
         "scoreTitle": " and ".join(design.metrics[name]["title"] for name in ranking_metrics),
-        "rankedBy": design.methods[design.decoders[0]]["title"],
+        "rankedBy": " and ".join(dict.fromkeys(rankers)),
         "sheets": sheets.encoded,
     }
 
