@@ -11,48 +11,55 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from fmri2img.artifacts.cells import ALL
 from fmri2img.errors import UserError
 from fmri2img.gaps import AXES, VARIABLE, Failure, Gaps
 
-SLURM_STATE = re.compile(r"SLURM status is: '(\w+)|SLURM-job '\d+' (was cancelled|failed due to a node failure)")
-STATES = {
-    "CANCELLED": "the Slurm job was cancelled", "TIMEOUT": "the Slurm job reached its time limit",
-    "OUT_OF_MEMORY": "the Slurm job ran out of memory", "NODE_FAIL": "the node of the Slurm job failed",
-    "PREEMPTED": "the Slurm job was preempted",
-}  # fmt: skip
+STATES = {  # what Snakemake or Slurm's own log says of a job, and what it means
+    r"OUT_OF_MEMORY|oom.?kill|[Ee]xceeded (job|step) memory limit": "the Slurm job ran out of memory",
+    r"'TIMEOUT|DUE TO TIME LIMIT": "the Slurm job reached its time limit",
+    r"'NODE_FAIL|DUE TO NODE FAILURE": "the node of the Slurm job failed",
+    r"'PREEMPTED|DUE TO PREEMPTION": "the Slurm job was preempted",
+    r"'CANCELLED|CANCELLED AT": "the Slurm job was cancelled",
+}
 TAIL = 20_000  # bytes at the end of a log in which an error is looked for
 LONGEST = 400  # characters of a reason
+SHOWN = 10  # reasons that the terminal lists
 
 
-@dataclass
 class Watch(logging.Handler):
-    """Keeps what Snakemake says of each job that fails: its executor's message and the executor's own log."""
+    """Keeps what Snakemake says of each job, or group of jobs, that fails: its executor's message, and logs.
 
-    started: float = field(default_factory=time.time)
-    said: dict[int, tuple[str, list[str]]] = field(default_factory=dict)
+    started: seconds since 1970. said: by jobid or name of the group.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
-
-    __hash__ = logging.Handler.__hash__
+        self.started = time.time()
+        self.said: dict[int | str, tuple[str, list[str]]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) is not None and hasattr(record, "rule_msg") and hasattr(record, "jobid"):
-            self.said[record.jobid] = (str(record.rule_msg or ""), list(map(str, getattr(record, "log", None) or [])))
+        found = vars(record)
+        if found.get("event") == LogEvent.JOB_ERROR:
+            self.said[found["jobid"]] = (found["rule_msg"] or "", list(map(str, found["log"])))
+        elif found.get("event") == LogEvent.GROUP_ERROR:
+            self.said[found["groupid"]] = ("", list(map(str, found["aux_logs"])))
 
 
-def report_the_rest(workflow: Any, gaps: Gaps, watched: Watch, file: Path, scored: Callable[[], list[str]]) -> None:
+def report_the_rest(
+    workflow: Any, gaps: Gaps, watched: Watch, file: str | Path, scored: Callable[[], list[str]], page: str
+) -> None:
     """At the end of a run in which jobs failed: write `gaps` to a file, and score and report what there is.
 
-    file: where the gaps are kept, below the study's logs; scored: the methods that can be scored, given the gaps. Does
-    nothing where the run was stopped, without --keep-going, and where no job is left that could be made.
+    file: where the gaps are kept, below the study's logs; scored: the methods that can be scored, given the gaps; page:
+    of the study. Does nothing where the run was stopped, by the user or without --keep-going, and where no job is left
+    that could be made.
     """
     scheduler, targets = workflow.scheduler, set(workflow.dag_settings.targets)
     stopped = scheduler._user_kill or scheduler.running or scheduler.open_jobs  # by the user, or at the first failure
@@ -67,7 +74,7 @@ def report_the_rest(workflow: Any, gaps: Gaps, watched: Watch, file: Path, score
     if not scored():
         logger.error("Nothing can be scored, so there is no report: every prediction needs something that failed.")
         return
-    log = file.with_name("report_the_rest.log")
+    log = Path(file).with_name("report_the_rest.log")
     logger.error(f"Scoring and reporting the rest, without what failed; its log is {log}.")
     complete, known = False, len(gaps.failures)
     while not complete:
@@ -76,17 +83,27 @@ def report_the_rest(workflow: Any, gaps: Gaps, watched: Watch, file: Path, score
         if found == known:
             break
         known = found
-    for failure in Gaps.read(file).failures:
-        logger.error(f"Missing: {failure}")
-    if not complete:
-        logger.error(f"The rest could not be reported; see {log}.")
+    for line in summary(Gaps.read(file).failures, file):
+        logger.error(line)
+    logger.error(f"Reported without it: {page}" if complete else f"The rest could not be reported; see {log}.")
 
 
-def _run_again(directory: str, gaps: Path, log: Path) -> int:
+def summary(failures: list[Failure], file: str | Path) -> list[str]:
+    """A line for each reason for which jobs of a rule failed, SHOWN at most. file: that has all of them."""
+    found: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        found.setdefault((failure.rule, failure.reason), []).append(failure)
+    lines = []
+    for alike in list(found.values())[:SHOWN]:
+        lines.append(f"Missing: {alike[0]}" + (f", and {len(alike) - 1} more alike" if len(alike) > 1 else ""))
+    return [*lines, f"and {len(found) - SHOWN} more, in {file}"] if len(found) > SHOWN else lines
+
+
+def _run_again(directory: str, gaps: str | Path, log: Path) -> int:
     """Run the same command with the gaps of `gaps`; its output goes to `log`. Returns its exit status."""
     # The first process still holds the lock of the working directory.
     command = [sys.executable, "-m", "snakemake", "--nolock", *without_forcing(sys.argv[1:])]
-    environment = os.environ | {VARIABLE: str(gaps.resolve())}
+    environment = os.environ | {VARIABLE: str(Path(gaps).resolve())}
     with open(log, "w", encoding="utf-8") as output:
         return subprocess.run(command, cwd=directory, env=environment, stdout=output, stderr=output).returncode
 
@@ -104,13 +121,17 @@ def without_forcing(arguments: list[str]) -> list[str]:
     return kept
 
 
-def check_again(workflow: Any, gaps: Gaps) -> None:
-    """Raise UserError where a run with gaps would run more than what was missing before it.
+def begin(workflow: Any, gaps: Gaps, file: str | Path) -> None:
+    """Before the first job: remove what an earlier run left in `file`, or check that this run, with gaps, is sound.
 
-    That is a job whose files cannot be made, because a rule does not leave them out, and all that the command forces.
+    Raises UserError where it would run a job whose files cannot be made, as a rule does not leave them out, or what
+    the command forces.
     """
+    if not gaps.failures:
+        Path(file).unlink(missing_ok=True)
+        return
     settings = workflow.dag_settings
-    if gaps.failures and (settings.forceall or settings.forcetargets or settings.forcerun):
+    if settings.forceall or settings.forcetargets or settings.forcerun:
         raise UserError("the command forces jobs that have run; repeat it without forcing any to report what there is")
     for job in workflow.dag.needrun_jobs():
         if causes := gaps.causes(map(str, job.output)):
@@ -118,38 +139,40 @@ def check_again(workflow: Any, gaps: Gaps) -> None:
 
 
 def watch() -> Watch:
-    """Listen to what Snakemake reports from now on."""
+    """Keep what Snakemake reports of failed jobs from now on."""
     found = Watch()
     logger.addHandler(found)
     return found
 
 
 def reason(logs: Iterable[str | Path], said: str, since: float) -> str:
-    """Why a job failed, in one line: what its log ends with, else what Snakemake or Slurm said of it.
+    """Why a job failed, in one line: what its log ends with, and what Snakemake or Slurm said of it.
 
-    logs: of the job; said: the executor's message; since: when the run started (seconds since 1970). A log that was not
-    written to since then is of an earlier run and tells nothing.
+    logs: of the job; said: the executor's message and the end of its log; since: when the run started (seconds since
+    1970). A log that was not written to since then is of an earlier run and tells nothing.
     """
-    texts = [_last_error(path) for path in map(Path, logs) if path.is_file() and path.stat().st_mtime >= since]
-    told = next(filter(None, texts), "")
-    found = SLURM_STATE.search(said)
-    state = STATES.get(next(filter(None, found.groups())), "") if found else ""
-    if told and state:
-        text = f"{told} ({state})"
-    elif told or state:
-        text = told or state
+    texts = [_last_error(path) for path in map(Path, logs) if _is_of_this_run(path, since)]
+    logged = next(filter(None, texts), "")
+    state = next((meaning for pattern, meaning in STATES.items() if re.search(pattern, said)), "")
+    if logged and state:
+        text = f"{logged} ({state})"
+    elif logged or state:
+        text = logged or state
     else:
         text = "it ended without an error message, as a job does that is killed, for example for its memory"
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def _last_error(log: Path) -> str:
-    """The last line of a log that tells an error: "Error: ...", or the end of a traceback; "" if there is none."""
+def _end(log: Path) -> str:
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - TAIL))
-        lines = handle.read().decode("utf-8", "replace").splitlines()
-    for line in reversed(lines):
+        return handle.read().decode("utf-8", "replace")
+
+
+def _last_error(log: Path) -> str:
+    """The last line of a log that tells an error: "Error: ...", or the end of a traceback; "" if there is none."""
+    for line in reversed(_end(log).splitlines()):
         if found := re.match(r"(?:Error|(Interrupted))(?: \(process \d+\))?: (.+)", line):
             return f"interrupted: {found[2]}" if found[1] else found[2]
         if re.match(r"[\w.]*(Error|Exception|Interrupt)\b(: .*)?$", line):
@@ -159,17 +182,14 @@ def _last_error(log: Path) -> str:
 
 def register(gaps: Gaps, workflow: Any, watched: Watch) -> None:
     """Add the jobs of a finished run that failed to `gaps`, with all files that cannot be made for them."""
-    dag = workflow.dag
-    for failed in sorted(workflow.scheduler.failed, key=lambda job: job.jobid):
-        members = list(failed.jobs) if failed.is_group() else [failed]
-        reasons = {job: _failure(job, watched) for job in members}
-        # Of a group, the job whose own log tells an error is the one that failed.
-        first = min(members, key=lambda job: (not _logs_told(job, watched), job.jobid))
-        gaps.add(reasons[first], dict.fromkeys(map(str, _lost(dag, members))))
-
-
-def _logs_told(job: Any, watched: Watch) -> bool:
-    return any(_last_error(Path(log)) for log in job.log if _is_of_this_run(Path(log), watched.started))
+    groups = [list(failed.jobs) if failed.is_group() else [failed] for failed in workflow.scheduler.failed]
+    for members in sorted(groups, key=lambda jobs: min(job.jobid for job in jobs)):
+        # Of a group, the first job whose own log tells an error is the one that failed.
+        ordered = sorted(members, key=lambda job: job.jobid)
+        logs = [(job, Path(log)) for job in ordered for log in job.log]
+        telling = (job for job, log in logs if _is_of_this_run(log, watched.started) and _last_error(log))
+        failed = next(telling, ordered[0])
+        gaps.add(_failure(failed, watched), dict.fromkeys(_lost(workflow.dag, members)))
 
 
 def _is_of_this_run(log: Path, since: float) -> bool:
@@ -179,7 +199,8 @@ def _is_of_this_run(log: Path, since: float) -> bool:
 def _failure(job: Any, watched: Watch) -> Failure:
     said, logs = watched.said.get(job.jobid, ("", []))
     own = [str(log) for log in job.log]
-    executors = [log for log in logs if log not in own]
+    executors = [log for log in [*logs, *watched.said.get(job.group, ("", []))[1]] if log not in own]
+    said += "".join(_end(Path(log)) for log in executors if _is_of_this_run(Path(log), watched.started))
     shown = next((log for log in [*own, *executors] if Path(log).is_file() and Path(log).stat().st_size), "")
     axes = {name: AXES.get(name, "{}").format(value) for name, value in job.wildcards_dict.items() if value != ALL}
     name = f"{job.rule.name} ({', '.join(axes.values())})" if axes else job.rule.name

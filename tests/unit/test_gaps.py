@@ -78,6 +78,9 @@ def test_what_depends_on_a_failure_is_lost_unless_its_rule_can_do_without(dag):
         ("step 3\n", "SLURM-job '7' failed, SLURM status is: 'CANCELLED'.", "the Slurm job was cancelled"),
         ("Interrupted: a checkpoint is kept\n", "SLURM status is: 'TIMEOUT'", "interrupted: a checkpoint is kept (the"),
         ("Error: no value\n", "SLURM-job '7' failed, SLURM status is: 'FAILED'.", "no value"),
+        ("", "status is: 'FAILED'. slurmstepd: error: Detected 1 oom_kill event", "the Slurm job ran out of memory"),
+        ("", "error: *** JOB 9 ON n01 CANCELLED AT 2030-01-01 DUE TO TIME LIMIT ***", "the Slurm job reached its"),
+        ("", "error: *** JOB 9 ON n01 CANCELLED AT 2030-01-01T00:00:00 ***", "the Slurm job was cancelled"),
     ],
 )  # fmt: skip
 def test_the_reason_is_what_the_log_ends_with_or_what_slurm_said(tmp_path, log, said, told):
@@ -97,6 +100,14 @@ def test_the_second_run_forces_nothing():
     given = ["--cores", "2", "-F", "--forcerun", "evaluate", "draw", "--configfile", "a.yaml", "b.yaml", "-R=x", "all"]
     assert failures.without_forcing(given) == ["--cores", "2", "--configfile", "a.yaml", "b.yaml"]
     assert failures.without_forcing(["all", "--forceall", "-n"]) == ["all", "-n"]
+
+
+def test_the_terminal_tells_each_reason_once_and_not_all_of_many():
+    alike = [replace(NAN, job=f"finetune (subj{n:02d})") for n in range(144)]
+    (line,) = failures.summary(alike, "gaps.json")
+    assert line == f"Missing: {alike[0]}, and 143 more alike"
+    many = failures.summary([replace(NAN, reason=f"reason {n}") for n in range(30)], "gaps.json")
+    assert len(many) == 11 and many[-1] == "and 20 more, in gaps.json"
 
 
 def test_gaps_are_read_in_the_run_that_is_started_with_them_alone(tmp_path, monkeypatch):

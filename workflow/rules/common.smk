@@ -13,6 +13,7 @@ from fmri2img.gaps import missing_scores
 from fmri2img.paths import REPOSITORY
 
 LOGS = f"logs/{study.name}"
+GAPS = f"{LOGS}/gaps.json"  # what the last run lacks, where jobs of it failed
 LISTED = f"{LOGS}/jobs.json"  # the logs of the jobs that the report is made from
 TRAINED = "{subject}/{sessions}sessions/seed{seed}"  # below a decoder's folder
 
@@ -218,7 +219,6 @@ def all_scores():
 
 def lacking():
     """What the study's scores lack because jobs failed, as reports show it; nothing in an ordinary run."""
-
 
     def files(method, cell):
         return [in_results(path) for path in (*needed_by(method, cell), scores_of(method))]
