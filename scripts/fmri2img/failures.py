@@ -182,29 +182,30 @@ def _last_error(log: Path) -> str:
 
 def register(gaps: Gaps, workflow: Any, watched: Watch) -> None:
     """Add the jobs of a finished run that failed to `gaps`, with all files that cannot be made for them."""
-    groups = [list(failed.jobs) if failed.is_group() else [failed] for failed in workflow.scheduler.failed]
-    for members in sorted(groups, key=lambda jobs: min(job.jobid for job in jobs)):
+    groups = {}
+    for failed in workflow.scheduler.failed:
+        members = sorted(failed.jobs if failed.is_group() else [failed], key=lambda job: job.jobid)
+        groups[members[0].jobid] = members, failed.groupid if failed.is_group() else members[0].jobid
+    for _, (members, name) in sorted(groups.items()):
         # Of a group, the first job whose own log tells an error is the one that failed.
-        ordered = sorted(members, key=lambda job: job.jobid)
-        logs = [(job, Path(log)) for job in ordered for log in job.log]
+        logs = [(job, Path(log)) for job in members for log in job.log]
         telling = (job for job, log in logs if _is_of_this_run(log, watched.started) and _last_error(log))
-        failed = next(telling, ordered[0])
-        gaps.add(_failure(failed, watched), dict.fromkeys(_lost(workflow.dag, members)))
+        failure = _failure(next(telling, members[0]), *watched.said.get(name, ("", [])), watched.started)
+        gaps.add(failure, dict.fromkeys(_lost(workflow.dag, members)))
 
 
 def _is_of_this_run(log: Path, since: float) -> bool:
     return log.is_file() and log.stat().st_mtime >= since
 
 
-def _failure(job: Any, watched: Watch) -> Failure:
-    said, logs = watched.said.get(job.jobid, ("", []))
+def _failure(job: Any, said: str, logs: list[str], since: float) -> Failure:
     own = [str(log) for log in job.log]
-    executors = [log for log in [*logs, *watched.said.get(job.group, ("", []))[1]] if log not in own]
-    said += "".join(_end(Path(log)) for log in executors if _is_of_this_run(Path(log), watched.started))
+    executors = [log for log in logs if log not in own]
+    said += "".join(_end(Path(log)) for log in executors if _is_of_this_run(Path(log), since))
     shown = next((log for log in [*own, *executors] if Path(log).is_file() and Path(log).stat().st_size), "")
     axes = {name: AXES.get(name, "{}").format(value) for name, value in job.wildcards_dict.items() if value != ALL}
     name = f"{job.rule.name} ({', '.join(axes.values())})" if axes else job.rule.name
-    return Failure(job.rule.name, name, reason(own, said, watched.started), shown)
+    return Failure(job.rule.name, name, reason(own, said, since), shown)
 
 
 def _lost(dag: Any, jobs: list[Any]) -> Iterator[str]:
