@@ -202,7 +202,8 @@ def _failure(job: Any, said: str, logs: list[str], since: float) -> Failure:
     own = [str(log) for log in job.log]
     executors = [log for log in logs if log not in own]
     said += "".join(_end(Path(log)) for log in executors if _is_of_this_run(Path(log), since))
-    shown = next((log for log in [*own, *executors] if Path(log).is_file() and Path(log).stat().st_size), "")
+    there = [log for log in [*own, *executors] if Path(log).is_file()]
+    shown = next((log for log in there if Path(log).stat().st_size), next(iter(there), ""))
     axes = {name: AXES.get(name, "{}").format(value) for name, value in job.wildcards_dict.items() if value != ALL}
     name = f"{job.rule.name} ({', '.join(axes.values())})" if axes else job.rule.name
     return Failure(job.rule.name, name, reason(own, said, since), shown)
