@@ -14,6 +14,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from fmri2img import job_record
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
@@ -52,9 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recording", type=Path, help="prepared recording of the subject it was fine-tuned on")
     parser.add_argument("--sessions", type=parse_sessions, help="first sessions of it that were trained on")
     parser.add_argument("--pretrained-on", nargs="*", default=[], help="subjects of the pretraining")
+    parser.add_argument("--log", type=Path, help="the job's log, next to which it records where and with what it ran")
     options = parser.parse_args(arguments)
     if (options.recording is None) != (options.sessions is None):
         parser.error("--recording and --sessions go together")
+    if options.log:
+        job_record.began(options.log)
     try:
         model = import_checkpoint(options.checkpoint, options.subjects)
         metadata = {"origin": options.checkpoint.name}
@@ -67,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if options.log:
+        job_record.succeeded(options.log)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.output}: {parameters:,} parameters, {len(options.subjects)} subject(s), {model.config}")
     return 0

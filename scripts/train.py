@@ -15,6 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from fmri2img import job_record
 from fmri2img.job import enable_plugins, leave, stay_offline
 
 
@@ -24,9 +25,14 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder of the trained decoder")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
     parser.add_argument("--code", help="what identifies the code; with it a finished decoder is kept in --work, too")
+    parser.add_argument("--log", type=Path, help="the job's log, next to which it records where and with what it ran")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node that must be there (default: 0)")
     arguments = parser.parse_args()
 
+    rank = os.environ.get("RANK", "0")
+    process = "" if rank == "0" else f" (process {rank})"
+    if arguments.log and rank == "0":
+        job_record.began(arguments.log)
     stay_offline()
     gc.disable()
     from torch import OutOfMemoryError
@@ -39,8 +45,6 @@ def main() -> int:
     gc.freeze()  # torch's million permanent objects need not be scanned again and again
     gc.enable()
 
-    rank = os.environ.get("RANK", "0")
-    process = "" if rank == "0" else f" (process {rank})"
     try:
         check_gpus(arguments.gpus)
         try:
@@ -66,6 +70,8 @@ def main() -> int:
     except BaseException:
         traceback.print_exc()  # and no wait for threads, which may hang
         return 1
+    if arguments.log and rank == "0":
+        job_record.succeeded(arguments.log)
     return 0
 
 

@@ -173,7 +173,7 @@ def _end(log: Path) -> str:
 def _last_error(log: Path) -> str:
     """The last line of a log that tells an error: "Error: ...", or the end of a traceback; "" if there is none."""
     for line in reversed(_end(log).splitlines()):
-        if found := re.match(r"(?:Error|(Interrupted))(?: \(process \d+\))?: (.+)", line):
+        if found := re.match(r"(?:[Ee]rror|(Interrupted))(?: \(process \d+\))?: (.+)", line):
             return f"interrupted: {found[2]}" if found[1] else found[2]
         if re.match(r"[\w.]*(Error|Exception|Interrupt)\b(: .*)?$", line):
             return line

@@ -29,6 +29,8 @@ def record_of(log: str | Path) -> Path:
 
 def began(log: str | Path) -> None:
     """Record that a job starts. `attempt` counts its starts since it last succeeded."""
+    if not Path(log).is_file():  # /dev/null, where a script is run by hand
+        return
     path, attempt = record_of(log), 1
     with suppress(OSError, ValueError, KeyError):
         last = json.loads(path.read_text(encoding="utf-8"))

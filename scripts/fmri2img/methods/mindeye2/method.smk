@@ -27,4 +27,4 @@ rule import_mindeye2:
     shell:
         "python {params.script:q} {input.checkpoint:q}/{params.file:q} --subjects {wildcards.subject} "
         "--pretrained-on {params.others} --recording {input.recording:q} --sessions {wildcards.sessions} "
-        "--output {output:q} > {log} 2>&1"
+        "--output {output:q} --log {log:q} > {log} 2>&1"
