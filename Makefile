@@ -1,5 +1,6 @@
 # make demo   run the demo study and print the path of its page
 # make test   run lint and the test suite
+# make test-slurm   run the tests that need a real Slurm, which they start (needs root, and munge and slurm-wlm of Debian)
 # make lint   run the linters, the type checker and the spelling check
 # make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
 # make method FROM=folder   check a method's folder on a tiny study
@@ -13,13 +14,16 @@ PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint submission method slurm-check test-page clean
+.PHONY: demo test test-slurm lint submission method slurm-check test-page clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
 
 test: $(PYTHON_ENV) lint
 	python -m pytest
+
+test-slurm: $(PYTHON_ENV)
+	@sh tests/slurm/run.sh $(INSTALL)
 
 lint: $(PYTHON_ENV)
 	ruff check $(PYTHON)

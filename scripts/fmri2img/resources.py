@@ -152,6 +152,9 @@ class ResourceClasses:
             for key, limit in limits.items():
                 found[key] = min(found[key], limit)
             found |= {"slurm_partition": partition_name} | self._options(placed, partition)
+        if self._classes[name].get("resumes"):
+            signal = f"--signal=TERM@{notice(found['runtime'])}"
+            found["slurm_extra"] = " ".join(filter(None, [found["slurm_extra"], signal]))
         return found
 
     def _wanted(self, name: str, devices: Devices, attempt: int) -> dict[str, int]:
@@ -261,6 +264,12 @@ KEYS = (
     "slurm_partition", "slurm_account", "qos", "constraint", "slurm_extra",
 )  # fmt: skip
 ORDER = ("mem_mb", "threads", "runtime")  # what a partition must give, the most important first
+
+
+def notice(minutes: int) -> int:
+    """Seconds before a time limit at which a signal makes a training write a checkpoint and end: ten minutes, or a
+    tenth of a short limit. Slurm may be up to a minute early."""
+    return min(600, max(10, minutes * 6))
 
 
 def partition_limits(partition: Partition) -> dict[str, int]:

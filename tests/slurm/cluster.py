@@ -8,9 +8,9 @@ for is killed.
     with Cluster(folder) as cluster:
         cluster.run("sbatch", "--wrap", "hostname")
 
-The daemons are children of this process and end with it, whatever ends it. Command line: `python tests/slurm/cluster.py
-FOLDER [MAX_MINUTES]` keeps a cluster until Ctrl-C; `. FOLDER/environment.sh` in another terminal makes its commands the
-first on the PATH.
+The daemons are children of this process and end with it, whatever ends it. Command line: `python cluster.py FOLDER`
+keeps a cluster until Ctrl-C, and `. FOLDER/environment.sh` in another terminal makes its commands the first on the
+PATH; `--check` says why no cluster can be started.
 """
 
 import contextlib
@@ -78,7 +78,8 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AccountingStorageType=accounting_storage/none
 {nodes}
 PartitionName=batch Nodes=c1 Default=YES DefaultTime=00:05:00 MaxTime=1-00:00:00 State=UP
-PartitionName=volta Nodes=v1,v2 DefaultTime=00:05:00 MaxTime={gpu_minutes} State=UP
+PartitionName=volta Nodes=v1,v2 DefaultTime=00:05:00 MaxTime=1-00:00:00 State=UP
+PartitionName=short Nodes=v1,v2 DefaultTime=00:01:00 MaxTime=00:02:00 State=UP
 """
 
 
@@ -97,13 +98,12 @@ def _daemon(name: str) -> str | None:
 
 
 class Cluster:
-    """One cluster. Partitions: batch (node c1, no GPU, the default) and volta (v1 and v2, two V100 stand-ins each).
-
-    gpu_minutes: longest run time in the partition volta.
+    """One cluster. Partitions: batch (node c1, no GPU, the default), volta (v1 and v2, two V100 stand-ins each), and
+    short, the same two nodes for two minutes at most.
     """
 
-    def __init__(self, folder: Path, gpu_minutes: int = 1440) -> None:
-        self.folder, self._gpu_minutes = folder.resolve(), gpu_minutes
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
         self._daemons: dict[str, subprocess.Popen] = {}
 
     @property
@@ -200,9 +200,7 @@ class Cluster:
             f"RealMemory={MEMORY_MB} {devices} State=UNKNOWN"
             for (node, devices), number in zip(NODES.items(), ports, strict=True)
         )
-        text = CONFIGURATION.format(
-            host=host, port=port, folder=self.folder, nodes=nodes, gpu_minutes=self._gpu_minutes
-        )
+        text = CONFIGURATION.format(host=host, port=port, folder=self.folder, nodes=nodes)
         Path(self._slurm_conf).write_text(text)
         (self.folder / "gres.conf").write_text(
             f"NodeName=v[1-2] Name=gpu Type=v100 File={self.folder}/dev/v100-[0-1]\n"
@@ -301,9 +299,11 @@ def _descendants(process: int) -> list[int]:
 
 if __name__ == "__main__":
     why = obstacle()
+    if sys.argv[1:] == ["--check"]:
+        print(why)
+        sys.exit(1 if why else 0)
     if why:
         sys.exit(f"no cluster: {why}")
-    minutes = int(sys.argv[2]) if len(sys.argv) > 2 else 1440
-    with Cluster(Path(sys.argv[1]), minutes) as running:
+    with Cluster(Path(sys.argv[1])) as running:
         print(f"up; in another terminal: . {running.folder}/environment.sh", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

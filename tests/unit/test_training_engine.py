@@ -1,8 +1,12 @@
 """The training engine: schedules, samples, one process against two, resuming, what is recorded, what is refused."""
 
+import contextlib
 import errno
 import json
 import math
+import shutil
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -12,6 +16,7 @@ import training_tasks
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
 from training_launch import run_pairs, table, toy, weights
 
 from fmri2img.errors import UserError
@@ -205,6 +210,67 @@ def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(undisturbed, tmp_path):
             assert stops < 4  # the same batch is made again, and sends its signal again, until its step is done
     assert stops >= 1
     assert weights(tmp_path / "out") == weights(undisturbed / "out")
+
+
+def test_checkpoints_are_written_while_the_training_goes_on_and_hold_what_was_at_their_step(
+    undisturbed, tmp_path, monkeypatch
+):
+    """The first one is on its way to the disk until step 9 is made; a training that resumes from it ends as usual."""
+    later, waited = threading.Event(), []
+
+    def slow(tensors, folder):
+        waited.append(later.wait(20))
+        save(tensors, folder)
+
+    def inputs(task, step, *others):
+        if step == 9:
+            later.set()
+        return make(task, step, *others)
+
+    def kept(work, step):
+        path = publish(work, step)
+        shutil.copytree(path, tmp_path / "again" / path.name, dirs_exist_ok=True)
+
+    save, make, publish = checkpoint.Tensors.save, training_tasks.Toy.inputs, checkpoint.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Tensors, "save", slow)
+        patch.setattr(training_tasks.Toy, "inputs", inputs)
+        patch.setattr(checkpoint, "publish", kept)
+        train(toy(dropout=0.3, checkpoint_steps=6), tmp_path / "out", tmp_path / "work")
+    assert waited[0] and weights(tmp_path / "out") == weights(undisturbed / "out")
+    for step in (12, 18):
+        shutil.rmtree(tmp_path / f"again/step-{step:08d}")
+    train(toy(dropout=0.3), tmp_path / "resumed", tmp_path / "again")
+    assert weights(tmp_path / "resumed") == weights(undisturbed / "out")
+
+
+def test_checkpoints_that_take_long_are_rare(tmp_path, monkeypatch):
+    """They are due all the time, but each takes longer than a fiftieth of the training."""
+    made = []
+
+    def slow(work, step):
+        made.append(step)
+        time.sleep(0.05)
+        return publish(work, step)
+
+    publish = checkpoint.publish
+    monkeypatch.setattr(checkpoint, "publish", slow)
+    train(toy(pause=0.02, checkpoint_minutes=1e-9), tmp_path / "out", tmp_path / "work")
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("nan_at", [None, 7])
+def test_events_that_cannot_be_written_neither_end_a_training_nor_hide_why_it_ended(nan_at, tmp_path, monkeypatch):
+    def broken(*args, **options):
+        raise OSError("the thread that writes has died")
+
+    for name in ("add_scalar", "flush", "close"):
+        monkeypatch.setattr(SummaryWriter, name, broken)
+    config = toy(log_every=1) if nan_at is None else toy(log_every=1, nan_at=nan_at)
+    expected = contextlib.nullcontext() if nan_at is None else pytest.raises(UserError, match=r"step 7: .* nan")
+    with expected:
+        train(config, tmp_path / "out", tmp_path / "work")
+    assert len(table(tmp_path / ("work" if nan_at else "out"))) == (nan_at or 20)
 
 
 def test_nan_stops_with_step_and_term_named_and_the_checkpoint_stays(tmp_path):

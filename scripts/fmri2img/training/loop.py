@@ -111,8 +111,9 @@ class Run:
             self._backend.set_rates(*self._schedule(self._step))
             row = {"step": self._step, "epoch": self._step // self._epoch_steps}
             due = max(self._training.checkpoint_minutes * 60 or math.inf, COST * self._writer.seconds)
+            save = not self._writer.is_busy and time.monotonic() - last_saved > due
             # the main process's clock decides for all processes, and a signal to any process stops all of them
-            flags = [self._main and time.monotonic() - last_saved > due, self._terminated, self._claim.lost]
+            flags = [self._main and save, self._terminated, self._claim.lost]
             values, (save, stop, lost) = self._optimise(batches, [float(flag) for flag in flags])
             if lost:
                 raise Interrupted(f"another trainer took {self._work} over; this one stood still for too long")
@@ -285,6 +286,10 @@ class Writer:
             self.seconds = time.monotonic() - started
 
         self._pending = self._pool.submit(timed)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._pending is not None and not self._pending.done()
 
     def check(self) -> None:
         """Raise the error of a checkpoint that could not be written."""

@@ -58,5 +58,5 @@ class SleeperTask:
         weights = {name: value.contiguous() for name, value in self.module.state_dict().items()}
         save_file(weights, directory / "model.safetensors")
         voxels = {subject: self.recording.betas.shape[1] for subject in self.settings["recordings"]}
-        made = {"initial": None, "sessions": self.settings["sessions"]}
+        made = {"initial": None, "sessions": self.settings["sessions"], "trials": 1, "images": 1, "held_out_images": 0}
         (directory / "config.json").write_text(json.dumps({"model": {}, "voxels": voxels, "metadata": made}))

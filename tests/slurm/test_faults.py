@@ -1,0 +1,174 @@
+"""A study on a real Slurm, and what happens to it there: devices, memory, time limits, cancelled and lost jobs.
+
+Each test copies the finished study and trains one more network of the sleeper, under another seed.
+"""
+
+import json
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+from trial import PATIENCE, wait_for
+
+from fmri2img.training import claim
+
+SLOW = {"epochs": 100}  # 500 steps
+
+
+def finished(process, trial, status=0):
+    assert process.wait(PATIENCE) == status, trial.printed[-5000:]
+
+
+def steps(trial, seed):
+    return list(pd.read_parquet(trial.folder / trial.network(seed) / "log.parquet")["step"])
+
+
+def at_work(process, trial, seed, step=0):
+    """Wait until a training has begun (and has written a checkpoint after `step`, if it is not 0)."""
+
+    def begun():
+        assert process.poll() is None, trial.printed[-5000:]
+        return "step 2/" in trial.log(seed) and trial.step(seed) >= step
+
+    wait_for(begun, "training")
+    return trial.jobs()[-1]
+
+
+@pytest.fixture(scope="session")
+def sliced(study, tmp_path_factory):
+    """A training of about two and a half minutes in a partition that gives two; it goes on while other tests run."""
+    volta = {"max_runtime": 2, "max_mem_mb": 512000, "max_threads": 64, "gpus": 2, "gpu_type": "v100"}
+    batch = {"max_runtime": 1440, "max_mem_mb": 512000, "max_threads": 64}
+    training = {"epochs": 60, "batch": 8, "log_every": 1}
+    trial = study[0].copy(
+        tmp_path_factory.mktemp("sliced") / "trial",
+        {"partitions": {"batch": batch, "short": volta}},
+        sleeper={"pause": 0.5, "finetuning": {"training": training}},
+    )
+    return trial, trial.start(trial.network(1))
+
+
+def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says(study, cluster, sliced):
+    trial, status = study
+    assert status == 0, trial.printed[-5000:]
+    assert (trial.folder / "results/trial/page.html").exists()
+    assert len(trial.printed.splitlines()) < 60, trial.printed
+    (training,) = trial.jobs()
+    assert training["JobState"] == "COMPLETED" and training["Partition"] == "volta"
+    assert training["TresPerJob"] == "gres:gpu:v100:1" and training["MinMemoryNode"] == "125G"
+    assert {job["Partition"] for job in trial.jobs("fit_linear")} == {"batch"}
+    assert not trial.work(0).exists()  # what a training keeps is removed at the end
+
+
+def test_the_device_is_handed_to_the_job_and_is_an_error_where_torch_does_not_see_it(copied):
+    """On stand-in devices it never does: one line, one try, and little else on the terminal."""
+    trial = copied()
+    assert trial.run(trial.network(1), stand_in=False) == 1
+    told = "this job requested 1 GPU and sees 0"
+    assert f"Error: {told}" in trial.log(1) and "CUDA_VISIBLE_DEVICES = '0'" in trial.log(1)
+    assert len(trial.jobs()) == 1 and trial.printed.count(told) == 1
+    assert "It is not tried again." in trial.printed and "finetune/sleeper/subj01/1sessions/seed1.log" in trial.printed
+    assert len(trial.printed.splitlines()) < 30 and max(map(len, trial.printed.splitlines())) < 600, trial.printed
+
+
+def test_a_job_that_runs_out_of_memory_gets_more(copied):
+    trial = copied(site={"classes": {"train": {"mem_mb": 1000}}}, memory_mb=700)
+    finished(trial.start(trial.network(1)), trial)
+    first, second = trial.jobs()
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("1000M", "2000M")
+    assert "failed (try 1 of 3): the Slurm job ran out of memory" in trial.printed
+
+
+def test_a_cancelled_job_is_not_submitted_again_and_goes_on_when_the_study_does(copied, cluster):
+    trial = copied(pause=0.2, training=SLOW)
+    process = trial.start(trial.network(1))
+    job = at_work(process, trial, 1)
+    cluster.run("scancel", job["JobId"])
+    finished(process, trial, 1)
+    assert len(trial.jobs()) == 1 and "the Slurm job was cancelled" in trial.printed
+    assert trial.step(1) > 0 and not (trial.work(1) / claim.FILE).exists()
+
+
+def test_ctrl_c_cancels_the_jobs(copied):
+    trial = copied(pause=0.2, training=SLOW)
+    process = trial.start(trial.network(1))
+    at_work(process, trial, 1)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    wait_for(lambda: trial.jobs()[-1]["JobState"] == "CANCELLED", "cancelled job", 60)
+    assert trial.step(1) > 0 and len(trial.jobs()) == 1
+
+
+def test_after_a_lost_main_process_the_network_is_made_once_and_is_not_deleted(copied):
+    """The job that Snakemake left behind goes on; a second one waits for it, and finds the network made."""
+    trial = copied(pause=0.3, training={"epochs": 30})
+    process = trial.start(trial.network(1))
+    orphan = at_work(process, trial, 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert trial.run("--unlock") == 0
+    process = trial.start(trial.network(1))
+    wait_for(lambda: "waiting for the trainer on" in trial.log(1), "second trainer")
+    assert f"Slurm job {orphan['JobId']}" in trial.log(1)
+    made = trial.folder / trial.network(1) / "training.json"
+    wait_for(made.exists, "network of the first trainer")
+    number = made.stat().st_ino
+    finished(process, trial)
+    assert made.stat().st_ino == number and "training from step" not in trial.log(1)
+    assert [job["JobState"] for job in trial.jobs()] == ["COMPLETED", "COMPLETED"]
+    assert steps(trial, 1) == list(range(150))
+
+
+def test_a_network_that_was_finished_without_snakemake_is_not_trained_again(copied):
+    """The main process is lost, the job ends, and only then the study is started again."""
+    trial = copied(pause=0.2, training={"epochs": 10})
+    process = trial.start(trial.network(1))
+    at_work(process, trial, 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: trial.jobs()[-1]["JobState"] == "COMPLETED", "end of the job")
+    weights = (trial.folder / trial.network(1) / "model.safetensors").read_bytes()
+    assert trial.run("--unlock") == 0
+    finished(trial.start(trial.network(1)), trial)
+    assert "was finished before" in trial.log(1) and "training from step" not in trial.log(1)
+    assert (trial.folder / trial.network(1) / "model.safetensors").read_bytes() == weights
+
+
+def test_two_nodes_train_one_network(copied):
+    trial = copied(nodes=2)
+    finished(trial.start(trial.network(1)), trial)
+    (job,) = trial.jobs()
+    assert job["NumNodes"] == "2" and job["NodeList"] == "v[1-2]"
+    record = json.loads((trial.folder / trial.network(1) / "training.json").read_text())
+    assert record["processes"] == 2
+
+
+def test_a_training_goes_on_after_the_time_limit_in_slices_that_are_no_tries(sliced):
+    trial, process = sliced
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < 2 * PATIENCE:
+        assert "PartitionTimeLimit" not in {job["Reason"] for job in trial.jobs()}
+        time.sleep(1)
+    finished(process, trial)
+    jobs = trial.jobs()
+    assert len(jobs) >= 2 and {job["Partition"] for job in jobs} == {"short"}
+    assert {job["TimeLimit"] for job in jobs} == {"00:02:00"} and len({job["MinMemoryNode"] for job in jobs}) == 1
+    assert steps(trial, 1) == list(range(300))
+    assert "stopped by SIGTERM" in trial.printed and "It goes on in a new job." in trial.printed
+    assert "failed" not in trial.printed
+
+
+def test_a_training_goes_on_from_its_checkpoint_after_its_node_has_died(copied, cluster):
+    trial = copied(pause=0.1, training={"epochs": 100, "checkpoint_steps": 20})
+    process = trial.start(trial.network(1))
+    job = at_work(process, trial, 1, step=40)
+    reached, node = trial.step(1), job["NodeList"]
+    cluster.kill_node(node)
+    try:
+        finished(process, trial)
+    finally:
+        cluster.start_node(node)
+    assert f"training from step {reached}" in trial.log(1) or "training from step 0" not in trial.log(1)
+    assert steps(trial, 1) == list(range(500))
