@@ -137,6 +137,17 @@ def test_gpus_may_be_requested_as_gres_which_jobs_of_this_machine_do_not_count()
     assert training["gpu"](None, attempt=1) == 2
 
 
+def test_a_training_writes_a_checkpoint_before_its_limit_and_needs_no_more_time_at_a_retry():
+    """Ten minutes before a long limit, seconds before a short one; a job that starts over has no use for it."""
+    partitions = {"short": {"gpus": 4, "max_runtime": 2}}
+    for limited, minutes, signal in ((classes(), 600, "TERM@600"), (classes(partitions=partitions), 2, "TERM@12")):
+        requests = [limited.request("train", attempt=attempt) for attempt in (1, 2, 3)]
+        assert {request["runtime"] for request in requests} == {minutes}
+        assert {request["slurm_extra"] for request in requests} == {f"--signal={signal}"}
+        assert limited.request("draw")["slurm_extra"] is None
+    assert classes(extra="--nice").request("train")["slurm_extra"] == "--nice --signal=TERM@600"
+
+
 def test_downloads_go_to_the_transfer_partition_or_the_login_node_and_nothing_else_does():
     partitions = {"transfer": {"max_runtime": 300}} | SPLIT["partitions"]
     it = classes(partitions=partitions, downloads="transfer")
@@ -149,7 +160,7 @@ def test_resources_of_several_gpus_and_nodes_follow_from_the_configuration():
     it = classes()
     assert stated(it.request("train", Devices(1, 2))) | {"slurm_account": ""} == {
         "threads": 16, "mem_mb": 256000, "runtime": 600, "gpu": 2, "gpu_model": "h100", "slurm_partition": "h100",
-        "slurm_account": "", "nodes": 1,
+        "slurm_account": "", "nodes": 1, "slurm_extra": "--signal=TERM@600",
     }  # fmt: skip
     several = it.request("train", Devices(2, 4))
     assert several["gpu"] is None and several["gres"] == "gpu:h100:4"  # of each node
