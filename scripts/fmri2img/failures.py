@@ -164,7 +164,8 @@ def reason(logs: Iterable[str | Path], said: str, since: float) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def _end(log: Path) -> str:
+def end_of(log: Path) -> str:
+    """The end of a log."""
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - TAIL))
         return handle.read().decode("utf-8", "replace")
@@ -172,7 +173,7 @@ def _end(log: Path) -> str:
 
 def _last_error(log: Path) -> str:
     """The last line of a log that tells an error: "Error: ...", or the end of a traceback; "" if there is none."""
-    for line in reversed(_end(log).splitlines()):
+    for line in reversed(end_of(log).splitlines()):
         if found := re.match(r"(?:[Ee]rror|(Interrupted))(?: \(process \d+\))?: (.+)", line):
             return f"interrupted: {found[2]}" if found[1] else found[2]
         if re.match(r"[\w.]*(Error|Exception|Interrupt)\b(: .*)?$", line):
@@ -201,7 +202,7 @@ def _is_of_this_run(log: Path, since: float) -> bool:
 def _failure(job: Any, said: str, logs: list[str], since: float) -> Failure:
     own = [str(log) for log in job.log]
     executors = [log for log in logs if log not in own]
-    said += "".join(_end(Path(log)) for log in executors if _is_of_this_run(Path(log), since))
+    said += "".join(end_of(Path(log)) for log in executors if _is_of_this_run(Path(log), since))
     there = [log for log in [*own, *executors] if Path(log).is_file()]
     shown = next((log for log in there if Path(log).stat().st_size), next(iter(there), ""))
     axes = {name: AXES.get(name, "{}").format(value) for name, value in job.wildcards_dict.items() if value != ALL}

@@ -24,48 +24,32 @@ from typing import Any, NamedTuple
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from fmri2img import failures
+
 FAILURES = (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
 LAST_WORDS = re.compile(r"^(Error|Interrupted)(?: \(process \d+\))?: (.+)$", re.M)
 STARTED = re.compile(r"^training from step (\d+)", re.M)
 STOPPED = re.compile(r"after step (\d+)")
 STATE = re.compile(r"SLURM status is: '(\w+)")
-STATES = {
-    "CANCELLED": "the Slurm job was cancelled",
-    "TIMEOUT": "the Slurm job reached its time limit",
-    "OUT_OF_MEMORY": "the Slurm job ran out of memory",
-    "NODE_FAIL": "the node of the Slurm job failed",
-}
-MEMORY = re.compile(r"exceeded .*memory limit|oom[-_ ]kill|out[-_ ]of[-_ ]memory", re.I)
-TAIL = 20_000  # bytes at the end of a log that are read
-LONGEST = 400  # characters of a reason
 
 
 class Verdict(NamedTuple):
-    """Why a job failed, whether it is tried again, and whether that counts as one of its tries."""
+    """Whether a job that failed is tried again, and whether that counts as one of its tries."""
 
-    reason: str
     again: bool = True
     counts: bool = True
 
 
-def verdict(state: str, words: str, executor: str = "") -> Verdict:
-    """Judge a failure. state: of the Slurm job, "" without one; words: the end of the job's own logs; executor: of
-    Slurm's."""
+def verdict(state: str, words: str) -> Verdict:
+    """Judge a failure. state: of the Slurm job, "" without one; words: the end of the job's own logs."""
     found = LAST_WORDS.findall(words)
     kind, message = found[-1] if found else ("", "")
-    if state == "CANCELLED":
-        return Verdict(STATES[state], again=False)
-    if kind == "Error":
-        return Verdict(message, again=False)
+    if state == "CANCELLED" or kind == "Error":
+        return Verdict(again=False)
     if kind == "Interrupted":
         started, stopped = STARTED.findall(words), STOPPED.search(message)
-        stuck = bool(started and stopped) and int(started[-1]) >= int(stopped[1])
-        return Verdict(message, counts=stuck)
-    if MEMORY.search(executor):
-        state = "OUT_OF_MEMORY"
-    trace = re.findall(r"^[\w.]*(?:Error|Exception)\b.*$", words, re.M)
-    parts = [STATES.get(state, ""), trace[-1] if trace else ""]
-    return Verdict("; ".join(filter(None, parts)) or "it ended without an error message")
+        return Verdict(counts=bool(started and stopped) and int(started[-1]) >= int(stopped[1]))
+    return Verdict()
 
 
 class Retries(logging.Filter):
@@ -98,25 +82,28 @@ class Retries(logging.Filter):
         own = [str(log) for member in members for log in member.log]
         listed = record.aux_logs if job.is_group() else record.log
         slurm_logs = [log for log in map(str, listed) if log not in own]
-        number = record.external_jobid if job.is_group() else record.aux.get("external_jobid")
-        if number is None and slurm_logs == [] and "sbatch failed" in str(getattr(record, "rule_msg", "")):
-            found = re.search(r"error message was '(.*?)'", str(record.rule_msg), re.S)
-            judged = Verdict(f"sbatch refused it: {' '.join(found[1].split()) if found else ''}")
+        said = str(getattr(record, "rule_msg", ""))
+        if found := re.search(r"sbatch failed.*?error message was '(.*?)'", said, re.S):
+            number, judged, why = None, Verdict(), f"sbatch refused it: {' '.join(found[1].split())}"
         else:
-            state = _state(str(getattr(record, "rule_msg", "")), number)
-            judged = verdict(state, self._ends(own), self._ends(slurm_logs))
+            number = record.external_jobid if job.is_group() else record.aux.get("external_jobid")
+            state = _state(said, number)
+            judged = verdict(state, self._ends(own))
+            why = failures.reason(own, f"{said} '{state}' {self._ends(slurm_logs)}", self._began)
         tries, limit = job.attempt, 1 + job.restart_times
         if not judged.again:
             job.attempt = max(job.attempt, limit)  # no try is left
         elif not judged.counts:
             job.attempt -= 1
         last = judged.again and judged.counts and tries >= limit
-        return _lines(members, judged, tries, limit, last, [log for log in own if _is_text(log)], slurm_logs, number)
+        return _lines(
+            members, judged, why, tries, limit, last, [log for log in own if _is_text(log)], slurm_logs, number
+        )
 
     def _ends(self, logs: list[str]) -> str:
         """The ends of those logs that were written in this run."""
         written = [Path(log) for log in logs if _is_text(log) and Path(log).stat().st_mtime >= self._began]
-        return "\n".join(map(_end, written))
+        return "\n".join(map(failures.end_of, written))
 
 
 def _state(message: str, number: str | None) -> str:
@@ -135,6 +122,7 @@ def _state(message: str, number: str | None) -> str:
 def _lines(
     members: list[Any],
     judged: Verdict,
+    why: str,
     tries: int,
     limit: int,
     last: bool,
@@ -145,14 +133,12 @@ def _lines(
     """A failure in a few lines: what failed, why, where more is written, and what happens next."""
     names = [" ".join([member.rule.name, *map(str, member.wildcards_dict.values())]) for member in members]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    reason = " ".join(judged.reason.split())
-    reason = reason if len(reason) <= LONGEST else f"{reason[: LONGEST - 3]}..."
     if not judged.counts:
-        lines = [f"{names[0]}{more} stopped: {reason}", "    It goes on in a new job."]
+        lines = [f"{names[0]}{more} stopped: {why}", "    It goes on in a new job."]
     else:
         of = f" (try {tries} of {limit})" if limit > 1 else ""
         then = "It is tried again." if judged.again and not last else "It is not tried again."
-        lines = [f"{names[0]}{more} failed{of}: {reason}", f"    {then}"]
+        lines = [f"{names[0]}{more} failed{of}: {why}", f"    {then}"]
     lines += [f"    log: {os.path.relpath(log)}" for log in logs]
     lines += [f"    Slurm job {number}: {os.path.relpath(log)}" for log in slurm_logs]
     return "\n".join(lines)
@@ -160,12 +146,6 @@ def _lines(
 
 def _is_text(log: str) -> bool:
     return os.path.isfile(log) and os.path.getsize(log) > 0
-
-
-def _end(log: Path) -> str:
-    with open(log, "rb") as handle:
-        handle.seek(max(0, log.stat().st_size - TAIL))
-        return handle.read().decode("utf-8", "replace")
 
 
 class Terminal(logging.Formatter):

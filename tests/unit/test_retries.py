@@ -14,40 +14,23 @@ STOPPED = "stopped by SIGTERM after step {} of 300; rerun to resume"
 
 
 @pytest.mark.parametrize(
-    ("state", "words", "executor", "reason", "again", "counts"),
+    ("state", "words", "again", "counts"),
     [
-        ("FAILED", "begun\nError: no such file\n", "", "no such file", False, True),
-        ("FAILED", "Error (process 1): no such file\n", "", "no such file", False, True),
-        ("CANCELLED", "Interrupted: " + STOPPED.format(5), "", "the Slurm job was cancelled", False, True),
-        ("CANCELLED", "", "", "the Slurm job was cancelled", False, True),
-        (
-            "FAILED",
-            "training from step 3 of 300\nInterrupted: " + STOPPED.format(5),
-            "",
-            STOPPED.format(5),
-            True,
-            False,
-        ),
-        (
-            "TIMEOUT",
-            "training from step 3 of 300\nInterrupted: " + STOPPED.format(5),
-            "",
-            STOPPED.format(5),
-            True,
-            False,
-        ),
-        ("FAILED", "training from step 5 of 300\nInterrupted: " + STOPPED.format(5), "", STOPPED.format(5), True, True),
-        ("FAILED", "Interrupted: waited for the trainer on h02", "", "waited for the trainer on h02", True, False),
-        ("TIMEOUT", "step 4/300", "", "the Slurm job reached its time limit", True, True),
-        ("FAILED", "", "slurmstepd: error: Job 7 exceeded memory limit (3 > 2)", "ran out of memory", True, True),
-        ("FAILED", "", "slurmstepd: error: Detected 1 oom_kill event", "ran out of memory", True, True),
-        ("FAILED", "Traceback (...)\nKeyError: 'trials'\n", "", "KeyError: 'trials'", True, True),
-        ("", "", "", "it ended without an error message", True, True),
+        ("FAILED", "begun\nError: no such file\n", False, True),
+        ("FAILED", "Error (process 1): no such file\n", False, True),
+        ("CANCELLED", "training from step 3 of 300\nInterrupted: " + STOPPED.format(5), False, True),
+        ("CANCELLED", "", False, True),
+        ("FAILED", "training from step 3 of 300\nInterrupted: " + STOPPED.format(5), True, False),
+        ("TIMEOUT", "training from step 3 of 300\nInterrupted: " + STOPPED.format(5), True, False),
+        ("FAILED", "training from step 5 of 300\nInterrupted: " + STOPPED.format(5), True, True),
+        ("FAILED", "Interrupted: waited for the trainer on h02", True, False),
+        ("TIMEOUT", "step 4/300", True, True),
+        ("FAILED", "Traceback (...)\nKeyError: 'trials'\n", True, True),
+        ("", "", True, True),
     ],
 )
-def test_reasons_decide(state, words, executor, reason, again, counts):
-    found = verdict(state, words, executor)
-    assert reason in found.reason and (found.again, found.counts) == (again, counts)
+def test_reasons_decide(state, words, again, counts):
+    assert verdict(state, words) == (again, counts)
 
 
 class Job:
