@@ -1,5 +1,6 @@
 """`--sdm apptainer` with a site's image, through a stand-in for Apptainer that runs commands with this Python."""
 
+import json
 import os
 import re
 import subprocess
@@ -59,3 +60,10 @@ def test_jobs_run_in_the_sites_image_and_see_the_gpus(folder):
     assert calls and all(" --nv " in call for call in calls)
     logs = list((folder / "logs/tiny").rglob("*.log"))
     assert len(calls) == len(logs)
+
+
+def test_each_job_records_the_image(folder, digest):
+    records = list((folder / "logs/tiny").rglob("*.ran.json"))
+    assert records
+    for record in records:
+        assert json.loads(record.read_text())["image"] == f"{digest} ({folder}/fmri2img.sif)"
