@@ -16,7 +16,7 @@ from conda_standin import create, install, solve
 from environments import REPOSITORY, SCRIPTS, jobs, modules_named_by, third_party
 
 from fmri2img.job_environment import CUDA as LOCKED_CUDA
-from write_environments import environment_files
+from write_environments import environment_files, locked
 
 STAGES = sorted({job.environment for job in jobs()})
 STUDY = {
@@ -67,6 +67,14 @@ def test_environments_made_without_a_driver_have_torch_for_cuda(study):
     for name in ("models", "train"):
         record = json.loads((environments_of(study[0])[name] / "conda-meta/pytorch.json").read_text())
         assert record["build"] == CUDA
+
+
+def test_jobs_record_the_packages_of_their_environment_and_no_others(study):
+    (record,) = (study[0] / "logs/tiny/fit_linear").rglob("*.ran.json")
+    versions = json.loads(record.read_text())["versions"]
+    assert versions["numpy"] == locked("3.11")["numpy"] and "torch" not in versions
+    (record,) = (study[0] / "logs/tiny/finetune").rglob("*.ran.json")
+    assert json.loads(record.read_text())["versions"]["torch"] == locked("3.11")["torch"]
 
 
 IMPORT_ALL = """
