@@ -136,6 +136,17 @@ def test_a_network_that_was_finished_without_snakemake_is_not_trained_again(copi
     assert (trial.folder / trial.network(1) / "model.safetensors").read_bytes() == weights
 
 
+def test_a_study_with_a_failing_method_ends_in_a_page_with_a_gap_and_few_lines(copied):
+    trial = copied(nan_at=1)
+    assert trial.run() == 1
+    assert len(trial.jobs()) == 1 and "failed (try 1 of 3): step 1: loss term 'mse' is nan" in trial.printed
+    page = (trial.folder / "results/trial/page.html").read_text()
+    assert "step 1: loss term" in page and "is nan" in page
+    board = pd.read_csv(trial.folder / "results/trial/tables/leaderboard.csv")
+    assert "ridge" in set(board["method"])
+    assert len(trial.printed.splitlines()) < 60 and max(map(len, trial.printed.splitlines())) < 600, trial.printed
+
+
 def test_two_nodes_train_one_network(copied):
     trial = copied(nodes=2)
     finished(trial.start(trial.network(1)), trial)
