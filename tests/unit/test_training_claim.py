@@ -68,6 +68,14 @@ def test_a_trainer_of_this_machine_that_has_ended_is_replaced_at_once(tmp_path):
         assert time.monotonic() - began < 1
 
 
+def test_a_requeued_job_does_not_wait_for_itself(tmp_path, monkeypatch):
+    planted(tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    began = time.monotonic()
+    with claimed(tmp_path):
+        assert time.monotonic() - began < 1
+
+
 def test_a_trainer_that_was_replaced_while_it_stood_still_stops(tmp_path, quick, monkeypatch):
     """It neither touches the claim of its successor nor removes it, and publishes no checkpoint."""
 

@@ -167,8 +167,13 @@ def _look(file: Path) -> tuple[dict[str, Any], int] | None:
 
 
 def _has_gone(record: dict[str, Any]) -> bool:
-    """Whether a trainer of this machine has ended; of another machine that is not known."""
-    return bool(record) and record["machine"] == _machine() and _started(record["process"]) != record["started"]
+    """Whether a trainer of this machine has ended, or one of this Slurm job, which was requeued; of others it is not
+    known."""
+    if not record:
+        return False
+    if record["machine"] == _machine():
+        return _started(record["process"]) != record["started"]
+    return bool(record["job"]) and record["job"] == os.environ.get("SLURM_JOB_ID")
 
 
 def _run() -> str:
