@@ -58,7 +58,7 @@ def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says
     (training,) = trial.jobs()
     assert training["JobState"] == "COMPLETED" and training["Partition"] == "volta"
     assert training["TresPerJob"] == "gres:gpu:v100:1" and training["MinMemoryNode"] == "125G"
-    assert {job["Partition"] for job in trial.jobs("fit_linear")} == {"batch"}
+    assert all(job["Partition"] == ("volta" if "TresPerJob" in job else "batch") for job in trial.jobs(""))
     assert not trial.work(0).exists()  # what a training keeps is removed at the end
 
 
