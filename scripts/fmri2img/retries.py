@@ -156,7 +156,6 @@ class Terminal(logging.Formatter):
 
     EVERY = 60.0  # seconds between two lines of progress
     HIDDEN = (
-        LogEvent.WORKFLOW_STARTED,
         LogEvent.JOB_INFO,
         LogEvent.GROUP_INFO,
         LogEvent.JOB_STARTED,
@@ -183,6 +182,8 @@ class Terminal(logging.Formatter):
     def shows(self, record: logging.LogRecord) -> bool:
         """Whether a record is shown; a filter of the handler."""
         event = getattr(record, "event", None)
+        if event == LogEvent.WORKFLOW_STARTED:  # when it is not known yet where jobs will run
+            return False
         if self._workflow.dryrun or not self._workflow.non_local_exec:
             return True
         if event in FAILURES:

@@ -50,7 +50,7 @@ def launcher(study, decoder: str, stage: str, threads: int) -> str:
     )
     return (
         f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={threads} "
-        f"--kill-on-bad-exit bash -c 'exec {torchrun} {rendezvous} \"$@\"' torchrun"
+        f"--kill-on-bad-exit bash -c '{torchrun} {rendezvous} \"$@\"' torchrun"
     )
 
 
