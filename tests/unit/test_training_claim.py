@@ -146,6 +146,7 @@ def test_a_finished_network_of_other_code_or_settings_is_trained_anew(trained_on
 def test_what_is_kept_takes_no_space_and_is_removed_when_the_study_is_complete(tmp_path):
     out, work = tmp_path / "out", tmp_path / "training/sleeper/seed0"
     train(toy(), out, work, code="a")
+    (work / "settings.json").write_text("{}")  # as the rules leave it
     kept = finished.kept(work)
     assert (kept / "model.safetensors").samefile(out / "model.safetensors")
     with claimed(work):

@@ -7,7 +7,6 @@ configuration, artifacts and code then finds what was finished. The links take n
 output is there; they are removed when the study is complete.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -56,12 +55,10 @@ def found(config: dict[str, Any], output: Path, work: Path) -> bool:
 
 
 def clear(trainings: Path) -> None:
-    """Remove what finished trainings below a folder keep, except where a trainer is at work."""
-    for folder in [path.parent for path in trainings.rglob(f"{FINISHED}/{RECORD}")]:
-        if not (folder.parent / FILE).exists():
-            shutil.rmtree(folder)
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
+    """Remove the work folders of finished trainings below a folder, except where a trainer is at work."""
+    for work in [path.parent.parent for path in trainings.rglob(f"{FINISHED}/{RECORD}")]:
+        if not (work / FILE).exists():
+            shutil.rmtree(work)
 
 
 def _is_of(folder: Path, config: dict[str, Any]) -> bool:
