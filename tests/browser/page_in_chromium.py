@@ -118,6 +118,21 @@ def test_numbers_are_in_order_and_gaps_come_last(opened):
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_failed_is_at_the_top_and_in_the_row_and_fits_the_screen(opened, viewport):
+    page = opened(viewport)
+    lacking = page.evaluate("data.methods.filter((m) => m.facts.some(([title]) => title === 'Missing')).length")
+    assert bool(lacking) == bool(page.locator(".title .alarm", has_text="Incomplete").count())
+    for alarm in page.locator(".title .alarm").all():
+        assert alarm.evaluate("alarm => alarm.scrollWidth <= alarm.clientWidth")
+    if lacking:
+        page.locator("#board-unfold").click()
+        assert page.locator("#board .reason", has_text="failed: ").count()
+        for reason in page.locator("#board .reason span").all():
+            box = reason.bounding_box()
+            assert box["x"] + box["width"] <= viewport["width"]
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_families_unfold_by_keyboard_and_are_found_by_text_and_kind(opened, viewport):
     page = opened(viewport)
     rows, folds = page.locator(f"#board tbody {ROW}"), page.locator("#board .fold")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Test pages in a headless Chromium, and the RO-Crates beside them: run.sh [page.html ...]. Two pages with planted
-# contents, of few and of many methods, are always tested too.
+# Test pages in a headless Chromium, and the RO-Crates beside them: run.sh [page.html ...]. Three pages with planted
+# contents, of few and of many methods and with gaps, are always tested too.
 # Needs Chromium (or its path in CHROMIUM), npm, and the project's Python in PATH.
 set -eu
 pages=$(for page in "$@"; do readlink -f "$page"; done)
@@ -14,10 +14,11 @@ npm ci --silent --no-fund --no-audit
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-mkdir "$folder/planted" "$folder/many"
+mkdir "$folder/planted" "$folder/many" "$folder/gaps"
 PYTHONPATH=../../scripts python ../helpers/planted_page.py "$folder/planted"
 PYTHONPATH=../../scripts python ../helpers/planted_page.py "$folder/many" many
-export CHROMIUM PAGES="$folder/planted/page.html $folder/many/page.html $pages" AXE=node_modules/axe-core/axe.min.js
+PYTHONPATH=../../scripts python ../helpers/planted_page.py "$folder/gaps" many gaps
+export CHROMIUM PAGES="$folder/planted/page.html $folder/many/page.html $folder/gaps/page.html $pages" AXE=node_modules/axe-core/axe.min.js
 .venv/bin/python -m pytest -q -p no:cacheprovider page_in_chromium.py
 
 # The RO-Crate beside a page; the validator fetches the crate's JSON-LD contexts.

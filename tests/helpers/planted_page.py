@@ -1,6 +1,7 @@
 """A small study's page with known contents; python tests/helpers/planted_page.py FOLDER writes FOLDER/page.html.
 
-With a second argument `many`, the page has the 25 methods of `many_methods` in place of five.
+With an argument `many`, the page has the 25 methods of `many_methods` in place of five; with `gaps`, the first method has
+no scores, and the second lacks those of a subject, because jobs failed.
 """
 
 import sys
@@ -178,9 +179,24 @@ def planted_pictures(
     return Stimuli.open(folder / "stimuli"), paths
 
 
-def planted_parts(folder: Path, many: bool = False) -> tuple[Parts, Design]:
+def failed(scores: pd.DataFrame, design: Design) -> tuple[pd.DataFrame, Design]:
+    """Without the scores of the first method, and those of the second for subj02."""
+    first, second = list(design.methods)[:2]
+    lost = (scores["method"] == first) | ((scores["method"] == second) & (scores["subject"] == "subj02"))
+    cause = {"rule": "finetune", "n_jobs": 3, "job": f"finetune ({first}, subj01)", "log": f"logs/finetune/{first}.log"}
+    records = [
+        cause | {"method": first, "what": "all", "n_scored": 0, "n_missing": 4, "n_cells": 4, "reason": HOSTILE},
+        cause | {"method": second, "what": "subj02", "n_scored": 2, "n_missing": 2, "n_cells": 4,
+                 "reason": "step 120: the loss is nan; lower the learning rate", "n_jobs": 1},
+    ]  # fmt: skip
+    return scores[~lost], design.with_gaps(records)
+
+
+def planted_parts(folder: Path, many: bool = False, gaps: bool = False) -> tuple[Parts, Design]:
     design = many_design() if many else planted_design()
     scores = many_scores(design) if many else planted_scores(design)
+    if gaps:
+        scores, design = failed(scores, design)
     cells = estimates(scores, design)
     beats = {"test": "beats", "metrics": ["identification_*"], "note": HOSTILE}
     check, finding = beats | {"kind": "check", "source": ""}, beats | {"kind": "finding", "source": HOSTILE}
@@ -252,4 +268,4 @@ def planted_parts(folder: Path, many: bool = False) -> tuple[Parts, Design]:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    (target / "page.html").write_text(page(*planted_parts(target, "many" in sys.argv[2:])), encoding="utf-8")
+    (target / "page.html").write_text(page(*planted_parts(target, "many" in sys.argv[2:], "gaps" in sys.argv[2:])), encoding="utf-8")
