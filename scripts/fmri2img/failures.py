@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,19 @@ SHOWN = 10  # reasons that the terminal lists
 class Watch(logging.Handler):
     """Keeps what Snakemake says of each job, or group of jobs, that fails: its executor's message, and logs.
 
-    started: seconds since 1970. said: by jobid or name of the group.
+    started: seconds since 1970. said, why (the reason where it has been judged): by jobid or name of the group.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.started = time.time()
         self.said: dict[int | str, tuple[str, list[str]]] = {}
+        self.why: dict[int | str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         found = vars(record)
+        if "why" in found:
+            self.why[found["groupid"] if found["event"] == LogEvent.GROUP_ERROR else found["jobid"]] = found["why"]
         if found.get("event") == LogEvent.JOB_ERROR:
             self.said[found["jobid"]] = (found["rule_msg"] or "", list(map(str, found["log"])))
         elif found.get("event") == LogEvent.GROUP_ERROR:
@@ -85,7 +89,9 @@ def report_the_rest(
         known = found
     for line in summary(Gaps.read(file).failures, file):
         logger.error(line)
-    logger.error(f"Reported without it: {page}" if complete else f"The rest could not be reported; see {log}.")
+    reported = any(page in map(str, job.output) for job in left)
+    made = f"Reported without it: {page}" if reported else "The rest was made without it."
+    logger.error(made if complete else f"The rest could not be reported; see {log}.")
 
 
 def summary(failures: list[Failure], file: str | Path) -> list[str]:
@@ -192,6 +198,7 @@ def register(gaps: Gaps, workflow: Any, watched: Watch) -> None:
         logs = [(job, Path(log)) for job in members for log in job.log]
         telling = (job for job, log in logs if _is_of_this_run(log, watched.started) and _last_error(log))
         failure = _failure(next(telling, members[0]), *watched.said.get(name, ("", [])), watched.started)
+        failure = replace(failure, reason=watched.why.get(name, failure.reason))
         gaps.add(failure, dict.fromkeys(_lost(workflow.dag, members)))
 
 

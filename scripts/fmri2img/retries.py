@@ -53,7 +53,8 @@ def verdict(state: str, words: str) -> Verdict:
 
 
 class Retries(logging.Filter):
-    """Judges each failure that Snakemake's logger reports; `failure` of the record says it in a few lines."""
+    """Judges each failure that Snakemake's logger reports; `failure` of the record says it in a few lines, `why`
+    in one."""
 
     def __init__(self, workflow: Any) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class Retries(logging.Filter):
             state = _state(said, number)
             judged = verdict(state, self._ends(own))
             why = failures.reason(own, f"{said} '{state}' {self._ends(slurm_logs)}", self._began)
+        record.why = why
         tries, limit = job.attempt, 1 + job.restart_times
         if not judged.again:
             job.attempt = max(job.attempt, limit)  # no try is left

@@ -1,7 +1,7 @@
 """A small study's page with known contents; python tests/helpers/planted_page.py FOLDER writes FOLDER/page.html.
 
-With an argument `many`, the page has the 25 methods of `many_methods` in place of five; with `gaps`, the first method has
-no scores, and the second lacks those of a subject, because jobs failed.
+With an argument `many`, the page has the 25 methods of `many_methods` in place of five; with `gaps`, the first method
+has no scores, and the second lacks those of a subject, because jobs failed.
 """
 
 import sys
@@ -268,4 +268,6 @@ def planted_parts(folder: Path, many: bool = False, gaps: bool = False) -> tuple
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    (target / "page.html").write_text(page(*planted_parts(target, "many" in sys.argv[2:], "gaps" in sys.argv[2:])), encoding="utf-8")
+    (target / "page.html").write_text(
+        page(*planted_parts(target, "many" in sys.argv[2:], "gaps" in sys.argv[2:])), encoding="utf-8"
+    )

@@ -1,6 +1,7 @@
 """What fails in a study: which files cannot be made for it, why, and how reports show it."""
 
 import os
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
@@ -32,6 +33,10 @@ class Job:
 
     def __init__(self, name: str, may_lack: tuple[str, ...] = (), **inputs: list[str]) -> None:
         self.output, self.input, self.params = [f"{name}.out"], Named(inputs), {"may_lack": list(may_lack)}
+        self.rule, self.log, self.wildcards_dict, self.jobid = SimpleNamespace(name=name), [], {}, len(name)
+
+    def is_group(self) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def dag():
         for file in reader.input:
             if file.removesuffix(".out") in made:
                 depending[made[file.removesuffix(".out")]].setdefault(reader, set()).add(file)
-    return SimpleNamespace(depending=depending), made
+    return SimpleNamespace(depending=depending, needrun_jobs=lambda: list(made.values())), made
 
 
 def test_what_depends_on_a_failure_is_lost_unless_its_rule_can_do_without(dag):
@@ -64,6 +69,57 @@ def test_what_depends_on_a_failure_is_lost_unless_its_rule_can_do_without(dag):
     assert set(failures._lost(dag, [jobs["train"]])) == {"train.out", "draw.out", "copy.out", "figure.out"}
     assert set(failures._lost(dag, [jobs["copy"]])) == {"copy.out"}
     assert set(failures._lost(dag, [jobs["evaluate"]])) == {"evaluate.out"}
+
+
+@pytest.fixture
+def ended(dag, monkeypatch, tmp_path, caplog):
+    """A function that ends a run in which `train` failed; returns how often the rest was run, and what was said."""
+    dag, jobs = dag
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "1"])
+    monkeypatch.setattr(failures.logger, "propagate", True)
+
+    def end(scored, run_again=lambda *_: 0, targets=(), **scheduler):
+        calls = []
+        monkeypatch.setattr(failures, "_run_again", lambda *given: calls.append(given) or run_again(*given))
+        state = {"failed": {jobs["train"]}, "running": set(), "open_jobs": [], "_user_kill": None} | scheduler
+        workflow = SimpleNamespace(
+            scheduler=SimpleNamespace(**state), dag_settings=SimpleNamespace(targets=targets), rundir=".", dag=dag,
+            rules=[job.rule for job in jobs.values()],
+        )  # fmt: skip
+        caplog.clear()
+        failures.report_the_rest(workflow, Gaps(), failures.Watch(), tmp_path / "gaps.json", scored, "evaluate.out")
+        return len(calls), " ".join(record.getMessage() for record in caplog.records)
+
+    return end
+
+
+def test_the_rest_is_reported_once_all_that_can_be_made_is_made(ended, monkeypatch):
+    calls, said = ended(lambda: ["other"])
+    assert calls == 1 and "Missing: train: " in said and "Reported without it: evaluate.out" in said
+    assert ended(lambda: ["other"], targets=["evaluate"])[0] == 1
+    for stopped in ({"open_jobs": [1]}, {"running": {1}}, {"_user_kill": "graceful"}, {"failed": set()}):
+        assert ended(lambda: ["other"], **stopped)[0] == 0
+    assert ended(lambda: ["other"], targets=["scores/ridge.parquet"])[0] == 0
+    monkeypatch.setenv(VARIABLE, "gaps.json")
+    assert ended(lambda: ["other"])[0] == 0  # this is the second run
+
+
+def test_nothing_to_score_is_said_in_one_line(ended):
+    calls, said = ended(lambda: [])
+    assert calls == 0 and said.startswith("Nothing can be scored, so there is no report")
+
+
+def test_a_report_that_fails_is_tried_without_its_part_and_then_given_up(ended):
+    def fails(directory, gaps, log):
+        """As the second run does: what failed in it is added to the file, at first."""
+        found = Gaps.read(gaps)
+        if len(found.failures) < 3:
+            found.add(replace(NAN, reason=f"reason {len(found.failures)}"), ["figure.out"])
+            found.save(gaps)
+        return 1
+
+    calls, said = ended(lambda: ["other"], fails)
+    assert calls == 3 and "The rest could not be reported; see" in said
 
 
 @pytest.mark.parametrize(
