@@ -196,6 +196,8 @@ def test_several_nodes_need_slurm_and_slurm_needs_a_site():
     with pytest.raises(UserError, match=r"key 'mindeye2\.finetuning\.nodes': 2 nodes need SLURM"):
         launch.check_cluster(several, ResourceClasses("laptop"), slurm=False)
     launch.check_cluster(several, ResourceClasses("laptop"), slurm=True)
+    with pytest.raises(UserError, match=r"2 nodes need srun, which a container image does not.*slurm/site\.yaml"):
+        launch.check_cluster(several, classes(container="a.sif"), slurm=True)
     large = Study(changed(resources="cluster"))
     with pytest.raises(UserError, match=r"^slurm/site\.yaml: not there.*copy the nearest of slurm/sites/"):
         launch.check_cluster(large, ResourceClasses("cluster"), slurm=True)

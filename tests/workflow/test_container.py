@@ -1,4 +1,4 @@
-"""`--sdm apptainer` with a site's image, through a stand-in for Apptainer that runs commands with this Python."""
+"""Jobs in the image that a site names, through a stand-in for Apptainer that runs commands with this Python."""
 
 import json
 import os
@@ -39,15 +39,13 @@ def folder(tmp_path_factory, digest):
     image.touch()
     site = yaml.safe_load((REPOSITORY / "slurm/sites/one_partition.yaml").read_text(encoding="utf-8"))
     (folder / "site.yaml").write_text(yaml.safe_dump(site | {"container": str(image)}))
-    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text(encoding="utf-8"))
     command = folder / "bin/apptainer"
     command.parent.mkdir()
     python = Path(sys.executable).parent
     command.write_text(APPTAINER.format(calls=folder / "calls", image=image, digest=digest, python=python))
     command.chmod(0o755)
     arguments = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
-    arguments += ["--sdm", "apptainer", f"--apptainer-args={profile['apptainer-args']}", "--configfile"]
-    arguments += ["config/tiny.yaml", "--config", f"site={folder / 'site.yaml'}", "--", SPLIT]
+    arguments += ["--configfile", "config/tiny.yaml", "--config", f"site={folder / 'site.yaml'}", "--", SPLIT]
     variables = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}"}
     run = subprocess.run(arguments, cwd=folder, env=variables, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]

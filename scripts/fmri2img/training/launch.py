@@ -61,17 +61,21 @@ def check_devices(study, classes: ResourceClasses, resource_class: str) -> None:
 
 
 def check_cluster(study, classes: ResourceClasses, slurm: bool) -> None:
-    """Raise UserError when jobs cannot be sent to SLURM (a site file is missing), or have several nodes without it."""
+    """Raise UserError when jobs cannot be sent to SLURM (a site file is missing), or several nodes not be used."""
     if slurm and classes.site is None and study.settings.resources == "cluster":
         raise UserError(
             f"{study.settings.site}: not there, so that SLURM would refuse GPU jobs after the downloads; copy the "
             f"nearest of {EXAMPLES} and adapt it (docs/cluster.md), then run `make slurm-check`"
         )
-    for decoder, stage in [] if slurm else stages(study):
+    in_image = classes.site is not None and classes.site.container is not None
+    for decoder, stage in stages(study):
         nodes = devices(study, decoder, stage).nodes
-        if nodes > 1:
-            key = f"{study.decoders[decoder]['folder']}.{stage}.nodes"
+        key = f"{study.decoders[decoder]['folder']}.{stage}.nodes"
+        if nodes > 1 and not slurm:
             raise problem(key, f"{nodes} nodes need SLURM; run with --profile slurm, or set it to 1")
+        if nodes > 1 and in_image:
+            remedy = f"set it to 1, or remove `container` from {study.settings.site}"
+            raise problem(key, f"{nodes} nodes need srun, which a container image does not hold; {remedy}")
 
 
 def stages(study) -> list[tuple[str, str]]:
