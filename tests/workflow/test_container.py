@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Jobs in the image that a site names, through a stand-in for Apptainer that runs commands with this Python."""
-=======
-"""Jobs in a site's image, through a stand-in for Apptainer that runs commands with this Python."""
->>>>>>> 10dcaed (README points to docs/cluster.md)
 
 import json
 import os

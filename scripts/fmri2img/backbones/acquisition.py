@@ -79,6 +79,6 @@ def _reaching(backbone: Backbone, what: str, target: Path):
         where = source.get("url") or f"the hub repository {source['hub']}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"backbone {backbone.name}: cannot fetch {what} from {where} ({reason}); allow network access (unset "
-            f"HF_HUB_OFFLINE), or put its files into {target} by hand"
+            f"backbone {backbone.name}: cannot fetch {what} from {where} ({reason}); run `snakemake fetch` "
+            f"where there is internet (and HF_HUB_OFFLINE is not set), or put its files into {target} by hand"
         ) from error
