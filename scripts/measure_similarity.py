@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img import job
+from fmri2img.artifacts.arrays import Rows
 from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.embeddings import Embeddings
@@ -15,7 +16,7 @@ def measure_similarity(recording: Recording, embeddings: Embeddings, sessions: i
     """Write the table image_id (test images, ascending), nearest (image_id of a training image), cosine (float64),
     subject, sessions. Print a summary, with a warning that names the test images of which a copy was trained on."""
     ids = np.sort(np.concatenate([recording.test_ids(test_set) for test_set in recording.test_sets]))
-    tokens = embeddings.tokens[embeddings.rows(ids)]
+    tokens = Rows(embeddings.tokens, embeddings.rows(ids))
     nearest, cosine = nearest_with_cosine(tokens, embeddings, recording.training_ids(sessions))
     table = pd.DataFrame({"image_id": ids, "nearest": nearest, "cosine": cosine})
     print(table["cosine"].describe().to_string())

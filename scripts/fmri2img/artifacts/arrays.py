@@ -96,6 +96,10 @@ class Rows:
         found = read_rows(self.array, rows) if _is_whole_file(self.array) else self.array[rows]
         return found.reshape(len(rows), *self.shape[1:])
 
+    def columns(self, columns: slice) -> np.ndarray:
+        """A range of the values of each row, flattened: (rows, columns)."""
+        return read_rows(self.array, self.rows, columns)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 

@@ -7,6 +7,7 @@ closer than TIE are equal, so that exact copies tie in whatever order a machine 
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import Rows
 from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 
 TIE = 1e-10
@@ -75,23 +76,23 @@ def _centred_unit(row: np.ndarray) -> np.ndarray:
 
 
 def nearest_with_cosine(
-    tokens: np.ndarray, embeddings: Embeddings, training_ids: np.ndarray
+    tokens: np.ndarray | Rows, embeddings: Embeddings, training_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The training image nearest to each row: its image_id int64 (rows,) and its cosine float64 (rows,).
 
     tokens: (rows, tokens, width); training_ids: unique ids, all in `embeddings`. The nearest image has the highest
     cosine between the flattened tokens, after the mean of the training images' true tokens is subtracted from both
     (what all images share does not distinguish them). Among equal cosines, the lower id is taken; a row that is the
-    mean itself has cosine 0. Reads the training tokens once, in blocks.
+    mean itself has cosine 0. Reads both once, in blocks of columns.
     """
     training_ids = np.sort(training_ids)
     dots = np.zeros((len(tokens), len(training_ids)))
     norms, own = np.zeros(len(training_ids)), np.zeros(len(tokens))
-    flat = tokens.reshape(len(tokens), -1)
+    rows = tokens if isinstance(tokens, Rows) else Rows(tokens, np.arange(len(tokens)))
     for columns, block in token_blocks(embeddings.tokens, embeddings.rows(training_ids)):
         mean = block.mean(axis=0)
         block -= mean
-        deviations = flat[:, columns].astype(np.float32) - mean
+        deviations = rows.columns(columns).astype(np.float32) - mean
         dots += deviations @ block.T
         norms += np.einsum("ij,ij->i", block, block)
         own += np.einsum("ij,ij->i", deviations, deviations)
