@@ -43,19 +43,28 @@ def bytes_by_folder(study: Study) -> dict[Path, int]:
 
 
 def results_bytes(study: Study) -> int:
-    """Bytes of results/<study> without the dataset's files: targets, networks, decoded tokens and predictions."""
+    """Bytes of results/<study> without the dataset's files."""
+    return sum(results_parts(study).values())
+
+
+def results_parts(study: Study) -> dict[str, int]:
+    """The same by what it is: targets, networks, decoded tokens and predictions."""
     config, backbones, methods = study.config, study.registries["backbones"], study.registries["methods"]
     encoder, sizes = backbones[config["encoder"]], study.dataset.sizes(study)
     tokens = encoder["tokens"] * encoder["token_width"]
-    total = 2 * sizes.images * tokens if study.dataset.has_recordings else 0  # float16
-    total += training_bytes(study, sizes.images) + linear_bytes(study, sizes)
+    predictions = 0
     made = {(method, study.made_at(method, cell)) for method in study.methods for cell in study.cells(method)}
     for method, _ in made:
         entry = methods[method]
         vectors = ("retrieval" in entry["outputs"]) + 2 * (entry["kind"] == "decoder")
         pictures = picture_bytes(study, method) * ("images" in entry["outputs"])
-        total += sizes.test_images * (2 * tokens * vectors + pictures)
-    return total
+        predictions += sizes.test_images * (2 * tokens * vectors + pictures)
+    return {
+        "image tokens": 2 * sizes.images * tokens if study.dataset.has_recordings else 0,  # float16
+        "trained networks with their targets": training_bytes(study, sizes.images),
+        "linear decoders with their targets": linear_bytes(study, sizes),
+        "decoded arrays and predictions": predictions,
+    }
 
 
 def picture_bytes(study: Study, method: str) -> int:

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
+from fmri2img.artifacts.arrays import Rows
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn, identity_of
 
-BLOCK = 64  # pictures blended at a time
+BLOCK = 16  # pictures blended at a time
 
 
 def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float) -> np.ndarray:
@@ -16,10 +17,11 @@ def blend(refined: np.ndarray, blurry: np.ndarray, refined_weight: float) -> np.
     MindEye2's refined pictures have weight 0.75 in every release of its code; the paper's text says 4:1.
     """
     blended = np.empty(refined.shape, np.uint8)
+    large, small = (Rows(pictures, np.arange(len(pictures))) for pictures in (refined, blurry))
     for start in range(0, len(refined), BLOCK):
         rows = slice(start, start + BLOCK)
-        small = resize(to_unit(blurry[rows]), refined.shape[1])
-        blended[rows] = to_uint8(torch.lerp(small, to_unit(refined[rows]), refined_weight))
+        enlarged = resize(to_unit(small[rows]), refined.shape[1])
+        blended[rows] = to_uint8(torch.lerp(enlarged, to_unit(large[rows]), refined_weight))
     return blended
 
 

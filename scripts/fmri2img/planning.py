@@ -1,0 +1,225 @@
+"""What a study costs before it runs: its jobs and submissions, hours, memory, and the longest chain of submissions.
+
+The job graph is Snakemake's own. A job takes its work (fmri2img.work) times a rate: seconds of one unit of it, measured by
+the benchmark files of finished studies with the same networks, of any size, or else assumed (config/rates.yaml).
+"""
+
+import multiprocessing
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import yaml
+
+from fmri2img.errors import UserError
+from fmri2img.paths import REPOSITORY
+from fmri2img.work import work_of
+
+RATES = REPOSITORY / "config" / "rates.yaml"
+PROFILE = REPOSITORY / "slurm" / "config.yaml"
+GUESSED_SHARE = 0.25  # of the time that a job may take, where nothing is known of its work
+
+
+class PlannedJob(NamedTuple):
+    """One job of a study.
+
+    what: its rule, and the folder of its method if it has one. submission: number of its submission to SLURM, shared by
+    the jobs of a group; None for what runs on the login node. minutes: that it may take. unit, amount: its Work. needs:
+    numbers of the jobs (their places in the list) that it waits for. benchmark: where its time and memory are measured.
+    """
+
+    what: str
+    submission: int | None
+    gpus: int
+    threads: int
+    mem_mb: int
+    minutes: int
+    unit: str
+    amount: float
+    needs: list[int]
+    benchmark: str | None
+
+
+def planned_jobs(configfiles: list[str]) -> list[PlannedJob]:
+    """All jobs of a study, whatever of it has been made, in an order in which each follows what it needs.
+
+    configfiles: laid over config/config.yaml. Raises UserError for a configuration that Snakemake refuses.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # the workflow changes its process
+        return pool.submit(_planned_jobs, configfiles).result()
+
+
+def _planned_jobs(configfiles: list[str]) -> list[PlannedJob]:
+    from snakemake.api import SnakemakeApi
+    from snakemake.exceptions import WorkflowError
+    from snakemake.settings import types
+    from snakemake.settings.enums import Quietness
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    components = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))["group-components"]
+    files = [Path(path).resolve() for path in configfiles]
+    with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
+        started = api.workflow(
+            types.ResourceSettings(cores=sys.maxsize),
+            config_settings=types.ConfigSettings(configfiles=files),
+            snakefile=REPOSITORY / "Snakefile",
+        )
+        started.dag(types.DAGSettings(forceall=True))
+        try:
+            workflow = started._workflow
+            workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
+            workflow.execution_settings = types.ExecutionSettings()
+            workflow.group_settings = types.GroupSettings(group_components=components)
+            workflow.remote_execution_settings = types.RemoteExecutionSettings()
+            workflow.scheduling_settings = types.SchedulingSettings()
+            workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            workflow._build_dag()
+            workflow.dag.update_groups()
+        except WorkflowError as error:
+            raise UserError(str(error)) from None
+        return _jobs_of(workflow, workflow.globals["study"])
+
+
+def _jobs_of(workflow, study) -> list[PlannedJob]:
+    dag = workflow.dag
+    ordered = [job for level in dag.toposorted() for job in level if not job.rule.norun]
+    numbers = {job: number for number, job in enumerate(ordered)}
+    submissions: dict[object, int] = {}
+    found = []
+    for job in ordered:
+        group = dag.get_job_group(job)
+        local = group is None and job.rule.name in workflow._localrules
+        wildcards = dict(job.wildcards_dict)
+        script = Path(job.rule.script or job.params.get("script") or job.rule.name).stem
+        work = work_of(script, study, wildcards)
+        found.append(
+            PlannedJob(
+                " ".join([job.rule.name, *_folder(study, wildcards)]),
+                None if local else submissions.setdefault(group or job, len(submissions)),
+                int(job.resources.get("gpu", 0)),
+                job.threads,
+                int(job.resources.get("mem_mb", 0)),
+                int(job.resources.get("runtime", 0)),
+                *work,
+                [numbers[other] for other in dag.dependencies[job] if other in numbers],
+                str(job.benchmark) if job.benchmark else None,
+            )
+        )
+    return found
+
+
+def _folder(study, wildcards: dict[str, str]) -> list[str]:
+    name = wildcards.get("decoder") or wildcards.get("method")
+    entry = study.decoders.get(name) or study.registries["methods"].get(name, {})
+    return [entry["folder"]] if "folder" in entry else []
+
+
+class Measured(NamedTuple):
+    """rates: unit -> seconds; peaks: what -> MB of the largest job."""
+
+    rates: dict[str, float]
+    peaks: dict[str, float]
+
+
+def measured_rates(results: Iterable[Path]) -> Measured:
+    """Rates from the benchmark files of studies that have run. results: folders of studies, results/<study>."""
+    rows = []
+    for folder in results:
+        if (folder / "config.yaml").is_file() and (folder / "benchmarks").is_dir():
+            for job in planned_jobs([str(folder / "config.yaml")]):
+                if job.benchmark and Path(job.benchmark).is_file():
+                    table = pd.read_csv(job.benchmark, sep="\t", na_values="-")
+                    rows.append((job.what, job.unit, job.amount, table["s"].mean(), table["max_rss"].max()))
+    table = pd.DataFrame(rows, columns=["what", "unit", "amount", "seconds", "mb"])
+    sums = table.groupby("unit")[["seconds", "amount"]].sum()
+    rates = (sums["seconds"] / sums["amount"]).to_dict()
+    return Measured(rates, table.groupby("what")["mb"].max().dropna().to_dict())
+
+
+def assumed_rates() -> dict[str, float]:
+    return yaml.safe_load(RATES.read_text(encoding="utf-8"))
+
+
+def plan(jobs: list[PlannedJob], measured: Measured) -> pd.DataFrame:
+    """One row for each job: its fields, seconds, and source of them (measured, assumed or guessed)."""
+    table, assumed = pd.DataFrame(jobs), assumed_rates()
+    seconds, sources = [], []
+    for job in jobs:
+        if job.unit in measured.rates:
+            rate, source = measured.rates[job.unit], "measured"
+        elif job.unit in assumed:
+            rate, source = assumed[job.unit], "assumed"
+        elif job.unit.endswith(": job"):
+            rate, source = assumed["default"], "assumed"
+        else:
+            rate, source = GUESSED_SHARE * 60 * job.minutes / job.amount, "guessed"
+        seconds.append(rate * job.amount)
+        sources.append(source)
+    return table.assign(seconds=seconds, source=sources)
+
+
+def by_rule(table: pd.DataFrame, peaks: dict[str, float]) -> pd.DataFrame:
+    """One row for each rule and method folder, in the order of the data flow.
+
+    what; jobs; submissions (of which it has the only or the first jobs); gpu_hours; cpu_hours of jobs without a GPU;
+    longest (hours); gb, that its largest job may use; peak_gb, measured, or NaN; source.
+    """
+    first = ~table["submission"].duplicated() & table["submission"].notna()
+    hours = table["seconds"] / 3600
+    table = table.assign(
+        first=first,
+        gpu_hours=hours * table["gpus"],
+        cpu_hours=hours * table["threads"] * (table["gpus"] == 0),
+        hours=hours,
+    )
+    found = table.groupby("what", sort=False).agg(
+        jobs=("what", "size"),
+        submissions=("first", "sum"),
+        gpu_hours=("gpu_hours", "sum"),
+        cpu_hours=("cpu_hours", "sum"),
+        longest=("hours", "max"),
+        gb=("mem_mb", lambda values: values.max() / 1000),
+        source=("source", lambda values: " and ".join(sorted(set(values)))),
+    )
+    found["peak_gb"] = found.index.map(lambda what: peaks.get(what, float("nan")) / 1000)
+    return found.reset_index()
+
+
+def longest_chain(table: pd.DataFrame) -> tuple[list[str], float]:
+    """The submissions that wait for each other and take longest together: what each does, and their hours.
+
+    The jobs of a submission run one after the other.
+    """
+    node = [f"s{s:.0f}" if s == s else f"j{number}" for number, s in enumerate(table["submission"])]
+    seconds: dict[str, float] = {}
+    names: dict[str, str] = {}
+    needs: dict[str, set[str]] = {}
+    for number, row in enumerate(table.itertuples()):
+        own = node[number]
+        seconds[own] = seconds.get(own, 0) + row.seconds
+        names.setdefault(own, row.what)
+        needs.setdefault(own, set()).update(node[other] for other in row.needs if node[other] != own)
+    ends: dict[str, tuple[float, str | None]] = {}
+
+    def end(start: str) -> float:
+        waiting = [start]
+        while waiting:
+            one = waiting[-1]
+            missing = [other for other in needs[one] if other not in ends]
+            if missing:
+                waiting += missing
+                continue
+            last = max(needs[one], key=lambda other: ends[other][0], default=None)
+            ends[one] = (seconds[one] + (ends[last][0] if last else 0), last)
+            waiting.pop()
+        return ends[start][0]
+
+    current: str | None = max(needs, key=end)
+    hours, chain = ends[current][0] / 3600, []
+    while current:
+        chain.append(names[current])
+        current = ends[current][1]
+    return chain[::-1], hours
