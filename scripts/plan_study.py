@@ -78,7 +78,7 @@ def summary(study: Study, table: pd.DataFrame) -> list[str]:
         f"hours; {share:.0%} of the time is measured, the rest estimated",
         f"Largest job: {table['mem_mb'].max() / 1000:.0f} GB of memory",
         f"Disk: {total / 1e12:.1f} TB ({parts}; the rest are recordings and stimuli)",
-        f"Longest chain: {longest:.0f} hours in {len(chain)} submissions, with as many GPUs as jobs: {' -> '.join(chain)}",
+        f"Longest chain, with a GPU for every job: {longest:.0f} hours in {len(chain)} steps: {' -> '.join(chain)}",
     ]
 
 

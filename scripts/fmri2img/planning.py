@@ -1,15 +1,16 @@
 """What a study costs before it runs: its jobs and submissions, hours, memory, and the longest chain of submissions.
 
-The job graph is Snakemake's own. A job takes its work (fmri2img.work) times a rate: seconds of one unit of it, measured by
-the benchmark files of finished studies with the same networks, of any size, or else assumed (config/rates.yaml).
+The job graph is Snakemake's own. A job takes its work (fmri2img.work) times a rate: seconds of one unit of it, measured
+by the benchmark files of finished studies with the same networks, of any size, or else assumed (config/rates.yaml).
 """
 
+import itertools
 import multiprocessing
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -61,53 +62,77 @@ def _planned_jobs(configfiles: list[str]) -> list[PlannedJob]:
 
     components = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))["group-components"]
     files = [Path(path).resolve() for path in configfiles]
-    with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
-        started = api.workflow(
-            types.ResourceSettings(cores=sys.maxsize),
-            config_settings=types.ConfigSettings(configfiles=files),
-            snakefile=REPOSITORY / "Snakefile",
-        )
-        started.dag(types.DAGSettings(forceall=True))
-        try:
+    try:
+        with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
+            started = api.workflow(
+                types.ResourceSettings(cores=sys.maxsize),
+                config_settings=types.ConfigSettings(configfiles=files),
+                snakefile=REPOSITORY / "Snakefile",
+            )
+            started.dag(types.DAGSettings(forceall=True))
             workflow = started._workflow
             workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
             workflow.execution_settings = types.ExecutionSettings()
-            workflow.group_settings = types.GroupSettings(group_components=components)
+            workflow.group_settings = types.GroupSettings()
             workflow.remote_execution_settings = types.RemoteExecutionSettings()
             workflow.scheduling_settings = types.SchedulingSettings()
             workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
             workflow._build_dag()
             workflow.dag.update_groups()
-        except WorkflowError as error:
-            raise UserError(str(error)) from None
-        return _jobs_of(workflow, workflow.globals["study"])
+            return _jobs_of(workflow, workflow.globals["study"], components)
+    except WorkflowError as error:
+        raise UserError(str(error)) from None
 
 
-def _jobs_of(workflow, study) -> list[PlannedJob]:
+def _jobs_of(workflow, study, components: dict[str, int]) -> list[PlannedJob]:
     dag = workflow.dag
-    ordered = [job for level in dag.toposorted() for job in level if not job.rule.norun]
+    ordered = [job for level in dag.toposorted() for job in sorted(level, key=_name) if not job.rule.norun]
     numbers = {job: number for number, job in enumerate(ordered)}
-    submissions: dict[object, int] = {}
+    submissions = _submissions(dag, ordered, workflow._localrules, components)
     found = []
     for job in ordered:
-        group = dag.get_job_group(job)
-        local = group is None and job.rule.name in workflow._localrules
         wildcards = dict(job.wildcards_dict)
         script = Path(job.rule.script or job.params.get("script") or job.rule.name).stem
-        work = work_of(script, study, wildcards)
         found.append(
             PlannedJob(
                 " ".join([job.rule.name, *_folder(study, wildcards)]),
-                None if local else submissions.setdefault(group or job, len(submissions)),
+                submissions.get(job),
                 int(job.resources.get("gpu", 0)),
                 job.threads,
                 int(job.resources.get("mem_mb", 0)),
                 int(job.resources.get("runtime", 0)),
-                *work,
-                [numbers[other] for other in dag.dependencies[job] if other in numbers],
+                *work_of(script, study, wildcards),
+                sorted(numbers[other] for other in dag.dependencies[job] if other in numbers),
                 str(job.benchmark) if job.benchmark else None,
             )
         )
+    return found
+
+
+def _name(job) -> tuple:
+    return job.rule.name, sorted(job.wildcards_dict.items())
+
+
+def _submissions(dag, ordered: list, local: set[str], components: dict[str, int]) -> dict[Any, int]:
+    """Job -> number of its submission. components: group -> how many of its connected sets of jobs share one."""
+    found: dict[Any, int] = {}
+    of_group: dict[Any, int] = {}
+    sets: dict[str, int] = {}
+    numbers = itertools.count()
+    shared: dict[tuple[str, int], int] = {}
+    for job in ordered:
+        group = dag.get_job_group(job)
+        if group is None:
+            if job.rule.name not in local:
+                found[job] = next(numbers)
+            continue
+        if group not in of_group:
+            place = sets[group.groupid] = sets.get(group.groupid, -1) + 1
+            key = group.groupid, place // components.get(group.groupid, 1)
+            if key not in shared:
+                shared[key] = next(numbers)
+            of_group[group] = shared[key]
+        found[job] = of_group[group]
     return found
 
 
@@ -212,7 +237,7 @@ def longest_chain(table: pd.DataFrame) -> tuple[list[str], float]:
             if missing:
                 waiting += missing
                 continue
-            last = max(needs[one], key=lambda other: ends[other][0], default=None)
+            last = max(sorted(needs[one]), key=lambda other: ends[other][0], default=None)
             ends[one] = (seconds[one] + (ends[last][0] if last else 0), last)
             waiting.pop()
         return ends[start][0]

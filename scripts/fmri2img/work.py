@@ -1,8 +1,8 @@
 """How much the job of a script has to do: what its time depends on, for plans of a study.
 
 A function of this module has the name of its script, without suffix. It takes the study and the wildcards of a job. A
-script without one takes about as long at any size. These functions are not in the scripts themselves, because an edit of
-a plan must not run a training again.
+script without one takes about as long at any size. These functions are not in the scripts themselves, because an edit
+of a plan must not run a training again.
 """
 
 import sys
