@@ -106,7 +106,7 @@ def test_retries_get_more_but_never_more_than_the_partition_gives():
 
 
 def test_a_retry_that_outgrows_a_partition_goes_to_a_larger_one():
-    small = {"small": {"max_mem_mb": 20000, "max_runtime": 90}, "large": {"max_mem_mb": 500000}}
+    small = {"small": {"max_mem_mb": 10000, "max_runtime": 90}, "large": {"max_mem_mb": 500000}}
     it = classes(partitions=small | {"gpu": {"gpus": 1}})
     assert [it.request("light", attempt=n)["slurm_partition"] for n in (1, 2)] == ["small", "large"]
     assert it.request("cpu")["slurm_partition"] == "large"  # of its time
