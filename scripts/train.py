@@ -41,6 +41,7 @@ def main() -> int:
     from fmri2img.errors import UserError
     from fmri2img.training.distributed import leave_group
     from fmri2img.training.loop import Interrupted, train
+    from fmri2img.training.processes import uncompiled_operator
 
     gc.freeze()  # torch's million permanent objects need not be scanned again and again
     gc.enable()
@@ -67,8 +68,9 @@ def main() -> int:
         remedy = "lower training.batch, raise training.accumulation or set training.activation_checkpointing"
         print(f"Error{process}: {need}; {remedy}", file=sys.stderr, flush=True)
         return 1
-    except BaseException:
-        traceback.print_exc()  # and no wait for threads, which may hang
+    except BaseException as error:  # without a wait for threads, which may hang
+        advice = uncompiled_operator(error)
+        print(f"Error{process}: {advice}" if advice else traceback.format_exc(), file=sys.stderr, flush=True)
         return 1
     if arguments.log and rank == "0":
         job_record.succeeded(arguments.log)

@@ -2,8 +2,12 @@
 
 import json
 import random
+import re
+import shutil
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +117,19 @@ def test_deepspeed_goes_on_from_its_checkpoint(deepspeed):
     whole, stopped = table(folder / "whole"), table(folder / "stopped")
     assert list(stopped["step"]) == list(range(20))
     np.testing.assert_allclose(stopped["loss"], whole["loss"], rtol=1e-6)
+
+
+def test_a_node_without_a_compiler_is_told_what_deepspeed_needs(tmp_path):
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name in ("sh", "which", "uname"):
+        (binaries / name).symlink_to(shutil.which(name))
+    (binaries / "ninja").symlink_to(Path(sys.executable).with_name("ninja"))
+    without = ("env", "-u", "CXX", f"PATH={binaries}", f"TORCH_EXTENSIONS_DIR={tmp_path / 'extensions'}")
+    alone = (*TORCHRUN[:-1], "1")
+    out, _ = start(tmp_path, toy("own", **OFFLOAD), (*without, *alone)).communicate()
+    error = re.search("^Error.*$", out, re.M)[0]
+    assert "cannot compile its operator deepspeed_shm_comm" in error and "C++ compiler" in error and "conda" in error
 
 
 @pytest.mark.parametrize(
