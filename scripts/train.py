@@ -25,7 +25,10 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder of the trained decoder")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, removed at the end")
     parser.add_argument("--code", help="what identifies the code; with it a finished decoder is kept in --work, too")
-    parser.add_argument("--log", type=Path, help="the job's log, next to which it records where and with what it ran")
+    # Not --log: torchrun, which reads the script's options too, takes it for the beginning of one of its own.
+    parser.add_argument(
+        "--job-log", type=Path, dest="log", help="the job's log, next to which it records where and with what it ran"
+    )
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node that must be there (default: 0)")
     arguments = parser.parse_args()
 

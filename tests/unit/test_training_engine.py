@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import re
 import shutil
 import threading
 import time
@@ -15,9 +16,10 @@ import torch
 import training_tasks
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.distributed.run import get_args_parser
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
-from training_launch import run_pairs, table, toy, weights
+from training_launch import REPOSITORY, run_pairs, table, toy, weights
 
 from fmri2img.errors import UserError
 from fmri2img.training import checkpoint, sampler
@@ -410,6 +412,13 @@ def test_dropout_that_draws_for_itself_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(training_tasks, "Dropout", lambda name, chance, units: torch.nn.Dropout(chance))
     with pytest.raises(ValueError, match=r"dropout: is a Dropout of torch; use fmri2img\.training\.dropout"):
         train(toy(dropout=0.3), tmp_path / "out", tmp_path / "work")
+
+
+def test_torchrun_takes_no_option_of_the_training_for_its_own():
+    """It also reads what follows the script, and accepts shortened options."""
+    ours = re.findall(r'"(--[a-z-]+)"', (REPOSITORY / "scripts/train.py").read_text())
+    theirs = [option for action in get_args_parser()._actions for option in action.option_strings]
+    assert len(ours) > 4 and not [option for option in ours for other in theirs if other.startswith(option)]
 
 
 def test_a_batch_that_the_processes_cannot_divide_is_refused():

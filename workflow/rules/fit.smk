@@ -7,7 +7,7 @@
 TRAIN = (
     "mkdir -p {params.work} && printf '%s\n' {params.settings:q} > {params.work}/settings.json && "
     "exec {params.launch} {params.script:q} --config {params.work}/settings.json --output {output} "
-    "--work {params.work} --code {params.code} --gpus {params.gpus} --log {log} > {log} 2>&1"
+    "--work {params.work} --code {params.code} --gpus {params.gpus} --job-log {log} > {log} 2>&1"
 )
 
 
