@@ -58,9 +58,12 @@ caption_images = caption
 
 def decode(study: Any, wildcards: Wildcards) -> Work:
     """With a fitted decoder; a decoding without this wildcard is a method's own."""
-    entry = study.decoders.get(wildcards.get("decoder", ""), {"folder": "other"})
+    if "decoder" not in wildcards:
+        return Work("other: decoded picture", _test_images(study))
+    entry = study.decoders[wildcards["decoder"]]
+    samples = study.section(wildcards["decoder"]).get("decoding", {}).get("samples", 1)
     kind = "linear decoder" if "linear" in entry else entry["folder"]
-    return Work(f"{kind}: decoded picture", _test_images(study))
+    return Work(f"{kind}: decoded picture", _test_images(study) * samples)
 
 
 def draw(study: Any, wildcards: Wildcards) -> Work:
@@ -70,7 +73,8 @@ def draw(study: Any, wildcards: Wildcards) -> Work:
     pictures = _test_images(study) / (study.config["shards"]["draw"] if drawing["class"] == "draw" else 1)
     if drawing["class"] != "draw" or "generator" not in networks:
         return Work(f"{next(reversed(networks.values()), 'copy')}: picture", pictures)
-    steps = (settings["steps"] - settings.get("start", 0)) * settings.get("strength", 1) * settings.get("samples", 1)
+    steps = (settings["steps"] - settings.get("start", 0)) * settings.get("strength", 1)
+    steps *= settings.get("samples", drawing["samples"])
     return Work(f"{networks['generator']}: step of a picture", pictures * steps)
 
 

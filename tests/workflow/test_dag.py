@@ -39,11 +39,11 @@ DEMO = {
 PAPER = {
     "acquire_betas": 284, "mask_session": 284, "prepare_recording": 8, "prepare_stimuli": 1, "make_splits": 1,
     "embed_stimuli": 4, "encode_latents": 4, "embed_texts": 2, "embed_local_features": 10, "embed_views": 4,
-    "pretrain": 24, "finetune": 384, "fit_linear": 240, "decode": 624, "decode_without_brain": 72, "make_decoded": 4,
-    "draw": 1158, "draw_quickly": 289,
+    "pretrain": 24, "finetune": 432, "fit_linear": 240, "decode": 672, "decode_without_brain": 72, "make_decoded": 4,
+    "draw": 966, "draw_quickly": 289,
     "caption": 144, "draw_light": 144, "caption_images": 1, "embed_test_images": 8,
     # nearest neighbour 72, shuffled brains 216, random 72, mean 24, oracle 24, repeats 8, captions 1
-    "make_prediction": 129, "make_from_prediction": 408,
+    "make_prediction": 129, "make_from_prediction": 456,
     "evaluate": 38, "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1,
     "make_crate": 1, "import_encoding": 8, "make_brain_maps": 1,
     "compute_components": 4, "fit_components": 4, "draw_encoding": 1, "draw_regions": 1, "report_analyses": 1,
