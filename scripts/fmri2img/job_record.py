@@ -75,10 +75,11 @@ def gpus() -> dict[str, Any]:
     if torch is None or not torch.cuda.is_initialized():
         return {"gpu": None, "driver": None, "cuda": None}
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    driver = None
     with suppress(OSError):
-        driver = re.search(r"Kernel Module\D+([\d.]+)", DRIVER.read_text(encoding="utf-8"))
-        return {"gpu": ", ".join(names), "driver": driver[1] if driver else None, "cuda": torch.version.cuda}
-    return {"gpu": ", ".join(names), "driver": None, "cuda": torch.version.cuda}
+        # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  ...", or "... Open Kernel Module for x86_64  ..."
+        driver = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", DRIVER.read_text(encoding="utf-8"))
+    return {"gpu": ", ".join(names), "driver": driver[1] if driver else None, "cuda": torch.version.cuda}
 
 
 def imported_versions() -> dict[str, str]:

@@ -219,6 +219,7 @@ def planted_parts(folder: Path, many: bool = False, gaps: bool = False) -> tuple
     quarters, similarity = quarter_means(labelled, of_images, "all")
     drawn = tuple(name for name, entry in design.methods.items() if "images" in entry["outputs"])
     stimuli, paths = planted_pictures(folder, design, *([drawn] if many else []))
+    paths = {key: path for key, path in paths.items() if not design.is_absent(key[0])}
     Image.fromarray(np.full((20, 30, 3), 120, np.uint8)).save(folder / "brain_subj01.png")
     parts = Parts(
         board=rank_methods(scores, cells, design)[0],

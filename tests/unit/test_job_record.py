@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -60,6 +61,20 @@ def test_attempts_are_counted_until_one_succeeds(tmp_path):
     assert failed["attempt"] == 1 and failed["ended"] is None and "versions" not in failed
     assert run(tmp_path / "job.log", packages)["attempt"] == 2
     assert run(tmp_path / "job.log", packages)["attempt"] == 1
+
+
+def test_gpus_are_named_once_they_were_used(tmp_path, monkeypatch):
+    used = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: 2, get_device_name=lambda number: f"H100 {number}"
+    )
+    monkeypatch.setattr(job_record, "DRIVER", tmp_path / "version")
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\nGCC\n")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=used, version=SimpleNamespace(cuda="12.4")))
+    assert job_record.gpus() == {"gpu": "H100 0, H100 1", "driver": "550.54.15", "cuda": "12.4"}
+    (tmp_path / "version").unlink()
+    assert job_record.gpus()["driver"] is None
+    used.is_initialized = lambda: False
+    assert job_record.gpus() == {"gpu": None, "driver": None, "cuda": None}
 
 
 def recorded(folder: Path, name: str, **facts) -> str:

@@ -72,7 +72,7 @@ def job_facts(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
             facts.append(("jobs", title, summary(known[key].dropna())))
     versions = [pair.rsplit(" ", 1) for text in known["versions"] for pair in filter(None, text.split(", "))]
     table = pd.DataFrame(versions, columns=["name", "version"])
-    for name, found in table.groupby("name")["version"]:
+    for name, found in sorted(table.groupby("name")["version"], key=lambda item: item[0].lower()):
         facts.append(("versions", str(name), summary(found)))
     return facts
 

@@ -47,6 +47,10 @@ class Panel:
     lines: list[Line]
     summary: str
 
+    @property
+    def methods(self) -> list[str]:
+        return [line.method for line in self.lines]
+
 
 def looks(design: Design) -> dict[str, dict]:
     """colour, outline of the marker and dashes (SVG) of each method, as in the other figures."""
