@@ -89,8 +89,12 @@ class Retries(logging.Filter):
         else:
             number = record.external_jobid if job.is_group() else record.aux.get("external_jobid")
             state = _state(said, number)
-            judged = verdict(state, self._ends(own))
-            why = failures.reason(own, f"{said} '{state}' {self._ends(slurm_logs)}", self._began)
+            words = self._ends(own)
+            judged = verdict(state, words)
+            if judged.counts:
+                why = failures.reason(own, f"{said} '{state}' {self._ends(slurm_logs)}", self._began)
+            else:
+                why = LAST_WORDS.findall(words)[-1][1]
         record.why = why
         tries, limit = job.attempt, 1 + job.restart_times
         if not judged.again:

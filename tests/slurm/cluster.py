@@ -47,7 +47,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=30
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -55,7 +55,7 @@ SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmdLogFile={folder}/log/slurmd.%n.log
 SlurmdSpoolDir={folder}/spool/%n
-SlurmdTimeout=20
+SlurmdTimeout=60
 SlurmctldTimeout=60
 MessageTimeout=10
 MpiDefault=none
@@ -152,17 +152,18 @@ class Cluster:
         self._daemons.clear()
 
     def start_node(self, node: str) -> None:
-        """Start the daemon of a node."""
+        """Start the daemon of a node, with which it comes up."""
         self._start("slurmd", "-D", "-N", node, "-f", self._slurm_conf, name=node)
 
     def kill_node(self, node: str) -> None:
-        """The node dies with all jobs on it; the controller notices after SlurmdTimeout."""
+        """The node dies with all jobs on it, and the controller takes it for down."""
         daemon = self._daemons.pop(node)
         daemon.kill()
         daemon.wait()
         for process in _processes_on(self._slurm_conf, node):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=killed")
 
     def run(self, *command: str) -> str:
         """The output of a command of Slurm."""

@@ -21,14 +21,3 @@ def study(cluster, tmp_path_factory):
     """The whole study, and the exit status of its run."""
     trial = Trial(tmp_path_factory.mktemp("study"), cluster)
     return trial, trial.run()
-
-
-@pytest.fixture
-def copied(study, tmp_path):
-    """A function that makes a copy of the finished study, with other settings of the sleeper."""
-
-    def copy(name="copy", site=None, training=None, nodes=1, **sleeper):
-        finetuning = {"nodes": nodes, "training": {"epochs": 2, "batch": 8, "log_every": 1} | (training or {})}
-        return study[0].copy(tmp_path / name, site, sleeper=sleeper | {"finetuning": finetuning})
-
-    return copy

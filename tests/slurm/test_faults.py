@@ -1,12 +1,14 @@
 """A study on a real Slurm, and what happens to it there: devices, memory, time limits, cancelled and lost jobs.
 
-Each test copies the finished study and trains one more network of the sleeper, under another seed.
+Each scenario copies the finished study and trains one more network of the sleeper, under another seed; several run at
+once, because they wait most of their time.
 """
 
 import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -15,6 +17,33 @@ from trial import PATIENCE, wait_for
 from fmri2img.training import claim
 
 SLOW = {"epochs": 100}  # 500 steps
+AT_ONCE = 3
+scenarios = {}
+
+
+def scenario(function):
+    """Run a function (copied, cluster) as a test, together with others. copied: makes a copy of the study."""
+    scenarios[function.__name__] = function
+    return function
+
+
+def copier(study, folder):
+    """A function that makes a copy of the finished study, with other settings of the sleeper."""
+
+    def copied(site=None, training=None, nodes=1, **sleeper):
+        finetuning = {"nodes": nodes, "training": {"epochs": 2, "batch": 8, "log_every": 1} | (training or {})}
+        return study[0].copy(folder, site, sleeper=sleeper | {"finetuning": finetuning})
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def running(study, cluster, tmp_path_factory):
+    """The scenarios by name, as futures."""
+    folder = tmp_path_factory.mktemp("scenarios")
+    pool = ThreadPoolExecutor(AT_ONCE)
+    yield {name: pool.submit(run, copier(study, folder / name), cluster) for name, run in scenarios.items()}
+    pool.shutdown(cancel_futures=True)
 
 
 def finished(process, trial, status=0):
@@ -36,21 +65,7 @@ def at_work(process, trial, seed, step=0):
     return trial.jobs()[-1]
 
 
-@pytest.fixture(scope="session")
-def sliced(study, tmp_path_factory):
-    """A training of about two and a half minutes in a partition that gives two; it goes on while other tests run."""
-    volta = {"max_runtime": 2, "max_mem_mb": 512000, "max_threads": 64, "gpus": 2, "gpu_type": "v100"}
-    batch = {"max_runtime": 1440, "max_mem_mb": 512000, "max_threads": 64}
-    training = {"epochs": 60, "batch": 8, "log_every": 1}
-    trial = study[0].copy(
-        tmp_path_factory.mktemp("sliced") / "trial",
-        {"partitions": {"batch": batch, "short": volta}},
-        sleeper={"pause": 0.5, "finetuning": {"training": training}},
-    )
-    return trial, trial.start(trial.network(1))
-
-
-def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says(study, cluster, sliced):
+def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says(study):
     trial, status = study
     assert status == 0, trial.printed[-5000:]
     assert (trial.folder / "results/trial/page.html").exists()
@@ -62,7 +77,29 @@ def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says
     assert not trial.work(0).exists()  # what a training keeps is removed at the end
 
 
-def test_the_device_is_handed_to_the_job_and_is_an_error_where_torch_does_not_see_it(copied):
+@scenario
+def a_training_goes_on_after_the_time_limit_in_slices_that_are_not_tries(copied, cluster):
+    """About two and a half minutes in a partition that gives two."""
+    short = {"max_runtime": 2, "max_mem_mb": 512000, "max_threads": 64, "gpus": 2, "gpu_type": "v100"}
+    batch = {"max_runtime": 1440, "max_mem_mb": 512000, "max_threads": 64}
+    site = {"partitions": {"batch": batch, "short": short}}
+    trial = copied(site=site, training={"epochs": 50}, pause=0.5)
+    process = trial.start(trial.network(1))
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < 2 * PATIENCE:
+        assert "PartitionTimeLimit" not in {job["Reason"] for job in trial.jobs()}
+        time.sleep(1)
+    finished(process, trial)
+    jobs = trial.jobs()
+    assert len(jobs) >= 2 and {job["Partition"] for job in jobs} == {"short"}
+    assert {job["TimeLimit"] for job in jobs} == {"00:02:00"} and len({job["MinMemoryNode"] for job in jobs}) == 1
+    assert steps(trial, 1) == list(range(250))
+    assert "stopped by SIGTERM" in trial.printed and "It goes on in a new job." in trial.printed
+    assert "failed" not in trial.printed
+
+
+@scenario
+def the_device_is_handed_to_the_job_and_is_an_error_where_torch_does_not_see_it(copied, cluster):
     """On stand-in devices it never does: one line, one try, and little else on the terminal."""
     trial = copied()
     assert trial.run(trial.network(1), stand_in=False) == 1
@@ -73,7 +110,8 @@ def test_the_device_is_handed_to_the_job_and_is_an_error_where_torch_does_not_se
     assert len(trial.printed.splitlines()) < 25 and max(map(len, trial.printed.splitlines())) < 600, trial.printed
 
 
-def test_a_job_that_runs_out_of_memory_gets_more(copied):
+@scenario
+def a_job_that_runs_out_of_memory_gets_more(copied, cluster):
     trial = copied(site={"classes": {"train": {"mem_mb": 1000}}}, memory_mb=700)
     finished(trial.start(trial.network(1)), trial)
     first, second = trial.jobs()
@@ -81,7 +119,8 @@ def test_a_job_that_runs_out_of_memory_gets_more(copied):
     assert "failed (try 1 of 3): the Slurm job ran out of memory" in trial.printed
 
 
-def test_a_cancelled_job_is_not_submitted_again_and_goes_on_when_the_study_does(copied, cluster):
+@scenario
+def a_cancelled_job_is_not_submitted_again_and_goes_on_when_the_study_does(copied, cluster):
     trial = copied(pause=0.2, training=SLOW)
     process = trial.start(trial.network(1))
     job = at_work(process, trial, 1)
@@ -91,7 +130,8 @@ def test_a_cancelled_job_is_not_submitted_again_and_goes_on_when_the_study_does(
     assert trial.step(1) > 0 and not (trial.work(1) / claim.FILE).exists()
 
 
-def test_ctrl_c_cancels_the_jobs(copied):
+@scenario
+def ctrl_c_cancels_the_jobs(copied, cluster):
     trial = copied(pause=0.2, training=SLOW)
     process = trial.start(trial.network(1))
     at_work(process, trial, 1)
@@ -101,7 +141,8 @@ def test_ctrl_c_cancels_the_jobs(copied):
     assert trial.step(1) > 0 and len(trial.jobs()) == 1
 
 
-def test_after_a_lost_main_process_the_network_is_made_once_and_is_not_deleted(copied):
+@scenario
+def after_a_lost_main_process_the_network_is_made_once_and_is_not_deleted(copied, cluster):
     """The job that Snakemake left behind goes on; a second one waits for it, and finds the network made."""
     trial = copied(pause=0.3, training={"epochs": 30})
     process = trial.start(trial.network(1))
@@ -121,7 +162,8 @@ def test_after_a_lost_main_process_the_network_is_made_once_and_is_not_deleted(c
     assert steps(trial, 1) == list(range(150))
 
 
-def test_a_network_that_was_finished_without_snakemake_is_not_trained_again(copied):
+@scenario
+def a_network_that_was_finished_without_snakemake_is_not_trained_again(copied, cluster):
     """The main process is lost, the job ends, and only then the study is started again."""
     trial = copied(pause=0.2, training={"epochs": 10})
     process = trial.start(trial.network(1))
@@ -140,7 +182,8 @@ def test_a_network_that_was_finished_without_snakemake_is_not_trained_again(copi
     assert (trial.folder / trial.network(1) / "model.safetensors").read_bytes() == weights
 
 
-def test_a_study_with_a_failing_method_ends_in_a_page_with_a_gap_and_few_lines(copied):
+@scenario
+def a_study_with_a_failing_method_ends_in_a_page_with_a_gap_and_few_lines(copied, cluster):
     trial = copied(nan_at=1)
     assert trial.run() == 1
     assert len(trial.jobs()) == 1 and "failed (try 1 of 3): step 1: loss term 'mse' is nan" in trial.printed
@@ -151,7 +194,8 @@ def test_a_study_with_a_failing_method_ends_in_a_page_with_a_gap_and_few_lines(c
     assert len(trial.printed.splitlines()) < 60 and max(map(len, trial.printed.splitlines())) < 600, trial.printed
 
 
-def test_two_nodes_train_one_network(copied):
+@scenario
+def two_nodes_train_one_network(copied, cluster):
     trial = copied(nodes=2)
     finished(trial.start(trial.network(1)), trial)
     (job,) = trial.jobs()
@@ -160,25 +204,19 @@ def test_two_nodes_train_one_network(copied):
     assert record["processes"] == 2
 
 
-def test_a_training_goes_on_after_the_time_limit_in_slices_that_are_no_tries(sliced):
-    trial, process = sliced
-    began = time.monotonic()
-    while process.poll() is None and time.monotonic() - began < 2 * PATIENCE:
-        assert "PartitionTimeLimit" not in {job["Reason"] for job in trial.jobs()}
-        time.sleep(1)
-    finished(process, trial)
-    jobs = trial.jobs()
-    assert len(jobs) >= 2 and {job["Partition"] for job in jobs} == {"short"}
-    assert {job["TimeLimit"] for job in jobs} == {"00:02:00"} and len({job["MinMemoryNode"] for job in jobs}) == 1
-    assert steps(trial, 1) == list(range(300))
-    assert "stopped by SIGTERM" in trial.printed and "It goes on in a new job." in trial.printed
-    assert "failed" not in trial.printed
+@pytest.mark.parametrize("name", scenarios)
+def test_that(name, running):
+    running[name].result()
 
 
-def test_a_training_goes_on_from_its_checkpoint_after_its_node_has_died(copied, cluster):
-    trial = copied(pause=0.1, training={"epochs": 100, "checkpoint_steps": 20})
+def test_a_training_goes_on_from_its_checkpoint_after_its_node_has_died(study, cluster, running, tmp_path):
+    """Last, when nothing else runs on the node."""
+    for other in running.values():
+        other.exception()
+    copied = copier(study, tmp_path / "trial")
+    trial = copied(pause=0.1, training={"epochs": 60, "checkpoint_steps": 20})
     process = trial.start(trial.network(1))
-    job = at_work(process, trial, 1, step=40)
+    job = at_work(process, trial, 1, step=20)
     reached, node = trial.step(1), job["NodeList"]
     cluster.kill_node(node)
     try:
@@ -186,4 +224,4 @@ def test_a_training_goes_on_from_its_checkpoint_after_its_node_has_died(copied, 
     finally:
         cluster.start_node(node)
     assert f"training from step {reached}" in trial.log(1) or "training from step 0" not in trial.log(1)
-    assert steps(trial, 1) == list(range(500))
+    assert steps(trial, 1) == list(range(300))
