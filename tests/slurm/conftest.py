@@ -1,5 +1,7 @@
 """One cluster, and one study that runs on it from end to end; the faults happen in copies of its folder."""
 
+import signal
+
 import pytest
 from cluster import Cluster, obstacle
 from trial import Trial
@@ -12,6 +14,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the cluster ends, with its jobs
     with Cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
