@@ -1,10 +1,12 @@
 """A GPU that was requested is there, or the job ends in its first second."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from training_launch import start, toy
+from training_launch import ENVIRONMENT, start, toy
 
 from fmri2img.devices import ALLOW_CPU, check_gpus, gpus_of
 from fmri2img.errors import UserError
@@ -55,3 +57,25 @@ def test_a_training_without_its_gpu_ends_before_it_begins(tmp_path):
     out, _ = process.communicate()
     assert process.returncode == 1 and out.startswith("Error: this job requested") and len(out.splitlines()) == 1
     assert not (tmp_path / "work").exists()
+
+
+SCRIPT = """
+import sys
+from snakemakes import job_of
+from fmri2img import job
+
+snakemake = job_of({}, "output", {}, {}, log=sys.argv[1])
+snakemake.resources = job.Items([int(sys.argv[2])], {"gpu": int(sys.argv[2])})
+job.run(lambda snakemake: print("worked"))
+"""
+
+
+@pytest.mark.parametrize(("more", "status"), [(1, 1), (0, 0)])
+def test_a_script_without_its_gpu_ends_before_its_work(more, status, tmp_path):
+    gpus = torch.cuda.device_count() + more
+    log = tmp_path / "job.log"
+    command = [sys.executable, "-c", SCRIPT, str(log), str(gpus)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == status, done.stderr
+    assert ("worked" in log.read_text()) == (not status)
+    assert (f"Error: this job requested {gpus} GPU" in done.stderr) == bool(status)
