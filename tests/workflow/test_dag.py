@@ -4,6 +4,7 @@ Counts are asserted because a dry-run that finds nothing to do also succeeds.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -152,6 +153,62 @@ def test_training_is_launched_by_what_it_needs(stage, command, tmp_path):
     target = "results/demo/decoders/mindeye2_scratch/subj01/1sessions/seed0"
     printed = dry_run_output(target, "-p", "--configfile", str(tmp_path / "stage.yaml"), directory=tmp_path)
     assert re.findall(r"&& (\w.*) \S*scripts/train\.py ", printed) == [command]
+
+
+SITE = """
+partitions:
+  cpu: {max_runtime: 1440, max_mem_mb: 64000}
+  gpu: {max_runtime: 600, gpus: 4, gpu_type: h100}
+downloads: login
+"""
+
+
+def resources_of(printed: str, rule: str) -> str:
+    """Resources of the rule's first job in a dry-run."""
+    return re.search(rf"rule {rule}:.*?resources: (.*?)$", printed, re.M | re.S)[1]
+
+
+def test_a_site_is_laid_over_the_profile_and_one_value_of_one_rule_changes_alone(tmp_path):
+    (tmp_path / "site.yaml").write_text(SITE)
+    cell = "subj01/1sessions/seed0"
+    targets = [f"results/demo/decoders/{name}/{cell}" for name in ("ridge", "mindeye2")]
+    printed = dry_run_output(
+        *("--profile", "slurm", "--config", f"site={tmp_path}/site.yaml", "resources=cluster"),
+        *("--set-resources", "fit_linear:mem_mb=999", "--", *targets),
+        directory=tmp_path,
+    )
+    assert "mem_mb=999," in resources_of(printed, "fit_linear")
+    assert "slurm_partition=cpu" in resources_of(printed, "fit_linear")
+    pretraining = resources_of(printed, "pretrain")
+    for stated in ("mem_mb=128000", "runtime=600", "gpu=1", "gpu_model=h100", "slurm_partition=gpu"):
+        assert stated in pretraining
+
+
+def test_downloads_run_on_the_login_node_where_the_site_says_so(tmp_path):
+    for name in ("config", "slurm", "resources"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "site.yaml").write_text(SITE)
+    sbatch = tmp_path / "bin/sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\ncase "$*" in *--test-only*) ;; *) touch submitted; exit 1;; esac\n')
+    sbatch.chmod(0o755)
+    command = [sys.executable, "-m", "snakemake", "--directory", str(tmp_path), "--profile", "slurm", "--retries", "0"]
+    command += ["--config", f"site={tmp_path}/site.yaml", "--", "models/git_large_coco"]
+    # No network is needed to see where the job runs: it fails here, in one line.
+    environment = os.environ | {"PATH": f"{sbatch.parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode == 1 and "git_large_coco: cannot fetch" in result.stdout + result.stderr
+    assert not (tmp_path / "submitted").exists() and not (REPOSITORY / "submitted").exists()
+
+
+def test_fetch_downloads_networks_and_data_and_makes_nothing_else(tmp_path):
+    (tmp_path / "one.yaml").write_text(
+        "{subjects: [subj01], methods: [ridge], analyses: [], bottleneck: {methods: [ridge]}}"
+    )
+    files = ["--configfile", "config/paper.yaml", str(tmp_path / "one.yaml")]
+    counts = dry_run(*files, "--cores", "1", "fetch", directory=tmp_path)
+    assert counts["acquire_betas"] == 40 and counts["acquire_backbone"] > 3
+    assert [rule for rule in counts if not rule.startswith("acquire")] == ["total"]
 
 
 @pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_linear"), ("mindeye2_unrefined", "finetune")])
