@@ -74,6 +74,12 @@ def test_a_study_runs_from_end_to_end_and_its_jobs_request_what_their_class_says
     assert training["JobState"] == "COMPLETED" and training["Partition"] == "volta"
     assert training["TresPerJob"] == "gres:gpu:v100:1" and training["MinMemoryNode"] == "125G"
     assert all(job["Partition"] == ("volta" if "TresPerJob" in job else "batch") for job in trial.jobs(""))
+    # After training, one submission for each cell: the GPU and the memory of one of its jobs, and the time of all.
+    cells = trial.jobs("cell")
+    assert len(cells) == 2 and not [job for rule in ("decode", "draw", "caption") for job in trial.jobs(rule)]
+    assert {job["TresPerJob"] for job in cells} == {"gres:gpu:v100:1"}
+    assert {job["MinMemoryNode"] for job in cells} == {"48000M"} and {job["CPUs/Task"] for job in cells} == {"8"}
+    assert {job["TimeLimit"] for job in cells} == {"14:00:00"}  # decoding 2 hours, drawing 12
     assert not trial.work(0).exists()  # what a training keeps is removed at the end
 
 
