@@ -26,7 +26,8 @@ def main(snakemake) -> None:
         if subject not in encoded or subject not in anatomies:
             for picture in (*made.figures[number : number + 1], *made.glass[number : number + 1]):
                 save_figure(
-                    missing_figure(f"Nothing is known of {subject}: something failed."), Path(picture).with_suffix("")
+                    missing_figure(f"No map of {subject}, because jobs failed; gaps.csv says which."),
+                    Path(picture).with_suffix(""),
                 )
             continue
         mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}

@@ -30,7 +30,10 @@ def main(snakemake) -> None:
     scored = [subject for subject in design.subjects if (scores["subject"] == subject).any()]
     for subject in design.subjects:
         if subject not in scored:
-            save_figure(missing_figure(f"Nothing of {subject} was scored."), folder / f"grid_{subject}")
+            save_figure(
+                missing_figure(f"Nothing of {subject} was scored, because jobs failed; gaps.csv says which."),
+                folder / f"grid_{subject}",
+            )
             continue
         ranked = ranking(scores, design, subject, settings["rank_by"])
         ranks = settings["grid"]["ranks"]

@@ -154,8 +154,8 @@ def note(cells: pd.DataFrame, design: Design) -> str:
         titles = [metric["title"] for metric in shown.values() if metric.get("warning") == warning]
         text += f" {', '.join(titles)}: {warning}"
     text += f" {GAP} marks a cell without a full set of scores." if cells["mean"].isna().any() else ""
-    missing = "; ".join(f"{failure['lacks']}: {failure['reason']}" for failure in design.failures())
-    return f"{text} Missing because jobs failed: {missing}." if missing else text
+    missing = [f" Missing: {failure['lacks']} ({failure['reason']})." for failure in design.failures()]
+    return "".join([text, *missing])
 
 
 def column(metric: dict) -> Column:
