@@ -10,7 +10,7 @@ from test_mindeye2_stages import networks, stages  # noqa: F401  (fixtures)
 
 from draw import write_drawn
 from embed_stimuli import embed_stimuli
-from fmri2img.artifacts.arrays import Parts, Rows, read_array, save_array
+from fmri2img.artifacts.arrays import ArrayWriter, Parts, Rows, read_array, save_array
 from fmri2img.artifacts.decoded import Decoded, save_decoded
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import save_prediction
@@ -120,6 +120,18 @@ def test_a_part_of_a_file_is_not_read_at_the_place_of_the_whole(tmp_path):
     np.save(tmp_path / "values.npy", np.arange(12.0).reshape(6, 2))
     part = read_array(tmp_path / "values.npy")[2:]
     assert Rows(part, np.array([0]))[:].tolist() == [[4, 5]]
+
+
+def test_blocks_are_written_to_a_file_without_a_map_of_it(tmp_path):
+    values = np.arange(30, dtype=np.float16).reshape(5, 3, 2)
+    writer = ArrayWriter(tmp_path / "made.npy", np.float16, values.shape)
+    writer.write(values[:2])
+    with pytest.raises(ValueError, match=r"rows of shape \(6,\) in a file of \(3, 2\)"):
+        writer.write(values[2:].reshape(3, 6))
+    writer.write(values[2:])
+    writer.close()
+    np.save(tmp_path / "plain.npy", values)
+    assert (tmp_path / "made.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
 
 
 def test_one_value_that_is_not_finite_is_reported(tmp_path):

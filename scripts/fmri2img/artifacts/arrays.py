@@ -32,6 +32,30 @@ def new_array(path: str | Path, dtype: type, shape: tuple[int, ...]) -> np.memma
     return array
 
 
+class ArrayWriter:
+    """Writes an array to a new file, one block of rows after the other, without a map of it.
+
+    Pages of a map that were written count as the process's memory, and of a large array that is all of it. The disk
+    space is reserved as by `new_array`.
+    """
+
+    def __init__(self, path: str | Path, dtype: type, shape: tuple[int, ...]) -> None:
+        array = new_array(path, dtype, shape)
+        self._dtype, self._row, offset = array.dtype, shape[1:], array.offset
+        del array
+        self._file = open(path, "rb+")  # noqa: SIM115  (lives as long as the writer)
+        self._file.seek(offset)
+
+    def write(self, block: np.ndarray) -> None:
+        """Raises ValueError for rows of another shape."""
+        if block.shape[1:] != self._row:
+            raise ValueError(f"rows of shape {block.shape[1:]} in a file of {self._row}")
+        self._file.write(np.ascontiguousarray(block, self._dtype).data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 def read_array(path: str | Path) -> np.memmap:
     """A read-only map of a file. Raises UserError when it is missing or damaged."""
     try:

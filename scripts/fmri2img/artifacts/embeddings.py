@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.arrays import new_array, read_array, read_rows
+from fmri2img.artifacts.arrays import ArrayWriter, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.axes import Axes
 from fmri2img.artifacts.shards import save_empty
@@ -109,20 +109,20 @@ def save_embeddings(
             if not np.isfinite(stored).all():
                 raise ValueError(f"tokens of image_id {ids[row]} and following are not finite in float16")
             if tokens_file is None:
-                tokens_file = new_array(directory / "tokens.npy", np.float16, (len(ids), *tokens.shape[1:]))
+                tokens_file = ArrayWriter(directory / "tokens.npy", np.float16, (len(ids), *tokens.shape[1:]))
                 if pooled is not None:
                     pooled_file = np.empty((len(ids), pooled.shape[1]), np.float32)
-            tokens_file[row : row + len(tokens)] = stored
+            tokens_file.write(stored)
             if pooled_file is not None:
                 pooled_file[row : row + len(tokens)] = pooled
             row += len(tokens)
-        if row != len(ids):
+        if tokens_file is None or row != len(ids):
             raise ValueError(f"{row} embeddings for {len(ids)} ids")
+        tokens_file.close()
         if pooled_file is not None:
             np.save(directory / "pooled.npy", pooled_file)
         np.save(directory / "ids.npy", np.asarray(ids, np.int64))
         write_json(directory / "metadata.json", metadata)
-        del tokens_file
         Embeddings.open(directory)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmri2img.artifacts.arrays import new_array, read_array
+from fmri2img.artifacts.arrays import ArrayWriter, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
@@ -74,12 +74,12 @@ def save_stimuli(
         target, row = None, 0
         for block in blocks:
             if target is None:
-                target = new_array(directory / "images.npy", np.uint8, (len(table), *block.shape[1:]))
-            target[row : row + len(block)] = block
+                target = ArrayWriter(directory / "images.npy", np.uint8, (len(table), *block.shape[1:]))
+            target.write(block)
             row += len(block)
-        if row != len(table):
+        if target is None or row != len(table):
             raise ValueError(f"{row} images for {len(table)} table rows")
+        target.close()
         table.to_parquet(directory / "stimuli.parquet", index=False)
         write_json(directory / "metadata.json", metadata)
-        del target
         Stimuli.open(directory)
