@@ -115,7 +115,7 @@ class Claim:
         try:
             time.sleep(POLL)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
     def _is_ours(self) -> bool:
         found = _look(self._file)
