@@ -169,12 +169,14 @@ def test_what_a_class_lacks_on_the_cluster_is_a_problem_unless_it_resumes(slurm)
         ("allocation failure: Requested node configuration is not available", True),
         ("sbatch: error: invalid partition specified: nope", True),
         ("allocation failure: Invalid account or account/partition combination specified", True),
+        ("allocation failure: Requested time limit is invalid (missing or exceeds some limit)", True),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", False),
         ("allocation failure: Requested nodes are busy", False),
         ("allocation failure: Required node not available (down, drained or reserved)", False),
     ],
 )
 def test_a_study_does_not_start_with_a_request_that_slurm_would_never_take(slurm, answer, final):
-    slurm(sbatch=f"echo '{answer}' >&2; exit 1")
+    slurm(sbatch=f'echo "{answer}" >&2; exit 1')
     resources = SimpleNamespace(get=classes().request("draw").get)
     jobs = [SimpleNamespace(rule=SimpleNamespace(name="draw"), resources=resources, threads=8)] * 3
     (request,) = requests.requests_of_jobs(jobs)

@@ -1,7 +1,6 @@
 """Whether a study's requests fit the cluster: a list of lines in plain words, before anything is submitted."""
 
 import getpass
-import subprocess
 from typing import NamedTuple
 
 from fmri2img.cluster.partitions import Given, own_accounts, partitions, slurm
@@ -96,10 +95,7 @@ def check_requests(requests: list[JobRequest], classes: ResourceClasses) -> list
     lines = []
     for request in requests:
         words = in_words(request.resources)
-        try:
-            taken, answer = answer_to(request)
-        except subprocess.TimeoutExpired:
-            taken, answer = False, "no answer"
+        taken, answer = answer_to(request)
         lines.append(Line(f"jobs {request.name}", f"{words}: {'accepted' if taken else answer}", not taken))
         for key, text in classes.too_small(request.resource_class, request.devices).items():
             consequence, wrong = _consequence(key, request, classes)

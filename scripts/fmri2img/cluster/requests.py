@@ -12,8 +12,9 @@ from fmri2img.cluster.partitions import SECONDS
 from fmri2img.resources import ALONE, KEYS, Devices, ResourceClasses
 from fmri2img.training import launch
 
-# What sbatch prints of a request that it would refuse at any time, other than one of a busy or drained node.
-FOR_GOOD = ("node configuration", "nvalid", "not permitted", "ot available to", "violates", "limit", "pecification")
+# What sbatch prints of a request that it would refuse at any time: not of nodes that are busy or drained, and not of a
+# group that has as many jobs in the queue as it may have.
+FOR_GOOD = ("node configuration", "nvalid", "not permitted", "ot available to", "pecification")
 
 
 class JobRequest(NamedTuple):
@@ -71,7 +72,10 @@ def submit_command(resources: dict[str, Any], command: str, *options: str, outpu
 def answer_to(request: JobRequest) -> tuple[bool, str]:
     """Whether sbatch would take a request, and what it says (sbatch --test-only)."""
     command = submit_command(request.resources, "true", "--test-only")
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=SECONDS)
+    try:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return False, f"no answer in {SECONDS} s"
     lines = [line.removeprefix("sbatch: ") for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return done.returncode == 0, "; ".join(lines)
 
