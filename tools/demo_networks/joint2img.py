@@ -14,6 +14,7 @@ from demo_networks.bank import training_bank, unseen_scenes
 from demo_networks.clip import embed
 from demo_networks.fidelity import retrieval_top1, two_way_identification
 from demo_networks.stages import RecipeTask, settings_of, train_stage, weights_digest, working_device
+from demo_networks.unclip import mixed_with_others
 from demo_networks.unet import (
     GUIDANCE,
     INTERFACE,
@@ -56,11 +57,14 @@ class JointToImageTask(RecipeTask):
         return {"latents": self.digest, "image tower": self.tower}
 
     def draw(self, rng, noise, batch, rows, device):
-        chosen = np.sort(rng.choice(len(self.latents), batch, replace=False))[rows]
-        latents = torch.from_numpy(self.latents[chosen].astype(np.float32)).to(device)
-        time_ids = torch.from_numpy(self.time_ids[chosen].astype(np.float32)).to(device)
+        chosen = np.sort(rng.choice(len(self.latents), batch, replace=False))
+        latents = torch.from_numpy(self.latents[chosen[rows]].astype(np.float32)).to(device)
+        time_ids = torch.from_numpy(self.time_ids[chosen[rows]].astype(np.float32)).to(device)
+        # mixing needs the tokens of the whole batch
+        tokens = torch.from_numpy(self.tokens[chosen]).to(device)
+        tokens = mixed_with_others(tokens, self.settings["token_mixing"], noise)[rows]
         drawn = noised(self.levels, latents, batch, rows, noise, self.settings["token_dropout"])
-        return drawn | {"tokens": torch.from_numpy(self.tokens[chosen]).to(device), "time_ids": time_ids}
+        return drawn | {"tokens": tokens, "time_ids": time_ids}
 
     def losses(self, network, **noisy):
         return losses(network, self.levels, **noisy)
