@@ -9,7 +9,7 @@ from fmri2img import plugins
 from fmri2img.artifacts.analysis import Analysis
 from fmri2img.errors import UserError
 from fmri2img.methods.registry import read_analyses
-from fmri2img.reporting.analyses import ROWS, analysis_table, shown_analysis
+from fmri2img.reporting.analyses import ROWS, analysis_table, shown_analyses, shown_analysis
 from fmri2img.study import Study
 
 ENTRY = {"title": "Layers", "sentence": "Which layer explains which region."}
@@ -71,3 +71,14 @@ def test_an_incomplete_folder_is_refused_by_name(made, edit, message):
     edit(made)
     with pytest.raises(UserError, match=message):
         Analysis.open(made)
+
+
+def test_an_analysis_that_failed_says_why_in_its_place(made):
+    entries = {"planted.layers": ENTRY, "planted.other": ENTRY | {"title": "Other"}}
+    found = {
+        "planted.layers": {"folder": str(made)},
+        "planted.other": {"failed": "count: <no> trials (logs/count.log)"},
+    }
+    there, lost = shown_analyses(entries, found)
+    assert there.failed == "" and there.figure.startswith("data:")
+    assert lost.figure == "" and "Missing: count: &lt;no&gt; trials (logs/count.log)" in lost.html()
