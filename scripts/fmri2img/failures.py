@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from fmri2img.artifacts.cells import ALL
 from fmri2img.errors import UserError
-from fmri2img.gaps import AXES, VARIABLE, Failure, Gaps
+from fmri2img.gaps import VARIABLE, Failure, Gaps, named
 
 STATES = {  # what Snakemake or Slurm's own log says of a job, and what it means
     r"OUT_OF_MEMORY|oom.?kill|[Ee]xceeded (job|step) memory limit": "the Slurm job ran out of memory",
@@ -210,10 +210,10 @@ def _failure(job: Any, said: str, logs: list[str], since: float) -> Failure:
     own = [str(log) for log in job.log]
     executors = [log for log in logs if log not in own]
     said += "".join(end_of(Path(log)) for log in executors if _is_of_this_run(Path(log), since))
-    there = [log for log in [*own, *executors] if Path(log).is_file()]
+    there = [os.path.relpath(log) for log in [*own, *executors] if Path(log).is_file()]
     shown = next((log for log in there if Path(log).stat().st_size), next(iter(there), ""))
-    axes = {name: AXES.get(name, "{}").format(value) for name, value in job.wildcards_dict.items() if value != ALL}
-    name = f"{job.rule.name} ({', '.join(axes.values())})" if axes else job.rule.name
+    axes = [named(axis, value) for axis, value in job.wildcards_dict.items() if value != ALL]
+    name = f"{job.rule.name} ({', '.join(axes)})" if axes else job.rule.name
     return Failure(job.rule.name, name, reason(own, said, since), shown)
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fmri2img.artifacts.cells import Cell
 
@@ -92,6 +93,12 @@ def missing_scores(
     return records
 
 
+def named(axis: str, value: Any) -> str:
+    """A value of an axis of cells, or another wildcard, in a text: "2 sessions", "seed 0"."""
+    text = AXES.get(axis, "{}").format(value)
+    return text.removesuffix("s") if text == "1 sessions" else text
+
+
 def described(found: list[Cell], cells: list[Cell]) -> str:
     """Which of a method's cells these are: ALL_CELLS, or the subjects, sessions, seeds and test sets that differ."""
     if len(found) == len(cells):
@@ -100,6 +107,6 @@ def described(found: list[Cell], cells: list[Cell]) -> str:
     for name in Cell._fields:
         values = list(dict.fromkeys(getattr(cell, name) for cell in found))
         if len(values) < len({getattr(cell, name) for cell in left}):
-            parts.append(AXES[name].format(" and ".join(map(str, values))))
+            parts.append(named(name, " and ".join(map(str, values))))
             left = [cell for cell in left if getattr(cell, name) in values]
     return ", ".join(parts) if len(left) == len(found) else f"{len(found)} of {len(cells)} predictions"
