@@ -17,17 +17,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
 # MindEye2 and MinD-Vis, each pretrained once on the 2 other subjects, and MindEye1. Draws at three budgets of 2
-# subjects: ridge, Brain-Diffuser and its first step, MindEye1, MindEye2's unrefined, low-level and refined pictures,
-# Ferrante's captions, Takagi's z with c; at one: MinD-Vis, three parts of Takagi; the true tokens once.
+# subjects: ridge, Brain-Diffuser, MindEye2's unrefined, low-level and refined pictures, Takagi's z with c; at one:
+# MindEye1, MinD-Vis, Brain-Diffuser's first step, Ferrante's captions, three parts of Takagi; the true tokens once.
 DEMO = {
     "simulate_stimuli": 1, "simulate_subj01": 1, "simulate_subj02": 1, "simulate_subj03": 1, "simulate_subj04": 1,
     "mask_session": 28, "prepare_recording": 4, "prepare_stimuli": 1, "make_splits": 1, "embed_stimuli": 1,
-    "encode_latents": 2, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 14,
-    "fit_linear": 24, "decode": 38, "make_decoded": 1, "draw": 43, "draw_quickly": 16, "draw_light": 6,
+    "encode_latents": 2, "embed_local_features": 2, "train_caption_converter": 1, "pretrain": 2, "finetune": 10,
+    "fit_linear": 20, "decode": 30, "make_decoded": 1, "draw": 39, "draw_quickly": 12, "draw_light": 6,
     "caption": 6, "caption_images": 1,
     "embed_test_images": 2, "list_test_images": 2, "evaluate": 22,
-    # nearest neighbour 6, five shuffled brains 26, repeats once a subject 2, captions of the true images 1
-    "make_prediction": 3, "make_from_prediction": 32,
+    # nearest neighbour 6, five shuffled brains 22, repeats once a subject 2, captions of the true images 1
+    "make_prediction": 3, "make_from_prediction": 28,
     "make_tables": 1, "make_figures": 1, "make_cards": 1, "make_page": 1, "make_crate": 1,
     "fit_encoding": 2, "copy_anatomy": 2, "make_brain_maps": 1,
     "embed_texts": 1, "compute_components": 1, "fit_components": 1, "draw_encoding": 1, "draw_regions": 1,
