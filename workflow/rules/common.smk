@@ -36,22 +36,27 @@ wildcard_constraints:
     entry=one_of(study.registries["backbones"]),
 
 
+def _numbered(path):
+    """A shard of an artifact, with its number as a wildcard."""
+    return f"{path.replace('<results>', '<results>/shards')}/{{shard}}"
+
+
 def shared(step, path):
     """The folder that a job of a step writes: an artifact, or a shard of it if several jobs share it (key `shards`)."""
     if config["shards"][step] == 1:
         return directory(path)
-    return temp(directory(path.replace("<results>", "<results>/shards") + "/{shard}"))
+    return temp(directory(_numbered(path)))
 
 
 def of_shard(step, path):
     """A log or benchmark of such a job, without its suffix."""
-    return path if config["shards"][step] == 1 else path + "/{shard}"
+    return path if config["shards"][step] == 1 else f"{path}/{{shard}}"
 
 
 def shards_of(step, path):
     """All shards of an artifact."""
     shards = range(config["shards"][step])
-    return collect(path.replace("<results>", "<results>/shards") + "/{shard}", shard=shards, allow_missing=True)
+    return collect(_numbered(path), shard=shards, allow_missing=True)
 
 
 def shard_of(step):
