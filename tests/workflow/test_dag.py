@@ -152,7 +152,7 @@ def test_training_is_launched_by_what_it_needs(stage, command, tmp_path):
     (tmp_path / "stage.yaml").write_text(f"mindeye2: {{finetuning: {{{stage}}}}}")
     target = "results/demo/decoders/mindeye2_scratch/subj01/1sessions/seed0"
     printed = dry_run_output(target, "-p", "--configfile", str(tmp_path / "stage.yaml"), directory=tmp_path)
-    assert re.findall(r"&& (\w.*) \S*scripts/train\.py ", printed) == [command]
+    assert re.findall(r"&& exec (\w.*) \S*scripts/train\.py ", printed) == [command]
 
 
 SITE = """
