@@ -42,6 +42,7 @@ from fmri2img.resources import ResourceClasses
 
 resources_of = ResourceClasses("laptop")
 needs, threads_of = resources_of.needs, resources_of.threads
+submitted_with = str
 study = SimpleNamespace(dataset=Dataset("nsd", Path("{NSD}"), Settings.read(config["nsd"])))
 
 

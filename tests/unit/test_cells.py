@@ -42,7 +42,9 @@ def test_every_class_that_a_rule_names_exists_at_both_sizes():
     for size in ("laptop", "cluster"):
         classes = ResourceClasses(size)
         for name in named:
-            assert classes.threads(name) >= 1 and classes.needs(name)["mem_mb"] > 0
+            first = classes.request(name)
+            assert first["threads"] >= 1 and first["mem_mb"] > 0 and first["runtime"] > 0
+            assert classes.request(name, attempt=2)["mem_mb"] == 2 * first["mem_mb"]
             assert not {"threads", "grows"} & set(classes.needs(name))
 
 
