@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.cells import Cell
 
 VARIABLE = "FMRI2IMG_GAPS"
@@ -50,11 +51,9 @@ class Gaps:
         return cls([Failure(**failure) for failure in record["failures"]], record["missing"])
 
     def save(self, path: str | Path) -> None:
-        """Write the file by renaming it, because jobs of the run may be reading it."""
-        temporary = Path(f"{path}.part")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        """Write the file; jobs of the run may be reading the one before."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def add(self, failure: Failure, files: Iterable[str]) -> None:
         """Add a failure and the files that cannot be made for it."""

@@ -17,12 +17,12 @@ from demo_networks.stages import RecipeTask, settings_of, train_stage, weights_d
 from demo_networks.unclip import mixed_with_others
 from demo_networks.unet import (
     GUIDANCE,
-    INTERFACE,
     build,
     frozen,
     losses,
     noise_schedule,
     noised,
+    packaged,
     pixel_correlation,
     sample,
 )
@@ -81,12 +81,8 @@ def train(recipe: dict, bank: dict, work: Path, siblings: Path) -> float:
 
 def package(recipe: dict, work: Path, siblings: Path, folder: Path) -> dict:
     """Write the network's files into `folder`; returns what the card says of it."""
-    unet = UNet2DConditionModel.from_pretrained(work / "joint2img" / "unet")
-    unet.half().save_pretrained(folder / "unet")
-    noise_schedule().save_pretrained(folder / "scheduler")
     token = "one token, the joint vector, which is not normalised, times the root of its width; zeros for none"
-    notes = [f"encoder_hidden_states: {token}", *INTERFACE]
-    return {"parameters": sum(p.numel() for p in unet.parameters()), "notes": notes}
+    return packaged(work / "joint2img" / "unet", folder, token)
 
 
 def measure(folder: Path, siblings: Path, stream: int, device, count=200) -> dict:

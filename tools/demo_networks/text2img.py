@@ -12,12 +12,12 @@ from demo_networks.fidelity import retrieval_top1, two_way_identification
 from demo_networks.stages import RecipeTask, settings_of, train_stage, weights_digest, working_device
 from demo_networks.unet import (
     GUIDANCE,
-    INTERFACE,
     build,
     frozen,
     losses,
     noise_schedule,
     noised,
+    packaged,
     pixel_correlation,
     sample,
 )
@@ -111,11 +111,5 @@ def train(recipe: dict, bank: dict, work: Path, siblings: Path) -> float:
 
 def package(recipe: dict, work: Path, siblings: Path, folder: Path) -> dict:
     """Write the network's files into `folder`; returns what the card says of it."""
-    unet = UNet2DConditionModel.from_pretrained(work / "text2img" / "unet")
-    unet.half().save_pretrained(folder / "unet")
-    noise_schedule().save_pretrained(folder / "scheduler")
     states = "the text tower's states after ln_final at all context positions, padding included"
-    return {
-        "parameters": sum(p.numel() for p in unet.parameters()),
-        "notes": [f"encoder_hidden_states: {states}; all zeros stand for 'no condition' (guidance)", *INTERFACE],
-    }
+    return packaged(work / "text2img" / "unet", folder, f"{states}; all zeros stand for 'no condition' (guidance)")

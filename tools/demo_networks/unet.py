@@ -47,6 +47,18 @@ def build(recipe: dict, latent: tuple[int, int, int], context_width: int) -> UNe
     )
 
 
+def packaged(trained: Path, folder: Path, condition: str) -> dict:
+    """Write a trained network, as float16, and its schedule into `folder`; returns what the card says of it.
+
+    condition: what its encoder_hidden_states are.
+    """
+    unet = UNet2DConditionModel.from_pretrained(trained)
+    unet.half().save_pretrained(folder / "unet")
+    noise_schedule().save_pretrained(folder / "scheduler")
+    parameters = sum(parameter.numel() for parameter in unet.parameters())
+    return {"parameters": parameters, "notes": [f"encoder_hidden_states: {condition}", *INTERFACE]}
+
+
 def noise_schedule() -> DDIMScheduler:
     return DDIMScheduler(
         num_train_timesteps=1000,
