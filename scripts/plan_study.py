@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
-from snakemake.utils import update_config
 
 from fmri2img import disk
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 from fmri2img.planning import Measured, by_rule, longest_chain, measured_rates, plan, planned_jobs
+from fmri2img.settings.files import read_files
 from fmri2img.study import Study
 
 BEGIN, END = "<!-- plan: begin (scripts/plan_study.py --readme) -->", "<!-- plan: end -->"
@@ -44,15 +43,8 @@ def main() -> int:
     return 0
 
 
-def study_of(files: list[str]) -> Study:
-    config: dict = {}
-    for file in (REPOSITORY / "config" / "config.yaml", *files):
-        update_config(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    return Study(config)
-
-
 def report(files: list[str], measured: Measured) -> str:
-    study, table = study_of(files), plan(planned_jobs(files), measured)
+    study, table = Study(read_files(files)), plan(planned_jobs(files), measured)
     rows = by_rule(table, measured.peaks)
     shown = rows.assign(
         gpu_hours=rows["gpu_hours"].map("{:.1f}".format),
@@ -84,7 +76,7 @@ def summary(study: Study, table: pd.DataFrame) -> list[str]:
 
 def readme_table(files: list[str]) -> str:
     """The table of the README, with assumed rates, and the lines below it."""
-    study, table = study_of(files), plan(planned_jobs(files), Measured({}, {}))
+    study, table = Study(read_files(files)), plan(planned_jobs(files), Measured({}, {}))
     rows = by_rule(table, {})
     small = (rows["gpu_hours"] < SMALL) & (rows["cpu_hours"] < 10 * SMALL)
     others = rows[small]

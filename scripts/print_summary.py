@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from fmri2img.errors import UserError
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.summary import print_summary
+from fmri2img.settings.files import read_files
 from fmri2img.study import Study
 
 
@@ -20,7 +19,7 @@ def main() -> int:
     parser.add_argument("--peak-mb", type=float, help="peak memory of the run in MiB")
     arguments = parser.parse_args()
     try:
-        study = Study(yaml.safe_load(arguments.config.read_text(encoding="utf-8")))
+        study = Study(read_files([arguments.config]))
         print_summary(arguments.results, Design.of(study), arguments.seconds, arguments.peak_mb)
     except (UserError, FileNotFoundError) as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -10,16 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
-from snakemake.utils import update_config
-
 from fmri2img import job_environment
 from fmri2img.cluster.check import Line, check_partitions, check_requests
 from fmri2img.cluster.nodes import probe_nodes
 from fmri2img.cluster.requests import requests_of
 from fmri2img.errors import UserError
-from fmri2img.paths import REPOSITORY
 from fmri2img.resources import ResourceClasses
+from fmri2img.settings.files import read_files
 from fmri2img.settings.site import LOGIN, read_site
 from fmri2img.study import Study
 from fmri2img.training import launch
@@ -42,10 +39,7 @@ def main() -> int:
 
 
 def check(configfiles: list[str], site_path: str | None, minutes: float) -> int:
-    config: dict = {}
-    for file in (REPOSITORY / "config" / "config.yaml", *configfiles):
-        update_config(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    study = Study(config | ({"site": site_path} if site_path else {}))
+    study = Study(read_files(configfiles) | ({"site": site_path} if site_path else {}))
     path = study.settings.site
     site = read_site(path)
     classes = ResourceClasses(study.settings.resources, site, path)

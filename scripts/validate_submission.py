@@ -12,15 +12,16 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
-from snakemake.utils import update_config
 
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
+from fmri2img.job import enable_plugins
+from fmri2img.methods.registry import read_methods
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.suspicions import suspicions
+from fmri2img.settings.files import read_files
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
 
@@ -33,11 +34,9 @@ def name_of(path: Path, taken: list[str]) -> str:
 
 def study_of(configfiles: list[Path], path: Path) -> Study:
     """The study of these configuration files, on top of the default one, with only this submission."""
-    config = {}
-    for file in (REPOSITORY / "config" / "config.yaml", *configfiles):
-        update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")))
-    taken = list(yaml.safe_load((REPOSITORY / "config" / "methods.yaml").read_text(encoding="utf-8")))
-    return Study(config | {"submissions": {name_of(path, taken): {"path": str(path)}}})
+    config = read_files(configfiles)
+    enable_plugins(config)
+    return Study(config | {"submissions": {name_of(path, list(read_methods())): {"path": str(path)}}})
 
 
 def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:

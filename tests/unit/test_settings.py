@@ -71,7 +71,7 @@ def test_defaults_are_filled_in_and_whole_numbers_are_taken_for_fractions():
         ({"seeds": [0, -1]}, "key 'seeds.1': -1 is out of range; it must be at least 0"),
         ({"flag": 1}, "key 'flag': 1 is not true or false; give one of them"),
         ({"name": "My\nname"}, r"key 'name': 'My\nname' is not made of lowercase letters; rename it"),
-        ({"name": 3}, "key 'name': 3 is not text; write a word, in quotes where it looks like a number"),
+        ({"name": 3}, "key 'name': 3 is not text; write it in quotes, in a file (--config drops them)"),
         ({"budget": "most"}, "key 'budget': 'most' is not a whole number or all; give one"),
         ({"sizes": []}, "key 'sizes': is empty; give at least 1"),
         ({1: 2}, "key '1': unknown; known keys: seeds, inner, parts, rows, optional, flag, name, budget, sizes"),

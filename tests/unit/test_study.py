@@ -46,7 +46,7 @@ def test_every_shipped_configuration_is_valid(name):
         ({"retrieval_only": ["mindeye2_unrefined"]}, "mindeye2_blended needs the images of mindeye2_unrefined"),
         (
             {"budgets": {"ridge": [3]}},
-            "key 'budgets.ridge': 3 is not in sessions (1, 2, all); add it there or remove it",
+            "key 'budgets': 3 is not in sessions (1, 2, all); add it there, or write budgets: {ridge: [all]}",
         ),
         ({"budgets": {"rigde": [1]}}, "key 'budgets': 'rigde' is not a method; did you mean 'ridge'"),
         ({"budgets": {"ridge": []}}, "key 'budgets.ridge'"),

@@ -37,6 +37,7 @@ from fmri2img.submissions.files import read_ids
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_submission import import_submission
 from validate_submission import score as score_submission
+from validate_submission import study_of as study_to_score
 
 IDS = np.array([3, 8, 20, 21, 40, 77])
 TEST = TestImages("subj01", "shared1000", "0" * 64, {"shared1000": IDS})
@@ -523,6 +524,14 @@ def test_images_alone_need_no_terms_and_bear_no_decoder():
     Study(merged("rescore.yaml")).dataset.check_terms()
     with pytest.raises(UserError, match="key 'methods': must be"):
         Study(merged("rescore.yaml") | {"methods": ["ridge"]})
+
+
+def test_a_submission_is_named_after_its_folder_unless_a_method_has_that_name(tmp_path):
+    for folder, name in (("Our-Method.v2", "our_method"), ("ridge", "submitted_ridge"), ("2026", "submitted_2026")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "submission.yaml").write_text(yaml.safe_dump(ENTRY))
+        study = study_to_score([REPOSITORY / "config/tiny.yaml"], tmp_path / folder)
+        assert list(study.submissions) == [name] and study.name == "tiny"
 
 
 def test_what_is_scored_is_made_by_a_rule_and_suspicions_are_printed(tmp_path, monkeypatch, capsys):

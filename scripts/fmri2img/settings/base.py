@@ -174,7 +174,7 @@ TYPES = {
     "int_type": "a whole number; give one, without quotes",
     "float_type": "a number; give one, without quotes",
     "finite_number": "a finite number; give one",
-    "string_type": "text; write a word, in quotes where it looks like a number",
+    "string_type": "text; write it in quotes, in a file (--config drops them)",
     "bool_type": "true or false; give one of them",
     "list_type": "a list; write its entries in square brackets",
     "tuple_type": "a list; write its entries in square brackets",

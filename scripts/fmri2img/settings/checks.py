@@ -96,14 +96,17 @@ def check_registered(study: Any) -> None:
 
 def _check_budgets(study: Any) -> None:
     """Budgets of single methods are among the study's; those of a method that is not run may stand, as a default."""
-    known = [str(value) for value in study.settings.sessions]
+    sessions, remedy, unknown = study.settings.sessions, {}, []
     for method, values in study.settings.budgets.items():
         study.named("methods", method, "budgets")
-        for value in values if method in study.config["methods"] else []:
-            if value not in study.settings.sessions:
-                raise problem(
-                    f"budgets.{method}", f"{value} is not in sessions ({', '.join(known)}); add it there or remove it"
-                )
+        others = [value for value in values if value not in sessions]
+        if others and method in study.config["methods"]:
+            unknown += others
+            remedy[method] = [value for value in values if value in sessions] or sessions[-1:]
+    if remedy:
+        listed = ", ".join(f"{method}: [{', '.join(map(str, values))}]" for method, values in remedy.items())
+        what = f"{', '.join(map(str, dict.fromkeys(unknown)))} is not in sessions ({', '.join(map(str, sessions))})"
+        raise problem("budgets", f"{what}; add it there, or write budgets: {{{listed}}}")
 
 
 def _check_drawing(study: Any, method: str, entry: dict) -> None:
