@@ -10,7 +10,8 @@ from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.reporting.estimates import estimates, scored_design
 from fmri2img.reporting.figures import session_curves, subject_bars
-from fmri2img.reporting.grids import at_ranks, banner, grid, index_predictions, rank_name, ranking, strips
+from fmri2img.reporting.grids import banner, grid, index_predictions, strips
+from fmri2img.reporting.ranking import rank_name, ranking
 from fmri2img.reporting.style import missing_figure, save_figure
 from fmri2img.study import Study
 
@@ -35,15 +36,16 @@ def main(snakemake) -> None:
                 folder / f"grid_{subject}",
             )
             continue
-        ranked = ranking(scores, design, subject, settings["rank_by"])
-        ranks = settings["grid"]["ranks"]
-        ids = at_ranks(ranked, ranks)
-        labels = [f"{rank_name(rank)}\n{100 * ranked[i]:.1f} %" for rank, i in zip(ranks, ids, strict=True)]
-        picked = strips(stimuli, predictions, design.condensed(), subject, ids)
+        ranked = ranking(scores, design, subject, settings["rank_by"], predictions)
+        shown = ranked.at(settings["grid"]["ranks"])
+        labels = [
+            f"{rank_name(rank)}\n{ranked.score(i)}" if ranked.method else f"image {i}" for rank, i in shown.items()
+        ]
+        picked = strips(stimuli, predictions, design.condensed(), subject, np.array([*shown.values()]))
         save_figure(grid(picked, labels), folder / f"grid_{subject}")
         if subject == scored[0]:
-            ids = at_ranks(ranked, np.linspace(0, 1, settings["banner"]["columns"]))
-            found = strips(stimuli, predictions, design, subject, ids)
+            ids = ranked.at(np.linspace(0, 1, settings["banner"]["columns"])).values()
+            found = strips(stimuli, predictions, design, subject, np.array([*ids]))
             drawn = {strip.group for strip in found}
             titles = [design.methods[name]["title"] for name in (*design.decoders, *design.methods)]
             first = next((title for title in titles if title in drawn), "")

@@ -26,6 +26,7 @@ from fmri2img.reporting import claims, figures, gaps, grids, provenance, summary
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import GAP, Design, matching
 from fmri2img.reporting.estimates import estimates
+from fmri2img.reporting.ranking import ranking
 from fmri2img.reporting.style import TINTS, method_styles, save_figure, tinted
 from fmri2img.study import Study
 
@@ -519,17 +520,31 @@ def test_images_are_ranked_by_the_stated_rule(scores, design):
         .groupby("image_id")["value"]
         .mean()
     )
-    ranked = grids.ranking(scores, design, "subj02", ["identification_*"])
-    assert ranked.index[0] == ranked_by_hand.idxmax() and ranked.index[-1] == ranked_by_hand.idxmin()
-    assert ranked.is_monotonic_decreasing
+    ranked = ranking(scores, design, "subj02", ["identification_*"], {})
+    assert ranked.ids[0] == ranked_by_hand.idxmax() and ranked.ids[-1] == ranked_by_hand.idxmin()
+    assert ranked.means.is_monotonic_decreasing and ranked.method == "ridge"
     shuffled_rows = scores.sample(frac=1, random_state=1)
-    assert grids.ranking(shuffled_rows, design, "subj02", ["identification_*"]).index.equals(ranked.index)
-    picked = grids.at_ranks(ranked, [0, 0.5, 1])
-    assert picked.tolist() == [ranked.index[0], ranked.index[10], ranked.index[-1]]
-    ties = scores.assign(value=0.5)
-    assert grids.ranking(ties, design, "subj02", ["identification_*"]).index.is_monotonic_increasing
-    with pytest.raises(UserError, match="rank_by"):
-        grids.ranking(scores, design, "subj02", ["lpips"])
+    again = ranking(shuffled_rows, design, "subj02", ["identification_*"], {})
+    np.testing.assert_array_equal(again.ids, ranked.ids)
+    assert ranked.at([0, 0.5, 1]) == {0: ranked.ids[0], 0.5: ranked.ids[10], 1: ranked.ids[-1]}
+    assert ranked.score(ranked.ids[0]) == f"{100 * ranked_by_hand.max():.1f} %"
+    ties = ranking(scores.assign(value=0.5), design, "subj02", ["identification_*"], {})
+    assert (np.diff(ties.ids) > 0).all()
+
+
+def test_a_study_without_the_metrics_that_rank_images_is_ranked_by_those_that_it_has(scores, design):
+    def only(*names):
+        return scores[scores["metric"].isin(names)], replace(design, metrics={n: design.metrics[n] for n in names})
+
+    assert list(ranking(*only("identification_net", "distance_net"), "subj02", ["x_*"], {}).metrics) == [
+        "identification_net"
+    ]
+    by_distance = ranking(*only("distance_net"), "subj02", ["identification_*"], {})
+    assert by_distance.means.is_monotonic_increasing and by_distance.lower_is_better and not by_distance.is_share
+    assert by_distance.score(by_distance.ids[0]) == f"{by_distance.means.iloc[0]:.3f}"
+    first = scores["image_id"].min()
+    alone = ranking(scores[scores["image_id"] == first], design, "subj02", ["identification_*"], {})
+    assert alone.at([0, 0.25, 0.5, 1]) == {0: first}
 
 
 @pytest.fixture

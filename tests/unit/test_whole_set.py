@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from designs import small_design
+from designs import DISCLOSURE, small_design
 
+from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.scores import WHOLE_SET
-from fmri2img.errors import UserError
 from fmri2img.metrics.registry import read_metrics
-from fmri2img.reporting import claims, grids, paper_tables, similarity, tables
+from fmri2img.reporting import claims, paper_tables, similarity, tables
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.figures import session_curves, subject_bars
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.published import read_published
+from fmri2img.reporting.ranking import ranking
 from fmri2img.reporting.style import save_figure
 from fmri2img.stats import image_values, summarise
 
@@ -145,12 +146,16 @@ def test_claims_are_not_judged_without_an_interval(scores, design):
     assert set(judged["metric"]) == {"identification"} and judged["met"].all()
 
 
-def test_never_beside_single_images(scores, design):
-    ranked = grids.ranking(scores, design, "subj01", ["identification"])
-    assert WHOLE_SET not in ranked.index and len(ranked) == N_IMAGES
+def test_never_beside_single_images(scores, design, tmp_path):
+    ranked = ranking(scores, design, "subj01", ["identification"], {})
+    assert WHOLE_SET not in ranked.ids and len(ranked.ids) == N_IMAGES
     shares = replace(design, metrics={"set": design.metrics["fid_inception"] | {"range": [0, 1]}})
-    with pytest.raises(UserError, match="rank_by"):
-        grids.ranking(scores.assign(metric="set"), shares, "subj01", ["*"])
+    ids = np.array([4, 9, 30])
+    cell = {"method": "good", "subject": "subj01", "sessions": 40, "seed": 0, "test_set": "shared1000"}
+    metadata = cell | {"split": "shared1000", "split_sha256": "0", "disclosure": DISCLOSURE}
+    save_prediction(tmp_path / "p", ids, metadata, images=np.zeros((3, 8, 8, 3), np.uint8))
+    listed = ranking(scores.assign(metric="set"), shares, "subj01", ["*"], {("good", "subj01", 40, 0): tmp_path / "p"})
+    assert listed.ids.tolist() == [4, 9, 30] and listed.at([0, 1]) == {0: 4, 1: 30} and listed.score(4) == ""
 
     key = scores.loc[scores["image_id"] != WHOLE_SET, ["subject", "sessions", "image_id"]].drop_duplicates()
     near = key.assign(nearest=1, cosine=np.random.default_rng(0).random(len(key)))

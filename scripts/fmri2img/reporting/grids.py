@@ -1,64 +1,22 @@
-"""Pictures: stimuli next to their reconstructions, for images chosen by rank and not by hand."""
+"""Pictures: stimuli next to their reconstructions."""
 
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from fmri2img.artifacts.cells import ALL
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
-from fmri2img.reporting.design import Design, is_proportion, matching
-from fmri2img.reporting.estimates import at_budgets
+from fmri2img.reporting.design import Design
 from fmri2img.reporting.style import MUTED, look
 
 TILE = 144  # pixels of one image
 GUTTER = 8  # pixels between images; groups of images are three gutters apart
 COLUMNS = 10  # columns of a grid that fit on a page
 INCHES_PER_TILE, MARGIN = 0.92, 0.1
-
-
-def ranking(scores: pd.DataFrame, design: Design, subject: str, rank_by: list[str]) -> pd.Series:
-    """Test images of a subject, best first, by the first decoder with scores, trained on the longest budget; by another
-    method where no decoder has any.
-
-    rank_by: patterns of metrics that are shares of correct choices; an image counts with its mean over them and over
-    seeds (ties: lower image_id first). Where no decoder makes pictures, all shares that decoders are scored by count.
-    Returns the mean scores indexed by image_id, under the method's name. Raises UserError when the study has no such
-    metric or score.
-    """
-    decoders = [design.methods[name] for name in design.decoders]
-    patterns = rank_by if any("images" in entry["outputs"] for entry in decoders) else ["*"]
-    metrics = [name for name in matching(design.of_images().metrics, patterns) if is_proportion(design.metrics[name])]
-    if not metrics or not design.decoders:
-        raise UserError(f"config/figures.yaml: key 'rank_by': no metric of study {design.study} matches {rank_by}")
-    at_budget = at_budgets(scores, design)
-    rows = at_budget[
-        (at_budget["subject"] == subject)
-        & (at_budget["budget"] == design.longest_budget)
-        & at_budget["metric"].isin(metrics)
-    ].dropna(subset="value")
-    if rows.empty:
-        raise UserError(f"scores of {design.decoders[0]}, {subject}: no values of {', '.join(metrics)}; rerun evaluate")
-    first = min(rows["method"].unique(), key=list(dict.fromkeys([*design.decoders, *design.methods])).index)
-    rows = rows[rows["method"] == first]
-    means = rows.groupby("image_id")["value"].mean().dropna().rename(first)
-    return means.sort_index().sort_values(ascending=False, kind="stable")
-
-
-def at_ranks(ranked: pd.Series, ranks: list[float]) -> np.ndarray:
-    """image_id of the images at fractions of the ranking: 0 the best, 1 the worst. int64 (ranks,)."""
-    places = np.rint(np.asarray(ranks) * (len(ranked) - 1)).astype(int)
-    return ranked.index.to_numpy(np.int64)[places]
-
-
-def rank_name(rank: float) -> str:
-    """Name of a rank: "best", "upper quartile", "median", "lower quartile", "worst", or its share."""
-    names = {0.0: "best", 0.25: "upper quartile", 0.5: "median", 0.75: "lower quartile", 1.0: "worst"}
-    return names.get(rank, f"{100 * rank:g} % down")
 
 
 @dataclass(frozen=True)

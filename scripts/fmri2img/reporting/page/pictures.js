@@ -25,7 +25,7 @@ if (byId("pictures")) (function pictures() {
 
   const tile = (subject, sheetNumber, place, label) => cut(sheetNumber, place, subjects[subject].columns, found.side, label);
   const cellOf = (method, subject, budget) => cells[`${method}/${subject}/${budget}`];
-  const percent = (score) => (score == null ? "—" : `${(score / 10).toFixed(1)} %`);
+  const shownScore = (score) => (score == null ? "—" : found.share ? `${(score / 10).toFixed(1)} %` : score.toFixed(3));
   const describe = (id) => (captions[id] ? `image ${id}, ${captions[id].replace(/\.$/, "")}` : `image ${id}`);
 
   function grid() {
@@ -53,10 +53,10 @@ if (byId("pictures")) (function pictures() {
     if (byId("browser-method").selectedOptions[0].disabled) byId("browser-method").value = options.find((option) => !option.disabled).value;
     const method = byId("browser-method").value, cell = cellOf(method, subject, budget), how = byId("browser-order").value;
     const places = subjects[subject].ids.map((_, place) => place);
-    order = how === "id" ? places : ordered(places, (place) => cell.scores[place], how === "best");
-    byId("browser-status").textContent = `${order.length} images of ${subject}; below each its number and ${found.scoreTitle}.`;
+    order = how === "id" ? places : ordered(places, (place) => cell.scores[place], (how === "best") !== found.lowerIsBetter);
+    byId("browser-status").textContent = `${order.length} images of ${subject}; below each its number${found.scoreTitle ? ` and ${found.scoreTitle}` : ""}.`;
     byId("tiles").replaceChildren(...order.map((place, number) => {
-      const id = subjects[subject].ids[place], score = percent(cell.scores[place]);
+      const id = subjects[subject].ids[place], score = shownScore(cell.scores[place]);
       return element("li", {}, element("button", {type: "button", onclick: () => { current = number; compare(); }},
         element("span", {class: "pair"}, tile(subject, subjects[subject].sheet, place, describe(id)), tile(subject, cell.sheet, place)),
         element("span", {class: "under"}, element("span", {}, String(id)), " ", element("span", {}, score))));
@@ -70,7 +70,7 @@ if (byId("pictures")) (function pictures() {
     const figures = methods.filter((method) => cellOf(method.name, subject, budget)).map((method) => {
       const cell = cellOf(method.name, subject, budget), caption = cell.captions?.[place];
       return element("figure", {}, tile(subject, cell.sheet, place, `${method.title}: reconstruction of image ${id}`),
-        element("figcaption", {}, element("b", {}, method.title), element("span", {}, percent(cell.scores[place])), caption && element("q", {}, caption)));
+        element("figcaption", {}, element("b", {}, method.title), element("span", {}, shownScore(cell.scores[place])), caption && element("q", {}, caption)));
     });
     byId("image-methods").replaceChildren(element("figure", {class: "stimulus"}, tile(subject, subjects[subject].sheet, place, `Stimulus, ${describe(id)}`),
       element("figcaption", {}, element("b", {}, "Stimulus"))), ...figures);

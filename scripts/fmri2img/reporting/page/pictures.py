@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ from PIL import Image
 
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.stimuli import Stimuli, rows_of
-from fmri2img.reporting.design import Design, matching
+from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import at_budgets
-from fmri2img.reporting.grids import at_ranks, rank_name, ranking
+from fmri2img.reporting.ranking import Ranking, rank_name, ranking
 
 SIDES = (
     128,
@@ -93,8 +94,8 @@ def picture_data(
     """Everything the page needs to show pictures; None where no method made any.
 
     predictions: `index_predictions(...)`; the first seed of each cell is shown. ranks: fractions of the ranking that
-    the grids show. Scores of images are means over the metrics that match `rank_by` and over seeds, in tenths of a
-    percent.
+    the grids show. Scores of images are means over the metrics that rank them and over seeds: shares in tenths of a
+    percent, others as they are.
     """
     shown = _with_images(predictions, design)
     scored = set(scores["subject"])
@@ -109,23 +110,24 @@ def picture_data(
     side, budgets = plan(n_pictures, longest, native)
     shown = {cell: prediction for cell, prediction in shown.items() if cell[2] in budgets}
 
-    sheets, subjects, cells, rankers = Sheets(), {}, {}, []
+    sheets, subjects, cells = Sheets(), {}, {}
     grid_side = min(native, GRID_SIDE)
-    ranking_metrics = matching(design.of_images().metrics, rank_by)
-    values = _image_scores(scores, design, ranking_metrics)
+    drawn_of = dict.fromkeys(subject for _, subject, _ in shown)
+    rankings = {subject: ranking(scores, design, subject, rank_by, predictions) for subject in drawn_of}
+    first = next(iter(rankings.values()))
+    values = _image_scores(scores, design, list(first.metrics))
     for (method, subject, budget), prediction in shown.items():
         if subject not in subjects:
-            ranked = ranking(scores, design, subject, rank_by)
-            rankers.append(design.methods[str(ranked.name)]["title"])
-            ids = np.sort(np.array(list(ranked.index)))
-            picked = np.array(at_ranks(ranked, ranks))
+            ranked = rankings[subject]
+            at, ids = ranked.at(ranks), np.sort(ranked.ids)
+            picked = np.array([*at.values()])
             subjects[subject] = {
                 "ids": ids.tolist(),
                 "sheet": sheets.add(stimuli.images, stimuli.rows(ids), side),
                 "columns": columns(len(ids)),
                 "grid": [
-                    {"rank": rank_name(rank), "id": int(i), "score": f"{100 * ranked[i]:.1f} %"}
-                    for rank, i in zip(ranks, picked, strict=True)
+                    {"rank": rank_name(rank) if ranked.method else "", "id": i, "score": ranked.score(i)}
+                    for rank, i in at.items()
                 ],
                 "gridSheet": sheets.add(stimuli.images, stimuli.rows(picked), grid_side),
             }
@@ -135,7 +137,7 @@ def picture_data(
         cells[f"{method}/{subject}/{budget}"] = {
             "sheet": sheets.add(prediction.images, rows, side),
             "gridSheet": sheets.add(prediction.images, rows_of(picked, prediction.ids, prediction.path), grid_side),
-            "scores": [None if value != value else round(1000 * value) for value in own],
+            "scores": _stored(own, first),
             "captions": None if prediction.captions is None else prediction.captions["caption"].iloc[rows].tolist(),
         }
     seen = sorted({i for subject in subjects.values() for i in subject["ids"]})
@@ -149,8 +151,10 @@ def picture_data(
         "subjects": subjects,
         "cells": cells,
         "captions": {i: next(iter(texts), "") for i, texts in zip(seen, captions, strict=True)},
-        "scoreTitle": " and ".join(design.metrics[name]["title"] for name in ranking_metrics),
-        "rankedBy": " and ".join(dict.fromkeys(rankers)),
+        "scoreTitle": " and ".join(metric["title"] for metric in first.metrics.values()),
+        "share": first.is_share,
+        "lowerIsBetter": first.lower_is_better,
+        "rankedBy": " and ".join(_rankers(rankings.values(), design)),
         "sheets": sheets.encoded,
     }
 
@@ -166,6 +170,16 @@ def _with_images(predictions: dict, design: Design) -> dict[tuple[str, str, str]
                 if prediction is not None and prediction.images is not None:
                     found[method, subject, budget] = prediction
     return found
+
+
+def _rankers(rankings: Iterable[Ranking], design: Design) -> list[str]:
+    """Titles of the methods by whose scores images are ranked."""
+    return list(dict.fromkeys(design.methods[ranked.method]["title"] for ranked in rankings if ranked.method))
+
+
+def _stored(values: pd.Series, ranked: Ranking) -> list[float | None]:
+    """Scores of images as the page holds them: short, and null for NaN."""
+    return [None if v != v else round(1000 * v) if ranked.is_share else round(float(v), 3) for v in values]
 
 
 def _image_scores(scores: pd.DataFrame, design: Design, metrics: list[str]) -> dict[tuple, pd.Series]:
