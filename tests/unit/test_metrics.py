@@ -10,6 +10,7 @@ from designs import DISCLOSURE
 from scipy.spatial.distance import correlation as scipy_correlation_distance
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
+from threadpoolctl import threadpool_info, threadpool_limits
 from torchvision.transforms.v2 import Resize
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
@@ -114,6 +115,22 @@ def test_correlations_equal_numpy_over_many_blocks(rng, monkeypatch):
     np.testing.assert_allclose(similarity.correlations(a, b), np.corrcoef(a, b)[:5, 5:], atol=1e-9)
     expected = (a / np.linalg.norm(a, axis=1)[:, None]) @ (b / np.linalg.norm(b, axis=1)[:, None]).T
     np.testing.assert_allclose(similarity.cosines(a, b), expected, atol=1e-5)
+
+
+def test_short_sums_stay_on_one_thread_and_long_products_do_not(rng):
+    """Threads wait for each other on a busy machine, and divide a sum otherwise: its last digits would change."""
+    a, b = rng.random((2, 3, 3 * 425**2), np.float32)
+    found = {}
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found[threads] = similarity.paired_correlations(a, b)
+    np.testing.assert_array_equal(found[1], found[2])
+
+    def threads_in_use(multiplications):
+        with threadpool_limits(2, user_api="blas"), similarity.blas_threads(multiplications):
+            return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    assert threads_in_use(64 * 64 * 1280) == {1} and threads_in_use(1000 * 1000 * 20_000) == {2}
 
 
 def test_undefined_similarities_stay_in_their_row(rng):

@@ -44,16 +44,22 @@ def _hits(similarity: np.ndarray, pool: int, resamples: int, ways: int | None) -
     n = len(similarity)
     if n < max(ways or 2, 2):
         return np.full(n, np.nan)
-    similarity = np.nan_to_num(similarity, nan=-np.inf)
+    similarity[np.isnan(similarity)] = -np.inf
     if ways is not None:
         return chance_of_best((np.diag(similarity)[:, None] > similarity + TIE).sum(axis=1), n - 1, ways)
+    if n <= pool:
+        return _best_of(similarity).astype(np.float64)
     rng = np.random.default_rng(POOL_SEED)
-    pools = [np.arange(n)] if n <= pool else [rng.permutation(n)[:pool] for _ in range(resamples)]
     drawn, hit = np.zeros(n), np.zeros(n)
-    for members in pools:
-        among = similarity[np.ix_(members, members)]
-        own = np.diag(among).copy()
-        np.fill_diagonal(among, -np.inf)
+    for _ in range(resamples):
+        members = rng.permutation(n)[:pool]
         drawn[members] += 1
-        hit[members] += own > among.max(axis=1) + TIE
+        hit[members] += _best_of(similarity[np.ix_(members, members)])
     return np.divide(hit, drawn, out=np.full(n, np.nan), where=drawn > 0)
+
+
+def _best_of(similarity: np.ndarray) -> np.ndarray:
+    """Which queries have their own candidate, on the diagonal, in first place: bool (n,). Overwrites the diagonal."""
+    own = similarity.diagonal() - TIE
+    np.fill_diagonal(similarity, -np.inf)
+    return own > similarity.max(axis=1)

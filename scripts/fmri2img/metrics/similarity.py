@@ -5,39 +5,78 @@ and a failure in every metric built on it (leaving them out would let blank imag
 closer than TIE are equal, so that exact copies tie in whatever order a machine adds.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from fmri2img.artifacts.arrays import Rows
 from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 
 TIE = 1e-10
-COLUMN_BLOCK = 2**14  # keeps the float64 copy of 1,000 rows at 131 MB
+COLUMN_BLOCK = 2**10  # the float64 copy of 100 rows stays in a processor's cache; longer ones take twice the time
 COPY = 0.999  # cosine of two images' centred true tokens at or above which they are the same picture
+CACHED = 2**16  # numbers of a block of rows: half a megabyte in float64
+ONE_THREAD_DOT = 2**13  # OpenBLAS divides inner products of more than 10,000 numbers among threads
+ONE_THREAD_PRODUCT = 2**18  # and products of matrices with more multiplications than this
+WORTH_THREADS = 2**30  # multiplications from which a product takes long enough for several threads
 CONSTANT = 1e-6  # a spread below this share of the root mean square is rounding
 
 
-def _centres_and_norms(rows: np.ndarray, centre: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each row (0 without `centre`) and norm about it, NaN where the row has no direction. Float64 (n,)."""
-    means = rows.mean(axis=1, dtype=np.float64) if centre else np.zeros(len(rows))
-    squares, about = np.zeros(len(rows)), np.zeros(len(rows))
-    for start in range(0, rows.shape[1], COLUMN_BLOCK):
-        block = rows[:, start : start + COLUMN_BLOCK].astype(np.float64)
-        squares += np.einsum("ij,ij->i", block, block)
-        block -= means[:, None]
-        about += np.einsum("ij,ij->i", block, block)
-    flat = ~(about > CONSTANT**2 * squares)
-    return means, np.where(flat, np.nan, np.sqrt(about))
+def _deviations(rows: np.ndarray, means: np.ndarray | None) -> np.ndarray:
+    """Rows less their means, float64, in a copy."""
+    values = rows.astype(np.float64)
+    if means is not None:
+        values -= means[:, None]
+    return values
+
+
+def _norms(about: np.ndarray, means: np.ndarray | None, width: int) -> np.ndarray:
+    """Norm of each row about its mean, from the sum of squares about it: NaN where the row has no direction."""
+    squares = about if means is None else about + width * means**2
+    return np.sqrt(np.where(about > CONSTANT**2 * squares, about, np.nan))
+
+
+def _row_dots(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Inner product of each row of x (n, d) with that row of y, both float64: (n,).
+
+    In pieces that BLAS does not divide among threads (see `blas_threads`).
+    """
+    found = np.zeros(len(x))
+    for start in range(0, x.shape[1], ONE_THREAD_DOT):
+        found += np.vecdot(x[:, start : start + ONE_THREAD_DOT], y[:, start : start + ONE_THREAD_DOT])
+    return found
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def blas_threads(multiplications: int) -> AbstractContextManager:
+    """Keep a product of this size on one thread if it is short.
+
+    On a machine with other work, BLAS's threads wait for each other for much longer than a short product takes: 100
+    times as long was measured. The smallest products never leave their thread.
+    """
+    return _blas().limit(limits=1) if ONE_THREAD_PRODUCT < multiplications < WORTH_THREADS else nullcontext()
 
 
 def _between(a: np.ndarray, b: np.ndarray, centre: bool) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        mean_a, norm_a = _centres_and_norms(a, centre)
-        mean_b, norm_b = _centres_and_norms(b, centre)
-        dots = np.zeros((len(a), len(b)))
-        for start in range(0, a.shape[1], COLUMN_BLOCK):
-            columns = slice(start, start + COLUMN_BLOCK)
-            dots += (a[:, columns] - mean_a[:, None]) @ (b[:, columns] - mean_b[:, None]).T
-        return dots / np.outer(norm_a, norm_b)
+    width = a.shape[1]
+    dots, about_a, about_b = np.zeros((len(a), len(b))), np.zeros(len(a)), np.zeros(len(b))
+    mean_a, mean_b = (rows.mean(axis=1, dtype=np.float64) if centre else None for rows in (a, b))
+    with np.errstate(invalid="ignore"), blas_threads(dots.size * width):
+        for start in range(0, width, COLUMN_BLOCK):
+            x = _deviations(a[:, start : start + COLUMN_BLOCK], mean_a)
+            y = _deviations(b[:, start : start + COLUMN_BLOCK], mean_b)
+            dots += x @ y.T
+            about_a += _row_dots(x, x)
+            about_b += _row_dots(y, y)
+        dots /= _norms(about_a, mean_a, width)[:, None]
+        dots /= _norms(about_b, mean_b, width)
+    return dots
 
 
 def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -55,24 +94,33 @@ def chance_of_best(beaten: np.ndarray, others: int, ways: int) -> np.ndarray:
 
     C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are beaten.
     """
-    drawn = np.arange(ways - 1)
-    return np.prod(np.clip(beaten[:, None] - drawn, 0, None) / (others - drawn), axis=1)
+    chance = np.ones(len(beaten))
+    for drawn in range(ways - 1):
+        chance *= np.maximum(beaten - drawn, 0) / (others - drawn)
+    return chance
 
 
 def paired_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation of row i of a (n, d) with row i of b (n, d): float64 (n,)."""
+    """Pearson correlation of row i of a (n, d) with row i of b (n, d): float64 (n,).
+
+    It works in blocks of rows that fit a processor's cache, and on one thread (see `blas_threads`).
+    """
+    found, width = np.empty(len(a)), a.shape[1]
+    rows = max(1, CACHED // width)
     with np.errstate(invalid="ignore"):
-        return np.array([_centred_unit(x) @ _centred_unit(y) for x, y in zip(a, b, strict=True)])
+        for start in range(0, len(a), rows):
+            block = slice(start, start + rows)
+            (x, norm_x), (y, norm_y) = _centred(a[block]), _centred(b[block])
+            found[block] = _row_dots(x, y) / (norm_x * norm_y)
+    return found
 
 
-def _centred_unit(row: np.ndarray) -> np.ndarray:
-    """The row's deviations from its mean, of norm 1, float64 (d,); NaN where it has no direction."""
-    row = row.astype(np.float64)
-    squares = row @ row
-    row -= row.mean()
-    about = row @ row
-    row /= np.sqrt(about) if about > CONSTANT**2 * squares else np.nan
-    return row
+def _centred(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Deviations of each row from its mean, float64 (n, d), and their norm (n,), NaN where it has no direction."""
+    values = rows.astype(np.float64)
+    means = values.sum(axis=1) / values.shape[1]
+    values -= means[:, None]
+    return values, _norms(_row_dots(values, values), means, values.shape[1])
 
 
 def nearest_with_cosine(
