@@ -9,6 +9,8 @@ for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.
 done
 [ -n "${python:-}" ] || { echo "Error: Python 3.11 or newer is needed; install it or set PYTHON=/path/to/python3" >&2; exit 1; }
 
+PYTHONPATH=scripts "$python" -m fmri2img.interpreter "$PWD/.venv/bin/python"
+
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     # Debian splits these two standard modules off into a package of their own.
     echo "$python lacks the venv module; installing Debian's python3-venv" >&2
@@ -18,7 +20,8 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     } || { echo "Error: run 'apt-get install python3-venv' as root, then call make again" >&2; exit 1; }
 fi
 
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# Also where an earlier call was stopped before pip was there.
+.venv/bin/python -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear .venv
 echo "Installing the locked requirements into .venv (several GB, once; a few minutes)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.lock 2>&1 \
     | { grep -v '^WARNING: Location' || true; }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img import plugins
+from fmri2img import plugins, runs
 from fmri2img.errors import UserError
 from fmri2img.methods.conformance import check_declared, check_scores
 from fmri2img.methods.registry import read_analyses, read_methods
@@ -35,18 +35,22 @@ def under_test(name: str, entries: dict[str, dict]) -> dict[str, dict]:
 def run_tiny_study(work: Path, methods: list[str], folders: list[Path], analyses: list[str]) -> list[str]:
     """Run config/tiny.yaml with these methods and analyses, and these folders as plug-ins, in `work`; errors, a line
     each."""
-    for name in ("config", "resources"):
-        if not (work / name).exists():
-            (work / name).symlink_to(REPOSITORY / name)
     overlay = {"plugins": list(map(str, folders)), "methods": methods, "analyses": analyses}
     (work / "methods.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores"]
-    command += [str(os.cpu_count() or 1), "--directory", str(work), "--quiet", "--show-failed-logs", "--configfile"]
+    command = [
+        "--cores",
+        str(os.cpu_count() or 1),
+        "--directory",
+        str(work),
+        "--quiet",
+        "--show-failed-logs",
+        "--configfile",
+    ]
     command += [str(REPOSITORY / "config/tiny.yaml"), str(work / "methods.yaml")]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    if not run.returncode:
+    process = runs.snakemake(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY)
+    printed = process.communicate()[0].splitlines()
+    if not process.returncode:
         return []
-    printed = (run.stdout + run.stderr).splitlines()
     errors = [line.strip() for line in printed if line.startswith("Error: ") or "configuration: key" in line]
     return [f"the tiny study failed: {line}" for line in dict.fromkeys(errors)] or [
         "the tiny study failed",

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from fmri2img import runs
 from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.tables import write_json
 from fmri2img.methods.conformance import check_expected, expected_scores
 
 RESULTS = Path("results/demo")
@@ -39,15 +41,14 @@ def main() -> int:
     cores = min(os.cpu_count() or 1, 8)
     began = time.time()
     started, peak, stop = time.monotonic(), [0], threading.Event()
-    snakemake = [sys.executable, "-m", "snakemake"]
     # One job more than cores: every job begins by reading its libraries from the disk.
     jobs = ["--cores", str(cores + 1), "--keep-going"]
     # Without the solver, which reads the sizes of all inputs at every step: a tenth of a core.
     jobs += ["--scheduler", "greedy", "--scheduler-greedy-omit-prioritize-by-temp-and-input"]
-    process = subprocess.Popen([*snakemake, *jobs, "--quiet", "rules", "host", "--show-failed-logs"])
+    process = runs.snakemake([*jobs, "--quiet", "rules", "host", "--show-failed-logs"])
     sampler = threading.Thread(target=peak_memory, args=(psutil.Process(process.pid), stop, peak), daemon=True)
     sampler.start()
-    code = process.wait()
+    code = runs.status(process)
     stop.set()
     sampler.join()
     summary = [sys.executable, "scripts/print_summary.py", str(RESULTS), "--config", "config/config.yaml"]
@@ -59,9 +60,13 @@ def main() -> int:
     report = RESULTS / "report.html"
     tables = max(path.stat().st_mtime for path in (RESULTS / "tables").iterdir())
     if not report.exists() or report.stat().st_mtime < tables:
-        subprocess.run([*snakemake, "--quiet", "all", "--report", str(report)], check=True)
+        # Its name comes last, so that a run which is killed meanwhile leaves no report that looks complete.
+        written = report.with_name(".report.html")
+        if code := runs.status(runs.snakemake(["--quiet", "all", "--report", str(written)])):
+            return code
         cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak[0] / 2**20), "cores": cores}
-        (RESULTS / "cost.json").write_text(json.dumps(cost) + "\n")
+        write_json(RESULTS / "cost.json", cost)
+        os.replace(written, report)
     cost = json.loads((RESULTS / "cost.json").read_text())
     subprocess.run([*summary, "--seconds", str(cost["seconds"]), "--peak-mb", str(cost["peak_mb"])], check=True)
     return report_expected()

@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from fmri2img import job_record
+from fmri2img import job_record, liveness
 from fmri2img.job import enable_plugins, leave, stay_offline
 
 
@@ -36,6 +36,7 @@ def main() -> int:
     process = "" if rank == "0" else f" (process {rank})"
     if arguments.log and rank == "0":
         job_record.began(arguments.log)
+    liveness.follow()
     stay_offline()
     gc.disable()
     from torch import OutOfMemoryError

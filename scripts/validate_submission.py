@@ -7,18 +7,17 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 
+from fmri2img import runs
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.job import enable_plugins
 from fmri2img.methods.registry import read_methods
-from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.suspicions import suspicions
 from fmri2img.settings.files import read_files
@@ -41,11 +40,10 @@ def study_of(configfiles: list[Path], path: Path) -> Study:
 
 def make(study: Study, configfiles: list[Path], targets: list[str]) -> None:
     """Have Snakemake make the targets. Raises UserError when it fails, after Snakemake's own messages."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *targets]
-    command += ["--quiet", "rules", "host", "--show-failed-logs", "--cores", str(os.cpu_count() or 1)]
+    command = [*targets, "--quiet", "rules", "host", "--show-failed-logs", "--cores", str(os.cpu_count() or 1)]
     command += ["--config", f"submissions={json.dumps(study.config['submissions'])}"]
     command += ["--configfile", *map(str, configfiles)] if configfiles else []
-    if subprocess.run(command).returncode:
+    if runs.status(runs.snakemake(command)):
         raise UserError(f"study {study.name}: could not make {targets[0]}; see the messages above")
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
-from fmri2img import job_record, plugins
+from fmri2img import job_record, liveness, plugins
 from fmri2img.devices import check_gpus, gpus_of
 from fmri2img.errors import UserError
 
@@ -61,8 +61,9 @@ def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
-    process ends with `leave`.
+    process ends with `leave`, or when Snakemake is killed.
     """
+    liveness.follow()
     if not snakemake.resources.get("downloads"):
         stay_offline()
     # Importing diffusers creates millions of permanent objects, which the garbage collector would scan again and again.

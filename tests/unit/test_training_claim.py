@@ -9,6 +9,7 @@ import time
 import pytest
 from training_launch import toy, weights
 
+from fmri2img import liveness
 from fmri2img.training import claim, finished
 from fmri2img.training.claim import Claim, Interrupted, claimed
 from fmri2img.training.loop import Run, train
@@ -62,7 +63,7 @@ def test_a_trainer_of_another_machine_that_is_silent_is_replaced(tmp_path, quick
 
 
 def test_a_trainer_of_this_machine_that_has_ended_is_replaced_at_once(tmp_path):
-    planted(tmp_path, machine=claim._machine(), process=os.getpid(), started="another process of this number")
+    planted(tmp_path, machine=liveness.machine(), process=os.getpid(), started="another process of this number")
     began = time.monotonic()
     with claimed(tmp_path):
         assert time.monotonic() - began < 1

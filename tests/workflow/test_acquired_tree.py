@@ -51,8 +51,6 @@ SIMULATION = {
 def prepare(folder: Path, study: str, dataset: dict) -> None:
     """Write a study into the new working directory `folder`."""
     folder.mkdir()
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(REPOSITORY / name)
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {
         "study": study,

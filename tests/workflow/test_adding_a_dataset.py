@@ -27,8 +27,6 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 def toy(tmp_path_factory) -> Path:
     """The working directory, with every file of the page and the raw data."""
     folder = tmp_path_factory.mktemp("outside")
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(REPOSITORY / name)
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")

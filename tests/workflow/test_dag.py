@@ -55,9 +55,7 @@ GROUP = re.compile(r"Group job (\w+) \(jobs in lexicogr. order\):")
 
 
 def dry_run_output(*arguments: str, directory: Path) -> str:
-    """What a dry-run in an empty working directory (a link to the repository's config and nothing made) prints."""
-    for name in ("config", "slurm", "resources"):
-        (directory / name).symlink_to(REPOSITORY / name)
+    """What a dry-run in an empty working directory prints."""
     command = [sys.executable, "-m", "snakemake", "-n", "--directory", str(directory), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -185,8 +183,6 @@ def test_a_site_is_laid_over_the_profile_and_one_value_of_one_rule_changes_alone
 
 
 def test_downloads_run_on_the_login_node_where_the_site_says_so(tmp_path):
-    for name in ("config", "slurm", "resources"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / "site.yaml").write_text(SITE)
     sbatch = tmp_path / "bin/sbatch"
     sbatch.parent.mkdir()
@@ -236,8 +232,6 @@ def test_bad_configuration_ends_in_one_line(setting, message, tmp_path):
 
 
 def test_real_data_need_accepted_terms_before_the_first_job(tmp_path):
-    for name in ("config", "resources"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
     command = [sys.executable, "-m", "snakemake", "--configfile", "config/paper.yaml", "--cores", "1"]
     command += ["--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)

@@ -31,8 +31,6 @@ def snakemake(directory: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     directory = tmp_path_factory.mktemp("study")
-    for name in ("config", "resources"):
-        (directory / name).symlink_to(REPOSITORY / name)
     small = {
         "study": "small",
         "subjects": ["subj02"],

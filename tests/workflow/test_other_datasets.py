@@ -47,8 +47,6 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module", params=STUDIES)
 def results(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(REPOSITORY / name)
     study = {
         "study": request.param,
         "dataset": request.param,

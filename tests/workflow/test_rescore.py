@@ -16,9 +16,6 @@ MODEL = "final_subj01_pretrained_40sess_24bs"
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
-    for name in ("config", "resources"):
-        if not (directory / name).exists():
-            (directory / name).symlink_to(REPOSITORY / name)
     command = [sys.executable, "-m", "snakemake", "--directory", str(directory), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
 

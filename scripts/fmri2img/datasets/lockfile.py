@@ -5,7 +5,6 @@ same one. It stays when the object is deleted, and is compared when the object i
 """
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fmri2img.datasets import checksums
 from fmri2img.errors import UserError
+from fmri2img.locks import lock
 
 if TYPE_CHECKING:  # the client of S3 is not needed to compare files
     from fmri2img.datasets.remote import Version
@@ -85,16 +85,10 @@ def alone(root: Path, key: str) -> Iterator[None]:
     path = record_path(root, key).with_suffix(".busy")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if lock(file) is False:
             print(f"{key}: waiting for another process that downloads it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            # Some cluster file systems are mounted without locks; there only one workflow may use a tree at a time.
-            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                raise
-        yield
+            lock(file, wait=True)
+        yield  # where the file system has no locks, only one workflow may use a tree at a time
 
 
 def verify(root: Path, key: str) -> Record:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fmri2img import liveness
+
 FILE = "trainer.json"
 BEAT = 10.0  # seconds between two touches
 SILENCE = 90.0  # seconds without one after which a trainer is taken for dead; network file systems show it late
@@ -39,9 +41,7 @@ class Claim:
             "trainer": uuid.uuid4().hex,
             "run": _run(),
             "host": socket.gethostname(),
-            "machine": _machine(),
-            "process": os.getpid(),
-            "started": _started(os.getpid()),
+            **liveness.record(),
             "job": os.environ.get("SLURM_JOB_ID", ""),
         }
         self._ended = threading.Event()
@@ -171,8 +171,8 @@ def _has_gone(record: dict[str, Any]) -> bool:
     known."""
     if not record:
         return False
-    if record["machine"] == _machine():
-        return _started(record["process"]) != record["started"]
+    if record["machine"] == liveness.machine():
+        return liveness.has_gone(record)
     return bool(record["job"]) and record["job"] == os.environ.get("SLURM_JOB_ID")
 
 
@@ -180,20 +180,3 @@ def _run() -> str:
     """What the processes of one training have in common."""
     names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT")
     return " ".join(os.environ.get(name, "") for name in names).strip() or uuid.uuid4().hex
-
-
-def _machine() -> str:
-    """This machine since its last start, and the space of its process numbers (containers have others)."""
-    found = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        found += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return " ".join(found)
-
-
-def _started(process: int) -> str:
-    """When a process started, in ticks since the machine did; "" if there is none (or on systems without /proc)."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended

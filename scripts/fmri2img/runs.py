@@ -1,0 +1,81 @@
+"""Runs of studies in a working directory: one of a study at a time, and nothing that a killed one left stops the next.
+
+    .snakemake/runs/all              locked by every run, together with the others
+    .snakemake/runs/study.<name>     locked by the run of a study; says which process it is
+
+These locks end with the process that holds them. Snakemake's own are files, which a killed run leaves.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from snakemake.logging import logger
+
+from fmri2img import liveness
+from fmri2img.locks import lock
+from fmri2img.paths import REPOSITORY
+
+FOLDER = Path(".snakemake/runs")
+SNAKEMAKES = Path(".snakemake/locks")
+
+_held = []  # files that stay open, and locked, as long as this process lives
+
+
+def snakemake(arguments: list[str], **options: Any) -> subprocess.Popen:
+    """Start Snakemake, which ends with this process. arguments: of its command; options: of subprocess.Popen."""
+    liveness.lead()
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *arguments]
+    return subprocess.Popen(command, **options)
+
+
+def status(process: subprocess.Popen) -> int:
+    """Exit status of a Snakemake that `snakemake` started, once it has ended, also after Ctrl-C, which both get."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def guard(workflow: Any, study: str) -> None:
+    """Have every command that makes files of a study begin as `begin` says, and make again what was not completed."""
+    if not workflow.is_main_process:
+        return
+    liveness.follow(signal.SIGKILL)
+    prepare = workflow._prepare_dag  # called after the command's options are known and before anything is planned
+
+    def prepared(*arguments: Any, nolock: bool = False, **options: Any) -> None:
+        workflow.dag_settings.force_incomplete = True
+        if workflow.executor_plugin is not None and not workflow.dryrun:
+            if not nolock:
+                begin(study)
+            if workflow.local_exec:
+                liveness.lead()
+        prepare(*arguments, nolock=nolock, **options)
+
+    workflow._prepare_dag = prepared
+
+
+def begin(study: str) -> None:
+    """Wait until no other run of the study is at work in this directory; remove the locks of dead Snakemakes."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    own, everyone = open(FOLDER / f"study.{study}", "a+"), open(FOLDER / "all", "a")  # noqa: SIM115
+    if lock(own) is False:
+        own.seek(0)
+        logger.warning(
+            f"Another run of study {study} is at work here ({own.read()}); this one begins when it has ended."
+        )
+        lock(own, wait=True)
+    own.truncate(0)
+    own.write(f"process {os.getpid()} on {socket.gethostname()}")
+    own.flush()
+    if lock(everyone):
+        for left in SNAKEMAKES.glob("*.lock"):
+            left.unlink(missing_ok=True)
+    lock(everyone, shared=True, wait=True)
+    _held.extend((own, everyone))
