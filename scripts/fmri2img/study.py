@@ -20,7 +20,7 @@ from fmri2img.metrics.registry import read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.schemas import check_schema
 from fmri2img.settings import checks
-from fmri2img.settings.base import nearest, problem
+from fmri2img.settings.base import nearest, problem, shown
 from fmri2img.settings.configuration import read_configuration
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 
@@ -287,7 +287,7 @@ class Study(MethodQueries):
         entries = self.registries[registry]
         if name not in entries:
             remedy = nearest(name, [*([also] if also else []), *entries], "available")
-            raise problem(key, f"'{name}' is {MISSING[registry]}; {remedy}")
+            raise problem(key, f"{shown(name)} is {MISSING[registry]}; {remedy}")
         return entries[name]
 
 

@@ -1,24 +1,25 @@
 """Settings of the parts of brain decoders that several methods share. Torch is not needed here."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Positive, PositiveNumber, Share
+from fmri2img.settings.base import Chance, Depth, Share, Side, Temperature, Width
 
 GROUPS = 32  # of the upsampler's normalisation
+REDUCTIONS = (4, 8)  # pixels per latent, along one side, of autoencoders
 
 
 class SeedGrid(base.Settings):
     """A grid of features that the upsampler enlarges to autoencoder latents."""
 
-    seed_channels: Positive = Field(64, description="Channels of the seed grid.")
-    channels: base.Fixed[Positive] = Field(
+    seed_channels: Width = Field(64, description="Channels of the seed grid.")
+    channels: base.Fixed[Width] = Field(
         description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
     )
-    layers: Positive = Field(1, description="Residual units of a block, less one.")
+    layers: Depth = Field(1, description="Residual units of a block, less one.")
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> "SeedGrid":
@@ -33,9 +34,9 @@ class SeedGrid(base.Settings):
 class SeedGridSizes(SeedGrid):
     """A seed grid with the sizes that follow from its targets."""
 
-    latent_channels: Positive = Field(4, description="Channels of the autoencoder's latents.")
-    latent_side: Positive = Field(28, description="Side of the autoencoder's latents.")
-    maps_width: Positive = Field(512, description="Width of the local features, one for each place of the seed grid.")
+    latent_channels: Width = Field(4, description="Channels of the autoencoder's latents.")
+    latent_side: Side = Field(28, description="Side of the autoencoder's latents.")
+    maps_width: Width = Field(512, description="Width of the local features, one for each place of the seed grid.")
 
     @property
     def seed_side(self) -> int:
@@ -58,19 +59,36 @@ class SeedGridSizes(SeedGrid):
         return self
 
 
+def check_low_level(study: Any, key: str, low_level: Any, grid: SeedGrid) -> None:
+    """Pictures, teacher and blocks of a low-level network fit: the seed grid has a place for each of the teacher's
+    features, and its blocks enlarge it to the autoencoder's latents. Raises UserError.
+
+    low_level: the section under `key`, with `image_size` and `teacher`.
+    """
+    teacher = study.registries["backbones"][low_level.teacher]
+    side = math.isqrt(teacher["tokens"]) * 2 ** (len(grid.channels) - 1)
+    if low_level.image_size not in [reduction * side for reduction in REDUCTIONS]:
+        raise base.problem(
+            f"{key}.image_size",
+            f"{low_level.image_size}: the {teacher['tokens']} features of {low_level.teacher}, enlarged by "
+            f"{len(grid.channels)} blocks, give latents of side {side}, which are those of pictures of "
+            f"{' or '.join(str(reduction * side) for reduction in REDUCTIONS)} pixels; change one of them",
+        )
+
+
 class PriorConfig(base.Settings):
     """The diffusion prior."""
 
-    depth: Positive = Field(6, description="Transformer layers.")
-    heads: Positive = Field(32, description="Attention heads of the queries.")
-    head_width: Positive = Field(52, description="Width of a head.")
-    feedforward: Positive = Field(4, description="Hidden width of the feed-forward layer, in token widths.")
-    timesteps: Positive = Field(100, description="Steps of the diffusion.")
+    depth: Depth = Field(6, description="Transformer layers.")
+    heads: Depth = Field(32, description="Attention heads of the queries.")
+    head_width: Width = Field(52, description="Width of a head.")
+    feedforward: int = Field(4, ge=1, le=64, description="Hidden width of the feed-forward layer, in token widths.")
+    timesteps: int = Field(100, ge=2, le=10_000, description="Steps of the diffusion.")
     condition_drop: Chance = Field(0.2, description="Chance in training that a learned null replaces the brain tokens.")
     image_drop: Chance = Field(
         0.2, description="Chance in training that a learned null takes the place of the noised image tokens."
     )
-    rotary_width: Positive = Field(32, description="Entries of a head that are rotated, at most head_width.")
+    rotary_width: Width = Field(32, description="Entries of a head that are rotated, at most head_width.")
 
     @property
     def rotated(self) -> int:
@@ -89,11 +107,11 @@ class ContrastSettings(base.Settings):
     """MixCo and the contrastive losses: BiMixCo for the first share of the epochs, SoftCLIP afterwards."""
 
     mixup_share: Share = Field(0.33, description="Share of the epochs, from the first, with MixCo.")
-    mixup_concentration: PositiveNumber = Field(0.15, description="Concentration of MixCo's Beta distribution.")
+    mixup_concentration: float = Field(0.15, ge=0.01, le=100, description="Concentration of MixCo's Beta distribution.")
     mixup_chance: Share = Field(0.5, description="Chance that a trial is mixed.")
-    mixco_temperature: PositiveNumber = Field(0.006, description="Temperature of MixCo's loss.")
-    soft_temperature_start: PositiveNumber = Field(0.004, description="First temperature of SoftCLIP.")
-    soft_temperature_end: PositiveNumber = Field(0.0075, description="Last temperature of SoftCLIP.")
+    mixco_temperature: Temperature = Field(0.006, description="Temperature of MixCo's loss.")
+    soft_temperature_start: Temperature = Field(0.004, description="First temperature of SoftCLIP.")
+    soft_temperature_end: Temperature = Field(0.0075, description="Last temperature of SoftCLIP.")
     fixed_points: Literal["summed", "overwritten"] = Field(
         "summed", description='See mixco.mixture_labels; "overwritten" in the released code (a known defect).'
     )

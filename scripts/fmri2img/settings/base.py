@@ -169,6 +169,7 @@ BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
+    "multiple_of": ("multiple_of", "a multiple of"),
 }
 TYPES = {
     "int_type": "a whole number; give one, without quotes",
@@ -230,12 +231,29 @@ def _filled(value: str) -> str:
 
 T = TypeVar("T")
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
-Fixed = Annotated[tuple[T, ...], Strict(False), Field(min_length=1)]
+Fixed = Annotated[tuple[T, ...], Strict(False), Field(min_length=1, max_length=10)]
 Name = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"minLength": 1})]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+# Numbers have bounds on both sides, far outside what methods use: a slip of the keyboard (1e9) is refused at once, and
+# not by the machine after hours.
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-PositiveNumber = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Batch = Annotated[int, Field(ge=1, le=4096)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+Folds = Annotated[int, Field(ge=2, le=100)]
+Grid = Annotated[int, Field(ge=1, le=64)]
+Samples = Annotated[int, Field(ge=1, le=100)]
+Side = Annotated[int, Field(ge=16, le=1024)]
+LatentSide = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]  # of pictures that an autoencoder encodes
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+PositiveNumber = Annotated[float, Field(ge=1e-9, le=1e6)]
+Guidance = Annotated[float, Field(ge=0, le=100)]
+NoiseCeiling = Annotated[float, Field(ge=0.01, le=10)]
+Penalty = Annotated[float, Field(ge=1e-6, le=1e12)]
+Penalties = Annotated[Unique[Penalty], Field(min_length=1, max_length=100)]
+Temperature = Annotated[float, Field(ge=1e-4, le=100)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Chance = Annotated[float, Field(ge=0, lt=1)]
+HeldOut = Annotated[float, Field(ge=0, le=0.5)]

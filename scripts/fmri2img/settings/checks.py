@@ -1,5 +1,6 @@
 """Checks across several parts of a configuration. Checks of a single dataset or method are in its settings."""
 
+import itertools
 import re
 from typing import Any
 
@@ -90,8 +91,23 @@ def check_registered(study: Any) -> None:
             if methods[other].get("of") == method:
                 raise problem("retrieval_only", f"{other} needs the images of {method}; drop one of them")
     _check_budgets(study)
+    _check_folds(study)
     _check_bottleneck(study)
     _check_encoding(study)
+
+
+def _check_folds(study: Any) -> None:
+    """Every budget of a linear decoder has a trial for each fold."""
+    linear = [name for name in study.config["methods"] if "linear" in study.registries["methods"][name]]
+    for method, subject in itertools.product(linear, study.subjects):
+        trials = int(study.budgets_of(method, subject)[0] * study.dataset.sizes(study).session_trials)
+        for regression in study.regressions(study.registries["methods"][method]["decoder"]):
+            if trials < regression["folds"]:
+                raise problem(
+                    regression["folds_key"],
+                    f"{regression['folds']} folds need as many training images, but {method} has {trials} trials of "
+                    f"{subject} at the smallest budget; lower it, or take a larger budget",
+                )
 
 
 def _check_budgets(study: Any) -> None:
@@ -112,12 +128,22 @@ def _check_budgets(study: Any) -> None:
 def _check_drawing(study: Any, method: str, entry: dict) -> None:
     """The keys of the configuration that a method's pipeline reads exist, and name networks that it can use."""
     drawing = study.drawing(method)
+    if "captions" in drawing["inputs"]:
+        _check_converter(study)
     if "stimuli" in drawing["inputs"]:
         _check_captions(study, "methods", method)
     for role, name in drawing["networks"].items():
         wanted = entry["drawing"]["networks"][role]
         if name is not None:
             study.network(name, wanted["key"], *wanted["kinds"])
+
+
+def _check_converter(study: Any) -> None:
+    """Decoded tokens are those that the captioner takes, or a converter makes them so."""
+    encoder, taken = study.config["encoder"], study.caption_encoder
+    if study.config["caption_converter"] is None and encoder != taken:
+        what = f"is null, but {study.config['captioner']} takes the tokens of {taken}, not of {encoder}"
+        raise problem("caption_converter", f"{what}; set it to trained, or name a registered converter")
 
 
 def _check_bottleneck(study: Any) -> None:
@@ -140,6 +166,15 @@ def _check_bottleneck(study: Any) -> None:
         raise problem("bottleneck.directions", f"{what}; name a decoder that does, such as ridge")
 
 
+def check_dimensions(study: Any) -> None:
+    """The bottleneck, of studies that run it, is not wider than what its directions are computed from."""
+    wanted, sizes = max(study.settings.bottleneck.dimensions), study.dataset.sizes(study)
+    trials = min(max(study.budgets(subject)) for subject in study.subjects) * sizes.session_trials
+    if wanted > min(trials, sizes.voxels):
+        what = f"{wanted} are more than {trials:g} trials of {sizes.voxels} voxels span"
+        raise problem("bottleneck.dimensions", f"{what}; lower it")
+
+
 def _check_metric(study: Any, metric: str, entry: dict) -> None:
     """The dataset has what a metric compares with."""
     parameters = entry.get("parameters", {})
@@ -157,6 +192,14 @@ def _check_metric(study: Any, metric: str, entry: dict) -> None:
 def _check_captions(study: Any, key: str, name: str) -> None:
     if not study.dataset.has_captions:
         raise problem(key, f"{name} needs captions, which dataset {study.dataset.name} does not have; remove it")
+
+
+def check_regions(study: Any, key: str, names: list[str]) -> None:
+    """The dataset has these regions, which `key` of the configuration lists."""
+    for name in names:
+        if name not in study.dataset.regions:
+            what = f"dataset {study.dataset.name} has no region '{name}'"
+            raise problem(key, f"{what}; {nearest(name, study.dataset.regions, 'available')}")
 
 
 def check_published(study: Any, key: str, name: str, network: str, remedy: str) -> None:

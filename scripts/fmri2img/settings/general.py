@@ -5,16 +5,21 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from fmri2img.settings.base import (
+    Batch,
     Count,
+    Folds,
+    Grid,
+    Guidance,
     Name,
     Network,
+    Penalties,
     Positive,
-    PositiveNumber,
     Seed,
     Settings,
     Share,
+    Side,
+    Steps,
     Unique,
-    Weight,
     WrongKey,
     matching,
     one_of,
@@ -22,8 +27,8 @@ from fmri2img.settings.base import (
 from fmri2img.settings.site import SITE
 
 FEATURE_KINDS = ("open_clip", "torchvision", "efficientnet_lite")  # of networks that have layers to read
-STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]*", "lowercase letters, digits, - and _")
-SUBMISSION_NAME = matching(r"[a-z][a-z0-9_]*", "lowercase letters, digits and _")
+STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]{0,63}", "lowercase letters, digits, - and _, at most 64")
+SUBMISSION_NAME = matching(r"[a-z][a-z0-9_]{0,63}", "lowercase letters, digits and _, at most 64")
 MINUTES = Annotated[str, *matching(r"[1-9][0-9]*min", "a number of minutes as in 10min")]
 BUDGET = one_of("a whole number of sessions from 1, minutes as in 10min, or all; give one of them")
 Encoder = Annotated[Name, Network("open_clip", "clip_projected")]
@@ -34,16 +39,18 @@ Generator = Annotated[Name, Network("diffusers_unet")]
 class ClusterSplit(Settings):
     """How images are grouped into semantic clusters for the splits cluster0, cluster1, ..."""
 
-    clusters: int = Field(5, ge=2, description="Number of clusters (k-means on the encoder's pooled image vectors).")
+    clusters: int = Field(
+        5, ge=2, le=100, description="Number of clusters (k-means on the encoder's pooled image vectors)."
+    )
     seed: Seed = Field(0, description="Seed of the clustering.")
 
 
 class Generation(Settings):
     """How images are drawn from decoded tokens."""
 
-    steps: Positive = Field(description="Sampler steps.")
-    guidance: Weight = Field(description="Scale of classifier-free guidance; 1 is none.")
-    batch: Positive = Field(description="Images drawn at a time.")
+    steps: Steps = Field(description="Sampler steps.")
+    guidance: Guidance = Field(description="Scale of classifier-free guidance; 1 is none.")
+    batch: Batch = Field(description="Images drawn at a time.")
 
 
 class Refinement(Settings):
@@ -53,10 +60,10 @@ class Refinement(Settings):
     prompts: Annotated[Name, Network("open_clip", "clip_projected", "sdxl_text")] = Field(
         description="The text encoder whose states of the caption condition that generator."
     )
-    steps: Positive = Field(description="Sampler steps of the whole schedule.")
+    steps: Steps = Field(description="Sampler steps of the whole schedule.")
     start: Count = Field(description="First step that runs; the earlier ones are skipped.")
-    guidance: Weight = Field(description="Scale of classifier-free guidance.")
-    batch: Positive = Field(description="Images redrawn at a time.")
+    guidance: Guidance = Field(description="Scale of classifier-free guidance.")
+    batch: Batch = Field(description="Images redrawn at a time.")
     refined_weight: Share = Field(0.75, description="Weight of the refined image in the blend.")
     negative_prompt: str = Field("", description="Text from which the guidance leads away.")
 
@@ -82,14 +89,13 @@ class Encoding(Settings):
         description="`banded_ridge` is fitted to each subject's training images. `gnet_multisubject` is the published "
         "network behind MindEye2's Table 3 (NSD subjects, shared images only). Their values are on different scales.",
     )
-    grid: Positive = Field(7, description="Side of the grid that feature maps are pooled to (banded ridge).")
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation, grouped by image (banded ridge).")
-    alphas: list[PositiveNumber] = Field(
+    grid: Grid = Field(7, description="Side of the grid that feature maps are pooled to (banded ridge).")
+    folds: Folds = Field(5, description="Folds of the cross-validation, grouped by image (banded ridge).")
+    alphas: Penalties = Field(
         [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0],
-        min_length=1,
         description="Penalties to choose from, for each band (banded ridge).",
     )
-    bands: list[Band] = Field(min_length=1, description="Networks and layers whose features predict betas.")
+    bands: Unique[Band] = Field(min_length=1, description="Networks and layers whose features predict betas.")
 
 
 class Bottleneck(Settings):
@@ -107,21 +113,23 @@ class Bottleneck(Settings):
 class Evaluation(Settings):
     """The sizes at which images are compared."""
 
-    size: int = Field(256, ge=16, description="Reconstruction and stimulus are first resized to this side, in pixels.")
-    pixel_size: int = Field(425, ge=16, description="PixCorr and SSIM are computed at this side, in pixels.")
+    size: Side = Field(256, description="Reconstruction and stimulus are first resized to this side, in pixels.")
+    pixel_size: Side = Field(425, description="PixCorr and SSIM are computed at this side, in pixels.")
 
 
 class Retrieval(Settings):
     """How retrieval is measured."""
 
-    pool: int = Field(300, ge=2, description="Images to retrieve from; the whole test set if it is smaller.")
-    resamples: Positive = Field(30, description="Number of random pools.")
+    pool: int = Field(
+        300, ge=2, le=100_000, description="Images to retrieve from; the whole test set if it is smaller."
+    )
+    resamples: int = Field(30, ge=1, le=10_000, description="Number of random pools.")
 
 
 class Statistics(Settings):
     """Confidence intervals."""
 
-    resamples: int = Field(2000, ge=100, description="Bootstrap resamples over test images.")
+    resamples: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples over test images.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence of the intervals.")
 
 
@@ -137,10 +145,15 @@ Submission = Annotated[dict[str, Any], AfterValidator(_is_submission)]
 class Shards(Settings):
     """Steps over images that several jobs share. The results are the same, byte for byte."""
 
-    embed: Positive = Field(
-        1, description="Jobs that share one frozen network's outputs of all stimuli (73,000 images in NSD)."
+    embed: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Jobs that share one frozen network's outputs of all stimuli (73,000 images in NSD).",
     )
-    draw: Positive = Field(1, description="Jobs that share the drawing of one method's test images in one cell.")
+    draw: int = Field(
+        1, ge=1, le=1000, description="Jobs that share the drawing of one method's test images in one cell."
+    )
 
 
 class Basis(Settings):

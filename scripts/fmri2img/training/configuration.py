@@ -4,27 +4,38 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fmri2img.settings.base import Chance, Count, Positive, PositiveNumber, Seed, Settings, Weight, WrongKey, problem
+from fmri2img.paths import REPOSITORY
+from fmri2img.settings.base import (
+    Batch,
+    Chance,
+    Count,
+    Positive,
+    Seed,
+    Settings,
+    Weight,
+    WrongKey,
+    problem,
+)
 
 
 class TrainingSettings(Settings):
     """Settings of a training run in a study."""
 
-    epochs: Positive = Field(description="Passes over the training data, as the task defines them.")
+    epochs: int = Field(ge=1, le=100_000, description="Passes over the training data, as the task defines them.")
     epoch_steps: Count = Field(
         0,
         description="Optimiser steps of an epoch at most, so that a long budget takes little more time than a short "
         "one; the next epoch goes on where it ends. 0 for whole passes.",
     )
-    batch: Positive = Field(
+    batch: Batch = Field(
         description="Samples per optimiser step, over all processes and all accumulated batches together."
     )
-    accumulation: Positive = Field(
+    accumulation: Batch = Field(
         1, description="Batches per optimiser step. A contrastive loss compares the samples within one batch."
     )
     optimiser: Literal["adamw", "adamw8bit"] = Field("adamw", description="`adamw8bit` needs bitsandbytes.")
-    learning_rate: PositiveNumber = Field(3e-4, description="Peak learning rate.")
-    weight_decay: Weight = Field(1e-2, description="Decoupled weight decay.")
+    learning_rate: float = Field(3e-4, ge=1e-9, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(1e-2, ge=0, le=10, description="Decoupled weight decay.")
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = Field(
         "one_cycle",
         description="All schedules warm up over `warmup_epochs`. `one_cycle`: then a cosine to 1/25,000 of the peak, "
@@ -86,17 +97,25 @@ class TrainingSettings(Settings):
 class Stage(Settings):
     """A stage of training: on how many GPUs it runs, from which processes and requests to a cluster follow."""
 
-    nodes: Positive = Field(1, description="Machines that train together; more than one needs SLURM.")
-    gpus_per_node: Positive = Field(
+    nodes: int = Field(1, ge=1, le=1000, description="Machines that train together; more than one needs SLURM.")
+    gpus_per_node: int = Field(
         1,
+        ge=1,
+        le=16,
         description="GPUs of each of them, with a process for each; without GPUs, processes. The resources that a job "
         "requests follow from both.",
     )
     training: TrainingSettings
 
     def check_processes(self, key: str) -> None:
-        """Raise UserError when the processes cannot divide the batch evenly. key: of the stage in a configuration."""
+        """Raise UserError when the processes cannot divide the batch evenly, or DeepSpeed's configuration is missing.
+
+        key: of the stage in a configuration.
+        """
         self.training.check_processes(self.nodes * self.gpus_per_node, "configuration", f"{key}.training")
+        deepspeed = self.training.deepspeed
+        if deepspeed is not None and not (REPOSITORY / deepspeed).is_file():
+            raise problem(f"{key}.training.deepspeed", f"there is no file {REPOSITORY / deepspeed}; name one, or null")
 
 
 class TrainingConfig(TrainingSettings):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fmri2img.datasets.bold5000 import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed
+from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side
 
 
 class Simulation(base.Settings):
@@ -14,16 +14,16 @@ class Simulation(base.Settings):
 
     seed: Seed = Field(description="Seed of pictures, responses and noise.")
     subjects: Annotated[int, Field(ge=1, le=4)] = Field(2, description="Subjects.")
-    sessions: Positive = Field(3, description="Sessions of each subject.")
-    runs_per_session: Positive = Field(4, description="Runs of a session (BOLD5000: 9 or 10).")
-    trials_per_run: Positive = Field(20, description="Trials of a run (BOLD5000: 37).")
-    repeated: Annotated[int, Field(ge=2)] = Field(
+    sessions: int = Field(3, ge=1, le=100, description="Sessions of each subject.")
+    runs_per_session: int = Field(4, ge=1, le=100, description="Runs of a session (BOLD5000: 9 or 10).")
+    trials_per_run: int = Field(20, ge=1, le=1000, description="Trials of a run (BOLD5000: 37).")
+    repeated: Annotated[int, Field(ge=2, le=10_000)] = Field(
         12, description="Pictures that are shown repeatedly (BOLD5000: 113); all others are shown once."
     )
-    repeats: Annotated[int, Field(ge=2)] = Field(4, description="Presentations of each of them (BOLD5000: 4).")
-    voxels: Annotated[int, Field(ge=20)] = Field(160, description="Voxels of each subject, in ten regions.")
-    image_size: int = Field(64, ge=16, description="Side of a picture, in pixels.")
-    ncsnr: PositiveNumber = Field(0.6, description="Median noise ceiling signal-to-noise ratio of the voxels.")
+    repeats: Annotated[int, Field(ge=2, le=100)] = Field(4, description="Presentations of each of them (BOLD5000: 4).")
+    voxels: Annotated[int, Field(ge=20, le=100_000)] = Field(160, description="Voxels of each subject, in ten regions.")
+    image_size: Side = Field(64, description="Side of a picture, in pixels.")
+    ncsnr: NoiseCeiling = Field(0.6, description="Median noise ceiling signal-to-noise ratio of the voxels.")
 
     @model_validator(mode="after")
     def _some_pictures_are_trained(self) -> "Simulation":
@@ -66,7 +66,7 @@ class Settings(base.Settings):
     root: Name = Field(
         description="Folder of the data, as published: `BOLD5000_GLMsingle_ROI_betas/` and `BOLD5000_Stimuli/`."
     )
-    image_size: int = Field(256, ge=16, description="Side to which pictures are resized, in pixels.")
+    image_size: Side = Field(256, description="Side to which pictures are resized, in pixels.")
     betas: Betas = Field(Betas(), description=Betas.__doc__)
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
 

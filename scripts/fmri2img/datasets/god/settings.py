@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fmri2img.datasets.god import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed
+from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side
 
 
 class Simulation(base.Settings):
@@ -15,15 +15,19 @@ class Simulation(base.Settings):
     seed: Seed = Field(description="Seed of pictures, responses and noise.")
     subjects: Annotated[int, Field(ge=1, le=5)] = Field(2, description="Subjects.")
     classes: Annotated[int, Field(ge=1, le=150)] = Field(24, description="Training classes (GOD: 150).")
-    pictures_per_class: Positive = Field(8, description="Training pictures of each class, each shown once (GOD: 8).")
+    pictures_per_class: int = Field(
+        8, ge=1, le=100, description="Training pictures of each class, each shown once (GOD: 8)."
+    )
     test_classes: Annotated[int, Field(ge=2, le=50)] = Field(
         12, description="Other classes, of which one picture each is tested (GOD: 50)."
     )
-    repeats: Positive = Field(6, description="Presentations of each test picture, one in each test run (GOD: 35).")
-    training_runs: Positive = Field(6, description="Training runs (GOD: 24).")
-    voxels: Annotated[int, Field(ge=16)] = Field(240, description="Voxels of each subject.")
-    image_size: int = Field(64, ge=16, description="Side of a picture, in pixels.")
-    ncsnr: PositiveNumber = Field(0.6, description="Median noise ceiling signal-to-noise ratio of the voxels.")
+    repeats: int = Field(
+        6, ge=1, le=100, description="Presentations of each test picture, one in each test run (GOD: 35)."
+    )
+    training_runs: int = Field(6, ge=1, le=100, description="Training runs (GOD: 24).")
+    voxels: Annotated[int, Field(ge=16, le=100_000)] = Field(240, description="Voxels of each subject.")
+    image_size: Side = Field(64, description="Side of a picture, in pixels.")
+    ncsnr: NoiseCeiling = Field(0.6, description="Median noise ceiling signal-to-noise ratio of the voxels.")
 
 
 class Betas(base.Settings):
@@ -60,12 +64,14 @@ class Settings(base.Settings):
         description="The pictures in `root`: a .npz with `train_images` and `test_images`, or a folder of ImageNet's "
         f"files (n01443537_22563.JPEG; on request at <{layout.PICTURES_FORM}>).",
     )
-    image_size: int = Field(256, ge=16, description="Side to which pictures of a folder are resized, in pixels.")
+    image_size: Side = Field(256, description="Side to which pictures of a folder are resized, in pixels.")
     voxels: Literal["V1", "V2", "V3", "V4", "LVC", "LOC", "FFA", "PPA", "HVC", "VC"] = Field(
         "VC", description="The region whose voxels are used."
     )
-    sessions: Positive = Field(
+    sessions: int = Field(
         3,
+        ge=1,
+        le=24,
         description="Sessions of equal length that a subject's training runs are divided into, for budgets. (The "
         "published files number runs, not sessions; there are 24 training runs.)",
     )

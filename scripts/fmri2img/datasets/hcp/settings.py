@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed, problem
+from fmri2img.settings.base import Name, PositiveNumber, Seed, problem
 
 TERMS = (
     "https://www.humanconnectome.org/study/hcp-young-adult/document/wu-minn-hcp-consortium-open-access-data-use-terms"
@@ -16,9 +16,9 @@ class Simulation(base.Settings):
     """The simulated resting state: slow fluctuations that neighbouring voxels share."""
 
     seed: Seed = Field(description="Seed of the fluctuations.")
-    subjects: Positive = Field(3, description="Subjects.")
-    volumes: Positive = Field(400, description="Volumes of a run (HCP: 1,200).")
-    voxels: int = Field(60, ge=8, description="Voxels of the first subject; the others have a few more.")
+    subjects: int = Field(3, ge=1, le=2000, description="Subjects.")
+    volumes: int = Field(400, ge=1, le=100_000, description="Volumes of a run (HCP: 1,200).")
+    voxels: int = Field(60, ge=8, le=100_000, description="Voxels of the first subject; the others have a few more.")
 
 
 class Settings(base.Settings):

@@ -6,11 +6,13 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 
 from fmri2img.datasets.nsd import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Positive, PositiveNumber, Seed, problem
+from fmri2img.settings.base import Name, NoiseCeiling, Positive, Seed, Side, problem
 
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
+FEWEST_TESTED = 4  # images of a subject, in expectation: scores compare images with one another
 SHARED_SHARE = 0.1  # of each simulated subject's images; NSD: 1,000 of 10,000
-Axis = Annotated[int, Field(ge=8)]
+Trials = Annotated[int, Field(ge=1, le=1000)]  # of a run
+Axis = Annotated[int, Field(ge=8, le=256)]
 
 
 class SimulatedSubject(base.Settings):
@@ -20,7 +22,7 @@ class SimulatedSubject(base.Settings):
     dims: Annotated[tuple[Axis, Axis, Axis], Strict(False)] = Field(
         description="Voxels along X, Y and Z: three different numbers, so that swapped axes are noticed."
     )
-    ncsnr: PositiveNumber = Field(
+    ncsnr: NoiseCeiling = Field(
         description="Median noise-ceiling signal-to-noise ratio of the nsdgeneral voxels, beta version b3."
     )
 
@@ -43,8 +45,8 @@ class SimulationSettings(base.Settings):
 
     seed: Seed = Field(description="Seed of images, anatomy, responses and noise.")
     stimuli: Positive = Field(description="Rows of nsd_stimuli.hdf5. Some are never shown.")
-    image_size: int = Field(ge=16, description="Side of a stimulus, in pixels.")
-    trials_per_run: Annotated[tuple[Positive, Positive], Strict(False)] = Field(
+    image_size: Side = Field(description="Side of a stimulus, in pixels.")
+    trials_per_run: Annotated[tuple[Trials, Trials], Strict(False)] = Field(
         description="Stimulus trials of odd and of even runs; a session has 12 runs (NSD: 63 and 62)."
     )
     subjects: Annotated[dict[str, SimulatedSubject], AfterValidator(_in_order)] = Field(
@@ -58,6 +60,14 @@ class SimulationSettings(base.Settings):
                 "stimuli",
                 f"{self.stimuli} is fewer than the {self.shown} images that {len(self.subjects)} subjects see in "
                 f"{self.planned_sessions} sessions; raise it",
+            )
+        fewest = min(subject.sessions for subject in self.subjects.values())
+        tested = self.shared * fewest // self.planned_sessions
+        if tested < FEWEST_TESTED:
+            raise base.WrongKey(
+                "trials_per_run",
+                f"{list(self.trials_per_run)} leave about {tested} test images to a subject with {fewest} sessions, "
+                f"and {FEWEST_TESTED} are needed; raise them, or its sessions",
             )
         return self
 

@@ -18,7 +18,7 @@ class Settings(base.Settings):
         "demo_clip",
         description="The network whose tokens it takes: the captioner itself where it has an image encoder.",
     )
-    penalty: base.PositiveNumber = Field(6e4, description="Penalty of the ridge regression.")
+    penalty: base.Penalty = Field(6e4, description="Penalty of the ridge regression.")
     calibration: Literal["training_images", "test_batch", "none"] = Field(
         "training_images",
         description="How predicted tokens get the mean and spread of true ones. The original's code takes both from "

@@ -8,9 +8,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes
+from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes, check_low_level
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Count, Name, Network, Positive, PositiveNumber, Weight, problem
+from fmri2img.settings.base import (
+    Batch,
+    Chance,
+    Depth,
+    Guidance,
+    HeldOut,
+    LatentSide,
+    Name,
+    Network,
+    PositiveNumber,
+    Samples,
+    Side,
+    Steps,
+    Temperature,
+    Weight,
+    Width,
+    problem,
+)
 from fmri2img.settings.checks import check_released
 from fmri2img.training.configuration import Stage, TrainingSettings
 
@@ -21,11 +38,11 @@ REPEATS = 3  # presentations of an image; a step trains on the first, the second
 class HighLevelSettings(base.Settings):
     """Sizes of the high-level network. Number and width of the tokens follow from the encoder."""
 
-    hidden: Positive = Field(4096, description="Width of the layers.")
-    blocks: Positive = Field(4, description="Residual blocks.")
+    hidden: Width = Field(4096, description="Width of the layers.")
+    blocks: Depth = Field(4, description="Residual blocks.")
     first_dropout: Chance = Field(0.5, description="Dropout after the first layer.")
     dropout: Chance = Field(0.15, description="Dropout of the residual blocks.")
-    projector: Positive = Field(2048, description="Hidden width of the projector, which makes tokens for retrieval.")
+    projector: Width = Field(2048, description="Hidden width of the projector, which makes tokens for retrieval.")
     prior: PriorConfig = Field(PriorConfig(heads=12, head_width=64), description=PriorConfig.__doc__)
     token_scale: PositiveNumber = Field(
         768**0.5,
@@ -38,18 +55,18 @@ class HighLevelSettings(base.Settings):
 class HighLevelConfig(HighLevelSettings):
     """A high-level network, as it is recorded with its weights."""
 
-    tokens: Positive = Field(description="Tokens of the image encoder.")
-    token_width: Positive = Field(description="Their width.")
+    tokens: Width = Field(description="Tokens of the image encoder.")
+    token_width: Width = Field(description="Their width.")
 
 
 class LowLevelNetwork(SeedGrid):
     """Sizes of the low-level network: a trunk as that of the high-level network, then a grid that is enlarged."""
 
-    hidden: Positive = Field(4096, description="Width of the layers.")
-    blocks: Positive = Field(4, description="Residual blocks.")
+    hidden: Width = Field(4096, description="Width of the layers.")
+    blocks: Depth = Field(4, description="Residual blocks.")
     first_dropout: Chance = Field(0.5, description="Dropout after the first layer.")
     dropout: Chance = Field(0.25, description="Dropout of the residual blocks.")
-    channels: base.Fixed[Positive] = Field(
+    channels: base.Fixed[Width] = Field(
         (64, 128, 256),
         description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
     )
@@ -58,8 +75,8 @@ class LowLevelNetwork(SeedGrid):
 class LowLevelConfig(LowLevelNetwork, SeedGridSizes):
     """A low-level network, as it is recorded with its weights."""
 
-    latent_side: Positive = Field(64, description="Side of the autoencoder's latents.")
-    maps_width: Positive | None = Field(
+    latent_side: Side = Field(64, description="Side of the autoencoder's latents.")
+    maps_width: Width | None = Field(
         512, description="Width of the local features, which only training uses; null for a network without them."
     )
 
@@ -71,14 +88,14 @@ class LowLevel(base.Settings):
     teacher: Annotated[Name, Network("efficientnet_lite_map", "vicregl_convnext")] = Field(
         description="The network whose local features it learns."
     )
-    image_size: int = Field(512, ge=16, description="Side that images are resized to, in pixels.")
-    augmentations: Positive = Field(
+    image_size: LatentSide = Field(512, description="Side that images are resized to, in pixels.")
+    augmentations: Samples = Field(
         4,
         description="Augmented views of each image for the teacher: cached, and one picked at each step. Published: a "
         "new one at each step.",
     )
     network: LowLevelNetwork = Field(LowLevelNetwork(), description=LowLevelNetwork.__doc__)
-    batch: Positive = Field(
+    batch: Batch = Field(
         16,
         description="Samples per optimiser step, over all processes. Published: 8, in as many epochs as make twice as "
         "many steps, since the two networks were trained one after the other.",
@@ -87,7 +104,7 @@ class LowLevel(base.Settings):
         5 / 3, description="Its learning rate, as a multiple of the high-level network's. Published: 5e-4 and 3e-4."
     )
     local_contrast: Weight = Field(0.1, description="Weight of the contrast of local features.")
-    local_temperature: PositiveNumber = Field(0.075, description="Temperature of this contrast.")
+    local_temperature: Temperature = Field(0.075, description="Temperature of this contrast.")
 
 
 class LossConfig(ContrastSettings):
@@ -111,23 +128,23 @@ class Finetuning(Stage):
 class Decoding(base.Settings):
     """From betas to tokens."""
 
-    prior_steps: Positive = Field(
+    prior_steps: Steps = Field(
         100, description="Steps of the diffusion prior: all that it was trained with (DDPM), or fewer (DDIM)."
     )
     class_token_norm: bool = Field(
         True, description="Whether the prior's tokens are divided by the length of the first, the class token."
     )
-    samples: Positive = Field(16, description="Samples that the prior draws of each image.")
-    batch: Positive = Field(8, description="Images decoded at a time.")
+    samples: Samples = Field(16, description="Samples that the prior draws of each image.")
+    batch: Batch = Field(8, description="Images decoded at a time.")
 
 
 class Generation(base.Settings):
     """From tokens and blurry pictures to pictures."""
 
-    steps: Positive = Field(20, description="Steps of the sampler.")
-    guidance: PositiveNumber = Field(3.5, description="Scale of classifier-free guidance.")
+    steps: Steps = Field(20, description="Steps of the sampler.")
+    guidance: Guidance = Field(3.5, description="Scale of classifier-free guidance.")
     strength: Chance = Field(0.85, description="Share of the steps that run, from the blurry picture.")
-    samples: Positive = Field(
+    samples: Samples = Field(
         16,
         description="Pictures drawn of each image; the one is kept whose image tokens are most similar to the decoded "
         "retrieval vectors. The true image takes no part. 1 keeps the only one.",
@@ -137,7 +154,7 @@ class Generation(base.Settings):
         description="How the autoencoder is given the blurry picture: in -1..1, as it was trained, or normalised with "
         "the mean and deviation of CLIP's pixels, as in the released code (a known defect).",
     )
-    batch: Positive = Field(16, description="Pictures drawn at a time.")
+    batch: Batch = Field(16, description="Pictures drawn at a time.")
 
 
 class Settings(base.Settings):
@@ -155,12 +172,14 @@ class Settings(base.Settings):
     model: HighLevelSettings = Field(HighLevelSettings(), description=HighLevelSettings.__doc__)
     losses: LossConfig = Field(LossConfig(), description=LossConfig.__doc__)
     low_level: LowLevel | None = Field(None, description="Null leaves the low-level network out.")
-    image_views: Count = Field(
+    image_views: int = Field(
         0,
+        ge=0,
+        le=100,
         description="Augmented views of each image whose tokens are cached, of which each step picks one; 0 for the "
         "image as it is. Published: a new view at each step.",
     )
-    validation_share: Chance = Field(
+    validation_share: HeldOut = Field(
         0.0,
         description="Share of the training images that are held out to log retrieval on. They are not used to choose "
         "weights. Published: 0, and the test images are monitored.",
@@ -179,6 +198,8 @@ class Settings(base.Settings):
                 f"{self.decoding.prior_steps} must be at least 2 and at most the {trained} of "
                 "mindeye1.model.prior.timesteps",
             )
+        if self.low_level is not None:
+            check_low_level(study, "mindeye1.low_level", self.low_level, self.low_level.network)
         for method in study.methods if self.low_level is None else []:
             entry = study.registries["methods"][method]
             if entry.get("folder") == "mindeye1" and "latents" in entry.get("drawing", {}).get("arrays", {}).values():

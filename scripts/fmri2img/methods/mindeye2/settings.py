@@ -7,9 +7,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes
+from fmri2img.networks.settings import ContrastSettings, PriorConfig, SeedGrid, SeedGridSizes, check_low_level
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Unique, Weight, problem
+from fmri2img.settings.base import (
+    Batch,
+    Chance,
+    Depth,
+    HeldOut,
+    LatentSide,
+    Name,
+    Network,
+    Samples,
+    Seed,
+    Steps,
+    Temperature,
+    Unique,
+    Weight,
+    Width,
+    problem,
+)
 from fmri2img.settings.checks import check_released
 from fmri2img.training.configuration import Stage, TrainingSettings
 
@@ -17,7 +33,7 @@ from fmri2img.training.configuration import Stage, TrainingSettings
 class LowLevelHead(SeedGrid):
     """Sizes of the low-level head: a grid of features (the seed grid), enlarged to autoencoder latents."""
 
-    channels: base.Fixed[Positive] = Field(
+    channels: base.Fixed[Width] = Field(
         (32, 64, 128),
         description="Channels of the enlarging blocks, the last block's first. Each block but one doubles the grid.",
     )
@@ -31,8 +47,8 @@ class LowLevelConfig(LowLevelHead, SeedGridSizes):
 class ModelSettings(base.Settings):
     """Sizes of the network. Number and width of the tokens follow from the encoder."""
 
-    hidden: Positive = Field(4096, description="Width of the latent that all subjects share.")
-    blocks: Positive = Field(4, description="Blocks of the backbone.")
+    hidden: Width = Field(4096, description="Width of the latent that all subjects share.")
+    blocks: Depth = Field(4, description="Blocks of the backbone.")
     dropout: Chance = Field(0.15, description="Dropout of the backbone.")
     prior: PriorConfig = Field(PriorConfig(), description=PriorConfig.__doc__)
 
@@ -40,10 +56,10 @@ class ModelSettings(base.Settings):
 class ModelConfig(ModelSettings):
     """A whole model, as it is recorded with its weights."""
 
-    hidden: Positive = Field(description="Width of the latent that all subjects share.")
+    hidden: Width = Field(description="Width of the latent that all subjects share.")
     backbone: Literal["as_released", "residual_mlp"] = Field(description="See backbone.py.")
-    tokens: Positive = Field(description="Tokens of the image encoder.")
-    token_width: Positive = Field(description="Their width.")
+    tokens: Width = Field(description="Tokens of the image encoder.")
+    token_width: Width = Field(description="Their width.")
     low_level: LowLevelConfig | None = Field(None, description="Null leaves the low-level head out.")
     prior: PriorConfig | None = Field(None, description="Null leaves the diffusion prior out.")
 
@@ -61,8 +77,8 @@ class LossConfig(ContrastSettings):
     contrast: Weight = Field(1.0, description="Weight of the contrastive loss.")
     low_level: Weight = Field(0.5, description="Weight of the low-level loss.")
     local_contrast: Weight = Field(0.1, description="Weight of the local contrast within the low-level loss.")
-    local_temperature: PositiveNumber = Field(0.2, description="Temperature of the local contrast.")
-    low_level_every: Positive = Field(
+    local_temperature: Temperature = Field(0.2, description="Temperature of the local contrast.")
+    low_level_every: Batch = Field(
         1,
         description="The low-level losses are computed for every n-th trial of a global batch, to save time; 1 for "
         "all, as published.",
@@ -84,8 +100,8 @@ class LowLevel(base.Settings):
     teacher: Annotated[Name, Network("efficientnet_lite_map", "vicregl_convnext")] = Field(
         description="The network whose local features it learns."
     )
-    image_size: int = Field(224, ge=16, description="Side that images are resized to, in pixels.")
-    augmentations: Positive = Field(
+    image_size: LatentSide = Field(224, description="Side that images are resized to, in pixels.")
+    augmentations: Samples = Field(
         4,
         description="Augmented views of each image for the teacher: cached, and one picked at each step. Published: a "
         "new one at each step.",
@@ -128,8 +144,8 @@ class Finetuning(Stage):
 class Decoding(base.Settings):
     """From betas to tokens."""
 
-    prior_steps: Positive = Field(20, description="Steps of the diffusion prior.")
-    batch: Positive = Field(32, description="Images decoded at a time.")
+    prior_steps: Steps = Field(20, description="Steps of the diffusion prior.")
+    batch: Batch = Field(32, description="Images decoded at a time.")
 
 
 class Settings(base.Settings):
@@ -138,7 +154,7 @@ class Settings(base.Settings):
     model: ModelSettings = Field(ModelSettings(), description=ModelSettings.__doc__)
     low_level: LowLevel | None = Field(None, description="Null leaves the low-level head out.")
     losses: LossConfig = Field(LossConfig(), description=LossConfig.__doc__)
-    validation_share: Chance = Field(
+    validation_share: HeldOut = Field(
         0.05,
         description="Share of the training images that are held out to log retrieval on. They are "
         "not used to choose weights. Published: 0, and the test images are monitored.",
@@ -181,6 +197,8 @@ class Settings(base.Settings):
             )
 
     def _check_low_level(self, study: Any) -> None:
+        if self.low_level is not None:
+            check_low_level(study, "mindeye2.low_level", self.low_level, self.low_level.head)
         for method in study.methods if self.low_level is None else []:
             entry = study.registries["methods"][method]
             if entry.get("folder") == "mindeye2" and entry.get("stage") in ("lowlevel", "blended"):

@@ -8,7 +8,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Name, Network, Positive, PositiveNumber, Seed, Share, Unique, problem
+from fmri2img.settings.base import (
+    Batch,
+    Depth,
+    HeldOut,
+    Name,
+    Network,
+    Positive,
+    PositiveNumber,
+    Samples,
+    Seed,
+    Share,
+    Steps,
+    Unique,
+    Width,
+    problem,
+)
 from fmri2img.settings.checks import check_published
 from fmri2img.training.configuration import Stage, TrainingSettings
 
@@ -18,11 +33,11 @@ CONTEXT = 77  # context vectors, as many as a text-to-image network has
 class EncoderConfig(base.Settings):
     """The encoder of voxel patterns."""
 
-    patch: Positive = Field(16, description="Voxels of a patch.")
-    width: Positive = Field(1024, description="Width of a token.")
-    depth: Positive = Field(24, description="Transformer blocks.")
-    heads: Positive = Field(16, description="Attention heads.")
-    mlp_ratio: PositiveNumber = Field(1.0, description="Hidden width of a block's MLP, in widths.")
+    patch: Width = Field(16, description="Voxels of a patch.")
+    width: Width = Field(1024, description="Width of a token.")
+    depth: Depth = Field(24, description="Transformer blocks.")
+    heads: Depth = Field(16, description="Attention heads.")
+    mlp_ratio: float = Field(1.0, ge=0.1, le=64, description="Hidden width of a block's MLP, in widths.")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "EncoderConfig":
@@ -34,9 +49,9 @@ class EncoderConfig(base.Settings):
 class DecoderConfig(base.Settings):
     """The decoder of masked brain modelling, which is not used after it."""
 
-    width: Positive = Field(512, description="Width of a token.")
-    depth: Positive = Field(8, description="Transformer blocks.")
-    heads: Positive = Field(16, description="Attention heads.")
+    width: Width = Field(512, description="Width of a token.")
+    depth: Depth = Field(8, description="Transformer blocks.")
+    heads: Depth = Field(16, description="Attention heads.")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "DecoderConfig":
@@ -48,7 +63,7 @@ class DecoderConfig(base.Settings):
 class ModelConfig(EncoderConfig):
     """The masked autoencoder."""
 
-    mask_ratio: Chance = Field(0.75, description="Share of the patches that are removed.")
+    mask_ratio: float = Field(0.75, ge=0.05, le=0.95, description="Share of the patches that are removed.")
     decoder: DecoderConfig = Field(DecoderConfig(), description=DecoderConfig.__doc__)
 
     @property
@@ -65,7 +80,7 @@ class Augmentation(base.Settings):
         "and zeroes none (a known defect).",
     )
     crop_chance: Share = Field(0.5, description="Chance that a training image is cropped.")
-    crop: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="Side of the crop, as a share of the image.")
+    crop: Annotated[float, Field(ge=0.1, le=1)] = Field(0.8, description="Side of the crop, as a share of the image.")
 
 
 class Pretraining(Stage):
@@ -92,8 +107,8 @@ class Pretraining(Stage):
 class TransductiveTuning(base.Settings):
     """Masked brain modelling on the subject's test trials, without their images."""
 
-    epochs: Positive = Field(15, description="Passes over the test trials and their means.")
-    batch: Positive = Field(16, description="Samples of a step.")
+    epochs: int = Field(15, ge=1, le=100_000, description="Passes over the test trials and their means.")
+    batch: Batch = Field(16, description="Samples of a step.")
     learning_rate: PositiveNumber = Field(5.3e-5, description="Learning rate.")
     weight_decay: base.Weight = Field(0.05, description="Decoupled weight decay.")
 
@@ -133,11 +148,11 @@ class Finetuning(Stage):
 class Decoding(base.Settings):
     """From betas to autoencoder latents."""
 
-    steps: Positive = Field(250, description="Steps of the generator's scheduler.")
-    samples: Positive = Field(
+    steps: Steps = Field(250, description="Steps of the generator's scheduler.")
+    samples: Samples = Field(
         5, description="Pictures drawn of each image, which differ in their noise; scores are means over them."
     )
-    batch: Positive = Field(16, description="Pictures drawn at a time.")
+    batch: Batch = Field(16, description="Pictures drawn at a time.")
 
 
 class Settings(base.Settings):
@@ -165,7 +180,7 @@ class Settings(base.Settings):
         "the released code (a known defect).",
     )
     augmentation: Augmentation = Field(Augmentation(), description=Augmentation.__doc__)
-    validation_share: Chance = Field(
+    validation_share: HeldOut = Field(
         0.05,
         description="Share of the training images that are held out to log losses on. They are not used to choose "
         "weights. Published: 0, and the test images are monitored.",

@@ -5,9 +5,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Network, Positive, PositiveNumber, Share, Unique, Weight, nearest, problem
+from fmri2img.settings.base import (
+    Batch,
+    Folds,
+    Grid,
+    Guidance,
+    LatentSide,
+    Name,
+    Network,
+    Penalties,
+    Samples,
+    Share,
+    Steps,
+    Unique,
+    nearest,
+    problem,
+)
+from fmri2img.settings.checks import check_regions
 
-Level = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[float, Field(ge=0.001, le=1)]
 
 
 class EncodingSettings(base.Settings):
@@ -20,18 +36,20 @@ class EncodingSettings(base.Settings):
         description="Levels to which z is noised before it is denoised under c, as shares of the noise schedule.",
     )
     traced_noise: Level = Field(0.8, description="The level whose denoising steps and layers are analysed.")
-    traced_steps: Positive = Field(3, description="Denoising steps of that level to analyse, first to last.")
-    steps: Positive = Field(50, description="Denoising steps of the whole schedule.")
-    guidance: Weight = Field(5.0, description="Scale of classifier-free guidance; 1: none, in half the time.")
-    grid: Positive = Field(8, description="Activations are averaged to grid x grid positions.")
-    batch: Positive = Field(32, description="Pictures at a time.")
-    alphas: list[PositiveNumber] = Field(
+    traced_steps: Steps = Field(3, description="Denoising steps of that level to analyse, first to last.")
+    steps: Steps = Field(50, description="Denoising steps of the whole schedule.")
+    guidance: Guidance = Field(5.0, description="Scale of classifier-free guidance; 1: none, in half the time.")
+    grid: Grid = Field(8, description="Activations are averaged to grid x grid positions.")
+    batch: Batch = Field(32, description="Pictures at a time.")
+    alphas: Penalties = Field(
         [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0],
         min_length=2,
         description="Penalties to choose from for each voxel, in units of a kernel whose diagonal averages 1.",
     )
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation over images.")
-    permutations: int = Field(1000, ge=19, description="Assignments of test images that give the null distribution.")
+    folds: Folds = Field(5, description="Folds of the cross-validation over images.")
+    permutations: int = Field(
+        1000, ge=19, le=100_000, description="Assignments of test images that give the null distribution."
+    )
     false_discoveries: Share = Field(0.05, description="Rate of false discoveries among significant voxels.")
     regions: Unique[Name] = Field(
         ["V1", "V2", "V3", "hV4", "ventral", "lateral", "parietal"],
@@ -69,15 +87,15 @@ class EncodingSettings(base.Settings):
 class GenerationSettings(base.Settings):
     """Image-to-image drawing from decoded latents under decoded text states."""
 
-    steps: Positive = Field(50, description="Denoising steps of the whole schedule (DDIM, eta 0).")
+    steps: Steps = Field(50, description="Denoising steps of the whole schedule (DDIM, eta 0).")
     strength: Level = Field(
         0.8, description="Share of the steps that run on the noised picture of z; 1: pure noise, without z."
     )
-    guidance: Weight = Field(5.0, description="Scale of classifier-free guidance.")
-    samples: Positive = Field(
+    guidance: Guidance = Field(5.0, description="Scale of classifier-free guidance.")
+    samples: Samples = Field(
         5, description="Pictures drawn of each image, which differ in their noise; scores are means over them."
     )
-    batch: Positive = Field(8, description="Pictures at a time.")
+    batch: Batch = Field(8, description="Pictures at a time.")
     one_step_noisier: bool = Field(
         False,
         description="Noise to the level of the step before the first that runs, as the released code does.",
@@ -96,7 +114,7 @@ class Settings(base.Settings):
     caption_tokens: Annotated[Name, Network("open_clip", "git", "blip")] = Field(
         description="The network whose image tokens the captioner takes; itself, if it has an image encoder."
     )
-    latent_size: Positive = Field(320, description="Side in pixels of the pictures whose latents are z.")
+    latent_size: LatentSide = Field(320, description="Side in pixels of the pictures whose latents are z.")
     z_regions: Unique[Name] = Field(["early"], min_length=1, description="Regions from which z is decoded.")
     c_regions: Unique[Name] = Field(["ventral"], min_length=1, description="Regions from which c is decoded.")
     caption_regions: Unique[Name] = Field(
@@ -104,18 +122,18 @@ class Settings(base.Settings):
         min_length=1,
         description="Regions from which the captioner's image tokens are decoded.",
     )
-    alphas: list[PositiveNumber] = Field(
+    alphas: Penalties = Field(
         [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6],
         min_length=1,
         description="Penalties of z and c to choose from; the released code has 1e-6 to 1, whose largest is taken.",
     )
-    caption_alphas: list[PositiveNumber] = Field(
+    caption_alphas: Penalties = Field(
         [1e4, 2e4, 4e4, 1e5, 1e6], min_length=1, description="Penalties of the captioner's tokens to choose from."
     )
     penalty_per: Literal["all", "value"] = Field(
         "value", description="Whether all targets have one penalty or each has its own, as in the paper."
     )
-    folds: int = Field(5, ge=2, description="Folds of the cross-validation over images.")
+    folds: Folds = Field(5, description="Folds of the cross-validation over images.")
     calibration: Literal["none", "training_images", "test_batch"] = Field(
         "training_images", description="What gives predictions the mean and spread of true targets; the paper: nothing."
     )
@@ -133,9 +151,4 @@ class Settings(base.Settings):
                     f"{nearest(subject, study.available_sessions)}",
                 )  # fmt: skip
         for key in ("regions", "early", "higher"):
-            for region in getattr(self.encoding, key):
-                if region not in study.dataset.regions:
-                    raise problem(
-                        f"takagi.encoding.{key}", f"dataset {study.dataset.name} has no region '{region}'; "
-                        f"{nearest(region, study.dataset.regions)}",
-                    )  # fmt: skip
+            check_regions(study, f"takagi.encoding.{key}", getattr(self.encoding, key))
