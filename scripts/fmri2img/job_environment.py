@@ -9,6 +9,9 @@ from fmri2img.settings.site import Site
 
 CUDA = "13.2"  # of the packages in envs/requirements.lock
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+# What Snakemake sets for a job of one thread (snakemake.shell).
+LIBRARIES = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in LIBRARIES} | {"VECLIB_MAXIMUM_THREADS": "1"}
 
 
 def prepare(site: Site | None) -> None:

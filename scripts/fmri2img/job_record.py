@@ -39,7 +39,7 @@ def began(log: str | Path) -> None:
 
 
 def succeeded(log: str | Path) -> None:
-    """Complete the record of a job that has done its work, with the versions of what it imported."""
+    """Complete the record of a job that has done its work, with the versions of what it loaded."""
     path = record_of(log)
     with suppress(
         OSError, ValueError
@@ -83,7 +83,10 @@ def gpus() -> dict[str, Any]:
 
 
 def imported_versions() -> dict[str, str]:
-    """Name -> version, as importlib.metadata knows it, of the distributions that this process has imported."""
+    """Name -> version, as importlib.metadata knows it, of the distributions that this process has loaded.
+
+    That of a fork (fork_server) has loaded what its server imported.
+    """
     modules = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
     found, left = {}, set()
     for module in modules:
