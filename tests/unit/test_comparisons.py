@@ -17,6 +17,7 @@ from fmri2img.stats import (
     summarise,
     tie_groups,
 )
+from fmri2img.stats.bootstrap import percentile_interval
 
 
 @pytest.fixture
@@ -153,8 +154,7 @@ def test_letters_are_shared_exactly_by_what_is_not_different(rng):
 
 def in_draws(values, seed=0):
     scores = pd.concat([table(v, name) for name, v in values.items()])
-    estimates, draws = bootstrap_groups(image_values(scores, ["method"]), ["method"], 2000, seed)
-    return {name: (estimates.loc[name, "mean"], draws[name].to_numpy()) for name in values}
+    return bootstrap_groups(image_values(scores, ["method"]), ["method"], 2000, seed)
 
 
 def test_draws_serve_all_groups_jointly(rng):
@@ -163,10 +163,11 @@ def test_draws_serve_all_groups_jointly(rng):
     scores = pd.concat([table(v, name) for name, v in values.items()])
     interval = summarise(scores, ["method"], resamples=2000).set_index("method")
     for name in values:
-        assert found[name][0] == pytest.approx(interval.loc[name, "mean"])
-        assert np.quantile(found[name][1], 0.025) == pytest.approx(interval.loc[name, "low"])
+        assert found[name].mean == pytest.approx(interval.loc[name, "mean"])
+        assert found[name].interval(0.95)[0] == pytest.approx(interval.loc[name, "low"])
     difference = summarise(table(values["a"] - values["b"], "d"), ["method"], resamples=2000)
-    assert np.quantile(found["a"][1] - found["b"][1], 0.975) == pytest.approx(difference["high"].item())
+    draws = found["a"].draws - found["b"].draws
+    assert percentile_interval(draws, 0.95, 30)[1] == pytest.approx(difference["high"].item())
 
 
 def test_normalised_score_of_known_places(rng):
@@ -185,8 +186,8 @@ def test_normalised_interval_covers_the_truth(rng):
         noise = rng.standard_normal((3, 2, 1, 60))
         values = dict(zip(("floor", "method", "ceiling"), 0.5 * noise + [[[[0.0]]], [[[0.6]]], [[[1.0]]]], strict=True))
         scores = pd.concat([table(v, name) for name, v in values.items()])
-        estimates, draws = bootstrap_groups(image_values(scores, ["method"]), ["method"], 300, i)
-        parts = [(estimates.loc[n, "mean"], draws[n].to_numpy()) for n in ("method", "floor", "ceiling")]
+        found = bootstrap_groups(image_values(scores, ["method"]), ["method"], 300, i)
+        parts = [found[n] for n in ("method", "floor", "ceiling")]
         _, low, high = normalised_score(*parts, 0.95)
         covered += low <= 0.6 <= high
     assert 178 <= covered <= 198

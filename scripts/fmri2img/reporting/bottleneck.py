@@ -8,7 +8,6 @@ from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.tables import Cell, Column, Row, Table, share_cell
 from fmri2img.stats import bootstrap_groups, image_values, normalised_score
-from fmri2img.stats.bootstrap import percentile_interval
 
 ALL = 0  # stands for every voxel in the column `dimensions`
 COLUMNS = ["metric", "method", "dimensions", "mean", "low", "high", "share", "share_low", "share_high", "floor"]
@@ -27,21 +26,19 @@ def bottleneck_effects(labelled: pd.DataFrame, methods: list[str], design: Desig
     the method's score with all voxels, and its interval; NaN without a floor or if the two do not differ.
     """
     keys = ["metric", "method", "dimensions"]
-    estimates, draws = bootstrap_groups(image_values(labelled, keys), keys, design.resamples, BOOTSTRAP_SEED)
-    rows = []
-    for (metric, method, dimensions), estimate in estimates["mean"].items():
+    found, rows = bootstrap_groups(image_values(labelled, keys), keys, design.resamples, BOOTSTRAP_SEED), []
+    for (metric, method, dimensions), estimate in found.items():
         if method not in methods:
             continue
         sign = 1 if design.metrics[metric]["higher_is_better"] else -1
         floor = scale_end(design, method, "floor", metric)
         ends = [(metric, method, dimensions), (metric, floor, ALL), (metric, method, ALL)]
         share = (np.nan,) * 3
-        if all(end in estimates.index for end in ends):
-            oriented = [(sign * estimates["mean"][end], sign * draws[end].to_numpy()) for end in ends]
-            share = normalised_score(*oriented, design.confidence)
-        interval = percentile_interval(draws[metric, method, dimensions].to_numpy(), design.confidence)
-        floor_mean = estimates["mean"].get((metric, floor, ALL), np.nan)
-        rows.append([metric, method, dimensions, estimate, *interval, *share, floor_mean])
+        if all(end in found for end in ends):
+            share = normalised_score(*(found[end].times(sign) for end in ends), design.confidence)
+        floor_mean = found[ends[1]].mean if ends[1] in found else np.nan
+        interval = estimate.interval(design.confidence)
+        rows.append([metric, method, dimensions, estimate.mean, *interval, *share, floor_mean])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -64,7 +64,7 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
     table = image_values(labelled, keys)
     flips = flips_needed(whole["method"].nunique(), alpha)
     compared = compare_methods(table, ["budget", "metric"], flips, BOOTSTRAP_SEED)
-    estimates, draws = bootstrap_groups(table, keys, design.resamples, BOOTSTRAP_SEED)
+    resampled = bootstrap_groups(table, keys, design.resamples, BOOTSTRAP_SEED)
     spread = between_seed_sd(at_budgets(scores, design), keys).rename("seed_sd")
 
     parts = []
@@ -76,10 +76,7 @@ def rank_methods(scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> t
             part = part.assign(better=sign * part["mean"]).sort_values("better", ascending=False, kind="stable")
             names = [] if is_of_whole_set(entry) else list(part.index[part["mean"].notna()])
             part = _ranked(part, names, pairs, alpha)
-            oriented = {
-                name: (sign * estimates["mean"][budget, metric, name], sign * draws[budget, metric, name].to_numpy())
-                for name in names
-            }
+            oriented = {name: resampled[budget, metric, name].times(sign) for name in names}
             parts.append(_normalised(part, oriented, metric, design).reset_index())
     board = pd.concat(parts, ignore_index=True).join(spread, on=keys)
     return board[COLUMNS], compared[COMPARISONS]

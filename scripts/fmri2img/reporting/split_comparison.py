@@ -81,24 +81,21 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
     nothing is left to compare.
     """
     found = [_of_one(side, budget, BOOTSTRAP_SEED + number) for number, side in enumerate((there, here))]
-    (means, draws, shares), (own_means, own_draws, own_shares) = found
     same_model = here.design.encoding == there.design.encoding
     rows = []
     for metric, entry in here.design.metrics.items():
         for method in here.design.methods:
             key = metric, method
-            if key not in means.index or key not in own_means.index or (entry["needs"] == "brain" and not same_model):
+            if any(key not in cells.index for cells, _, _ in found) or (entry["needs"] == "brain" and not same_model):
                 continue
-            pair = [
-                (there.design, means.loc[key, "mean"], draws[key], means.loc[key, "n_images"], shares.get(key)),
-                (here.design, own_means.loc[key, "mean"], own_draws[key], own_means.loc[key, "n_images"],
-                 own_shares.get(key)),
-            ]  # fmt: skip
-            for design, mean, drawn, images, share in pair:
-                interval = percentile_interval(drawn, design.confidence)
-                rows.append([budget, metric, method, design.split, mean, *interval, images, *(share or (np.nan,) * 3)])
-            gap = percentile_interval(pair[1][2] - pair[0][2], here.design.confidence)
-            rows.append([budget, metric, method, DIFFERENCE, pair[1][1] - pair[0][1], *gap, np.nan, *(np.nan,) * 3])
+            for side, (cells, resampled, shares) in zip((there, here), found, strict=True):
+                interval = resampled[key].interval(side.design.confidence)
+                share = shares.get(key, (np.nan,) * 3)
+                images = cells.loc[key, "n_images"]
+                rows.append([budget, metric, method, side.design.split, resampled[key].mean, *interval, images, *share])
+            other, own = (resampled[key] for _, resampled, _ in found)
+            gap = percentile_interval(own.draws - other.draws, here.design.confidence, min(own.images, other.images))
+            rows.append([budget, metric, method, DIFFERENCE, own.mean - other.mean, *gap, np.nan, *(np.nan,) * 3])
     if not rows:
         raise problem(
             "compare_with",
@@ -109,23 +106,21 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
 
 
 def _of_one(side: Side, budget: str, seed: int) -> tuple[pd.DataFrame, dict, dict]:
-    """Complete cells of one study, by metric and method: mean and n_images; draws; and normalised scores."""
+    """Complete cells of one study, by metric and method: estimates, with draws, and normalised scores."""
     keys = ["metric", "method"]
     cells = estimates(side.scores, side.design)
     cells = cells[(cells["budget"] == budget) & cells["mean"].notna()]
     labelled = at_budgets(side.scores, side.design)
     labelled = labelled[labelled["budget"] == budget].merge(cells[keys], on=keys)
-    _, draws = bootstrap_groups(image_values(labelled, keys), keys, side.design.resamples, seed)
-    cells, shares = cells.set_index(keys)[["mean", "n_images"]], {}
+    found = bootstrap_groups(image_values(labelled, keys), keys, side.design.resamples, seed)
+    cells, shares = cells.set_index(keys), {}
     for metric, method in cells.index:
         sign = 1 if side.design.metrics[metric]["higher_is_better"] else -1
         ends = [(metric, scale_end(side.design, method, end, metric)) for end in ("floor", "ceiling")]
         if all(end in cells.index for end in ends):
-            oriented = [
-                (sign * cells.loc[key, "mean"], sign * draws[key].to_numpy()) for key in ((metric, method), *ends)
-            ]
+            oriented = [found[key].times(sign) for key in ((metric, method), *ends)]
             shares[metric, method] = normalised_score(*oriented, side.design.confidence)
-    return cells, {key: draws[key].to_numpy() for key in cells.index}, shares
+    return cells, found, shares
 
 
 def split_table(effects: pd.DataFrame, design: Design) -> Table:

@@ -12,12 +12,23 @@ an image. Only images are resampled:
 
 All groups of one call have the same draws, so they can be compared draw by draw.
 
+A percentile interval of few images is too narrow: its spread is that of a variance divided by n in place of n - 1, and
+it ignores that this variance is itself estimated. It covered the mean of 20 normal values in 93 % of samples and that
+of 10 in 90 %, in place of 95 %. So intervals here are Hesterberg's expanded percentile intervals, which leave out less
+at either end: as much as a normal distribution has beyond Student's quantile for n - 1 times sqrt(n / (n - 1)). They
+differ visibly below about 30 images, and cover 94 % or more of such means from 8 images on; of fewer than 8, and of
+fewer than 20 hits and misses, they still cover less. (Hesterberg, The American Statistician 69, 371, 2015.)
+
 A metric with one value for all images of a prediction (stored under WHOLE_SET) has no images to resample: it has a mean
 over subjects and seeds but no interval, and comparisons of methods image by image leave it out.
 """
 
+from functools import cache
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, stdtrit
 
 from fmri2img.artifacts.scores import WHOLE_SET
 
@@ -80,41 +91,67 @@ def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return defined.groupby([*keys, "image_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
 
 
-def bootstrap_groups(
-    table: pd.DataFrame, by: list[str], resamples: int, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Estimates of the groups of `by`, for the data and for every resample.
+@cache
+def tail(confidence: float, images: int) -> float:
+    """Share of the draws beyond either end of the expanded percentile interval of so many images, at least two."""
+    student: float = stdtrit(images - 1, (1 + confidence) / 2)
+    return float(ndtr(-student * np.sqrt(images / (images - 1))))
 
-    table: `image_values(scores, by)`. Returns estimates, indexed by `by`: mean (over subjects of the mean over images)
-    and n_subjects; and draws (resamples, groups), whose columns are the rows of the estimates.
+
+def percentile_interval(draws: np.ndarray, confidence: float, images: int) -> tuple[float, float]:
+    """Expanded percentile interval of the defined draws; NaN if there are none, and for a single image."""
+    if images < 2 or not np.isfinite(draws).any():
+        return np.nan, np.nan
+    beyond = tail(confidence, images)
+    low, high = np.nanquantile(draws, [beyond, 1 - beyond])
+    return float(low), float(high)
+
+
+class Resampled(NamedTuple):
+    """An estimate with its bootstrap draws (resamples,).
+
+    images: the number that it rests on, of the subject that has fewest; subjects: their number.
+    """
+
+    mean: float
+    draws: np.ndarray
+    images: int
+    subjects: int
+
+    def times(self, sign: int) -> "Resampled":
+        """With the sign of a metric, so that larger is better."""
+        return self._replace(mean=sign * self.mean, draws=sign * self.draws)
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        return percentile_interval(self.draws, confidence, self.images)
+
+
+def bootstrap_groups(table: pd.DataFrame, by: list[str], resamples: int, seed: int) -> dict[Any, Resampled]:
+    """Estimates of the groups of `by`: the mean over subjects of the mean over images, for the data and every resample.
+
+    table: `image_values(scores, by)`. Keys are those of an index of `by`, sorted.
     """
     means = bootstrap_means(table.to_numpy(), resamples, seed)
-    of_subjects = table.mean(axis=0)
+    of_subjects, images = table.mean(axis=0).to_numpy(), table.count(axis=0).to_numpy()
     columns = table.columns.to_frame(index=False)
-    groups = columns.groupby(by, sort=True, observed=True).indices
-    found = [(of_subjects.iloc[members].mean(), len(members)) for members in groups.values()]
     index = columns.drop_duplicates(by).sort_values(by).set_index(by).index
-    estimates = pd.DataFrame(found, index=index, columns=["mean", "n_subjects"])
-    draws = np.column_stack([means[:, members].mean(axis=1) for members in groups.values()])
-    return estimates, pd.DataFrame(draws, columns=index)
-
-
-def percentile_interval(draws: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The middle `confidence` of the defined draws; NaN if there are none."""
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail]) if np.isfinite(draws).any() else (np.nan, np.nan)
-    return float(low), float(high)
+    groups = columns.groupby(by, sort=True, observed=True).indices.values()
+    return {
+        key: Resampled(of_subjects[part].mean(), means[:, part].mean(axis=1), int(images[part].min()), len(part))
+        for key, part in zip(index, groups, strict=True)
+    }
 
 
 def summarise(
     scores: pd.DataFrame, by: list[str], resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean and percentile bootstrap interval of each group of `by`.
+    """Mean and bootstrap interval of each group of `by`.
 
     scores: columns subject, seed, image_id, value (NaN: undefined) and those of `by`; each group must hold one value
     for each subject, seed and image. Returns `by` (sorted), mean, low, high, n_images (distinct), n_subjects, n_seeds,
     and n_excluded, the number of undefined values; a group without any defined value has mean, low and high NaN. An
-    image counts with the mean of its defined seeds. A metric of the whole set has low and high NaN and no images.
+    image counts with the mean of its defined seeds. A single image has low and high NaN, and so has a metric of the
+    whole set, without any images.
     Raises ValueError when two values stand for one cell.
     """
     table = image_values(scores, by)
@@ -123,9 +160,10 @@ def summarise(
     counts = pd.DataFrame({"n_seeds": groups.nunique(), "n_excluded": undefined.groupby([scores[k] for k in by]).sum()})
     found = [_whole_sets(scores, by)]
     if not table.empty:
-        estimates, draws = bootstrap_groups(table, by, resamples, seed)
-        intervals = [percentile_interval(draws[key].to_numpy(), confidence) for key in estimates.index]
-        estimates[["low", "high"]] = np.array(intervals).reshape(-1, 2)
+        groups_of = bootstrap_groups(table, by, resamples, seed)
+        rows = [(one.mean, *one.interval(confidence), one.subjects) for one in groups_of.values()]
+        index = pd.MultiIndex.from_tuples(groups_of, names=by) if len(by) > 1 else pd.Index(groups_of, name=by[0])
+        estimates = pd.DataFrame(rows, index=index, columns=["mean", "low", "high", "n_subjects"])
         estimates["n_images"] = table.notna().T.groupby(level=by, observed=True).any().sum(axis=1)
         found.append(estimates)
     result = counts.join(pd.concat([part for part in found if len(part)] or found))

@@ -24,10 +24,11 @@ def rank_correlation(
     the resamples that an interval would mean nothing (a metric with a single hit).
     """
     counts = draw_counts(len(values), resamples, np.random.default_rng(seed))
-    found, draws = [], []
+    found, draws, images = [], [], len(values)
     for subject in values:
         both = (property_[subject].notna() & values[subject].notna()).to_numpy()
-        if both.sum() < 3:
+        images = min(images, int(both.sum()))
+        if images < 3:
             return np.nan, np.nan, np.nan
         x, y = (table[subject][both].rank().to_numpy() for table in (property_, values))
         found.append(weighted_correlations(x, y, np.ones((1, both.sum())))[0])
@@ -35,7 +36,7 @@ def rank_correlation(
     mean, together = float(np.mean(found)), np.mean(draws, axis=0)
     if not np.isfinite(mean) or np.isnan(together).mean() > 1 - confidence:
         return np.nan, np.nan, np.nan
-    return mean, *percentile_interval(together, confidence)
+    return mean, *percentile_interval(together, confidence, images)
 
 
 def weighted_correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

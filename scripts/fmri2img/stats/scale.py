@@ -3,31 +3,29 @@
 import numpy as np
 import pandas as pd
 
-from fmri2img.stats.bootstrap import percentile_interval
+from fmri2img.stats.bootstrap import Resampled, percentile_interval, tail
 
 
 def normalised_score(
-    method: tuple[float, np.ndarray],
-    floor: tuple[float, np.ndarray],
-    ceiling: tuple[float, np.ndarray],
-    confidence: float,
+    method: Resampled, floor: Resampled, ceiling: Resampled, confidence: float
 ) -> tuple[float, float, float]:
-    """(method - floor) / (ceiling - floor) and its percentile interval: score, low, high.
+    """(method - floor) / (ceiling - floor) and its bootstrap interval: score, low, high.
 
-    Each argument is an estimate and its draws (resamples,), the same resamples for all three, and larger must be
-    better. All three are NaN unless the interval of ceiling - floor is entirely above zero: otherwise the data cannot
-    distinguish the length of the scale from zero, and the ratio has no bounded interval (Fieller, 1954).
+    All three are drawn from the same resamples, and larger must be better. All three results are NaN unless the
+    interval of ceiling - floor is entirely above zero: otherwise the data cannot distinguish the length of the scale
+    from zero, and the ratio has no bounded interval (Fieller, 1954).
     """
-    length = ceiling[1] - floor[1]
-    if not percentile_interval(length, confidence)[0] > 0:
+    length, images = ceiling.draws - floor.draws, min(method.images, floor.images, ceiling.images)
+    if not percentile_interval(length, confidence, images)[0] > 0:
         return np.nan, np.nan, np.nan
-    score = (method[0] - floor[0]) / (ceiling[0] - floor[0])
+    score = (method.mean - floor.mean) / (ceiling.mean - floor.mean)
+    above = method.draws - floor.draws
     # The few resamples in which the scale has no length are put at the ends, on the side of the score.
     with np.errstate(divide="ignore", invalid="ignore"):
-        draws = np.where(length > 0, (method[1] - floor[1]) / length, np.copysign(np.inf, method[1] - floor[1]))
-    draws[np.isnan(method[1]) | np.isnan(length)] = np.nan
-    low, high = (1 - confidence) / 2, (1 + confidence) / 2
-    ends = np.nanquantile(draws, low, method="lower"), np.nanquantile(draws, high, method="higher")
+        draws = np.where(length > 0, above / length, np.copysign(np.inf, above))
+    draws[np.isnan(method.draws) | np.isnan(length)] = np.nan
+    beyond = tail(confidence, images)
+    ends = np.nanquantile(draws, beyond, method="lower"), np.nanquantile(draws, 1 - beyond, method="higher")
     return float(score), float(ends[0]), float(ends[1])
 
 

@@ -95,10 +95,10 @@ def analyse(
     """Fit all models of a subject.
 
     Returns (regions, voxels, draws). regions: one row for each model and region, with the component's fields, voxels,
-    accuracy, its share of the noise ceiling, significant and significant_gaussian (shares of the region's voxels),
-    like_z and like_c (drift), beyond_z, and at_edge. voxels: x, y, z, one boolean column for each scored region,
-    ceiling, and `accuracy <name>` of every component. draws: float32 (resamples, rows of regions), bootstrap draws of
-    accuracy over test images.
+    images (of the test), accuracy, its share of the noise ceiling, significant and significant_gaussian (shares of the
+    region's voxels), like_z and like_c (drift), beyond_z, and at_edge. voxels: x, y, z, one boolean column for each
+    scored region, ceiling, and `accuracy <name>` of every component. draws: float32 (resamples, rows of regions),
+    bootstrap draws of accuracy over test images.
     """
     groups, encoder = Groups.of(recording, settings), Encoder(recording, components, settings, seed)
     measured, ceiling = encoder.brain.betas, encoder.brain.voxel_ceiling()
@@ -113,6 +113,7 @@ def analyse(
         p = correlation_test(here, measured, settings.permutations, seed)
         found = pd.DataFrame({"region": groups.names, "voxels": sizes}).assign(
             **asdict(member),
+            images=len(measured),
             accuracy=means(accuracy),
             normalised=means(accuracy) / means(ceiling),
             significant=means(discoveries(p, settings.false_discoveries)),

@@ -51,12 +51,13 @@ def combined(results: list[Result], confidence: float) -> pd.DataFrame:
     stacked = pd.concat([result.regions.reset_index(names="row") for result in results])
     table = first[IDENTITY].assign(**stacked.groupby("row")[["voxels", *MEASURES]].mean())
     draws = np.mean([result.draws for result in results], axis=0, dtype=np.float64)
-    table[["low", "high"]] = [percentile_interval(column, confidence) for column in draws.T]
+    images = int(stacked["images"].min())
+    table[["low", "high"]] = [percentile_interval(column, confidence, images) for column in draws.T]
     rows = {kind: np.flatnonzero(table["kind"] == kind) for kind in ("z", "c")}
     difference = table.loc[rows["z"], ["region", "voxels"]].assign(name="z minus c", kind="difference")
     difference["accuracy"] = table["accuracy"].to_numpy()[rows["z"]] - table["accuracy"].to_numpy()[rows["c"]]
     between = draws[:, rows["z"]] - draws[:, rows["c"]]
-    difference[["low", "high"]] = [percentile_interval(column, confidence) for column in between.T]
+    difference[["low", "high"]] = [percentile_interval(column, confidence, images) for column in between.T]
     return pd.concat([table, difference], ignore_index=True)
 
 
