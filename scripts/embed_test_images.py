@@ -12,10 +12,12 @@ from fmri2img.backbones.registry import Backbone
 
 def main(snakemake) -> None:
     backbone = Backbone(snakemake.wildcards.entry, snakemake.params.record)
-    stimuli, size = Stimuli.open(snakemake.input.stimuli), snakemake.params.size
+    stimuli, params = Stimuli.open(snakemake.input.stimuli), snakemake.params
     ids = np.intersect1d(Split.open(snakemake.input.split).test_ids, stimuli.ids)
-    layers = features_of(stimuli.images[stimuli.rows(ids)], load_features(backbone, snakemake.params.layers), size)
-    metadata = {"network": backbone.name, "revision": backbone.revision, "size": size}
+    network = load_features(backbone, params.layers, antialias=params.antialias)
+    layers = features_of(stimuli.images[stimuli.rows(ids)], network, params.size, params.antialias)
+    metadata = {"network": backbone.name, "revision": backbone.revision}
+    metadata |= {"size": params.size, "antialias": params.antialias}
     save_features(snakemake.output[0], ids, layers, metadata)
     print(f"{len(ids)} images: {', '.join(f'{name} {values.shape[1]} wide' for name, values in layers.items())}")
 

@@ -45,7 +45,7 @@ def on_a_map(predictions: list[Prediction], test_set: str) -> Prediction | None:
 
 def scores(predictions: list[Prediction], given, params, brain_tables: Path | None) -> pd.DataFrame:
     """The table of scores. brain_tables: folder for the tables from which each subject's maps are made."""
-    networks, parts = RegisteredNetworks(params.networks), []
+    networks, parts = RegisteredNetworks(params.networks, params.evaluation["antialias"]), []
     stimuli = Stimuli.open(given.stimuli)
     embeddings = Embeddings.open(given.embeddings) if given.get("embeddings") else None
     captioned = read_table(given.captioned, {"image_id": "iu", "caption": "OUT"}) if given.get("captioned") else None

@@ -14,7 +14,8 @@ def main(snakemake) -> None:
     params, settings = snakemake.params, snakemake.params.encoding
     recording, stimuli = Recording.open(snakemake.input.recording), Stimuli.open(snakemake.input.stimuli)
     ids, betas = recording.averaged(recording.training_rows(recording.n_sessions))
-    features = BandFeatures(RegisteredNetworks(params.networks), settings["bands"], settings["grid"], params.size)
+    networks = RegisteredNetworks(params.networks, params.antialias)
+    features = BandFeatures(networks, settings["bands"], settings["grid"], params.size, params.antialias)
     model = fit(features(stimuli.images[stimuli.rows(ids)]), betas, settings["alphas"], settings["folds"], params.seed)
     model.metadata.update(
         model="banded_ridge",
@@ -24,6 +25,7 @@ def main(snakemake) -> None:
         bands=settings["bands"],
         grid=settings["grid"],
         size=params.size,
+        antialias=params.antialias,
         revisions={name: Backbone(name, record).revision for name, record in params.networks.items()},
     )
     model.save(snakemake.output.model)

@@ -18,13 +18,14 @@ def main(snakemake) -> None:
     (file,) = params.record["files"]
     path: Path = backbone.file(file)
     model = import_gnet(path, snakemake.wildcards.subject, recording.voxels, params.record["image_size"])
-    model.metadata.update(size=params.size, source=params.name, revision=backbone.revision)
+    model.metadata.update(size=params.size, antialias=params.antialias, source=params.name, revision=backbone.revision)
     sizes = model.network.sizes
     print(f"{path}: {sizes.voxels} voxels of {snakemake.wildcards.subject}, pictures of {sizes.image} pixels")
     if model.metadata["unread"]:
         print(f"Entries of the checkpoint that were not read: {', '.join(model.metadata['unread'])}")
     model.save(snakemake.output.model)
-    brain = MeasuredBrain.of(recording, lambda images: model.predict(images, params.size), recording.test_sets[0])
+    resized = params.size, params.antialias
+    brain = MeasuredBrain.of(recording, lambda images: model.predict(images, *resized), recording.test_sets[0])
     save_brain_tables(snakemake.output.accuracy, brain, brain.predict(stimuli.images[stimuli.rows(brain.ids)]))
 
 

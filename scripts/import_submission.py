@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from fmri2img import job
 from fmri2img.artifacts.prediction import save_prediction
@@ -20,8 +21,9 @@ def import_submission(
     tokens: tuple[int, int] | None,
     output: str,
     aliases: Sequence[str] = (),
+    antialias: bool = True,
 ) -> None:
-    """Check and write the Prediction. tokens, aliases: as in `check_submission`.
+    """Check and write the Prediction. tokens, aliases: as in `check_submission`; antialias: as `evaluation.antialias`.
 
     Raises UserError listing every fault of the submission.
     """
@@ -42,11 +44,11 @@ def import_submission(
         "files": {key: str(path) for key, path in prediction.files.items()},
         "blend": prediction.blend and {**prediction.blend, "images": str(prediction.blend["images"])},
     }
-    pictures = None if checked.images is None else stored_pictures(checked, prediction.blend)
+    pictures = None if checked.images is None else stored_pictures(checked, prediction.blend, antialias)
     save_prediction(output, checked.ids, metadata, pictures, checked.captions, checked.retrieval)
 
 
-def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarray:
+def stored_pictures(checked: CheckedSubmission, blend: dict | None, antialias: bool = True) -> np.ndarray:
     """uint8 (n, h, w, 3): the submitted pictures, or their weighted mean with the blurry ones, both first resized.
 
     MindEye2's refined pictures are scored with a quarter of the blurry picture, both at 256 pixels.
@@ -56,8 +58,8 @@ def stored_pictures(checked: CheckedSubmission, blend: dict | None) -> np.ndarra
     blurry = checked.blurry.checked() if blend else None
     for block in checked.images.checked():
         if blend:
-            laid_over = resize(to_unit(next(blurry)), blend["size"])
-            block = to_uint8(resize(to_unit(block), blend["size"]).lerp(laid_over, blend["share"]))
+            both = (resize(to_unit(one), blend["size"], antialias=antialias) for one in (block, next(blurry)))
+            block = to_uint8(torch.lerp(*both, blend["share"]))
         elif block.dtype != np.uint8:
             block = to_uint8(to_unit(block))
         stored[start : start + len(block)] = block
@@ -73,6 +75,7 @@ def main(snakemake) -> None:
         scored_tokens(study),
         snakemake.output[0],
         study.dataset.record["id_aliases"],
+        snakemake.params.antialias,
     )
 
 

@@ -89,7 +89,7 @@ def test_bands_share_a_network_and_come_in_their_own_order():
 
     images = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), np.uint8)
     bands = [{"network": "n", "layer": "b"}, {"network": "n", "layer": "a"}, {"network": "m", "layer": "a"}]
-    found = BandFeatures(Networks(), bands, 7, 8)(images)
+    found = BandFeatures(Networks(), bands, 7, 8, True)(images)
     assert loaded == [("n", ["a", "b"]), ("m", ["a"])] and [f.shape for f in found] == [(70, 3), (70, 1), (70, 1)]
     np.testing.assert_allclose(found[0][65], images[65].mean((0, 1)) / 255, atol=0.02)
 

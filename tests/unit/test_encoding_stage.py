@@ -81,7 +81,7 @@ def fit(data: Path) -> tuple[bytes, pd.DataFrame]:
     given = SimpleNamespace(
         input=Inputs(recording=data / "recording", stimuli=data / "stimuli"),
         output=Inputs(model=data / "encoding", accuracy=data / "accuracy"),
-        params=SimpleNamespace(encoding=SETTINGS, networks=NETWORKS, size=16, seed=0),
+        params=SimpleNamespace(encoding=SETTINGS, networks=NETWORKS, size=16, antialias=True, seed=0),
         wildcards=Inputs(subject="subj01"),
     )
     fit_encoding.main(given)

@@ -81,6 +81,15 @@ def test_the_fid_network_leaves_padding_out_of_means_and_ends_with_a_maximum(reg
         torch.testing.assert_close(seen["pooled"], wanted)
 
 
+def test_a_study_may_take_the_filter_from_all_networks_that_compare_pictures(registry, tmp_path):
+    network = models.alexnet(weights=None).eval()
+    entry = with_weights(registry["alexnet"], network.state_dict(), tmp_path, 64)
+    assert load_features(entry, device="cpu").preprocessing.antialias
+    assert not load_features(entry, device="cpu", antialias=False).preprocessing.antialias
+    unfiltered = with_weights(registry["fid_inception"], {}, tmp_path, 96)
+    assert not unfiltered.record["preprocessing"]["antialias"]  # published FID values were computed without it
+
+
 def test_efficientnet_b1_and_swav_pool_before_the_classifier(registry, tmp_path):
     torch.manual_seed(0)
     network = models.efficientnet_b1(weights=None).eval()

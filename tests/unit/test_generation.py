@@ -16,9 +16,11 @@ from tiny_backbones import (
     tiny_vae,
     write_json,
 )
+from torchvision.transforms.v2 import Resize
 
 from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.disclosure import Disclosure
+from fmri2img.backbones.generators import load_generator
 from fmri2img.backbones.pixels import to_uint8
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
@@ -39,6 +41,15 @@ def tokens() -> np.ndarray:
 @pytest.fixture(scope="module")
 def unclip() -> UnclipGenerator:
     return UnclipGenerator(tiny_generator(unconditional="noise"), tiny_autoencoder())
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_pictures_that_are_stored_smaller_are_filtered_or_not_as_the_study_says(tmp_path, antialias):
+    backbone, _ = folders(tmp_path)
+    record = backbone.record | {"image_size": 3, "antialias": antialias}
+    pixels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = Resize((3, 3), antialias=antialias)(pixels).mul(255).round().permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(load_generator(Backbone("tiny", record)).stored(pixels), expected)
 
 
 def levels_apart(a: np.ndarray, b: np.ndarray) -> int:

@@ -39,7 +39,7 @@ def path(tmp_path_factory, record):
 def test_predictions_are_those_of_the_published_code(subject, path, tmp_path):
     """Fixture: betas by MindEye2's own classes from the same weights and pictures."""
     model = import_gnet(path, f"subj0{subject}", voxels_at(published.PLACES[subject]))
-    model.metadata["size"] = 256
+    model.metadata.update(size=256, antialias=True)
     model.save(tmp_path / "model")
     predict = open_encoding(tmp_path / "model", networks=None)
     expected = load_file(FIXTURE)[f"subject{subject}"]
@@ -50,7 +50,7 @@ def test_predictions_are_those_of_the_published_code(subject, path, tmp_path):
 
 def test_voxels_are_matched_by_place_and_not_by_order(path):
     places = [41, 8, 3]
-    some = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(), 256)
+    some = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(), 256, True)
     rows = [published.PLACES[1].index(place) for place in places]
     np.testing.assert_allclose(some, load_file(FIXTURE)["subject1"][:, rows], atol=2e-5)
     with pytest.raises(
@@ -131,7 +131,7 @@ def test_a_mean_colour_stands_for_a_mean_picture(record, tmp_path):
         enc = record["best_params"]["enc"] | {"mu": mean}
         parameters = {"enc": enc, "fwrfs": record["best_params"]["fwrfs"]}
         path = published.write_checkpoint(tmp_path / "mean.pt", record | {"best_params": parameters})
-        found.append(import_gnet(path, "subj02", voxels_at([0])).predict(published.pictures(1), 256))
+        found.append(import_gnet(path, "subj02", voxels_at([0])).predict(published.pictures(1), 256, True))
     np.testing.assert_array_equal(*found)
 
 
@@ -142,7 +142,7 @@ class Named(dict):
 def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path):
     """Betas that are the network's own predictions, whatever their scale, are predicted without fault."""
     places, ids = published.PLACES[1], np.arange(4)
-    betas = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(4), 256)
+    betas = import_gnet(path, "subj01", voxels_at(places)).predict(published.pictures(4), 256, True)
     trials = pd.DataFrame({"trial": ids, "session": 1, "run": 1, "image_id": ids, "repeat": 0})
     voxels = voxels_at(places).assign(ncsnr=np.float32(1), V1=True, V2=False, V3=False, hV4=False)
     with Recording.writer(tmp_path / "recording") as writer:
@@ -158,7 +158,7 @@ def test_the_rule_imports_a_subject_and_measures_its_accuracy(path, tmp_path):
     given = SimpleNamespace(
         input=Named(recording=tmp_path / "recording", stimuli=tmp_path / "stimuli"),
         output=Named(model=tmp_path / "model", accuracy=tmp_path / "accuracy"),
-        params=SimpleNamespace(name="gnet_multisubject", record=record, size=256),
+        params=SimpleNamespace(name="gnet_multisubject", record=record, size=256, antialias=True),
         wildcards=Named(subject="subj01"),
     )
     import_encoding.main(given)

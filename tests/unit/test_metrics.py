@@ -11,7 +11,7 @@ from scipy.spatial.distance import correlation as scipy_correlation_distance
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 from threadpoolctl import threadpool_info, threadpool_limits
-from torchvision.transforms.v2 import Resize
+from torchvision.transforms.v2 import Compose, Resize
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.features import Features, save_features
@@ -98,12 +98,13 @@ def test_constant_and_nan_images_score_zero_and_are_not_left_out(rng):
     assert ssim(truth, images)[1] == 0
 
 
+@pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize(("source", "size"), [(425, 256), (64, 64), (256, 425), (100, 37)])
-def test_resizing_equals_torchvision_on_tensors_with_antialias(rng, source, size):
+def test_resizing_equals_torchvision_on_tensors(rng, source, size, antialias):
     images = rng.integers(0, 256, (2, source, source, 3), np.uint8)
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    expected = Resize((size, size), antialias=True)(tensors).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(resized_pictures(images, size), expected, atol=1e-6)
+    expected = Resize((size, size), antialias=antialias)(tensors).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(resized_pictures(images, size, antialias=antialias), expected, atol=1e-6)
 
 
 # Correlations
@@ -459,13 +460,13 @@ def case(tmp_path, rng):
 
 
 def features_in(path, stimuli):
-    save_features(path, stimuli.ids, features_of(stimuli.images, MeanColour(), 16), {"network": "corners"})
+    save_features(path, stimuli.ids, features_of(stimuli.images, MeanColour(), 16, True), {"network": "corners"})
     return Features.open(path)
 
 
 def run(stimuli, embeddings, predictions, metrics=METRICS, pool=300):
     networks = FakeNetworks()
-    sizes, pools = {"size": 16, "pixel_size": 20}, {"pool": pool, "resamples": 3}
+    sizes, pools = {"size": 16, "pixel_size": 20, "antialias": True}, {"pool": pool, "resamples": 3}
     true_features = {"corners": features_in(stimuli.path / "features", stimuli)}
     table = score(predictions, stimuli, embeddings, metrics, networks, sizes, pools, true_features=true_features)
     assert networks.loaded == [("corners", ["corners"])] * len(networks.loaded)
@@ -478,6 +479,22 @@ def test_perfect_prediction_joined_by_id_scores_one(case):
     assert sorted(table["metric"].unique()) == sorted(METRICS)
     assert table.groupby("metric")["image_id"].apply(lambda c: sorted(c) == list(range(0, 300, 6))).all()
     np.testing.assert_allclose(table["value"], 1, atol=1e-6)
+
+
+def test_without_antialiasing_scores_are_those_of_tensors_under_torchvision_0_16(case, rng):
+    stimuli, _, _, predict = case
+    noisy = predict("noisy", np.arange(50) * 2, images=rng.integers(0, 256, (50, 40, 40, 3), np.uint8))
+    tensors = [torch.from_numpy(side).permute(0, 3, 1, 2) / 255 for side in (stimuli.images[::2], noisy.images)]
+    found = {}
+    for antialias in (True, False):
+        sizes = {"size": 16, "pixel_size": 12, "antialias": antialias}
+        table = score([noisy], stimuli, None, {"pixcorr": REGISTRY["pixcorr"]}, FakeNetworks(), sizes, {})
+        resizes = Compose([Resize((side, side), antialias=antialias) for side in (16, 12)])
+        truth, images = (resizes(side).flatten(1).numpy() for side in tensors)
+        expected = [np.corrcoef(*pair)[0, 1] for pair in zip(truth, images, strict=True)]
+        np.testing.assert_allclose(table["value"], expected, atol=1e-6)
+        found[antialias] = table["value"].mean()
+    assert abs(found[True] - found[False]) > 1e-3
 
 
 def test_scores_of_several_samples_are_the_means_of_each_sets_scores(case, rng):

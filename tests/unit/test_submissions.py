@@ -48,7 +48,7 @@ DISCLOSURE = {
 }  # fmt: skip
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 METRICS = {"pixcorr": {"function": "pixcorr", "needs": "images", "network": None}}
-SIZES, POOLS = {"size": 16, "pixel_size": 16}, {"pool": 300, "resamples": 1}
+SIZES, POOLS = {"size": 16, "pixel_size": 16, "antialias": True}, {"pool": 300, "resamples": 1}
 
 
 def submitted(folder: Path, disclosure: dict = DISCLOSURE, **files) -> SubmittedPrediction:
@@ -380,7 +380,7 @@ def test_the_images_to_cover_are_those_that_decoders_are_tested_on(sessions, tmp
 def published_folder(path: Path) -> np.ndarray:
     """Tiny tensors under the names and in the layout of MindEye2's published ones; returns the true pictures."""
     rng = np.random.default_rng(1)
-    truth, refined, blurry = rng.random((6, 3, 8, 8)), rng.random((6, 3, 32, 32)), rng.random((6, 3, 16, 16))
+    truth, refined, blurry = rng.random((6, 3, 8, 8)), rng.random((6, 3, 300, 300)), rng.random((6, 3, 16, 16))
     name = "final_subj01_pretrained_40sess_24bs"
     folder = path / "evals" / name
     folder.mkdir(parents=True)
@@ -412,7 +412,8 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
         assert len(cells) == 8
         first = next(cell for cell in cells if (cell.subject, cell.sessions) == ("subj01", 40))
         first = SubmittedPrediction.of(json.loads(json.dumps(first.record())))
-        import_submission(replace(first, test_set="shared1000"), test, None, tmp_path / name)
+        antialias = merged("rescore.yaml")["evaluation"]["antialias"]
+        import_submission(replace(first, test_set="shared1000"), test, None, tmp_path / name, antialias=antialias)
         predictions[name] = Prediction.open(tmp_path / name)
 
     blended = predictions["mindeye2_published"]
@@ -421,7 +422,7 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
     name = "final_subj01_pretrained_40sess_24bs"
     parts = [
         torch.nn.functional.interpolate(
-            torch.load(tmp_path / "evals" / name / f"{name}_all_{part}.pt"), 256, mode="bilinear", antialias=True
+            torch.load(tmp_path / "evals" / name / f"{name}_all_{part}.pt"), 256, mode="bilinear", antialias=False
         )
         for part in ("enhancedrecons", "blurryrecons")
     ]

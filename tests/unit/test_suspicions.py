@@ -107,7 +107,12 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
     # What a submission with its rows permuted scores: chance at a metric that has one, here of the pictures themselves.
     metrics = {"pixcorr": REGISTRY["pixcorr"], "ssim": REGISTRY["ssim"] | {"chance": 0.5}}
     given = Named(stimuli=tmp_path / "stimuli", test_images=[tmp_path / "test_images.json"], features=[])
-    params = Named(networks={}, metrics=metrics, evaluation={"size": 16, "pixel_size": 16}, retrieval={"pool": 300})
+    params = Named(
+        networks={},
+        metrics=metrics,
+        evaluation={"size": 16, "pixel_size": 16, "antialias": True},
+        retrieval={"pool": 300},
+    )
     params |= {"cells": [["subj01", 1, 0, "test", tmp_path / "prediction"]], "lacking": []}
     job = SimpleNamespace(input=given, params=params, output=Named(scores=tmp_path / "scores.parquet"))
     runpy.run_path(str(REPOSITORY / "scripts/evaluate_predictions.py"))["main"](job)

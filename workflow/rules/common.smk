@@ -106,6 +106,12 @@ def network(name):
     return name, study.registries["backbones"][name]
 
 
+def drawing_network(name):
+    """The same, with how pictures are stored that it draws larger."""
+    name, entry = network(name)
+    return name, entry | {"antialias": config["evaluation"]["antialias"]}
+
+
 def model_path(name):
     """Input files of a registered network: its own files, or the folder that acquire_backbone fetches."""
     return Backbone(*network(name)).inputs()

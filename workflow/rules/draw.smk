@@ -26,7 +26,7 @@ rule draw:
         function=lambda w: study.drawing(w.method)["function"],
         arrays=lambda w: study.drawing(w.method)["arrays"],
         settings=lambda w: study.drawing(w.method)["settings"],
-        networks=lambda w: {role: network(name) for role, name in study.drawing(w.method)["networks"].items()},
+        networks=lambda w: {role: drawing_network(name) for role, name in study.drawing(w.method)["networks"].items()},
         samples=lambda w: study.drawing(w.method)["samples"],
         outputs=lambda w: study.registries["methods"][w.method]["outputs"],
         origin=lambda w: study.registries["methods"][w.method]["origin"],

@@ -24,6 +24,7 @@ if config["encoding"]["model"] == "banded_ridge":
             encoding=config["encoding"],
             networks={name: study.registries["backbones"][name] for name in study.encoding_networks},
             size=config["evaluation"]["size"],
+            antialias=config["evaluation"]["antialias"],
             seed=0,
             code=code_of("fit_encoding"),
         script:
@@ -51,6 +52,7 @@ else:
             name=config["encoding"]["model"],
             record=study.registries["backbones"][config["encoding"]["model"]],
             size=config["evaluation"]["size"],
+            antialias=config["evaluation"]["antialias"],
             code=code_of("import_encoding"),
         script:
             "../../scripts/import_encoding.py"

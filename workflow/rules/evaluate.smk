@@ -24,6 +24,7 @@ rule embed_test_images:
         record=lookup(dpath="{entry}", within=study.registries["backbones"]),
         layers=lambda w: study.compared_layers[w.entry],
         size=config["evaluation"]["size"],
+        antialias=config["evaluation"]["antialias"],
         code=code_of("embed_test_images"),
     script:
         "../../scripts/embed_test_images.py"

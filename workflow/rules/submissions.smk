@@ -21,6 +21,7 @@ rule import_submission:
         **needs("light"),
     params:
         record=lambda w: submitted(w).record(),
+        antialias=config["evaluation"]["antialias"],
         tokens=[study.registries["backbones"][config["encoder"]][size] for size in ("tokens", "token_width")],
         code=code_of("import_submission"),
     script:

@@ -7,6 +7,7 @@ features of published FID values; and for EfficientNet-Lite "stem" and "block_<i
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -54,19 +55,22 @@ class FeatureNetwork:
         return {layer: np.concatenate(blocks) for layer, blocks in parts.items()}
 
 
-def features_of(images: np.ndarray, network: FeatureNetwork, size: int) -> dict[str, np.ndarray]:
+def features_of(images: np.ndarray, network: FeatureNetwork, size: int, antialias: bool) -> dict[str, np.ndarray]:
     """A network's features of pictures uint8 (n, h, w, 3), first resized to `size`: layer -> float32 (n, d)."""
     blocks = [
-        network.features(resized_pictures(images[start : start + BLOCK_IMAGES], size))
+        network.features(resized_pictures(images[start : start + BLOCK_IMAGES], size, antialias=antialias))
         for start in range(0, len(images), BLOCK_IMAGES)
     ]
     return {layer: np.concatenate([block[layer] for block in blocks]) for layer in blocks[0]}
 
 
-def load_features(backbone: Backbone, layers: list[str] | None = None, device=None) -> FeatureNetwork:
+def load_features(
+    backbone: Backbone, layers: list[str] | None = None, device=None, antialias: bool = True
+) -> FeatureNetwork:
     """Load a feature network that yields `layers` (default: all that are registered).
 
-    Raises UserError for a layer that is not registered, and for a missing or altered file.
+    antialias: False if pictures are not to be filtered even where the registry says so. Raises UserError for a layer
+    that is not registered, and for a missing or altered file.
     """
     build = {
         "open_clip": _open_clip,
@@ -81,7 +85,9 @@ def load_features(backbone: Backbone, layers: list[str] | None = None, device=No
             raise UserError(f"backbone {backbone.name}: no layer '{layer}'; registered are {', '.join(known)}")
     device, dtype = placement(backbone, device)
     network = build[backbone.kind](backbone, layers or known, device, dtype)
-    return FeatureNetwork(network, layers or known, Preprocessing.of(backbone), device, dtype)
+    preprocessing = Preprocessing.of(backbone)
+    preprocessing = replace(preprocessing, antialias=preprocessing.antialias and antialias)
+    return FeatureNetwork(network, layers or known, preprocessing, device, dtype)
 
 
 def _open_clip(backbone: Backbone, layers, device, dtype):

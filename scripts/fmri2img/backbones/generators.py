@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fmri2img.backbones.autoencoders import from_sgm, read_sgm
-from fmri2img.backbones.pixels import placement
+from fmri2img.backbones.pixels import placement, resize, to_uint8
 from fmri2img.backbones.registry import Backbone, expect_kind
 
 SGM_PREFIX = "model.diffusion_model."
@@ -29,7 +29,7 @@ class Generator:
     drawn. timesteps: "scheduler" for the scheduler's own grid, "sgm" for the grid of Stability's samplers: whole
     numbers from the last training step down, n of n + 1 points evenly spaced to 0. extra_noise and offset_noise: see
     `initial_latents`. latent_side: side of the latents it works on, if that is not the network's own (128 for SDXL,
-    which is 1024 pixels).
+    which is 1024 pixels). antialias: whether pictures that are stored smaller than they are drawn are filtered first.
     """
 
     name: str
@@ -44,6 +44,11 @@ class Generator:
     extra_noise: bool = False
     offset_noise: float = 0.0
     latent_side: int | None = None
+    antialias: bool = True
+
+    def stored(self, pixels: torch.Tensor) -> np.ndarray:
+        """Pictures uint8 (n, image_size, image_size, 3) of what an autoencoder decodes (n, 3, side, side), in 0..1."""
+        return to_uint8(resize(pixels, self.image_size, antialias=self.antialias))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -128,6 +133,7 @@ def generator_of(backbone: Backbone, unet: torch.nn.Module, folder: Path) -> Gen
         extra_noise=record.get("initial_noise", {}).get("extra", False),
         offset_noise=record.get("initial_noise", {}).get("offset", 0.0),
         latent_side=record.get("latent_side"),
+        antialias=record.get("antialias", True),
     )
 
 

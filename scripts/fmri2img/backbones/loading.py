@@ -11,10 +11,13 @@ from fmri2img.backbones.texts import load_text_encoder, wordnet_folder
 
 
 class RegisteredNetworks:
-    """Networks, loaded when they are first requested. records: name -> entry of config/backbones.yaml."""
+    """Networks, loaded when they are first requested.
 
-    def __init__(self, records: dict[str, dict]) -> None:
-        self.records = records
+    records: name -> entry of config/backbones.yaml; antialias: as in `load_features`.
+    """
+
+    def __init__(self, records: dict[str, dict], antialias: bool = True) -> None:
+        self.records, self.antialias = records, antialias
         self._kept = cache(self._features)
         self.perceptual, self.texts, self.wordnet = map(cache, (self._perceptual, self._texts, self._wordnet))
         self._unpacked = tempfile.TemporaryDirectory()
@@ -23,7 +26,7 @@ class RegisteredNetworks:
         return self._kept(name, *layers)
 
     def _features(self, name: str, *layers: str) -> FeatureNetwork:
-        return load_features(Backbone(name, self.records[name]), list(layers))
+        return load_features(Backbone(name, self.records[name]), list(layers), antialias=self.antialias)
 
     def _perceptual(self, name: str) -> PerceptualDistance:
         return load_perceptual(Backbone(name, self.records[name]))

@@ -33,12 +33,12 @@ def resize(pixels: torch.Tensor, size: int, interpolation: str = "bilinear", ant
     return F.interpolate(pixels, (size, size), mode=interpolation, align_corners=False, antialias=antialias)
 
 
-def resized_pictures(images: np.ndarray, *sizes: int) -> np.ndarray:
+def resized_pictures(images: np.ndarray, *sizes: int, antialias: bool = True) -> np.ndarray:
     """Pictures (n, h, w, 3), uint8 or float in 0..1, squashed to each of `sizes` in turn: float32 (n, size, size, 3)
     in 0..1."""
     pixels = to_unit(images)
     for size in sizes:
-        pixels = resize(pixels, size)
+        pixels = resize(pixels, size, antialias=antialias)
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
 
 

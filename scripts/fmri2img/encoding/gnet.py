@@ -158,17 +158,17 @@ class GNetEncoding:
             write_json(directory / "metadata.json", self.metadata | {"sizes": asdict(self.network.sizes)})
 
     @torch.inference_mode()
-    def predict(self, images: np.ndarray, size: int) -> np.ndarray:
+    def predict(self, images: np.ndarray, size: int, antialias: bool) -> np.ndarray:
         """Betas float32 (n, voxels) of pictures (n, height, width, 3), uint8.
 
-        They are first resized to `size` and then to the network's own size, by Pillow's Lanczos filter on 8-bit pixels
-        as in the published evaluation.
+        They are first resized to `size`, with or without antialiasing, and then to the network's own size, by Pillow's
+        Lanczos filter on 8-bit pixels as in the published evaluation.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network, side = self.network.to(device), self.network.sizes.image
         parts = []
         for start in range(0, len(images), BLOCK_IMAGES):
-            pictures = to_uint8(resize(to_unit(images[start : start + BLOCK_IMAGES]), size))
+            pictures = to_uint8(resize(to_unit(images[start : start + BLOCK_IMAGES]), size, antialias=antialias))
             resized = [Image.fromarray(p).resize((side, side), Image.Resampling.LANCZOS) for p in pictures]
             parts.append(network(to_unit(np.stack(resized)).to(device)).float().cpu().numpy())
         return np.concatenate(parts)

@@ -19,7 +19,7 @@ def open_encoding(path: str | Path, networks) -> Callable[[np.ndarray], np.ndarr
     known = read_json(Path(path) / "metadata.json")
     if known["model"] == "gnet":
         imported = GNetEncoding.open(path)
-        return lambda images: imported.predict(images, known["size"])
+        return lambda images: imported.predict(images, known["size"], known["antialias"])
     model = EncodingModel.open(path)
-    features = BandFeatures(networks, known["bands"], known["grid"], known["size"])
+    features = BandFeatures(networks, known["bands"], known["grid"], known["size"], known["antialias"])
     return lambda images: model.predict(features(images))

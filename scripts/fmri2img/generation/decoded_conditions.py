@@ -12,7 +12,6 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.captioners import load_captioner
 from fmri2img.backbones.generators import Generator, load_generator
-from fmri2img.backbones.pixels import resize, to_uint8
 from fmri2img.backbones.prompts import Prompt, check_width, load_prompts, prompts_of, unconditional
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn
@@ -89,7 +88,7 @@ def _draw(drawing: Drawing, refiner: Refiner, prompt: Prompt, negative: Prompt, 
             clean, noise, prompt.rows(rows), negative, steps, start, settings["guidance"], noised_at=noised_at
         )
         pixels = refiner.autoencoder.decode(drawn, *generator.decode)
-        pictures[rows] = to_uint8(resize(pixels, generator.image_size))
+        pictures[rows] = generator.stored(pixels)
         progress(min(first + settings["batch"], len(ids)))
     return pictures
 

@@ -15,7 +15,7 @@ import torch
 from fmri2img.backbones.autoencoders import Autoencoder
 from fmri2img.backbones.dual_unet import set_mixing
 from fmri2img.backbones.generators import Generator
-from fmri2img.backbones.pixels import resize, to_uint8, to_unit
+from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.errors import UserError
 from fmri2img.generation.noise import batch_noise
 from fmri2img.generation.unclip import check_pair, guide
@@ -106,7 +106,7 @@ class DualGuidedGenerator:
             both = [part.joined(rows, n) for part in (unconditional, context)]
             latents = self._denoise(noise, begin, both, steps, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
-            pictures[rows] = to_uint8(resize(pixels, side))
+            pictures[rows] = self.generator.stored(pixels)
             progress(min(first + batch, len(ids)))
         return pictures
 

@@ -11,7 +11,7 @@ import torch
 
 from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
 from fmri2img.backbones.generators import Generator, load_generator
-from fmri2img.backbones.pixels import resize, to_uint8, to_unit
+from fmri2img.backbones.pixels import resize, to_unit
 from fmri2img.backbones.prompts import Prompt, prompts_of
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn, drawn_by, identity_of
@@ -59,7 +59,7 @@ class Refiner:
             latents = self.encode(images[rows], spread)
             latents = self.denoise(latents, noise, prompt.rows(rows), negative, steps, start, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
-            pictures[rows] = to_uint8(resize(pixels, side))
+            pictures[rows] = self.generator.stored(pixels)
             progress(min(first + batch, len(images)))
         return pictures
 

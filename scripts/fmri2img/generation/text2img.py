@@ -8,7 +8,6 @@ import torch
 from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.backbones.autoencoders import load_autoencoder
 from fmri2img.backbones.generators import load_generator
-from fmri2img.backbones.pixels import resize, to_uint8
 from fmri2img.backbones.prompts import Prompt, prompts_of
 from fmri2img.generation.drawing import Drawing, Drawn, drawn_by
 from fmri2img.generation.img2img import Refiner
@@ -41,7 +40,7 @@ def draw(
         (noise,) = batch_noise(seed, ids[rows], generator.latent_shape)
         nothing = torch.zeros_like(noise).to(generator.device)
         latents = refiner.denoise(nothing, noise, prompt.rows(rows), negative, steps, 0, guidance)
-        pictures[rows] = to_uint8(resize(autoencoder.decode(latents, *generator.decode), side))
+        pictures[rows] = generator.stored(autoencoder.decode(latents, *generator.decode))
         progress(min(first + batch, len(ids)))
     return pictures
 

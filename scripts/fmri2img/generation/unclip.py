@@ -12,7 +12,6 @@ import torch
 
 from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
 from fmri2img.backbones.generators import Generator, load_generator
-from fmri2img.backbones.pixels import resize, to_uint8
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn
 from fmri2img.generation.noise import batch_noise
@@ -61,7 +60,7 @@ class UnclipGenerator:
             condition = torch.from_numpy(np.asarray(tokens[rows], np.float32))
             latents = self._draw(condition, ids[rows], seed, steps, guidance)
             pixels = self.autoencoder.decode(latents, *self.generator.decode)
-            pictures[rows] = to_uint8(resize(pixels, side))
+            pictures[rows] = self.generator.stored(pixels)
             progress(min(start + batch, len(tokens)))
         return pictures
 

@@ -4,9 +4,9 @@ Where a prediction has several samples of an image, each set of samples is score
 
 Both images are resized twice, as in MindEye2's evaluation: first to `evaluation.size` (published: 256), then to the
 metric's own size: `evaluation.pixel_size` for PixCorr and SSIM (published: 425), the network's input size for features.
-Resizing is bilinear on float pixels, squashes to a square, and is antialiased when it shrinks; torchvision's Resize
-does the same on tensors with antialias=True, the default since 0.17. The published numbers were computed with 0.16,
-where tensors were not antialiased by default, which shifts low-level metrics slightly.
+Resizing is bilinear on float pixels and squashes to a square. Pictures that become smaller are filtered first
+(`evaluation.antialias`), as torchvision's Resize does by default since 0.17. The published numbers were computed with
+0.16, where tensors were not; without the filter SSIM differs in its third digit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -85,11 +85,12 @@ def score(
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
     embeddings: true tokens, for retrieval (None where no metric needs them); metrics: entries of config/metrics.yaml by
-    name; networks: each is loaded once for all predictions; evaluation: `size` and `pixel_size`; pools: `pool` and
-    `resamples`; measured: the subject's test betas with its encoding model, for brain correlation; captioned: image_id
-    and caption, the captioner's captions of the true images, for metrics that use them as references; true_features:
-    each network's features of the stimuli; see: called with each prediction that has pictures, the betas measured for
-    its images and the betas predicted from its pictures (of several samples, each in turn).
+    name; networks: each is loaded once for all predictions; evaluation: `size`, `pixel_size` and `antialias`; pools:
+    `pool` and `resamples`; measured: the subject's test betas with its encoding model, for brain correlation;
+    captioned: image_id and caption, the captioner's captions of the true images, for metrics that use them as
+    references; true_features: each network's features of the stimuli; see: called with each prediction that has
+    pictures, the betas measured for its images and the betas predicted from its pictures (of several samples, each in
+    turn).
 
     A metric whose input a prediction lacks is left out, and a prediction without any metric has no rows. Responses to
     repeats replace retrieval vectors and predicted betas (see `_on_repeats`). Raises UserError when the predictions
@@ -150,14 +151,14 @@ def _on_images(
         if m["function"] in ON_PAIRS:
             network = networks.perceptual(m["network"])
             for prediction in predictions:
-                yield prediction, name, _distances(network, truth, prediction.images, sizes["size"])
+                yield prediction, name, _distances(network, truth, prediction.images, sizes)
 
     on_features = {name: m for name, m in metrics.items() if m["function"] in ON_FEATURES}
     for network_name in dict.fromkeys(m["network"] for m in on_features.values()):
         by_layer = {name: m for name, m in on_features.items() if m["network"] == network_name}
         network = networks.features(network_name, sorted({m["layer"] for m in by_layer.values()}))
         for prediction in predictions:
-            found = features_of(prediction.images, network, sizes["size"])
+            found = features_of(prediction.images, network, sizes["size"], sizes["antialias"])
             for name, m in by_layer.items():
                 pair = true_features[network_name].of(m["layer"], prediction.ids), found[m["layer"]]
                 yield prediction, name, ON_FEATURES[m["function"]](*pair, **m.get("parameters", {}))
@@ -286,21 +287,21 @@ def _pixel_values(
     functions: dict, truth: np.ndarray, predictions: list[Prediction], evaluation: dict
 ) -> Iterator[tuple[Prediction, dict[str, np.ndarray]]]:
     """Metrics on pixels, block by block, so that 1,000 images of 425 pixels are never in memory at once."""
-    sizes = evaluation["size"], evaluation["pixel_size"]
+    sizes, antialias = (evaluation["size"], evaluation["pixel_size"]), evaluation["antialias"]
     values = {id(p): {name: np.empty(len(truth)) for name in functions} for p in predictions}
     for start in range(0, len(truth), BLOCK_IMAGES):
         block = slice(start, start + BLOCK_IMAGES)
-        true_pictures = resized_pictures(truth[block], *sizes)
+        true_pictures = resized_pictures(truth[block], *sizes, antialias=antialias)
         for prediction in predictions:
-            pictures = resized_pictures(prediction.images[block], *sizes)
+            pictures = resized_pictures(prediction.images[block], *sizes, antialias=antialias)
             for name, function in functions.items():
                 values[id(prediction)][name][block] = function(true_pictures, pictures)
     return ((p, values[id(p)]) for p in predictions)
 
 
-def _distances(network, truth: np.ndarray, images: np.ndarray, size: int) -> np.ndarray:
+def _distances(network, truth: np.ndarray, images: np.ndarray, evaluation: dict) -> np.ndarray:
     """A network's distances of pairs of pictures, float64 (n,)."""
     blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(images), BLOCK_IMAGES)]
-    return np.concatenate(
-        [network.distances(resized_pictures(truth[b], size), resized_pictures(images[b], size)) for b in blocks]
-    )
+    size, antialias = evaluation["size"], evaluation["antialias"]
+    pairs = ([resized_pictures(side[block], size, antialias=antialias) for side in (truth, images)] for block in blocks)
+    return np.concatenate([network.distances(*pair) for pair in pairs])

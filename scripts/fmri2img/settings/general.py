@@ -115,6 +115,11 @@ class Evaluation(Settings):
 
     size: Side = Field(256, description="Reconstruction and stimulus are first resized to this side, in pixels.")
     pixel_size: Side = Field(425, description="PixCorr and SSIM are computed at this side, in pixels.")
+    antialias: bool = Field(
+        True,
+        description="Whether pictures that become smaller are filtered first: when they are stored, compared and given "
+        "to networks that compare them. Published scores were computed without (torchvision 0.16).",
+    )
 
 
 class Retrieval(Settings):

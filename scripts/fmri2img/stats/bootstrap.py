@@ -93,7 +93,7 @@ def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 @cache
 def tail(confidence: float, images: int) -> float:
-    """Share of the draws beyond either end of the expanded percentile interval of so many images, at least two."""
+    """Share of the draws beyond either end of the expanded percentile interval. images: at least two."""
     student: float = stdtrit(images - 1, (1 + confidence) / 2)
     return float(ndtr(-student * np.sqrt(images / (images - 1))))
 
