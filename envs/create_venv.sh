@@ -25,5 +25,8 @@ fi
 echo "Installing the locked requirements into .venv (several GB, once; a few minutes)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.lock 2>&1 \
     | { grep -v '^WARNING: Location' || true; }
-.venv/bin/python -c 'import snakemake, torch' # the pipe above hides pip's exit status
+.venv/bin/python -c 'import snakemake, torch' 2> /dev/null || { # the pipe above hides pip's exit status
+    echo "Error: the requirements could not be installed; start again where there is internet and 10 GB of disk" >&2
+    exit 1
+}
 cp envs/requirements.lock .venv/installed.lock

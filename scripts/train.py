@@ -4,18 +4,17 @@ Plain `python scripts/train.py ...` trains in one process. The configuration nam
 (fmri2img.training.task). --output is written atomically at the end; --work holds checkpoints and logs: start the same
 command again after any interruption and it resumes. A second trainer of the same --work waits for the first one. On
 SIGTERM it writes a checkpoint, prints "Interrupted: ..." and ends with status 143; a bad configuration, a GPU that is
-not there or a loss that is not finite ends with status 1 and one line, "Error: ...".
+not there or too small, or a loss that is not finite ends with status 1 and one line, "Error: ...".
 """
 
 import argparse
 import gc
-import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
-from fmri2img import job_record, liveness
+from fmri2img import job_record, library_errors, liveness
 from fmri2img.job import enable_plugins, leave, stay_offline
 
 
@@ -39,42 +38,31 @@ def main() -> int:
     liveness.follow()
     stay_offline()
     gc.disable()
-    from torch import OutOfMemoryError
-
+    from fmri2img.artifacts.tables import read_json
     from fmri2img.devices import check_gpus
-    from fmri2img.errors import UserError
     from fmri2img.training.distributed import leave_group
     from fmri2img.training.loop import Interrupted, train
-    from fmri2img.training.processes import uncompiled_operator
 
     gc.freeze()  # torch's million permanent objects need not be scanned again and again
     gc.enable()
 
+    config: dict = {}
     try:
         check_gpus(arguments.gpus)
-        try:
-            config = json.loads(arguments.config.read_text())
-        except FileNotFoundError as error:
-            raise UserError(f"{arguments.config}: no such file") from error
-        except json.JSONDecodeError as error:
-            raise UserError(f"{arguments.config}: not valid JSON ({error})") from error
+        config = read_json(arguments.config)
         enable_plugins(config)
         train(config, arguments.output, arguments.work, arguments.code)
         leave_group()
     except Interrupted as stop:
         print(f"Interrupted{process}: {stop}", file=sys.stderr, flush=True)
         return 143
-    except UserError as error:
-        print(f"Error{process}: {error}", file=sys.stderr, flush=True)
-        return 1
-    except OutOfMemoryError as error:
-        need = str(error).partition(". ")[0]
-        remedy = "lower training.batch, raise training.accumulation or set training.activation_checkpointing"
-        print(f"Error{process}: {need}; {remedy}", file=sys.stderr, flush=True)
-        return 1
     except BaseException as error:  # without a wait for threads, which may hang
-        advice = uncompiled_operator(error)
-        print(f"Error{process}: {advice}" if advice else traceback.format_exc(), file=sys.stderr, flush=True)
+        less = library_errors.less_memory_of_training(config.get("stage"))
+        found = library_errors.reported(error, less, process)
+        if found is None or found.again:
+            traceback.print_exc()
+        if found is not None:
+            print(found, file=sys.stderr, flush=True)
         return 1
     if arguments.log and rank == "0":
         job_record.succeeded(arguments.log)

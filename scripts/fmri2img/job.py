@@ -23,8 +23,8 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
-from fmri2img import job_record, liveness, plugins
-from fmri2img.devices import check_gpus, gpus_of
+from fmri2img import job_record, library_errors, liveness, plugins
+from fmri2img.devices import gpus_of, take_gpus
 from fmri2img.errors import UserError
 
 LISTS = ("input", "output", "log")
@@ -38,7 +38,7 @@ def run(main: Callable[[Any], None]) -> None:
     if snakemake is not None:
         start(snakemake)
         write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
-        check_gpus(gpus_of(snakemake.resources))
+        take_gpus(gpus_of(snakemake.resources))
         enable_plugins(snakemake.config)
         main(snakemake)
         return
@@ -60,8 +60,8 @@ def run(main: Callable[[Any], None]) -> None:
 def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
-    After this a UserError ends the job with its one line in the log and on the terminal, without a traceback; and the
-    process ends with `leave`, or when Snakemake is killed.
+    After this a UserError, or an error of a library that a user can do something about, ends the job with one line in
+    the log and on the terminal; and the process ends with `leave`, or when Snakemake is killed.
     """
     liveness.follow()
     if not snakemake.resources.get("downloads"):
@@ -77,11 +77,14 @@ def start(snakemake: Any) -> None:
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         nonlocal status
         status = 1
-        if issubclass(kind, UserError):
-            print(f"Error: {error}", file=log)
-            print(f"Error: {error}", file=terminal)
-        else:
+        less = library_errors.less_memory(snakemake.config, snakemake.params)
+        found = library_errors.reported(error, less)
+        if found is None or found.again:
             traceback.print_exception(kind, error, trace, file=log)
+        if found is not None:
+            print(found, file=log)
+            print(found, file=terminal)
+        else:
             print(f"Error in rule {snakemake.rule}: {kind.__name__}: {error} (see {snakemake.log[0]})", file=terminal)
 
     def end() -> None:

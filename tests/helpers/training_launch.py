@@ -15,12 +15,13 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # DeepSpeed looks for ninja
 }
+MORE = ("noise", "pause", "nan_at", "signal_at", "out_of_memory_at")  # settings of the task
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 def toy(kind="regression", dropout=0.0, **training) -> dict:
     """Configuration of a training of 4 epochs of 5 steps of 8 samples."""
-    more = {key: training.pop(key) for key in ("noise", "pause", "nan_at", "signal_at") if key in training}
+    more = {key: training.pop(key) for key in MORE if key in training}
     common = {"epochs": 4, "batch": 8, "learning_rate": 1e-2, "precision": "fp32", "log_every": 5}
     return {
         "task": "training_tasks:Toy",

@@ -16,6 +16,7 @@ from fmri2img.training.dropout import Dropout, masks
 from fmri2img.training.sources import fingerprint
 
 N_ROWS, WIDTH = 40, 6
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.68 GiB. Of it"
 
 
 class Regression(nn.Module):
@@ -52,7 +53,8 @@ class Contrast(nn.Module):
 
 
 class Toy:
-    """settings: kind regression | shared | own; dropout; noise; pause (s a batch); nan_at, signal_at: a batch."""
+    """settings: kind regression | shared | own; dropout; noise; pause (s a batch); nan_at, signal_at,
+    out_of_memory_at: a batch."""
 
     def __init__(self, settings, training) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -82,6 +84,8 @@ class Toy:
         time.sleep(self.settings.get("pause", 0))
         if step == self.settings.get("signal_at"):
             os.kill(os.getpid(), signal.SIGTERM)
+        if step == self.settings.get("out_of_memory_at"):
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         rows = self.streams.rows(0, step * batch, batch)
         noise = torch.randn(batch, WIDTH, generator=sampler.generator("cpu", self.seed, step))
         here = sampler.share(batch, rank, world)

@@ -156,7 +156,6 @@ def after_a_lost_main_process_the_network_is_made_once_and_is_not_deleted(copied
     orphan = at_work(process, trial, 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert trial.run("--unlock") == 0
     process = trial.start(trial.network(1))
     wait_for(lambda: "waiting for the trainer on" in trial.log(1), "second trainer")
     assert f"Slurm job {orphan['JobId']}" in trial.log(1)
@@ -179,7 +178,6 @@ def a_network_that_was_finished_without_snakemake_is_not_trained_again(copied, c
     process.wait()
     wait_for(lambda: trial.jobs()[-1]["JobState"] == "COMPLETED", "end of the job")
     weights = (trial.folder / trial.network(1) / "model.safetensors").read_bytes()
-    assert trial.run("--unlock") == 0
     finished(trial.start(trial.network(1)), trial)
     assert len(trial.jobs()) == 1 and "Nothing to be done" in trial.printed
     assert (trial.folder / trial.network(1) / "model.safetensors").read_bytes() == weights

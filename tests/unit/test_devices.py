@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_launch import ENVIRONMENT, start, toy
 
-from fmri2img.devices import ALLOW_CPU, check_gpus, gpus_of
+from fmri2img.devices import ALLOW_CPU, VISIBLE, check_gpus, gpus_of, visible
 from fmri2img.errors import UserError
 
 
@@ -79,3 +79,71 @@ def test_a_script_without_its_gpu_ends_before_its_work(more, status, tmp_path):
     assert done.returncode == status, done.stderr
     assert ("worked" in log.read_text()) == (not status)
     assert (f"Error: this job requested {gpus} GPU" in done.stderr) == bool(status)
+
+
+# GPUs of a machine without a scheduler, which CPUs stand in for
+
+
+@pytest.fixture
+def shared_gpus(tmp_path):
+    """Start a process that takes some of the GPUs a and b, prints which it sees, and keeps them until it is killed."""
+    processes = []
+    code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(99)"
+
+    def take(number, **variables):
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "SLURM_JOB_ID"}
+        environment |= {VISIBLE: "a,b", ALLOW_CPU: "1", "TMPDIR": str(tmp_path), **variables}
+        command = [sys.executable, "-m", "fmri2img.devices", str(number), sys.executable, "-c", code]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield take
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_each_job_of_a_machine_has_a_gpu_of_its_own_and_the_next_waits_for_one(shared_gpus):
+    first, second = shared_gpus(1), shared_gpus(1)
+    assert {first.stdout.readline(), second.stdout.readline()} == {"a\n", "b\n"}
+    third = shared_gpus(1)
+    assert third.stdout.readline() == "waiting for 1 of the GPUs a, b, which other jobs use\n"
+    second.kill()
+    assert third.stdout.readline() in ("a\n", "b\n")
+
+
+def test_a_job_of_two_gpus_waits_for_both_and_holds_none_meanwhile(shared_gpus):
+    first = shared_gpus(1)
+    first.stdout.readline()
+    both = shared_gpus(2)
+    assert both.stdout.readline().startswith("waiting for 2 of")
+    assert shared_gpus(1).stdout.readline() in ("a\n", "b\n")
+
+
+def test_gpus_that_slurm_gave_to_a_job_are_its_own(shared_gpus):
+    """Every node's first GPU may be called 0 in the job that has it."""
+    jobs = [shared_gpus(1, SLURM_JOB_ID=number, **{VISIBLE: "0"}) for number in ("71", "72")]
+    assert [job.stdout.readline() for job in jobs] == ["0\n", "0\n"]
+
+
+def test_jobs_within_one_allocation_share_its_gpus_out(shared_gpus):
+    jobs = [shared_gpus(1, SLURM_JOB_ID="71") for _ in range(2)]
+    assert {job.stdout.readline() for job in jobs} == {"a\n", "b\n"}
+
+
+def test_all_gpus_of_the_machine_are_there_unless_the_user_names_some(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv(VISIBLE, raising=False)
+    assert visible() == ["0", "1", "2"]
+    for given, seen in {"2,0": ["2", "0"], "": [], "MIG-1/2": ["MIG-1/2"]}.items():
+        monkeypatch.setenv(VISIBLE, given)
+        assert visible() == seen
+
+
+def test_a_script_takes_the_gpus_of_its_resources(tmp_path):
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "SLURM_JOB_ID"}
+    environment |= {VISIBLE: "a,b", ALLOW_CPU: "1", "TMPDIR": str(tmp_path)}
+    script = SCRIPT.replace('"worked"', "__import__('os').environ['CUDA_VISIBLE_DEVICES']")
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "log"), "1"], env=environment, check=True)
+    assert (tmp_path / "log").read_text() == "a\n"

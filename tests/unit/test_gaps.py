@@ -127,6 +127,7 @@ def test_a_report_that_fails_is_tried_without_its_part_and_then_given_up(ended):
     [
         ("Step 1\nError: no value at step 1\nleft over\n", "", "no value at step 1"),
         ("Error (process 3): no value\n", "", "no value"),
+        ("Traceback (most recent call last):\nMemoryError\nFailed: no memory\n", "", "no memory"),
         ("Traceback (most recent call last):\n  x = 1\nValueError: bad shape\n", "", "ValueError: bad shape"),
         ("torch.OutOfMemoryError: CUDA out of memory\n", "", "torch.OutOfMemoryError: CUDA out of memory"),
         ("Error 404 is no error\nstep 3\n", "", "it ended without an error message, as a job does that is killed"),

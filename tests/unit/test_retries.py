@@ -18,6 +18,7 @@ STOPPED = "stopped by SIGTERM after step {} of 300; rerun to resume"
     [
         ("FAILED", "begun\nError: no such file\n", False, True),
         ("FAILED", "Error (process 1): no such file\n", False, True),
+        ("FAILED", "Traceback (...)\nFailed: the GPU failed (CUDA error)\n", True, True),
         ("CANCELLED", "training from step 3 of 300\nInterrupted: " + STOPPED.format(5), False, True),
         ("CANCELLED", "", False, True),
         ("FAILED", "training from step 3 of 300\nInterrupted: " + STOPPED.format(5), True, False),

@@ -214,6 +214,34 @@ def test_sigterm_writes_a_checkpoint_and_the_run_goes_on(undisturbed, tmp_path):
     assert weights(tmp_path / "out") == weights(undisturbed / "out")
 
 
+FILES = ("state.json", "model.safetensors", "optimiser.safetensors", "average.safetensors", "log.parquet")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A work folder with a checkpoint."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(Interrupted):
+        train(toy(signal_at=7, ema=0.9), folder / "out", folder / "work")
+    return folder / "work"
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "overwritten"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_checkpoint_is_named_with_the_remedy(name, damage, stopped, tmp_path):
+    work = shutil.copytree(stopped, tmp_path / "work")
+    file = checkpoint.newest(work) / name
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "cut": content[:-9], "overwritten": b"<html>" * 99}[damage])
+    with pytest.raises(
+        UserError, match=rf"{file.parent}: the checkpoint cannot be read \(.*\); delete {work} to start"
+    ):
+        train(toy(signal_at=7, ema=0.9), tmp_path / "out", work)
+
+
 def test_checkpoints_are_written_while_the_training_goes_on_and_hold_what_was_at_their_step(
     undisturbed, tmp_path, monkeypatch
 ):

@@ -64,7 +64,10 @@ rule pretrain:
     params:
         settings=lambda w: launch.pretraining_settings(study, study.pretrainings[f"{w.decoder}/{w.pool}"]),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
-        launch=lambda w, output, threads: launch.launcher(study, w.decoder, "pretraining", threads),  # not tracked
+        launch=lambda w, output, threads, resources: launch.launcher(
+            study, w.decoder, "pretraining", threads, gpus_of(resources)
+        ),
+        # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "pretraining").processes,
         work=in_results("<results>/training/{decoder}/{pool}"),
         gpus=gpus_requested,
@@ -96,7 +99,10 @@ rule finetune:
     params:
         settings=lambda w: launch.finetuning_settings(study, w.decoder, w.subject, w.sessions, w.seed),
         script=lambda wildcards, output: in_repository("scripts/train.py"),
-        launch=lambda w, output, threads: launch.launcher(study, w.decoder, "finetuning", threads),  # not tracked
+        launch=lambda w, output, threads, resources: launch.launcher(
+            study, w.decoder, "finetuning", threads, gpus_of(resources)
+        ),
+        # not tracked
         processes=lambda w: launch.devices(study, w.decoder, "finetuning").processes,
         work=in_results(f"<results>/training/{{decoder}}/{TRAINED}"),
         gpus=gpus_requested,

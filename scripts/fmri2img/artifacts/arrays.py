@@ -22,14 +22,19 @@ def new_array(path: str | Path, dtype: type, shape: tuple[int, ...]) -> np.memma
     process without a message.)
     """
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    with open(path, "rb+") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-        except OSError as error:
-            # Some file systems cannot reserve space; there the file grows as it is written.
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "rb+") as file:
+            _reserve(file.fileno(), os.path.getsize(path))
     return array
+
+
+def _reserve(file: int, size: int) -> None:
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        # Some file systems cannot reserve space; there the file grows as it is written.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 class ArrayWriter:

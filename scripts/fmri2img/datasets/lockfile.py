@@ -58,7 +58,7 @@ def write(root: Path, key: str, file: Path, source: str, etag: str, sha256: str)
     # File systems reuse the inode numbers of deleted files, ext4 at once, and a copy that the user puts in place of
     # deleted betas has the same size too. So the file is also marked, if the file system supports it: cp and similar
     # tools do not copy the mark.
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Python on macOS has no extended attributes
         os.setxattr(file, MARK, b"1")
     found = file.stat()
     record = Record(source, found.st_size, etag, sha256, found.st_ino)
@@ -128,7 +128,9 @@ def is_own(root: Path, key: str) -> bool:
 
 
 def _marked(path: Path) -> bool:
-    """Whether `write` marked the file; also True on a file system that does not support marks."""
+    """Whether `write` marked the file; also True where the system or the file system does not support marks."""
+    if not hasattr(os, "getxattr"):
+        return True
     try:
         os.getxattr(path, MARK)
     except OSError as error:

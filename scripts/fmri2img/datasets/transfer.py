@@ -167,7 +167,7 @@ def download(remote: S3Object | WebObject, version: Version, part: Path, progres
                     rest = rest[file.write(rest) :]
                 # Data are flushed during the download, so that little is left to wait for at the end.
                 if synced is None or synced.done():
-                    synced = syncing.submit(os.fdatasync, file.fileno())
+                    synced = syncing.submit(getattr(os, "fdatasync", os.fsync), file.fileno())  # macOS has fsync alone
                 digest.update(block)
                 progress.advance(len(block))
 

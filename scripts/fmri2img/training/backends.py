@@ -124,7 +124,9 @@ class DeepSpeed:
         return {}, _nothing
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
-        self.wrapped.load_checkpoint(str(folder), tag="engine")
+        loaded, _ = self.wrapped.load_checkpoint(str(folder), tag="engine")
+        if loaded is None:  # DeepSpeed only warns, and would go on with initial weights
+            raise FileNotFoundError("no engine/ in it")
 
 
 def _nothing() -> None:

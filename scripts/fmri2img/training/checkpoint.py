@@ -193,6 +193,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged or incomplete checkpoint makes its readers raise into a UserError that names it."""
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of JSON, safetensors, Parquet, torch or DeepSpeed
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(
+            f"{folder}: the checkpoint cannot be read ({reason}); delete {folder.parent} to start the training over"
+        ) from error
+
+
 def _to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

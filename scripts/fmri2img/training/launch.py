@@ -31,19 +31,21 @@ def devices_of(study, stage: str) -> Callable[[Any], Devices]:
     return lambda wildcards: devices(study, wildcards.decoder, stage)
 
 
-def launcher(study, decoder: str, stage: str, threads: int) -> str:
+def launcher(study, decoder: str, stage: str, threads: int, gpus: int) -> str:
     """The command that starts a stage, up to the script: python, torchrun, or torchrun on each of several nodes.
 
-    threads: of the job on each node. DeepSpeed needs torchrun for a single process too. On several nodes srun starts
-    one torchrun on each; the first node's address is in a variable that SLURM sets for srun's tasks only, and the port
-    follows from the job's number, so that jobs which share a node do not meet.
+    threads, gpus: of the job on each node; the GPUs of a single node are taken first (fmri2img.devices). DeepSpeed
+    needs torchrun for a single process too. On several nodes srun starts one torchrun on each; the first node's address
+    is in a variable that SLURM sets for srun's tasks only, and the port follows from the job's number, so that jobs
+    which share a node do not meet.
     """
     nodes, per_node = devices(study, decoder, stage)
+    with_gpus = f"python -m fmri2img.devices {gpus} " if gpus else ""
     if nodes * per_node == 1 and not study.section(decoder)[stage]["training"].get("deepspeed"):
-        return "python"
+        return f"{with_gpus}python"
     torchrun = f"env OMP_NUM_THREADS={max(1, threads // per_node)} torchrun --nproc-per-node {per_node}"
     if nodes == 1:
-        return f"{torchrun} --standalone"
+        return f"{with_gpus}{torchrun} --standalone"
     rendezvous = (
         f"--nnodes {nodes} --node-rank $SLURM_NODEID --master-addr $SLURM_LAUNCH_NODE_IPADDR "
         "--master-port $((10000 + SLURM_JOB_ID % 20000))"
@@ -121,7 +123,8 @@ def _settings(
     for name, found in inputs_of(study, decoder).items():
         settings[name] = _resolved(found, f"results/{study.name}")
     training = study.section(decoder)[stage]["training"] | {"seed": seed}
-    config = {"task": entry["task"][stage], "settings": settings, "training": training}
+    key = f"{entry['folder']}.{stage}"
+    config = {"task": entry["task"][stage], "stage": key, "settings": settings, "training": training}
     if study.config.get("plugins"):
         config["plugins"] = study.config["plugins"]
     return json.dumps(config, indent=1, sort_keys=True)

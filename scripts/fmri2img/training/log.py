@@ -29,10 +29,12 @@ class Log:
         self._events: SummaryWriter | None = None
         self._bar: Progress | None = None
 
-    def start(self, step: int, table: Path | None) -> None:
-        """Begin at `step`. table: the table of the checkpoint that is resumed."""
-        if table is not None:
-            self._rows = pd.read_parquet(table).to_dict("records")
+    def restore(self, table: Path) -> None:
+        """Take over the table of a checkpoint that is resumed."""
+        self._rows = pd.read_parquet(table).to_dict("records")
+
+    def start(self, step: int) -> None:
+        """Begin at `step`."""
         # purge_step hides the events that an interrupted run wrote after the checkpoint
         self._events = SummaryWriter(str(self.events), purge_step=step)
         console = Console(file=sys.stderr)

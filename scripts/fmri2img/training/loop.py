@@ -5,6 +5,7 @@ import math
 import resource
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,14 +92,20 @@ class Run:
         self._work.mkdir(parents=True, exist_ok=True)
         folder = checkpoint.newest(self._work)
         if folder is not None:
-            state = checkpoint.load_state(folder, self._config, self._world)
-            self._backend.load(folder, state["backend"])
-            if self._average:
-                self._average.load(folder)
-            self._step, self._seconds = state["step"], state["seconds"]
-            self._validation = state["validation"]
+            with checkpoint.reading(folder):
+                self._restore(folder)
         if self._log:
-            self._log.start(self._step, folder / checkpoint.TABLE if folder else None)
+            self._log.start(self._step)
+
+    def _restore(self, folder: Path) -> None:
+        state = checkpoint.load_state(folder, self._config, self._world)
+        self._backend.load(folder, state["backend"])
+        if self._average:
+            self._average.load(folder)
+        self._step, self._seconds = state["step"], state["seconds"]
+        self._validation = state["validation"]
+        if self._log:
+            self._log.restore(folder / checkpoint.TABLE)
 
     def steps(self) -> None:
         """Train to the end, or until an error or a signal."""
@@ -323,4 +330,5 @@ def _peak_mb() -> float:
     """Peak memory of the device, in MB: allocated on the GPU, or resident if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

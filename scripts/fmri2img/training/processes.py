@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import random
-import re
 from datetime import timedelta
 
 import numpy as np
@@ -38,19 +37,6 @@ def accelerator_for(config: TrainingConfig) -> Accelerator:
         mixed_precision="fp16" if config.precision == "fp16" else "no",  # for its loss scale; see autocast below
         gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[data_parallel, *(group if "LOCAL_RANK" in os.environ else [])],
-    )
-
-
-def uncompiled_operator(error: BaseException) -> str | None:
-    """What to do about an operator that DeepSpeed could not compile, in one line; None for any other error."""
-    found = re.search(r"Error building extension '(\w+)'|JIT load the (\w+) op due to ninja", str(error))
-    if not found:
-        return None
-    missing = "ninja" if found[2] else "a C++ compiler that works"
-    return (
-        f"training.deepspeed: DeepSpeed cannot compile its operator {found[1] or found[2]}, for which the node needs "
-        f"{missing}: load a module that brings it (`setup` in slurm/site.yaml), or run with --sdm conda or in the "
-        "container image, which hold it (envs/README.md)"
     )
 
 
