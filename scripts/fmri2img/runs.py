@@ -11,9 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from snakemake.exceptions import LockException, WorkflowError
 from snakemake.logging import logger
 
 from fmri2img import liveness
@@ -21,9 +24,10 @@ from fmri2img.locks import lock
 from fmri2img.paths import REPOSITORY
 
 FOLDER = Path(".snakemake/runs")
+STUDY = "study."
 SNAKEMAKES = Path(".snakemake/locks")
 
-_held = []  # files that stay open, and locked, as long as this process lives
+_held: list[IO] = []  # files that stay open, and locked, as long as this process lives
 
 
 def snakemake(arguments: list[str], **options: Any) -> subprocess.Popen:
@@ -57,14 +61,44 @@ def guard(workflow: Any, study: str) -> None:
             if workflow.local_exec:
                 liveness.lead()
         prepare(*arguments, nolock=nolock, **options)
+        if not nolock:
+            workflow.persistence.lock = _explained(workflow.persistence.lock)
 
     workflow._prepare_dag = prepared
+
+
+def _explained(lock_files: Callable) -> Callable:
+    """Snakemake's lock of the files of a run, which names the other run that has some of them."""
+
+    @contextmanager
+    def explained() -> Iterator[None]:
+        try:
+            with lock_files():
+                yield
+        except LockException:
+            if not (others := others_at_work()):
+                raise
+            raise WorkflowError(
+                f"{' and '.join(others)} at work here writes files that this run needs; start again when it has ended"
+            ) from None
+
+    return explained
+
+
+def others_at_work() -> list[str]:
+    """The runs of other studies in this directory, in words."""
+    found = []
+    for path in sorted(FOLDER.glob(f"{STUDY}*")):
+        with open(path) as file:
+            if str(path) not in {held.name for held in _held} and lock(file) is False:
+                found.append(f"the run of study {path.name.removeprefix(STUDY)} ({file.read()})")
+    return found
 
 
 def begin(study: str) -> None:
     """Wait until no other run of the study is at work in this directory; remove the locks of dead Snakemakes."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    own, everyone = open(FOLDER / f"study.{study}", "a+"), open(FOLDER / "all", "a")  # noqa: SIM115
+    own, everyone = open(FOLDER / f"{STUDY}{study}", "a+"), open(FOLDER / "all", "a")  # noqa: SIM115
     if lock(own) is False:
         own.seek(0)
         logger.warning(

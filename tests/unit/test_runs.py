@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from snakemake.exceptions import LockException, WorkflowError
 
 from fmri2img import liveness, runs
 from fmri2img.errors import UserError
@@ -184,6 +186,25 @@ def test_a_killed_command_takes_its_jobs_along_and_is_started_again_without_opti
     output = again.communicate()[0]
     assert again.returncode == 0, output
     assert (tmp_path / "second").read_text() == "whole\n" and (tmp_path / "made").read_text() == "first\n"
+
+
+def test_files_that_the_run_of_another_study_has_are_waited_for_by_the_user(locked, started, monkeypatch):
+    other = started("-c", BEGIN, "other")
+    assert other.stdout.readline() == "began\n"
+    runs.begin("toy")
+
+    @contextmanager
+    def lock_files():
+        raise LockException()
+        yield
+
+    told = rf"the run of study other \(process {other.pid} on .*\) at work here"
+    with pytest.raises(WorkflowError, match=told), runs._explained(lock_files)():
+        pass
+    other.kill()
+    other.wait()
+    with pytest.raises(LockException), runs._explained(lock_files)():
+        pass
 
 
 def test_a_dry_run_neither_waits_nor_makes_others_wait(tmp_path, started):
