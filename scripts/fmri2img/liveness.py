@@ -17,9 +17,10 @@ VARIABLE = "FMRI2IMG_WORKS_FOR"  # the process that those which inherit this var
 POLL = 1.0  # seconds between two looks
 
 
-def record() -> dict[str, Any]:
-    """What identifies this process: its machine, its number, and when it started."""
-    return {"machine": machine(), "process": os.getpid(), "started": started(os.getpid())}
+def record(process: int | None = None) -> dict[str, Any]:
+    """What identifies a process of this machine, by default this one: its machine, its number, and when it started."""
+    process = os.getpid() if process is None else process
+    return {"machine": machine(), "process": process, "started": started(process)}
 
 
 def has_gone(found: dict[str, Any]) -> bool:
@@ -32,10 +33,11 @@ def lead() -> None:
     os.environ[VARIABLE] = json.dumps(record())
 
 
-def follow(signal_number: int = signal.SIGTERM) -> None:
-    """Send this process a signal when the one that it works for has gone."""
-    if VARIABLE in os.environ:
+def follow(signal_number: int = signal.SIGTERM, leader: dict[str, Any] | None = None) -> None:
+    """Send this process a signal when the one that it works for has gone. leader: its record, if it does not `lead`."""
+    if leader is None and VARIABLE in os.environ:
         leader = json.loads(os.environ[VARIABLE])
+    if leader is not None:
         threading.Thread(target=_watch, args=(leader, signal_number), name="follow", daemon=True).start()
 
 

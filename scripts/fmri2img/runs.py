@@ -31,7 +31,12 @@ _held: list[IO] = []  # files that stay open, and locked, as long as this proces
 
 
 def snakemake(arguments: list[str], **options: Any) -> subprocess.Popen:
-    """Start Snakemake, which ends with this process. arguments: of its command; options: of subprocess.Popen."""
+    """Start Snakemake, which ends with this process, and that with `make`, if it was started by it.
+
+    arguments: of Snakemake's command; options: of subprocess.Popen.
+    """
+    if "MAKELEVEL" in os.environ:
+        liveness.follow(leader=liveness.record(os.getppid()))
     liveness.lead()
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *arguments]
     return subprocess.Popen(command, **options)

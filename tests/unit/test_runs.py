@@ -44,6 +44,10 @@ from fmri2img import runs
 runs.REPOSITORY = Path(sys.argv[1])
 runs.status(runs.snakemake(["--cores", "1"]))
 """
+MAKE = f"""
+import os, subprocess, sys
+subprocess.run([sys.executable, "-c", {WRAPPER!r}, *sys.argv[1:]], env=os.environ | {{"MAKELEVEL": "1"}})
+"""
 SNAKEFILE = """
 from fmri2img import runs
 
@@ -173,12 +177,12 @@ def test_a_second_run_of_a_study_waits_for_the_first_and_says_for_whom(locked, s
 
 
 def test_a_killed_command_takes_its_jobs_along_and_is_started_again_without_options(tmp_path, started):
-    """Of commands of ours the one that started Snakemake is killed, so it ends with that, and jobs with it."""
+    """What is killed is make, with which its command ends, with which Snakemake ends, with which its jobs end."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
-    wrapper = started("-c", WRAPPER, str(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    make = started("-c", MAKE, str(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL)
     assert comes_true(lambda: (tmp_path / "job").exists() and (tmp_path / "job").read_text())
     job = int((tmp_path / "job").read_text())
-    wrapper.kill()
+    make.kill()
     assert comes_true(lambda: not liveness.started(job))
     assert list((tmp_path / runs.SNAKEMAKES).glob("*.lock")) and (tmp_path / "second").read_text() == "begun\n"
     (tmp_path / "mended").touch()
