@@ -70,7 +70,7 @@ def test_a_forgotten_job_is_done_if_its_files_are_there_and_has_failed_if_not(ex
     squeue("70")
     (tmp_path / "a").touch()
     assert executor.looks([job("71", tmp_path / "a"), job("72", tmp_path / "a", tmp_path / "b")], 2) == []
-    assert executor.done == ["71"] and list(executor.failed) == ["72"] and "nobody looked" in executor.failed["72"]
+    assert executor.done == ["71"] and list(executor.failed) == ["72"] and "did not look" in executor.failed["72"]
 
 
 def test_a_job_that_is_not_listed_once_is_waited_for(executor, squeue, tmp_path):

@@ -33,7 +33,8 @@ def watch(executor: type) -> None:
                 self.report_job_success(found)
             else:
                 self.report_job_error(
-                    found, msg=f"SLURM-job '{number}' ended while nobody looked, and has not made all of its files"
+                    found,
+                    msg=f"SLURM-job '{number}' ended while Snakemake did not look, and has not made all of its files",
                 )
 
     executor.check_active_jobs = checked
