@@ -70,7 +70,7 @@ def _free(there: list[str], requested: int) -> dict[str, IO]:
     folder.mkdir(exist_ok=True)
     taken: dict[str, IO] = {}
     for name in there:
-        file: IO = open(folder / re.sub(r"\W", "_", name), "w")  # noqa: SIM115  (held as long as the process lives)
+        file: IO = open(folder / re.sub(r"\W", "_", name), "a+")  # noqa: SIM115  (held as long as the process lives)
         if len(taken) < requested and lock(file) is not False:
             taken[name] = file
         else:

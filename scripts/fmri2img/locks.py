@@ -4,11 +4,14 @@ import errno
 import fcntl
 from typing import IO
 
-UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some cluster file systems are mounted without locks
+# Some cluster file systems are mounted without locks.
+UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 
 
 def lock(file: IO, shared: bool = False, wait: bool = False) -> bool | None:
     """Lock an open file until it is closed. Several may hold a shared lock, and none of them another one.
+
+    file: open for reading and writing, as NFS wants it.
 
     Returns True if it is locked, False if another process holds it (never with `wait`), None if the file system has no
     locks.

@@ -94,7 +94,7 @@ def others_at_work() -> list[str]:
     """The runs of other studies in this directory, in words."""
     found = []
     for path in sorted(FOLDER.glob(f"{STUDY}*")):
-        with open(path) as file:
+        with open(path, "r+") as file:
             if str(path) not in {held.name for held in _held} and lock(file) is False:
                 found.append(f"the run of study {path.name.removeprefix(STUDY)} ({file.read()})")
     return found
@@ -103,7 +103,7 @@ def others_at_work() -> list[str]:
 def begin(study: str) -> None:
     """Wait until no other run of the study is at work in this directory; remove the locks of dead Snakemakes."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    own, everyone = open(FOLDER / f"{STUDY}{study}", "a+"), open(FOLDER / "all", "a")  # noqa: SIM115
+    own, everyone = open(FOLDER / f"{STUDY}{study}", "a+"), open(FOLDER / "all", "a+")  # noqa: SIM115
     if lock(own) is False:
         own.seek(0)
         logger.warning(

@@ -84,7 +84,7 @@ def alone(root: Path, key: str) -> Iterator[None]:
     """Reserve `key` for this process; another one that downloads it into the same tree waits until this one is done."""
     path = record_path(root, key).with_suffix(".busy")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
+    with open(path, "a+") as file:
         if lock(file) is False:
             print(f"{key}: waiting for another process that downloads it", flush=True)
             lock(file, wait=True)
