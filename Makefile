@@ -7,6 +7,7 @@
 # make method FROM=folder   check a method's folder on a tiny study
 # make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
 # make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
+# make verify [STUDY=demo]   compare all files of a study with their checksums; what made a damaged one, what to rerun
 # make clean   delete the demo study's results and data
 # All create .venv from envs/requirements.lock first; PYTHON_ENV= uses the Python and tools on the PATH instead.
 
@@ -50,6 +51,10 @@ slurm-check: $(PYTHON_ENV)
 
 test-page: $(PYTHON_ENV)
 	@sh tests/browser/run.sh $(PAGE)
+
+.PHONY: verify
+verify: $(PYTHON_ENV)
+	@python scripts/verify_study.py $(STUDY)
 
 $(PYTHON_ENV): envs/requirements.lock
 	@sh envs/create_venv.sh

@@ -6,6 +6,7 @@ import pandas as pd
 
 from fmri2img import job
 from fmri2img.artifacts.anatomy import Anatomy
+from fmri2img.artifacts.tables import read_table
 from fmri2img.reporting.brain_maps import brain_map, map_rows, region_tables
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.glass_brain import glass_brain
@@ -31,14 +32,14 @@ def main(snakemake) -> None:
                 )
             continue
         mapped = {f.name: f / subject for f in (stimuli, *methods) if (f / subject / "voxels.parquet").is_file()}
-        voxels = {name: pd.read_parquet(folder / "voxels.parquet") for name, folder in mapped.items()}
+        voxels = {name: read_table(folder / "voxels.parquet") for name, folder in mapped.items()}
         maps, anatomy = map_rows(voxels, design.condensed()), Anatomy.open(anatomies[subject])
         save_figure(brain_map(maps, anatomy.brain, subject, trained), Path(made.figures[number]).with_suffix(""))
         if made.glass:
             drawn = glass_brain(maps, anatomy.brain.shape, anatomy.mni, subject, trained)
             save_figure(drawn, Path(made.glass[number]).with_suffix(""))
         for name, folder in mapped.items():
-            regions.append(pd.read_parquet(folder / "regions.parquet").assign(method=name, subject=subject))
+            regions.append(read_table(folder / "regions.parquet").assign(method=name, subject=subject))
     found = pd.concat(regions, ignore_index=True)
     write_tables(Path(made.table).with_suffix(""), region_tables(found, design), found)
 

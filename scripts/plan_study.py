@@ -14,7 +14,7 @@ from fmri2img import disk
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
 from fmri2img.planning import Measured, by_rule, longest_chain, measured_rates, plan, planned_jobs
-from fmri2img.settings.files import read_files
+from fmri2img.settings.files import read_files, study_files
 from fmri2img.study import Study
 
 BEGIN, END = "<!-- plan: begin (scripts/plan_study.py --readme) -->", "<!-- plan: end -->"
@@ -30,10 +30,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of finished studies")
     parser.add_argument("--readme", action="store_true", help="write the README's table, from assumed rates alone")
     arguments = parser.parse_args()
-    files = [
-        str(path if (path := Path(name)).suffix else REPOSITORY / "config" / f"{name}.yaml") for name in arguments.study
-    ]
     try:
+        files = study_files(arguments.study)
         if arguments.readme:
             README.write_text(with_table(README.read_text("utf-8"), readme_table(files)), encoding="utf-8")
         else:

@@ -5,17 +5,14 @@ by the benchmark files of finished studies with the same networks, of any size, 
 """
 
 import itertools
-import multiprocessing
-import sys
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
-from fmri2img.errors import UserError
+from fmri2img.job_graph import read_graph
 from fmri2img.paths import REPOSITORY
 from fmri2img.work import work_of
 
@@ -49,42 +46,13 @@ def planned_jobs(configfiles: list[str]) -> list[PlannedJob]:
 
     configfiles: laid over config/config.yaml. Raises UserError for a configuration that Snakemake refuses.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # the workflow changes its process
-        return pool.submit(_planned_jobs, configfiles).result()
+    return read_graph(configfiles, _jobs_of)
 
 
-def _planned_jobs(configfiles: list[str]) -> list[PlannedJob]:
-    from snakemake.api import SnakemakeApi
-    from snakemake.exceptions import WorkflowError
-    from snakemake.settings import types
-    from snakemake.settings.enums import Quietness
-    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
-
+def _jobs_of(workflow) -> list[PlannedJob]:
+    study = workflow.globals["study"]
     components = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))["group-components"]
-    files = [Path(path).resolve() for path in configfiles]
-    try:
-        with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
-            started = api.workflow(
-                types.ResourceSettings(cores=sys.maxsize),
-                config_settings=types.ConfigSettings(configfiles=files),
-                snakefile=REPOSITORY / "Snakefile",
-            )
-            started.dag(types.DAGSettings(forceall=True))
-            workflow = started._workflow
-            workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
-            workflow.execution_settings = types.ExecutionSettings()
-            workflow.group_settings = types.GroupSettings()
-            workflow.remote_execution_settings = types.RemoteExecutionSettings()
-            workflow.scheduling_settings = types.SchedulingSettings()
-            workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
-            workflow._build_dag()
-            workflow.dag.update_groups()
-            return _jobs_of(workflow, workflow.globals["study"], components)
-    except WorkflowError as error:
-        raise UserError(str(error)) from None
-
-
-def _jobs_of(workflow, study, components: dict[str, int]) -> list[PlannedJob]:
+    workflow.dag.update_groups()
     dag = workflow.dag
     ordered = [job for level in dag.toposorted() for job in sorted(level, key=_name) if not job.rule.norun]
     numbers = {job: number for number, job in enumerate(ordered)}

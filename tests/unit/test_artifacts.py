@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from designs import DISCLOSURE
+from records import unrecorded
 
 from fmri2img.artifacts import atomic
 from fmri2img.artifacts.arrays import new_array, read_array
@@ -61,7 +62,7 @@ def test_training_rows_stay_within_budget_and_split(tmp_path):
 
 def test_a_recording_whose_parts_disagree_is_refused(tmp_path):
     write_recording(tmp_path / "r")
-    np.save(tmp_path / "r" / "betas.npy", np.zeros((3, 2), np.float32))
+    np.save(unrecorded(tmp_path / "r") / "betas.npy", np.zeros((3, 2), np.float32))
     with pytest.raises(UserError, match=r"betas\.npy.*4 trials x 2 voxels"):
         Recording.open(tmp_path / "r")
 
@@ -75,7 +76,7 @@ def test_a_recording_that_trains_on_a_test_image_is_refused(tmp_path):
     assert not (tmp_path / "leaked").exists()
     write_recording(tmp_path / "r")
     trials = pd.read_parquet(tmp_path / "r" / "trials.parquet")
-    trials.assign(image_id=5).to_parquet(tmp_path / "r" / "trials.parquet")
+    trials.assign(image_id=5).to_parquet(unrecorded(tmp_path / "r") / "trials.parquet")
     with pytest.raises(UserError, match="image_id 5 has test and train trials"):
         Recording.open(tmp_path / "r")
 
@@ -239,7 +240,7 @@ def test_features_are_found_by_layer_and_id(tmp_path):
         features.of("avgpool", np.array([2, 3]))
     with pytest.raises(UserError, match="f: lacks layer 'logits'"):
         features.of("logits", ids)
-    np.save(tmp_path / "f/avgpool.npy", pooled[:2])
+    np.save(unrecorded(tmp_path / "f") / "avgpool.npy", pooled[:2])
     with pytest.raises(UserError, match=r"f/avgpool.npy: \(2, 2\) does not match 3 ids"):
         Features.open(tmp_path / "f")
     (tmp_path / "f/avgpool.npy").unlink()
@@ -315,7 +316,7 @@ def test_an_edited_split_is_refused(tmp_path):
     assert Split.open(tmp_path / "s.json").sha256 == hash_ids(np.array([9, 4, 1]))
     record = json.loads((tmp_path / "s.json").read_text())
     record["test_sets"][0]["image_ids"].append(10)
-    (tmp_path / "s.json").write_text(json.dumps(record))
+    unrecorded(tmp_path / "s.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="do not match its sha256"):
         Split.open(tmp_path / "s.json")
 

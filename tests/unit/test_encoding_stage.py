@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from designs import small_design
+from records import unrecorded
 
 import fit_encoding
 from fmri2img.artifacts.recording import Recording
@@ -92,9 +93,9 @@ def fit(data: Path) -> tuple[bytes, pd.DataFrame]:
 def spoil(data: Path, betas=slice(0), images=slice(0)) -> None:
     """Replace rows of the betas (trials) and of the pictures by noise."""
     rng = np.random.default_rng(1)
-    stored = np.load(data / "recording/betas.npy", mmap_mode="r+")
+    stored = np.load(unrecorded(data / "recording") / "betas.npy", mmap_mode="r+")
     stored[betas] = rng.standard_normal(stored[betas].shape)
-    pictures = np.load(data / "stimuli/images.npy", mmap_mode="r+")
+    pictures = np.load(unrecorded(data / "stimuli") / "images.npy", mmap_mode="r+")
     pictures[images] = rng.integers(0, 256, pictures[images].shape)
     stored.flush()
     pictures.flush()

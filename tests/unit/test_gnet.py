@@ -118,7 +118,7 @@ class Executed:
 def test_nothing_in_a_checkpoint_is_executed(record, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = published.write_checkpoint(tmp_path / "evil.pt", record | {"num_epochs": Executed()})
-    with pytest.raises(UserError, match="holds Python objects other than arrays, which are not read"):
+    with pytest.raises(UserError, match="holds Python objects other than tensors, arrays and numbers"):
         import_gnet(path, "subj01", voxels_at([3]))
     assert not (tmp_path / "executed").exists()
 

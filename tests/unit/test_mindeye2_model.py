@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from records import unrecorded
 from safetensors.torch import load_file, save_file
 
 from fmri2img.backbones.registry import load_registry
@@ -197,7 +198,7 @@ def test_damaged_weights_are_reported(tmp_path, damage):
     elif damage == "gone":
         weights.unlink()
     else:
-        save_file(state, weights)
+        save_file(state, unrecorded(tmp_path) / weights.name)
     with pytest.raises(UserError, match=named.get(damage, "model.safetensors")):
         load_model(tmp_path)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from records import unrecorded
 from training_launch import run_pairs, table
 
 from fmri2img.artifacts.embeddings import save_embeddings
@@ -391,7 +392,7 @@ def test_sources_tell_what_was_made_anew_at_the_same_path(study, tmp_path):
     """Of a recording, tokens, a view and the initial network, each replaced by another one with equal metadata."""
     task(single(study, "subj02"), seed=1).save(tmp_path / "initial", {"seconds": 1})
     for name in ("subj01", "tokens", "view1"):
-        shutil.copytree(Path(study["recordings"]["subj01"]).parent / name, tmp_path / name)
+        unrecorded(shutil.copytree(Path(study["recordings"]["subj01"]).parent / name, tmp_path / name))
     views = [study["local_features"][0], str(tmp_path / "view1"), study["local_features"][2]]
     settings = single(study, initial=str(tmp_path / "initial"), embeddings=str(tmp_path / "tokens")) | {
         "recordings": {"subj01": str(tmp_path / "subj01")}, "local_features": views,
@@ -405,7 +406,7 @@ def test_sources_tell_what_was_made_anew_at_the_same_path(study, tmp_path):
     for path in ("subj01/betas.npy", "tokens/tokens.npy", "view1/tokens.npy"):
         array = np.load(tmp_path / path)
         np.save(tmp_path / path, array + array.dtype.type(0.01))
-    (tmp_path / "initial/config.json").write_text(
+    (unrecorded(tmp_path / "initial") / "config.json").write_text(
         (tmp_path / "initial/config.json").read_text().replace('"seconds": 1', '"seconds": 2')
     )
     after = task(settings).sources()

@@ -58,7 +58,7 @@ def test_same_tree_same_bytes_wherever_it_lies(tree, tmp_path):
     shutil.copytree(tree.root, moved.root)
     record(moved, tmp_path / "two")
     names = sorted(path.name for path in (tmp_path / "one/recordings/subj01").iterdir())
-    assert names == ["betas.npy", "metadata.json", "trials.parquet", "voxels.parquet"]
+    assert names == ["betas.npy", "checksums.json", "metadata.json", "trials.parquet", "voxels.parquet"]
     for name in names:
         first, second = (tmp_path / run / "recordings/subj01" / name for run in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()

@@ -185,7 +185,7 @@ def test_latex_escapes():
 def test_csv_is_tidy_and_unrounded(scores, design, tmp_path):
     cells = estimates(scores, design)
     tables.write_table(tmp_path / "main_1", tables.lay_out(MAIN, cells, design, "1"), tables.tidy(cells, design))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"main_1.{s}" for s in ("csv", "html", "md", "tex")]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [f"main_1.{s}" for s in ("csv", "html", "md", "tex")]
     table = pd.read_csv(tmp_path / "main_1.csv")
     assert len(table) == 18 and not table.duplicated(["method", "budget", "metric"]).any()
     row = at(table, method="ridge", budget="all", metric="identification_net")

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from records import unrecorded
 from sklearn.linear_model import Ridge
 
 from fmri2img.artifacts import embeddings as embeddings_module
@@ -175,7 +176,7 @@ def test_targets_that_are_not_finite_name_the_embeddings(tmp_path):
     betas, image_ids, _ = example(tmp_path, 60, 30, 20, (2, 2))
     tokens = np.load(tmp_path / "e" / "tokens.npy")
     tokens[3, 1, 1] = np.nan
-    np.save(tmp_path / "e" / "tokens.npy", tokens)
+    np.save(unrecorded(tmp_path / "e") / "tokens.npy", tokens)
     with pytest.raises(UserError, match="e: holds values that are not finite"):
         fit(betas, image_ids, Embeddings.open(tmp_path / "e"), [1.0], 5, 0)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nsd_tree import PER_SESSION, Tree
 from prepared import DESIGN
+from records import unrecorded
 
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.splits import Split
@@ -63,7 +64,7 @@ def test_file_carries_ids_and_their_hash(design, tmp_path):
     assert record["sha256"] == hashlib.sha256(ids).hexdigest()
     assert Split.open(tmp_path / "s.json") == shared1000(design)
     record["test_sets"][0]["image_ids"].pop()
-    (tmp_path / "s.json").write_text(json.dumps(record))
+    unrecorded(tmp_path / "s.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="do not match its sha256"):
         Split.open(tmp_path / "s.json")
 

@@ -121,6 +121,22 @@ def test_a_second_run_has_nothing_to_do(study):
     assert "Nothing to be done" in snakemake(study)
 
 
+def test_a_flipped_bit_in_a_fitted_decoder_is_found_with_the_rule_that_made_it(study):
+    command = [sys.executable, str(REPOSITORY / "scripts/verify_study.py"), "small.yaml"]
+    whole = subprocess.run(command, capture_output=True, text=True, cwd=study)
+    assert whole.returncode == 0 and "no record" not in whole.stdout, whole.stdout + whole.stderr
+    weights = study / "results/small/decoders/ridge/subj02/1sessions/seed0/tokens/decoder.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=study)
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert found.returncode == 1
+    assert f"{weights.relative_to(study)}: is damaged" in found.stdout
+    assert "made by: fit_linear decoder=ridge subject=subj02 sessions=1 seed=0" in found.stdout
+
+
 def test_the_report_opens_as_one_file(study):
     report = study / "results/small/report.html"
     snakemake(study, "--report", str(report))

@@ -11,6 +11,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from fmri2img.errors import UserError
+from fmri2img.integrity import DAMAGED
+from fmri2img.reading import PICKLED, readable
 
 BLOCK_BYTES = 2**25  # of rows that are copied at a time
 
@@ -61,16 +63,16 @@ class ArrayWriter:
         self._file.close()
 
 
-def read_array(path: str | Path) -> np.memmap:
-    """A read-only map of a file. Raises UserError when it is missing or damaged."""
-    try:
-        return np.lib.format.open_memmap(path, "r")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that writes it") from None
-    except Exception as error:  # NumPy's parsers raise many types
-        raise UserError(
-            f"{path}: not a complete NumPy array ({error}); delete it and rerun the step that writes it"
-        ) from None
+def read_array(path: str | Path, remedy: str = DAMAGED) -> np.memmap:
+    """A read-only map of a file. Raises UserError when it is missing, damaged or pickled."""
+    with readable(path, "a complete NumPy array", remedy):
+        try:
+            array: np.memmap = np.lib.format.open_memmap(path, "r")
+        except ValueError as error:
+            if "Python objects" in str(error):
+                raise UserError(f"{path}: {PICKLED}") from None
+            raise
+    return array
 
 
 def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 
 
@@ -36,4 +37,4 @@ def save_empty(path: str | Path) -> None:
 
 def not_empty(paths: list[str]) -> list[Path]:
     """Those shards that have images, in their order."""
-    return [Path(path) for path in paths if len(np.load(Path(path, "ids.npy"), mmap_mode="r"))]
+    return [Path(path) for path in paths if len(read_array(Path(path, "ids.npy")))]

@@ -15,8 +15,8 @@ import torch
 from fmri2img.artifacts.axes import Axes
 from fmri2img.backbones.pixels import placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
-from fmri2img.backbones.tensors import read_tensors
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 SGM_PREFIX = "first_stage_model."
 
@@ -106,7 +106,7 @@ def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
         return Autoencoder(vae.to(dtype), device)
     if "vae" in backbone.record:
         vae = AutoencoderKL(**backbone.record["vae"])
-        tensors = torch.load(backbone.file(backbone.record["checkpoint"]), map_location="cpu", weights_only=True)
+        tensors = read_checkpoint(backbone.file(backbone.record["checkpoint"]), "fetch it again")
         try:
             vae.load_state_dict(tensors)
         except RuntimeError as error:
@@ -161,7 +161,7 @@ def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
     The file is a safetensors file or a pickle that holds only tensors. Raises UserError when it is damaged or contains
     any other object.
     """
-    checkpoint = read_tensors(path)
+    checkpoint = read_checkpoint(path, "fetch it again")
     tensors = checkpoint.get("state_dict", checkpoint)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 

@@ -5,18 +5,18 @@ the 257 of GIT's image encoder, 1024 wide; 1,771,009 parameters). It was release
 converter_fit.py trains others.
 """
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint, read_tensors
 
 WEIGHTS, RECORD = "converter.safetensors", "converter.json"
 RELEASED_NAMES = {"linear1.": "over_tokens.", "linear2.": "over_features."}
@@ -77,11 +77,7 @@ def load_released_converter(backbone: Backbone) -> CaptionConverter:
     expect_kind(backbone, "caption_converter")
     (name,) = backbone.record["files"]
     path = backbone.file(name)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path}: not a readable checkpoint of tensors ({reason}); fetch it again") from error
+    checkpoint = read_checkpoint(path, "fetch it again")
     state = checkpoint.get("model_state_dict", checkpoint)
     renamed = {}
     for key, tensor in state.items():
@@ -103,6 +99,4 @@ def load_converter(path: str | Path) -> tuple[CaptionConverter, dict]:
     """A trained converter and its record. Raises UserError for a missing file or tensor."""
     path = Path(path)
     record = read_json(path / RECORD)
-    if not (path / WEIGHTS).is_file():
-        raise UserError(f"{path / WEIGHTS}: no such file; rerun the step that writes {path}")
-    return _from_state(load_file(path / WEIGHTS), str(path)), record
+    return _from_state(read_tensors(path / WEIGHTS), str(path)), record

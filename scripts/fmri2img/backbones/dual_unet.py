@@ -18,8 +18,8 @@ from torch import Tensor
 from fmri2img.backbones.generators import Generator, generator_of
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
-from fmri2img.backbones.tensors import read_tensors
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 IMAGE, TEXT = 0, 1  # positions of the two transformers, as diffusers stores them
 ATTENTION = ".attentions."  # in the names of a transformer's tensors
@@ -121,6 +121,6 @@ def load_dual_generator(backbone: Backbone, device=None) -> Generator:
     device, dtype = placement(backbone, device)
     folder = backbone.checked_folder()
     unet = UNet2DConditionModel.from_pretrained(folder / backbone.record["subfolder"], torch_dtype=dtype)
-    tensors = read_tensors(folder / backbone.record["text_transformers"])
+    tensors = read_checkpoint(folder / backbone.record["text_transformers"], "fetch it again")
     unet = dual_unet(unet, tensors, f"backbone {backbone.name}")
     return generator_of(backbone, unet.to(device).eval().requires_grad_(False), folder)

@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from fmri2img.backbones.pixels import Preprocessing, placement, resized_pictures
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 BLOCK_IMAGES = 16  # small enough for the caches of a CPU: EfficientNet-Lite2 takes half the time of 64
 
@@ -111,7 +112,7 @@ def efficientnet_lite(backbone: Backbone, tensors: dict[str, torch.Tensor], devi
 
 def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
     (file,) = backbone.record["files"]
-    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    tensors = read_checkpoint(backbone.file(file), "fetch it again")
     network = efficientnet_lite(backbone, tensors, device, dtype)
     whole = "features" in layers or "logits" in layers
     last = max((int(layer.removeprefix("block_")) for layer in layers if layer.startswith("block_")), default=-1)
@@ -132,7 +133,7 @@ def _efficientnet_lite(backbone: Backbone, layers, device, dtype):
 
 def _torchvision(backbone: Backbone, layers, device, dtype):
     (file,) = backbone.record["files"]
-    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    tensors = read_checkpoint(backbone.file(file), "fetch it again")
     network = torchvision_network(backbone, tensors)
     return extractor(network.to(device, dtype), layers)
 
@@ -141,7 +142,7 @@ def _fid_inception(backbone: Backbone, layers, device, dtype):
     from fmri2img.backbones.fid_inception import fid_inception
 
     (file,) = backbone.record["files"]
-    network = fid_inception(torch.load(backbone.file(file), map_location="cpu", weights_only=True))
+    network = fid_inception(read_checkpoint(backbone.file(file), "fetch it again"))
     pooled = extractor(network.to(device, dtype), ["avgpool"])
     return lambda pixels: {"pool": pooled(pixels)["avgpool"]}
 

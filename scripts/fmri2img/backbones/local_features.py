@@ -18,6 +18,7 @@ from fmri2img.backbones.features import efficientnet_lite
 from fmri2img.backbones.pixels import Preprocessing, placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 # Of the teacher's augmented views, as MindEye2 draws them; an entry of the registry may change values.
 AUGMENTATION = {"grey": 0.1, "solarised": 0.1, "blurred": 0.0, "area": (0.9, 0.9), "ratio": (1.0, 1.0)}
@@ -86,7 +87,7 @@ def load_local_features(backbone: Backbone, device=None) -> LocalFeatures:
     expect_kind(backbone, *build)
     device, dtype = placement(backbone, device)
     (file,) = backbone.record["files"]
-    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    tensors = read_checkpoint(backbone.file(file), "fetch it again")
     network = build[backbone.kind](backbone, tensors, device, dtype)
     preprocessing = Preprocessing.of(backbone)
     teacher = LocalFeatures(network, preprocessing, device, dtype)

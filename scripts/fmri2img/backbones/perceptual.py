@@ -16,6 +16,7 @@ import torch
 from fmri2img.backbones.pixels import placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 
 class PerceptualDistance:
@@ -46,7 +47,7 @@ def load_perceptual(backbone: Backbone, device=None) -> PerceptualDistance:
     (file,) = backbone.record["files"]
     # Its constructor would download AlexNet; `pnet_rand` leaves it untrained, so the registered weights can be loaded.
     network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
-    tensors = torch.load(backbone.file(file), map_location="cpu", weights_only=True)
+    tensors = read_checkpoint(backbone.file(file), "fetch it again")
     for name, parameter in network.net.named_parameters():  # slice2.3.weight is AlexNet's features.3.weight
         key = f"features.{name.split('.', 1)[1]}"
         if key not in tensors or tensors[key].shape != parameter.shape:

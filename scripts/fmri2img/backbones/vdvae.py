@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from fmri2img.artifacts.axes import Axes
 from fmri2img.backbones.pixels import Preprocessing, placement
 from fmri2img.backbones.registry import Backbone, expect_kind
-from fmri2img.backbones.tensors import read_tensors
 from fmri2img.backbones.vdvae_layout import Layout
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint
 
 CHANNELS = 3
 SMALLEST_LOG_SCALE = -7.0
@@ -362,7 +362,7 @@ def load_vdvae(backbone: Backbone, device=None) -> LatentHierarchy:
     device, dtype = placement(backbone, device)
     with torch.device("meta"):
         network = Vdvae(Layout(**record["vdvae"]))
-    tensors = read_tensors(backbone.file(record["checkpoint"]))
+    tensors = read_checkpoint(backbone.file(record["checkpoint"]), "fetch it again")
     tensors = {name.removeprefix(DISTRIBUTED_PREFIX): tensor for name, tensor in tensors.items()}
     try:
         network.load_state_dict(tensors, strict=True, assign=True)

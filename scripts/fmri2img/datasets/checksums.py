@@ -1,7 +1,8 @@
 """Checksums of source files, which record what a result was made from."""
 
-import hashlib
 from pathlib import Path
+
+from fmri2img.integrity import sha256
 
 
 def checksums(files: dict[str, str | Path]) -> dict[str, str]:
@@ -12,9 +13,3 @@ def checksums(files: dict[str, str | Path]) -> dict[str, str]:
 def by_key(root: str | Path, paths: list[str]) -> dict[str, str]:
     """Layout key -> path; the key is the path relative to the dataset's folder `root`."""
     return {Path(path).relative_to(root).as_posix(): path for path in paths}
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 in hex of one file, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

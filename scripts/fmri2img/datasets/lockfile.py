@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmri2img.datasets import checksums
 from fmri2img.errors import UserError
+from fmri2img.integrity import sha256
 from fmri2img.locks import lock
 
 if TYPE_CHECKING:  # the client of S3 is not needed to compare files
@@ -101,7 +101,7 @@ def verify(root: Path, key: str) -> Record:
         raise UserError(f"{path}: no record of its download in {record_path(root, key)}; nothing to verify it against")
     if not path.is_file():
         raise UserError(f"{path}: recorded in the lock but missing; run the workflow again to download it")
-    if path.stat().st_size != record.size or checksums.sha256(path) != record.sha256:
+    if path.stat().st_size != record.size or sha256(path) != record.sha256:
         raise UserError(f"{path}: differs from what was downloaded (damaged or edited); delete it to download it again")
     return record
 

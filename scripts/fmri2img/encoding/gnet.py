@@ -10,8 +10,6 @@ From the checkpoint, one subject's voxels are kept, as safetensors. They are mat
 position in the functional volume; the published evaluation relies on their order instead.
 """
 
-import pickle
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
@@ -27,6 +25,7 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_checkpoint, read_tensors
 
 IMAGE_SIDE = 227  # pixels of the pictures that the published network was trained on
 BLOCK_IMAGES, BLOCK_VOXELS = 32, 1024  # features of this many voxels are held at once
@@ -149,7 +148,7 @@ class GNetEncoding:
         metadata = read_json(path / "metadata.json")
         with torch.device("meta"):
             network = GNet(Sizes(**metadata["sizes"]))
-        network.load_state_dict(load_file(path / "gnet.safetensors"), assign=True)
+        network.load_state_dict(read_tensors(path / "gnet.safetensors"), assign=True)
         return cls(network.eval().requires_grad_(False), metadata)
 
     def save(self, path: str | Path) -> None:
@@ -277,13 +276,4 @@ def _read(path: Path) -> dict:
     allowed = [np.ndarray, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
     for module in ("numpy.core", "numpy._core"):  # NumPy 1 and 2 name it differently
         allowed += [(rebuild, f"{module}.multiarray._reconstruct"), (scalar, f"{module}.multiarray.scalar")]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {AGAIN}") from None
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: holds Python objects other than arrays, which are not read; {AGAIN}") from None
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a PyTorch checkpoint that can be read ({reason}); {AGAIN}") from None
+    return read_checkpoint(path, AGAIN, allowed)

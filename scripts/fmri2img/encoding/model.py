@@ -11,16 +11,16 @@ with banded ridge regression, NeuroImage 2022; package himalaya): early voxels s
 high band, although the fit knows no regions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.encoding.kernels import cross_validated
-from fmri2img.errors import UserError
+from fmri2img.weights import read_arrays
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class EncodingModel:
     @classmethod
     def open(cls, path: str | Path) -> "EncodingModel":
         path = Path(path)
-        if not (path / "encoding.safetensors").is_file():
-            raise UserError(f"{path / 'encoding.safetensors'}: no such file; rerun fit_encoding")
-        return cls(**load_file(path / "encoding.safetensors"), metadata=read_json(path / "metadata.json"))
+        names = [field.name for field in fields(cls) if field.type is np.ndarray]
+        arrays = read_arrays(path / "encoding.safetensors", names)
+        return cls(**arrays, metadata=read_json(path / "metadata.json"))
 
     def save(self, path: str | Path) -> None:
         arrays = {name: np.ascontiguousarray(a) for name, a in vars(self).items() if isinstance(a, np.ndarray)}

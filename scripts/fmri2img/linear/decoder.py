@@ -24,11 +24,11 @@ Steps 1 to 3 are left out with a fixed penalty that no calibration needs them fo
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy import sparse
 
 from fmri2img.artifacts.atomic import atomic_directory
@@ -37,6 +37,7 @@ from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 from fmri2img.linear.solver import RidgeSystem
+from fmri2img.weights import read_arrays
 
 AVERAGED = "averaged"
 TRAINING_IMAGES, TEST_BATCH, NONE = "training_images", "test_batch", "none"
@@ -75,7 +76,9 @@ class LinearDecoder:
     @classmethod
     def open(cls, path: str | Path) -> "LinearDecoder":
         path = Path(path)
-        return cls(**load_file(path / "decoder.safetensors"), metadata=read_json(path / "metadata.json"))
+        names = [field.name for field in fields(cls) if field.type is np.ndarray]
+        arrays = read_arrays(path / "decoder.safetensors", names)
+        return cls(**arrays, metadata=read_json(path / "metadata.json"))
 
     def save(self, path: str | Path) -> None:
         arrays = {name: np.ascontiguousarray(a) for name, a in vars(self).items() if isinstance(a, np.ndarray)}

@@ -4,7 +4,6 @@ Files are read without running the code that a pickle may hold; objects of DeepS
 are left out.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from fmri2img.errors import UserError
 from fmri2img.networks.prior import PriorNetwork, cosine_betas
 from fmri2img.networks.settings import PriorConfig
 from fmri2img.networks.storage import fill
+from fmri2img.tensors import read_checkpoint
 
 # Our names of a prior's weights -> the published names (dalle2-pytorch), applied in this order.
 PRIOR_NAMES = [
@@ -62,47 +62,14 @@ DIFFUSION_TABLES = (  # that a published diffusion model keeps next to its weigh
 SCHEDULE_TABLES = (*DIFFUSION_TABLES, "p2_loss_weight")
 
 
-class LeftOut:
-    """Placeholder for an object that is not loaded: accepts any arguments and state, and keeps nothing."""
-
-    def __init__(self, *arguments) -> None:
-        pass
-
-    def __setstate__(self, state) -> None:
-        pass
-
-
-def _load(path: Path, left_out: tuple[str, ...]):
-    """The file's content, memory-mapped, with `LeftOut` for objects of these modules, which need not be installed."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        if not found or not all(name.startswith(left_out) for name in found):
-            raise
-    with torch.serialization.safe_globals([(LeftOut, name) for name in found]):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
-def read_checkpoint(path: Path, what: str, left_out: tuple[str, ...] = ("deepspeed.",)) -> dict[str, Tensor]:
+def read_published(path: Path, what: str, left_out: tuple[str, ...] = ("deepspeed.",)) -> dict[str, Tensor]:
     """The named weights in a checkpoint of `what`, memory-mapped.
 
     Accepts what the published trainings save (weights under `model_state_dict` or `model`), the model states of
     DeepSpeed (under `module`), weights alone, and names that begin with `module.`. left_out: beginnings of the names of
     classes whose objects are ignored. Raises UserError naming the file.
     """
-    try:
-        record = _load(path, left_out)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path}: holds objects other than tensors and numbers, which are not loaded since they can run code; "
-            "save its model_state_dict alone where the file is trusted, and import that"
-        ) from None
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a PyTorch checkpoint that can be read ({reason}); download it again") from None
+    record = read_checkpoint(path, "download it again", left_out=left_out)
     for wrapper in ("model_state_dict", "module", "model"):
         if isinstance(record, dict) and isinstance(record.get(wrapper), dict):
             record = record[wrapper]

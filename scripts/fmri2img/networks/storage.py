@@ -1,16 +1,15 @@
 """Trained networks on disk: a directory with model.safetensors (weights) and config.json (what they are)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.tensors import read_tensors
 
 
 def save(path: str | Path, network: nn.Module, record: dict[str, Any]) -> None:
@@ -32,12 +31,7 @@ def load(path: str | Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[
         if key not in record:
             raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
     weights = path / "model.safetensors"
-    try:
-        return record, load_file(weights), str(weights)
-    except FileNotFoundError:
-        raise UserError(f"{weights}: no such file; rerun the step that writes it") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{weights}: cannot be read ({error}); delete it and rerun the step that writes it") from None
+    return record, read_tensors(weights), str(weights)
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

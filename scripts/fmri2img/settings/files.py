@@ -1,6 +1,7 @@
 """Configurations as users hand them over: files laid over the default one, and values of Snakemake's --config."""
 
 from collections.abc import Iterable, Mapping
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,17 @@ def _entries(value: Any) -> Any:
         return value
     quoted = isinstance(read, str) and value[:1] in ("'", '"')
     return read if quoted or value in NULL or isinstance(read, int | float) else value
+
+
+def study_files(names: Iterable[str]) -> list[str]:
+    """The configuration files of studies: config/<name>.yaml, none for the default study, or the files themselves.
+
+    Raises UserError for a study that has no file.
+    """
+    default = load_configfile(DEFAULT)["study"]
+    own = [name for name in names if name != default]
+    files = [Path(name if Path(name).suffix else relpath(DEFAULT.with_name(f"{name}.yaml"))) for name in own]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name a study of {DEFAULT.parent} or a configuration file")
+    return [str(path) for path in files]

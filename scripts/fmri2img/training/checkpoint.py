@@ -73,7 +73,8 @@ def discard(work: Path) -> None:
     for path in work.glob(f"{PREFIX}*"):
         _remove(path)
     shutil.rmtree(work / EVENTS, ignore_errors=True)
-    (work / TABLE).unlink(missing_ok=True)
+    for path in work.glob(f"*{TABLE}*"):  # with the record of its checksum
+        path.unlink()
 
 
 def _remove(path: Path) -> None:

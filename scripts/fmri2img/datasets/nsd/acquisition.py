@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import TextIO
 
-from fmri2img.datasets import acquisition, checksums, lockfile, transfer
+from fmri2img.datasets import acquisition, lockfile, transfer
 from fmri2img.datasets.acquisition import download, link, present
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import Bucket as Source
@@ -18,6 +18,7 @@ from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.datasets.remote import S3Object, WebObject
 from fmri2img.errors import UserError
+from fmri2img.integrity import sha256
 
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
@@ -90,7 +91,7 @@ def _extract(archive: Path, key: str, root: Path, source: str) -> None:
             os.fsync(file.fileno())
         check_opens(temporary, key)
         # Members have no tag; the archive's lock and their CRC-32 guarantee their content.
-        lockfile.write(root, key, temporary, source, "", checksums.sha256(temporary))
+        lockfile.write(root, key, temporary, source, "", sha256(temporary))
         os.replace(temporary, target)
     except (KeyError, zipfile.BadZipFile, Unreadable) as error:
         raise UserError(f"{archive}: {error}; delete the archive, then run again") from error

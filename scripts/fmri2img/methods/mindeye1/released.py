@@ -35,7 +35,7 @@ def import_high_level(path: str | Path) -> tuple[HighLevelConfig, HighLevel, Pri
 
     Raises UserError naming the file, and the keys that are missing, unexpected, or of an unexpected shape or value.
     """
-    return high_level_of(published.read_checkpoint(Path(path), WHAT), str(path))
+    return high_level_of(published.read_published(Path(path), WHAT), str(path))
 
 
 def high_level_of(state: dict[str, Tensor], path: str) -> tuple[HighLevelConfig, HighLevel, PriorNetwork]:
@@ -75,7 +75,7 @@ def high_level_shapes(network: HighLevel, prior: PriorNetwork, config: PriorConf
 
 def import_low_level(path: str | Path) -> tuple[LowLevelConfig, LowLevel]:
     """The low-level network of a published checkpoint; see `import_high_level`."""
-    return low_level_of(published.read_checkpoint(Path(path), WHAT), str(path))
+    return low_level_of(published.read_published(Path(path), WHAT), str(path))
 
 
 def low_level_of(state: dict[str, Tensor], path: str) -> tuple[LowLevelConfig, LowLevel]:
@@ -140,7 +140,7 @@ def import_final_layer(path: str | Path) -> nn.Module:
     Its prior is DALL-E 2's own network (dalle2-pytorch), for which there is no use without the service that searched
     LAION-5B: its weights are accounted for by name and left out.
     """
-    state = published.read_checkpoint(Path(path), WHAT)
+    state = published.read_published(Path(path), WHAT)
     own = {key.removeprefix(VOXEL2CLIP): value for key, value in state.items() if key.startswith(VOXEL2CLIP)}
     unknown = [key for key in state if not key.startswith(VOXEL2CLIP) and not re.fullmatch(FINAL_LAYER_PRIOR, key)]
     try:

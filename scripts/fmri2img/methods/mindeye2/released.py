@@ -49,7 +49,7 @@ def import_checkpoint(path: str | Path, subjects: list[str]) -> MindEye2:
     subjects: names of the checkpoint's ridge layers, in order; a fine-tuned model has one, a pretrained one seven.
     Raises UserError naming the file, and the keys that are missing, unexpected, or of an unexpected shape or value.
     """
-    state = published.read_checkpoint(Path(path), WHAT)
+    state = published.read_published(Path(path), WHAT)
     known = _templates()
     unknown = [key for key in state if published.template(key) not in known]
     try:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fmri2img.artifacts.atomic import atomic_directory
@@ -25,6 +24,7 @@ from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.masked import BrainEncoder, MaskedAutoencoder, resized_positions
 from fmri2img.methods.mindvis.settings import CONTEXT, EncoderConfig, ModelConfig
+from fmri2img.tensors import read_tensors
 
 PATTERNS = 64  # of which the context is computed at a time
 TRAINED = (".attn2.", ".norm2.")  # of the UNet's transformer blocks
@@ -159,13 +159,7 @@ def read_weights(path: str | Path, *keys: str) -> tuple[dict[str, Tensor], dict[
     for key in keys:
         if key not in record:
             raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
-    weights = path / "model.safetensors"
-    try:
-        return load_file(weights), record
-    except FileNotFoundError:
-        raise UserError(f"{weights}: no such file; rerun the step that writes it") from None
-    except SafetensorError as error:
-        raise UserError(f"{weights}: cannot be read ({error}); delete it and rerun the step that writes it") from None
+    return read_tensors(path / "model.safetensors"), record
 
 
 def load_masked(path: str | Path) -> tuple[MaskedAutoencoder, dict[str, Any]]:

@@ -20,7 +20,7 @@ from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
 from fmri2img.methods.mindvis.network import DoublyConditioned, trained_in_unet
 from fmri2img.methods.mindvis.settings import ModelConfig
-from fmri2img.networks.published import DIFFUSION_TABLES, check_keys, numbered, read_checkpoint
+from fmri2img.networks.published import DIFFUSION_TABLES, check_keys, numbered, read_published
 
 WHAT = "MinD-Vis"
 HEADS = 16  # of the encoder, in all published configurations; no weight tells
@@ -43,7 +43,7 @@ def import_checkpoint(path: str | Path, generator: Backbone, autoencoder: Backbo
     Raises UserError naming the file and the keys that are missing, unexpected or of another shape, and for frozen
     weights or a noise schedule that are not those of the registered networks.
     """
-    state = read_checkpoint(Path(path), WHAT, left_out=("config.", "__main__."))
+    state = read_published(Path(path), WHAT, left_out=("config.", "__main__."))
     known = ("cond_stage_model.", UNET, AUTOENCODER)
     check_keys(
         path,

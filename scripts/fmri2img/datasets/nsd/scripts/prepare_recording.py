@@ -58,7 +58,7 @@ def prepare_recording(
         betas_file = recording.betas(len(trials), int(keep.sum())).filename
         for session in sessions:
             # Reopened for each session, so that the pages written before need not stay in memory.
-            target = np.load(betas_file, mmap_mode="r+")
+            target = np.lib.format.open_memmap(betas_file, "r+")
             target[rows[session]] = zscore(
                 percent(session)[:, keep], moments[session].mean[keep], moments[session].sd[keep]
             )

@@ -6,9 +6,6 @@ objects have no time stamps.
 
 import gzip
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,21 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.io import savemat
 
+from fmri2img.artifacts.atomic import atomic_file
+
 VOXEL_MM = 1.8
 REPETITION_SECONDS = 4 / 3
 MATLAB_HEADER_BYTES = 116
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name next to `path`, renamed to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_nifti(path: Path, volume: np.ndarray) -> None:
@@ -48,7 +35,7 @@ def write_nifti(path: Path, volume: np.ndarray) -> None:
     if volume.ndim == 4:
         image.header["pixdim"][4] = REPETITION_SECONDS
     with (
-        replacing(path) as temporary,
+        atomic_file(path) as temporary,
         open(temporary, "wb") as handle,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed,
     ):
@@ -62,7 +49,7 @@ def write_betas(path: Path, betas: np.ndarray) -> None:
     """
     reversed_axes = betas.T
     with (
-        replacing(path.with_suffix(".hdf5")) as temporary,
+        atomic_file(path.with_suffix(".hdf5")) as temporary,
         h5py.File(temporary, "w", libver="earliest", rdcc_nbytes=0) as file,
     ):
         shape = reversed_axes.shape
@@ -75,13 +62,13 @@ def write_betas(path: Path, betas: np.ndarray) -> None:
 
 def write_images(path: Path, images: np.ndarray) -> None:
     """Write images uint8 (stimuli, height, width, 3) as dataset imgBrick."""
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
+    with atomic_file(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
         file.create_dataset("imgBrick", data=images, track_times=False)
 
 
 def write_matlab(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write a MATLAB v5 file; every array must have at least two dimensions, as MATLAB's have."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         savemat(temporary, arrays, appendmat=False)
         with open(temporary, "rb+") as file:
             file.write(b"MATLAB 5.0 MAT-file, simulated".ljust(MATLAB_HEADER_BYTES))
@@ -93,28 +80,28 @@ def write_responses(path: Path, table: pd.DataFrame) -> None:
         [f"{value:.20g}" if value == value else "NaN" for value in table[name].astype(float).tolist()]
         for name in table.columns
     ]
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         lines = ["\t".join(table.columns), *("\t".join(row) for row in zip(*columns, strict=True))]
         temporary.write_text("\n".join(lines) + "\n")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a comma-separated table with the unnamed index column first."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         table.to_csv(temporary)
 
 
 def write_json(path: Path, content: dict) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content))
 
 
 def write_labels(path: Path, names: tuple[str, ...]) -> None:
     """Write a .ctab table: one line "number name" per label; 0 is unlabelled cortex."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text("".join(f"{number} {name}\n" for number, name in enumerate(("Unknown", *names))))
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with replacing(path) as temporary, open(temporary, "wb") as handle:
+    with atomic_file(path) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)

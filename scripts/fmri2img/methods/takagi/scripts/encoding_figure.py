@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.lines import Line2D
 
 from fmri2img.artifacts.arrays import read_array
+from fmri2img.artifacts.tables import read_table
 from fmri2img.methods.takagi.components import EARLY, HIGHER
 from fmri2img.reporting.brain_maps import outline, projection
 from fmri2img.reporting.style import COLOURS, INK, MUTED, PAGE_WIDTH, RULE, look
@@ -37,7 +38,7 @@ class Result:
     @classmethod
     def open(cls, subject: str, path: str | Path) -> "Result":
         path = Path(path)
-        tables = [pd.read_parquet(path / f"{name}.parquet") for name in ("regions", "voxels")]
+        tables = [read_table(path / f"{name}.parquet") for name in ("regions", "voxels")]
         return cls(subject, *tables, read_array(path / "draws.npy"))
 
 

@@ -1,0 +1,52 @@
+"""Snakemake's own graph of a study's jobs, whatever of it has been made."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fmri2img.errors import UserError
+from fmri2img.paths import REPOSITORY
+
+Read = TypeVar("Read")
+
+
+def read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
+    """`read` of Snakemake's workflow, whose `dag` holds all jobs, in a process of its own, which the workflow changes.
+
+    configfiles: laid over config/config.yaml; read: a function of a module, whose result can be pickled. Raises
+    UserError for a configuration that Snakemake refuses.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_read_graph, configfiles, read).result()
+
+
+def _read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
+    from snakemake.api import SnakemakeApi
+    from snakemake.exceptions import WorkflowError
+    from snakemake.settings import types
+    from snakemake.settings.enums import Quietness
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    files = [Path(path).resolve() for path in configfiles]
+    try:
+        with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
+            started = api.workflow(
+                types.ResourceSettings(cores=sys.maxsize),
+                config_settings=types.ConfigSettings(configfiles=files),
+                snakefile=REPOSITORY / "Snakefile",
+            )
+            started.dag(types.DAGSettings(forceall=True))
+            workflow = started._workflow
+            workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
+            workflow.execution_settings = types.ExecutionSettings()
+            workflow.group_settings = types.GroupSettings()
+            workflow.remote_execution_settings = types.RemoteExecutionSettings()
+            workflow.scheduling_settings = types.SchedulingSettings()
+            workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            workflow._build_dag()
+            return read(workflow)
+    except WorkflowError as error:
+        raise UserError(str(error)) from None
