@@ -41,7 +41,7 @@ def main() -> int:
     cores = min(os.cpu_count() or 1, 8)
     began = time.time()
     started, peak, stop = time.monotonic(), [0], threading.Event()
-    # One job more than cores: every job begins by reading its libraries from the disk.
+    # One job more than cores, so that these do not wait for Snakemake to start the next one.
     jobs = ["--cores", str(cores + 1), "--keep-going"]
     # Without the solver, which reads the sizes of all inputs at every step: a tenth of a core.
     jobs += ["--scheduler", "greedy", "--scheduler-greedy-omit-prioritize-by-temp-and-input"]
