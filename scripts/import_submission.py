@@ -22,13 +22,16 @@ def import_submission(
     output: str,
     aliases: Sequence[str] = (),
     antialias: bool = True,
+    other_splits: Sequence[str] = (),
 ) -> None:
-    """Check and write the Prediction. tokens, aliases: as in `check_submission`; antialias: as `evaluation.antialias`.
+    """Check and write the Prediction.
+
+    tokens, aliases, other_splits: as in `check_submission`; antialias: as `evaluation.antialias`.
 
     Raises UserError listing every fault of the submission.
     """
     test = test.only(prediction.test_set)
-    checked, problems = check_submission(prediction, test, tokens, aliases)
+    checked, problems = check_submission(prediction, test, tokens, aliases, other_splits)
     if problems:
         raise UserError("\n       ".join(problems))
     metadata = {
@@ -76,6 +79,7 @@ def main(snakemake) -> None:
         snakemake.output[0],
         study.dataset.record["id_aliases"],
         snakemake.params.antialias,
+        study.other_splits,
     )
 
 

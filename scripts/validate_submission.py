@@ -53,7 +53,7 @@ def problems_of(study: Study, results: Path) -> list[str]:
     for prediction in (p for submission in study.submissions.values() for p in submission):
         test = TestImages.open(results / "test_images" / f"{prediction.subject}.json")
         test, aliases = test.only(prediction.test_set), study.dataset.record["id_aliases"]
-        _, found = check_submission(prediction, test, scored_tokens(study), aliases)
+        _, found = check_submission(prediction, test, scored_tokens(study), aliases, study.other_splits)
         where = f"{prediction.subject}, {prediction.sessions} sessions, seed {prediction.seed}"
         print(f"{where}: {len(found)} problems" if found else f"{where}: complete, {len(test.ids)} test images")
         problems += found

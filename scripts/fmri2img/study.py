@@ -108,6 +108,11 @@ class Study(MethodQueries):
         chosen, known = self.settings.test_sets, self.dataset.test_sets(self.settings.split)
         return known if chosen == "all" else [name for name in known if name in chosen]
 
+    @property
+    def other_splits(self) -> list[str]:
+        """Declared splits of the dataset that the study could use in place of its own."""
+        return [name for name in self.dataset.splits if name != self.settings.split]
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the configuration and of the registries, on which everything in a report depends.

@@ -34,6 +34,7 @@ from fmri2img.schemas import check_schema
 from fmri2img.study import Study
 from fmri2img.submissions.checks import check_submission, scored_tokens
 from fmri2img.submissions.files import read_ids
+from fmri2img.submissions.numbering import Numbering
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
 from import_submission import import_submission
 from validate_submission import score as score_submission
@@ -129,7 +130,7 @@ def changed_ids(*changes) -> np.ndarray:
             6,
             ["image_id 99 is not a test image of subj01 in split shared1000", "image_id 77 is missing"],
         ),
-        (IDS + 1, 6, ["counted from 1; subtract 1"]),
+        (IDS + 1, 6, ["they look like image_id counted from 1: subtract 1 from each"]),
         (IDS, 5, ["5 rows for 6 image_id; subj01 has 6 test images"]),
         (IDS.astype(float), 6, ["is not a list of image_id; save whole numbers"]),
     ],
@@ -297,6 +298,126 @@ def test_captions_of_other_images_are_refused(ids, message, tmp_path):
     assert len(problems) == 1 and message in problems[0] and problems[0].startswith(str(tmp_path / "captions.csv"))
 
 
+COCO = dict(zip(IDS.tolist(), [9, 262145, 5, 581, 77, 40], strict=True))  # unlike image_id in order, and alike in part
+NUMBERED = replace(TEST, numberings={"73KID": {i: i + 1 for i in IDS.tolist()}, "coco_id": COCO})
+
+
+def named_folder(path: Path, names: list[str]) -> None:
+    (path / "pictures").mkdir()
+    for name, picture in zip(names, PICTURES, strict=True):
+        Image.fromarray(picture).save(path / "pictures" / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "record"),
+    [
+        ([f"nsd{i + 1:05d}" for i in IDS], {"numbering": "73KID"}),
+        ([f"shared{n:04d}_nsd{i + 1:05d}" for n, i in enumerate(IDS, 1)], {"numbering": "73KID"}),
+        ([f"COCO_train2014_{COCO[i]:012d}" for i in IDS.tolist()], {"numbering": "coco_id"}),
+        ([f"subj01_{i}_recon2" for i in IDS], {}),
+        ([str(row) for row in range(6)], {"ids": "ascending"}),
+        ([f"img_{row + 1:03d}" for row in range(6)], {"ids": "ascending"}),
+        ([str(row) for row in range(6)], {"ids": "ids.csv"}),
+        ([str(i) for i in IDS], {"ids": "shuffled.csv"}),
+        ([str(COCO[i]) for i in IDS.tolist()], {"ids": "coco.csv", "numbering": "coco_id"}),
+    ],
+)
+def test_pictures_are_known_by_row_or_by_any_number_that_the_dataset_has_for_them(names, record, tmp_path):
+    named_folder(tmp_path, names)
+    (tmp_path / "pictures" / "._2950.png").write_bytes(b"Mac OS X")
+    (tmp_path / "ids.csv").write_text("\ufeffnsd_id\r\n" + "\r\n".join(map(str, IDS)))
+    (tmp_path / "shuffled.csv").write_text("image_id\n" + "\n".join(map(str, IDS[[4, 0, 5, 2, 1, 3]])))
+    (tmp_path / "coco.csv").write_text(
+        "row,coco_id\n" + "\n".join(f"{n},{COCO[i]}" for n, i in enumerate(IDS.tolist()))
+    )
+    given = submitted(tmp_path, images="pictures", **record)
+    import_submission(given, NUMBERED, None, tmp_path / "out", ["nsd_id"])
+    np.testing.assert_array_equal(Prediction.open(tmp_path / "out").images, PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message", "remedy"),
+    [
+        (range(6), "they look like numbers of rows: write `ids: ascending` if", {"ids": "ascending"}),
+        (IDS + 1, "they look like numbers of 73KID: add `numbering: 73KID` to", {"numbering": "73KID"}),
+        (COCO.values(), "they look like numbers of coco_id: add `numbering: coco_id` to", {"numbering": "coco_id"}),
+    ],
+)
+def test_numbers_that_mean_something_else_are_recognised_and_the_remedy_works(numbers, message, remedy, tmp_path):
+    named_folder(tmp_path, [str(number) for number in numbers])
+    _, problems = check_submission(submitted(tmp_path, images="pictures"), NUMBERED)
+    assert len(problems) == 1 and message in problems[0] and "\n" not in problems[0]
+    checked, problems = check_submission(submitted(tmp_path, images="pictures", **remedy), NUMBERED)
+    assert problems == []
+    read = np.concatenate(list(checked.images.checked()))
+    np.testing.assert_array_equal(read[np.argsort(checked.ids)], PICTURES)
+
+
+def test_numbers_that_mean_nothing_are_answered_with_an_example(tmp_path):
+    named_folder(tmp_path, [str(1000 + n) for n in range(6)])
+    _, problems = check_submission(submitted(tmp_path, images="pictures"), NUMBERED)
+    assert len(problems) == 1 and problems[0].endswith("name each row by image_id, as in 3, 8, 20")
+    given = submitted(tmp_path, images="pictures", ids="ascending")
+    assert "or by the number of the row from 0 to 5" in check_submission(given, NUMBERED)[1][0]
+    given = submitted(tmp_path, images="pictures", numbering="73kid")
+    assert check_submission(given, NUMBERED)[1][0].endswith("use one of image_id, 73KID, coco_id")
+
+
+@pytest.mark.parametrize("ids", ["ascending", "ids.npy"])
+def test_a_part_of_the_test_images_is_answered_with_the_split_that_tests_them_alone(ids, tmp_path):
+    as_array(tmp_path, "pictures.npy", PICTURES[:5])
+    np.save(tmp_path / "ids.npy", IDS[:5])
+    _, problems = check_submission(submitted(tmp_path, images="pictures.npy", ids=ids), TEST, None, (), ["shared982"])
+    wanted = "image_id of the rows under `ids`" if ids == "ascending" else "(key `split`: shared982)"
+    assert len(problems) == 1 and wanted in problems[0]
+
+
+CAPTION_FILES = {
+    "rows.json": {str(row): text for row, text in enumerate(CAPTIONS)},
+    "ids.json": {str(i): text for i, text in sorted(zip(IDS.tolist(), CAPTIONS, strict=True), reverse=True)},
+    "results.json": [{"image_id": i, "caption": text} for i, text in zip(IDS.tolist(), CAPTIONS, strict=True)][::-1],
+    "results_by_row.json": [{"image_id": row, "caption": text} for row, text in enumerate(CAPTIONS)],
+    "73KID.json": {str(i + 1): text for i, text in zip(IDS.tolist(), CAPTIONS, strict=True)},
+    "coco.json": [{"coco_id": COCO[i], "caption": text} for i, text in zip(IDS.tolist(), CAPTIONS, strict=True)],
+    "list.json": CAPTIONS,
+}
+
+
+@pytest.mark.parametrize("name", CAPTION_FILES)
+def test_captions_in_every_form_that_the_field_writes_are_put_in_order(name, tmp_path):
+    (tmp_path / name).write_text(json.dumps(CAPTION_FILES[name]), encoding="utf-8-sig")
+    import_submission(submitted(tmp_path, captions=name, ids="ascending"), NUMBERED, None, tmp_path / "out")
+    assert Prediction.open(tmp_path / "out").captions["caption"].tolist() == CAPTIONS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([[text] for text in CAPTIONS], "entry 0 is not a number with one text; write a list of texts, one a row;"),
+        ({"3": CAPTIONS}, "entry 3 is not a number with one text"),
+        ({"dog.png": "a dog"}, "entry dog.png is not a number with one text"),
+        ([{"image_id": 3, "text": "a dog"}], "entry 3 is not a number with one text"),
+        ("a dog", "is not a number with one text"),
+        (CAPTIONS[:4], "4 rows for 6 image_id"),
+        ({str(i): "a dog" for i in IDS[:5]}, "1 are missing, 0 belong to other images"),
+        ('{"3": "a", "3": "b"}', "not JSON (a key occurs twice)"),
+        ("[", "not JSON"),
+    ],
+)
+def test_captions_in_other_forms_of_json_are_answered_with_the_forms_that_are_read(content, message, tmp_path):
+    text = content if isinstance(content, str) and content[0] in "[{" else json.dumps(content)
+    (tmp_path / "captions.json").write_text(text)
+    _, problems = check_submission(submitted(tmp_path, captions="captions.json", ids="ascending"), NUMBERED)
+    assert len(problems) == 1 and message in problems[0] and "\n" not in problems[0]
+
+
+def test_a_caption_is_one_line_whatever_characters_it_holds(tmp_path):
+    said = ["a\u2028dog", "", "caf\u00e9\x0c", "a\x85", "b", "c"]
+    (tmp_path / "captions.txt").write_bytes("\r\n".join([*said, ""]).encode("utf-8-sig"))
+    checked, problems = check_submission(submitted(tmp_path, captions="captions.txt", ids="ascending"), TEST)
+    assert problems == [] and checked.captions == said
+
+
 class Planted:
     """Would write a file when it is unpickled."""
 
@@ -356,12 +477,12 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     assert "pictures of different sizes" in problems[0]
     (tmp_path / "pictures" / "00003.png").rename(tmp_path / "pictures" / "best.png")
     _, problems = check_submission(submitted(tmp_path, images="pictures"), TEST)
-    assert "'best.png' is not named by an image_id" in problems[0]
+    assert "'best.png' has no number in its name" in problems[0]
 
 
 def test_ids_may_stand_under_a_name_that_the_dataset_declares(tmp_path):
     (tmp_path / "ids.csv").write_text("nsd_id\n3\n8\n")
-    assert read_ids(tmp_path / "ids.csv", ["nsd_id"]).tolist() == [3, 8]
+    assert read_ids(tmp_path / "ids.csv", Numbering(aliases=["nsd_id"])).tolist() == [3, 8]
     with pytest.raises(UserError, match="not a list of image_id"):
         read_ids(tmp_path / "ids.csv")
 

@@ -1,6 +1,6 @@
 """Test images of one subject, which a submission has to cover: a JSON file that is made without any betas."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,17 @@ from fmri2img.errors import UserError
 
 @dataclass(frozen=True)
 class TestImages:
-    """The images of each test set that one subject saw. test_sets: name -> image_id int64, ascending."""
+    """The images of each test set that one subject saw.
+
+    test_sets: name -> image_id int64, ascending; numberings: other numbers that the dataset's own tables have for the
+    images, name -> image_id -> number.
+    """
 
     subject: str
     split: str
     split_sha256: str
     test_sets: dict[str, np.ndarray]
+    numberings: dict[str, dict[int, int]] = field(default_factory=dict)
 
     __test__ = False  # keeps pytest from collecting it as a test case
 
@@ -47,6 +52,10 @@ class TestImages:
         record = read_json(path)
         try:
             test_sets = {one["name"]: np.array(one["image_ids"], np.int64) for one in record["test_sets"]}
-            return cls(**record | {"test_sets": test_sets})
-        except (KeyError, TypeError) as error:
+            numberings = {
+                name: {int(image_id): number for image_id, number in numbers.items()}
+                for name, numbers in record["numberings"].items()
+            }
+            return cls(**record | {"test_sets": test_sets, "numberings": numberings})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a list of test images ({error}); delete it and rerun the splits") from None

@@ -10,7 +10,10 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.submissions.files import Pictures, open_pictures, open_rows, read_captions, read_ids
+from fmri2img.submissions.numbering import BY_IMAGE_ID, Numbering, are_rows, meant
 from fmri2img.submissions.record import ASCENDING, SubmittedPrediction
+
+PARTS = ("images", "retrieval", "captions")  # files that are scored
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ def check_submission(
     test: TestImages,
     tokens: tuple[int, int] | None = None,
     aliases: Sequence[str] = (),
+    other_splits: Sequence[str] = (),
 ) -> tuple[CheckedSubmission | None, list[str]]:
     """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`;
-    aliases: other names that the dataset has for image_id.
+    aliases: other names that the dataset has for image_id; other_splits: those that its study could use.
 
     Returns its content or None, and a list of what is wrong with it, one line per problem.
     """
@@ -60,24 +64,21 @@ def check_submission(
         blurry = attempt(lambda: open_pictures(prediction.blend["images"]))
     if "retrieval" in files:
         retrieval = attempt(lambda: read_vectors(files["retrieval"], tokens))
-    if not {"images", "retrieval", "captions"} & files.keys():
+    if not set(PARTS) & files.keys():
         problems.append(f"submission {prediction.method}: {prediction.subject} has no images, captions or retrieval")
-    ids = attempt(lambda: _row_ids(prediction, images, test, aliases))
+    where = f"submission {prediction.method}"
+    numbering = attempt(lambda: Numbering.of(prediction.numbering, test, aliases, where))
+    ids = None if numbering is None else attempt(lambda: _row_ids(prediction, images, test, numbering))
     if "captions" in files:
-        captions = attempt(lambda: read_captions(files["captions"], ids, aliases))
+        captions = attempt(lambda: read_captions(files["captions"], ids, numbering or BY_IMAGE_ID))
     if ids is not None:
-        where = prediction.method if files.get("ids", ASCENDING) == ASCENDING else files["ids"]
-        problems += id_problems(ids, test, str(where))
-        parts = {"images": images, "retrieval": retrieval, "captions": captions, "blend.images": blurry}
-        for key, part in parts.items():
-            n = None if part is None else part.n if isinstance(part, Pictures) else len(part)
-            if n is not None and n != len(ids):
-                path = prediction.blend["images"] if key == "blend.images" else files[key]
-                problems.append(
-                    f"{path}: {n} rows for {len(ids)} image_id; {test.subject} has {len(test.ids)} test images"
-                )
-            if isinstance(part, Pictures) and part.ids is not None and not np.array_equal(part.ids, ids):
-                problems.append(f"{part.path}: its file names do not match the image_id of the other files")
+        own = files.get("ids", images.path if images is not None and images.numbers is not None else where)
+        wrong = id_problems(ids, test, str(where if own == ASCENDING else own), other_splits)
+        problems += wrong
+        if not wrong:
+            images = images and attempt(lambda: _joined(images, ids, numbering))
+            blurry = blurry and attempt(lambda: _joined(blurry, ids, numbering))
+        problems += _count_problems(prediction, [images, retrieval, captions, blurry], len(ids), test)
     for pictures in (images, blurry):
         if pictures is not None:
             attempt(lambda pictures=pictures: all(len(block) for block in pictures.checked()))
@@ -96,43 +97,76 @@ def _disclosure_problems(prediction: SubmittedPrediction) -> Iterator[str]:
             yield f"submission {prediction.method}: key 'disclosure.{key}' must be {kind.__name__}, got {value!r}"
 
 
+def _count_problems(prediction: SubmittedPrediction, parts: list, n_ids: int, test: TestImages) -> Iterator[str]:
+    """Files with more or fewer rows than image_id. parts: pictures, vectors, captions and blurry pictures, or None."""
+    files = prediction.files
+    paths = [*(files.get(key) for key in PARTS), prediction.blend and prediction.blend["images"]]
+    remedy = "; name the image_id of the rows under `ids`" if files.get("ids") == ASCENDING else ""
+    for path, part in zip(paths, parts, strict=True):
+        n = n_ids if part is None else part.n if isinstance(part, Pictures) else len(part)
+        if n != n_ids:
+            has = f"{test.subject} has {len(test.ids)} test images"
+            yield f"{path}: {n} rows for {n_ids} image_id; {has}{remedy}"
+
+
 def _row_ids(
-    prediction: SubmittedPrediction, images: Pictures | None, test: TestImages, aliases: Sequence[str]
+    prediction: SubmittedPrediction, images: Pictures | None, test: TestImages, numbering: Numbering
 ) -> np.ndarray | None:
     named = prediction.files.get("ids")
     if named == ASCENDING:
         return test.ids
     if named is not None:
-        return read_ids(named, aliases)
+        return read_ids(named, numbering)
     if "images" in prediction.files and images is None:
         return None  # the problems of the pictures have been reported
-    if images is not None and images.ids is not None:
-        return images.ids
+    if images is not None and images.numbers is not None:
+        return numbering.ids_of(images.numbers, str(images.path))
     raise UserError(
         f"submission {prediction.method}: key 'ids' is missing; name a list of image_id, or write '{ASCENDING}' if "
         "the rows are the subject's test images by ascending image_id"
     )
 
 
-def id_problems(ids: np.ndarray, test: TestImages, where: str) -> list[str]:
+def _joined(pictures: Pictures, ids: np.ndarray, numbering: Numbering) -> Pictures:
+    """Pictures of a folder with their rows in the order of `ids`: by the image_id in their names, or by the numbers of
+    the rows. Raises UserError when the names are neither."""
+    if pictures.numbers is None or pictures.n != len(ids):
+        return pictures
+    order = np.argsort(ids, kind="stable")
+    rows_of_ids = np.empty(len(ids), np.int64)
+    rows_of_ids[order] = np.arange(len(ids))
+    if are_rows(pictures.numbers, len(ids)) and not np.isin(pictures.numbers, ids).all():
+        return pictures
+    own = numbering.ids_of(pictures.numbers, str(pictures.path))
+    if not np.array_equal(np.sort(own), ids[order]):
+        raise UserError(
+            f"{pictures.path}: its file names do not match the image_id of the rows; name the files by image_id, or by "
+            f"the number of the row from 0 to {len(ids) - 1}"
+        )
+    return pictures.in_order(np.argsort(own, kind="stable")[rows_of_ids])
+
+
+def id_problems(ids: np.ndarray, test: TestImages, where: str, other_splits: Sequence[str] = ()) -> list[str]:
     """Reasons why `ids` do not contain each test image exactly once, one line each."""
     unique, counts = np.unique(ids, return_counts=True)
     repeated, missing = unique[counts > 1], np.setdiff1d(test.ids, unique)
     outside = np.setdiff1d(unique, test.ids)
     n, problems = len(test.ids), []
-    if len(outside) and np.isin(unique - 1, test.ids).mean() > 0.99 and not np.isin(unique, test.ids).all():
-        return [f"{where}: image_id counted from 1; subtract 1 from each"]
+    what = f"a test image of {test.subject} in split {test.split}"
+    reading = meant(unique, test) if len(outside) else None
+    if reading or len(outside) > len(unique) / 2:
+        example = ", ".join(map(str, test.ids[:3]))
+        remedy = f"they look like {reading}" if reading else f"name each row by image_id, as in {example}"
+        return [f"{where}: {len(outside)} of {len(unique)} numbers are not the image_id of {what}; {remedy}"]
     if len(repeated):
         problems.append(f"{where}: image_id {repeated[0]} occurs more than once ({len(repeated)} do); keep one of each")
     if len(outside):
-        problems.append(
-            f"{where}: image_id {outside[0]} is not a test image of {test.subject} in split {test.split} "
-            f"({len(outside)} are not); leave them out"
-        )
+        problems.append(f"{where}: image_id {outside[0]} is not {what} ({len(outside)} are not); leave them out")
     if len(missing):
+        splits = f", or choose a split that tests these images alone (key `split`: {', '.join(other_splits)})"
         problems.append(
             f"{where}: image_id {missing[0]} is missing; {n - len(missing)} of {n} test images of {test.subject} are "
-            "present, and only complete sets are scored"
+            f"present, and only complete sets are scored; add the others{splits if other_splits else ''}"
         )
     return problems
 

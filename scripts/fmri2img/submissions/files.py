@@ -1,14 +1,15 @@
 """Read the files of a submission safely: no code in them is ever executed.
 
-Pictures are a folder of <image_id>.png or .jpg, or one array in a .npy, .safetensors or .pt file. Arrays are read block
-by block, so that 3 GB of pictures do not need 3 GB of memory.
+Pictures are a folder of numbered .png or .jpg files, or one array in a .npy, .safetensors or .pt file. Arrays are read
+block by block, so that 3 GB of pictures do not need 3 GB of memory.
 """
 
 import io
 import json
 import pickle
+import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,15 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.errors import UserError
+from fmri2img.submissions.numbering import BY_IMAGE_ID, IMAGE_ID, Numbering, are_rows
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 ARRAY_SUFFIXES = (".npy", ".safetensors", ".pt", ".pth")
 BLOCK = 64  # rows read at once
-ID_COLUMN = "image_id"
+TEXT = "utf-8-sig"  # some editors begin a file with a byte-order mark
+JSON_CAPTIONS = (
+    f'a list of texts, one a row; {{"2950": "a dog"}}; or [{{"{IMAGE_ID}": 2950, "caption": "a dog"}}], as COCO has it'
+)
 SLACK = 0.01  # beyond 0..1, for float pictures that were resized or stored in half precision
 
 
@@ -42,7 +47,8 @@ def open_rows(path: Path) -> Rows:
     """Open an array file. Raises UserError when it is missing, damaged, or holds anything but one array."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
-    opener = {".npy": _open_npy, ".safetensors": _open_safetensors, ".pt": _open_pt, ".pth": _open_pt}.get(path.suffix)
+    openers = {".npy": _open_npy, ".safetensors": _open_safetensors, ".pt": _open_pt, ".pth": _open_pt}
+    opener = openers.get(path.suffix.lower())
     if opener is None:
         raise UserError(f"{path}: '{path.suffix}' is not a known array; save it as one of {', '.join(ARRAY_SUFFIXES)}")
     return opener(path)
@@ -124,13 +130,17 @@ def _load_pt(path: Path):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of a submission. ids: image_id of each if file names give them, else None."""
+    """Pictures of a submission. numbers: those in the names of files, ascending; None for an array.
+
+    in_order: the same pictures with their rows in this order, of files.
+    """
 
     path: Path
-    ids: np.ndarray | None
+    numbers: np.ndarray | None
     n: int
     size: tuple[int, int]
     blocks: Callable[[], Iterator[np.ndarray]]
+    in_order: Callable[[np.ndarray], "Pictures"] | None = None
 
     def checked(self) -> Iterator[np.ndarray]:
         """Blocks (n, h, w, 3), uint8 or float32 within 0..1. Raises UserError for values out of range, NaN and Inf."""
@@ -183,13 +193,12 @@ def _open_folder(path: Path) -> Pictures:
     from PIL import Image
 
     damaged = OSError, SyntaxError, ValueError, Image.DecompressionBombError  # all types that Pillow raises
-    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+    # Names that begin with a dot are other systems' notes on the files: ._2950.png
+    files = [f for f in path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith(".")]
     if not files:
         raise UserError(f"{path}: holds no {', '.join(PICTURE_SUFFIXES)} files; name each picture by its image_id")
-    strange = sorted(file.name for file in files if not file.stem.isdecimal())
-    if strange:
-        raise UserError(f"{path}: '{strange[0]}' is not named by an image_id; rename it like 2950.png")
-    files = sorted(files, key=lambda file: int(file.stem))
+    numbers = _numbers_in(path, sorted(file.name for file in files))
+    files = sorted(files, key=lambda file: (numbers[file.name], file.name))
     sizes = set()
     for file in files:
         try:
@@ -212,74 +221,149 @@ def _open_folder(path: Path) -> Pictures:
         except damaged as error:
             raise UserError(f"{file}: not a complete picture ({_reason(error)}); save it again") from None
 
-    def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, len(files), BLOCK):
-            yield np.stack([read(file) for file in files[start : start + BLOCK]])
+    def of(ordered: list[Path]) -> Pictures:
+        def blocks() -> Iterator[np.ndarray]:
+            for start in range(0, len(ordered), BLOCK):
+                yield np.stack([read(file) for file in ordered[start : start + BLOCK]])
 
-    return Pictures(path, np.array([int(file.stem) for file in files], np.int64), len(files), size, blocks)
+        found = np.array([numbers[file.name] for file in ordered], np.int64)
+        return Pictures(path, found, len(ordered), size, blocks, lambda order: of([ordered[row] for row in order]))
+
+    return of(files)
 
 
-def read_ids(path: Path, aliases: Sequence[str] = ()) -> np.ndarray:
-    """image_id of each row, int64 (rows,): .npy of integers (or a mask over all images), .txt or .csv with image_id."""
+def _numbers_in(path: Path, names: list[str]) -> dict[str, int]:
+    """File name -> the number in it. Of several (shared0001_nsd02951.png) it is the last that differs in all names."""
+    found = {name: re.findall(r"\d{1,18}", Path(name).stem) for name in names}
+    without = next((name for name, numbers in found.items() if not numbers), None)
+    if without:
+        raise UserError(f"{path}: '{without}' has no number in its name; name it by its image_id, like 2950.png")
+    columns = list(zip(*found.values(), strict=False))  # as many as the shortest has
+    differing = [column for column in columns if len(set(column)) == len(names)]
+    if len(set(map(len, found.values()))) > 1 or not differing:
+        return {name: int(numbers[-1]) for name, numbers in found.items()}
+    return {name: int(number) for name, number in zip(names, differing[-1], strict=True)}
+
+
+def read_ids(path: Path, numbering: Numbering = BY_IMAGE_ID) -> np.ndarray:
+    """image_id of each row, int64 (rows,): .npy of whole numbers (or a mask over all images), .json with a list, .txt,
+    or .csv with a column that is named after a numbering."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
-    if path.suffix == ".npy":
+    column = None
+    if path.suffix.lower() == ".npy":
         rows = _open_npy(path)
         if len(rows.shape) != 1:
             raise UserError(
                 f"{path}: {rows.dtype} of shape {rows.shape} is not a list of image_id; save a one-dimensional array"
             )
-        ids = rows.read(0, None)
-        if ids.dtype == bool:
-            ids = np.flatnonzero(ids)
+        numbers = rows.read(0, None)
+        if numbers.dtype == bool:
+            return np.flatnonzero(numbers)
+    elif path.suffix.lower() == ".json":
+        numbers = np.array(_json(path, "a list of image_id"))
     else:
-        try:
-            text = path.read_text(encoding="utf-8")
-            header = text.split("\n", 1)[0]
-            named = next((name for name in (ID_COLUMN, *aliases) if name in header), None)
-            table = pd.read_csv(io.StringIO(text), header=0 if named else None)
-            ids = table[named or 0].to_numpy()
-        except (ValueError, KeyError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not a list of image_id ({_reason(error)}); write one a line") from None
-    if ids.dtype.kind not in "iu":
-        raise UserError(f"{path}: {ids.dtype} of shape {ids.shape} is not a list of image_id; save whole numbers")
-    return ids.astype(np.int64)
+        numbers, column = _numbers_of_lines(path, numbering)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        what = f"{numbers.dtype} of shape {numbers.shape} is not a list of image_id"
+        raise UserError(f"{path}: {what}; save whole numbers, of several columns under {IMAGE_ID}")
+    return numbering.ids_of(numbers, str(path), column)
 
 
-def read_captions(path: Path, ids: np.ndarray | None = None, aliases: Sequence[str] = ()) -> list[str]:
-    """One caption a row: .txt (a line each), .json (a list), .csv with `caption`, or a .pt with an array of text.
+def _numbers_of_lines(path: Path, numbering: Numbering) -> tuple[np.ndarray, str | None]:
+    """Numbers in a file of text, and the numbering that its header names."""
+    try:
+        text = path.read_text(encoding=TEXT)
+        header = [cell.strip().strip('"') for cell in text.split("\n", 1)[0].split(",")]
+        column = numbering.column(header)
+        table = pd.read_csv(io.StringIO(text), header=0 if column else None)
+        return table.iloc[:, header.index(column) if column else 0].to_numpy(), column
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{path}: not a list of image_id ({_reason(error)}); write one a line") from None
 
-    ids: image_id of the rows, int64 (rows,). A .csv that also has the column `image_id` is reordered to match them, and
-    refused if it has other images.
+
+def _json(path: Path, wanted: str):
+    """The content of a JSON file. Raises UserError when it is no JSON, or an object has a key twice."""
+
+    def once(pairs: list[tuple]) -> dict:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key occurs twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(path.read_text(encoding=TEXT), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({_reason(error)}); write {wanted}") from None
+
+
+def read_captions(path: Path, ids: np.ndarray | None = None, numbering: Numbering = BY_IMAGE_ID) -> list[str]:
+    """One caption a row: .txt (a line each), .csv with `caption`, .json, or a .pt with an array of text.
+
+    ids: image_id of the rows, int64 (rows,). Captions with numbers are put in their order, and refused if they are of
+    other images: a .csv with a column that is named after a numbering, a .json with an object or with COCO's results.
+    The numbers in a .json may be in any numbering that gives just these images, or those of the rows.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path in the submission")
-    try:
-        if path.suffix in (".pt", ".pth"):
-            found = _load_pt(path)
-            found = found.tolist() if isinstance(found, np.ndarray) else found
-        elif path.suffix == ".json":
-            found = json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".csv":
-            table = pd.read_csv(path, keep_default_na=False)
-            named = next((name for name in (ID_COLUMN, *aliases) if name in table), None)
-            if ids is not None and named:
-                table = _ordered(table.rename(columns={named: "image_id"}), ids, path)
-            found = table["caption"].tolist()
-        else:
-            found = path.read_text(encoding="utf-8").splitlines()
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a list of captions ({_reason(error)}); write one a line") from None
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _captions_of_table(path, ids, numbering)
+    if suffix == ".json":
+        return _captions_of_json(path, ids, numbering)
+    if suffix in (".pt", ".pth"):
+        found = _load_pt(path)
+        found = found.tolist() if isinstance(found, np.ndarray) else found
+    else:
+        try:
+            # Not splitlines, which also splits at characters that a caption may hold.
+            found = path.read_text(encoding=TEXT).removesuffix("\n").split("\n")
+        except ValueError as error:
+            raise UserError(f"{path}: not a list of captions ({_reason(error)}); write one a line") from None
     if not isinstance(found, (list, tuple)) or not all(isinstance(caption, str) for caption in found):
         raise UserError(f"{path}: not a list of captions; write one a line")
     return list(found)
 
 
-def _ordered(table: pd.DataFrame, ids: np.ndarray, path: Path) -> pd.DataFrame:
-    """The rows of a table with a column `image_id`, in the order of `ids`; the table must have each of them once."""
-    own = table["image_id"].to_numpy()
-    if own.dtype.kind not in "iu":
-        raise UserError(f"{path}: column image_id is {own.dtype}; write whole numbers")
+def _captions_of_table(path: Path, ids: np.ndarray | None, numbering: Numbering) -> list[str]:
+    try:
+        table = pd.read_csv(path, keep_default_na=False, encoding=TEXT)
+        captions = table["caption"].astype(str).tolist()
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: no table with a column caption ({_reason(error)}); write one") from None
+    column = numbering.column(table.columns)
+    if ids is None or column is None:
+        return captions
+    numbers = table[column].to_numpy()
+    if numbers.dtype.kind not in "iu":
+        raise UserError(f"{path}: column {column} is {numbers.dtype}; write whole numbers")
+    return _in_order(captions, numbering.ids_of(numbers, str(path), column), ids, path)
+
+
+def _captions_of_json(path: Path, ids: np.ndarray | None, numbering: Numbering) -> list[str]:
+    content, column = _json(path, JSON_CAPTIONS), None
+    if isinstance(content, list) and all(isinstance(entry, str) for entry in content):
+        return content
+    if isinstance(content, list) and content and all(isinstance(entry, dict) for entry in content):
+        column = numbering.column(content[0])
+        content = [(entry.get(column), entry.get("caption")) for entry in content]
+    elif isinstance(content, dict):
+        content = list(content.items())
+    elif isinstance(content, list):
+        content = [(row, caption) for row, caption in enumerate(content)]
+    else:
+        content = [(None, content)]
+    wrong = [str(n) for n, text in content if not isinstance(text, str) or not re.fullmatch(r"\d{1,18}", str(n))]
+    if wrong:
+        raise UserError(f"{path}: entry {wrong[0]} is not a number with one text; write {JSON_CAPTIONS}")
+    numbers, captions = np.array([int(n) for n, _ in content], np.int64), [text for _, text in content]
+    fitting = None if ids is None else numbering.fitting(numbers, ids)
+    if ids is None or (fitting != numbering.name and are_rows(numbers, len(ids))):
+        return [captions[row] for row in np.argsort(numbers, kind="stable")]
+    return _in_order(captions, numbering.ids_of(numbers, str(path), fitting or column), ids, path)
+
+
+def _in_order(captions: list[str], own: np.ndarray, ids: np.ndarray, path: Path) -> list[str]:
+    """The captions of the images `own` in the order of `ids`, which must be the same images, each once."""
     unique, counts = np.unique(own, return_counts=True)
     if (counts > 1).any():
         raise UserError(
@@ -291,4 +375,4 @@ def _ordered(table: pd.DataFrame, ids: np.ndarray, path: Path) -> pd.DataFrame:
             f"{path}: its image_id differ from the prediction's: {len(missing)} are missing, {len(others)} belong to "
             "other images; write one caption for each image"
         )
-    return table.set_index("image_id").loc[ids]
+    return [captions[row] for row in np.argsort(own)[np.searchsorted(unique, ids)]]

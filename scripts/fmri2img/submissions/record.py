@@ -6,6 +6,7 @@ predictions, each for one subject, training budget and seed. A prediction must c
 incomplete one is refused, because its mean would be over other images than those of all other methods.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -14,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.submissions.numbering import IMAGE_ID
 
 ASCENDING = "ascending"  # value of `ids` that means the subject's test images by ascending image_id
 RECORD_NAMES = ("submission.yaml", "submission.yml", "submission.json")
@@ -32,6 +34,7 @@ class SubmittedPrediction:
     blend: dict | None
     disclosure: dict
     test_set: str = ""  # the split's first test set if a record names none
+    numbering: str = IMAGE_ID  # what numbers mean in lists of ids, names of files and keys of captions
 
     def record(self) -> dict:
         """Plain values, from which `of` restores it."""
@@ -61,11 +64,12 @@ def read_record(path: str | Path) -> tuple[dict, Path]:
         if not found:
             raise UserError(f"{path}: holds no {RECORD_NAMES[0]}; write one as described in docs/submissions.md")
         path = found[0]
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        record = parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a submission, or its record") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: not YAML or JSON ({reason}); correct it as described in docs/submissions.md"
@@ -103,6 +107,7 @@ def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Pat
                 blend,
                 disclosure,
                 entry.get("test_set", ""),
+                entry.get("numbering", IMAGE_ID),
             )
         )
     return found

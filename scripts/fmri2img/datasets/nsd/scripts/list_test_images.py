@@ -1,11 +1,14 @@
 """List the test images of one subject: shown to it within the sessions that count, and held out by the split."""
 
+from dataclasses import replace
+
 from fmri2img import job
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import read_trials
+from fmri2img.datasets.nsd.numberings import numberings
 
 
 def list_test_images(
@@ -23,7 +26,8 @@ def list_test_images(
     lockfile.verify_downloaded(files)
     trials = read_trials(responses, design, stimulus_info, subject)
     trials = trials[trials["session"] <= sessions]
-    return TestImages.of(subject, Split.open(split), trials["image_id"].to_numpy(), trials["session"].to_numpy())
+    found = TestImages.of(subject, Split.open(split), trials["image_id"].to_numpy(), trials["session"].to_numpy())
+    return replace(found, numberings=numberings(found.ids, subject, design, stimulus_info))
 
 
 def main(snakemake) -> None:
