@@ -16,7 +16,7 @@ from fmri2img.artifacts.cells import Cell
 from fmri2img.datasets.dataset import open_dataset, open_pools
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
-from fmri2img.metrics.registry import read_metrics
+from fmri2img.metrics.registry import is_scored, read_metrics
 from fmri2img.paths import REPOSITORY
 from fmri2img.schemas import check_schema
 from fmri2img.settings import checks
@@ -66,6 +66,7 @@ class Study(MethodQueries):
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }
         checks.check_registered(self)
+        self._check_scored()
         for section in self.settings.methods_sections.values():
             section.check(self)
 
@@ -223,6 +224,17 @@ class Study(MethodQueries):
     def submitted(self, method: str, cell: Cell) -> SubmittedPrediction:
         """The submission's prediction of a cell."""
         return next(p for p in self.submissions[method] if (p.subject, p.sessions, p.seed, p.test_set) == cell)
+
+    def _check_scored(self) -> None:
+        """Every method makes what some metric of the study reads: it would be run and then have no score."""
+        for method in self.methods:
+            entry = self.registries["methods"][method]
+            if any(is_scored(entry, metric) for metric in self.metrics.values()):
+                continue
+            reading = [name for name, metric in self.registries["metrics"].items() if is_scored(entry, metric)]
+            key = f"submissions.{method}" if method in self.submissions else "methods"
+            what = f"{method} makes {' and '.join(entry['outputs'])} only, which no metric of the study reads"
+            raise problem(key, f"{what}; add one to metrics, such as {reading[0]}, or remove {method}")
 
     def _read_submission(self, name: str, entry: dict) -> list[SubmittedPrediction]:
         """Check a submission's record, register it as a method, and keep what belongs to the study's cells."""

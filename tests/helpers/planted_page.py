@@ -16,8 +16,9 @@ from PIL import Image
 
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.stimuli import Stimuli, save_stimuli
+from fmri2img.metrics.registry import is_scored
 from fmri2img.reporting.claims import judge_claims
-from fmri2img.reporting.design import GAP, Design, is_of_whole_set, is_scored
+from fmri2img.reporting.design import GAP, Design, is_of_whole_set
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.leaderboard import rank_methods
 from fmri2img.reporting.page.build import Parts, page
@@ -192,9 +193,18 @@ def failed(scores: pd.DataFrame, design: Design) -> tuple[pd.DataFrame, Design]:
     return scores[~lost], design.with_gaps(records)
 
 
-def planted_parts(folder: Path, many: bool = False, gaps: bool = False) -> tuple[Parts, Design]:
+def narrowed(scores: pd.DataFrame, design: Design, metrics: list[str], images: int) -> tuple[pd.DataFrame, Design]:
+    """With these metrics and the first images alone."""
+    kept = scores["metric"].isin(metrics) & (scores["image_id"] < 10 * images)
+    return scores[kept], replace(design, metrics={name: design.metrics[name] for name in metrics})
+
+
+def planted_parts(
+    folder: Path, many: bool = False, gaps: bool = False, metrics: list[str] | None = None, images: int = N_IMAGES
+) -> tuple[Parts, Design]:
     design = many_design() if many else planted_design()
     scores = many_scores(design) if many else planted_scores(design)
+    scores, design = narrowed(scores, design, metrics or list(design.metrics), images)
     if gaps:
         scores, design = failed(scores, design)
     cells = estimates(scores, design)

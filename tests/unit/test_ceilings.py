@@ -20,11 +20,10 @@ from fmri2img.methods.mindeye2.decode import without_brain
 from fmri2img.methods.registry import read_methods
 from fmri2img.methods.repeat_ceiling.control import repeat_responses
 from fmri2img.metrics.brain import MeasuredBrain
-from fmri2img.metrics.registry import read_metrics
+from fmri2img.metrics.registry import is_scored, read_metrics
 from fmri2img.metrics.scoring import score
 from fmri2img.networks.prior import PriorNetwork, sample, sampling_times
 from fmri2img.networks.settings import PriorConfig
-from fmri2img.reporting.design import is_scored
 
 CONFIG = Path(__file__).parents[2] / "config"
 REGISTRY = read_metrics(CONFIG / "metrics.yaml")

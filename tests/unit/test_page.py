@@ -125,6 +125,34 @@ def test_equal_sheets_are_held_once(planted):
     assert found["subjects"]["subj01"]["sheet"] == found["subjects"]["subj02"]["sheet"]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "images", "lede"),
+    [
+        (["identification_net"], 1, "ranked by Identification (net) of First"),
+        (["identification_net"], 2, "ranked by Identification (net) of First"),
+        (["distance"], N_IMAGES, "ranked by Distance of First"),
+        (["fid"], N_IMAGES, "evenly spaced in the order of their numbers"),
+    ],
+)
+def test_a_study_of_one_metric_or_one_image_has_a_page(metrics, images, lede, tmp_path):
+    parts, design = planted_parts(tmp_path, metrics=metrics, images=images)
+    html = page(parts, design)
+    assert lede in html
+    shown = embedded(html, "pictures")["subjects"]["subj01"]["grid"]
+    assert len(shown) == min(3, images)
+
+
+def test_pictures_are_ranked_by_a_distance_from_the_least_to_the_greatest(tmp_path):
+    parts, design = planted_parts(tmp_path, metrics=["distance"])
+    scores = planted_scores(design).query("method == 'first' and subject == 'subj01' and metric == 'distance'")
+    distances = scores[scores["sessions"] == scores["sessions"].max()].set_index("image_id")["value"]
+    found = parts.pictures
+    assert found["lowerIsBetter"] and not found["share"]
+    best = found["subjects"]["subj01"]["grid"][0]
+    assert best["id"] == distances.idxmin() and best["score"] == f"{distances.min():.3f}"
+    assert found["cells"]["first/subj01/all"]["scores"] == distances.round(3).tolist()
+
+
 def test_large_studies_get_smaller_pictures_then_fewer_budgets():
     assert pictures.plan({"1": 1000, "all": 1000}, "all", 64) == (64, ["1", "all"])
     assert pictures.plan({"1": 20_000, "all": 20_000}, "all", 425) == (48, ["1", "all"])

@@ -48,6 +48,14 @@ def test_every_shipped_configuration_is_valid(name):
             {"budgets": {"ridge": [3]}},
             "key 'budgets': 3 is not in sessions (1, 2, all); add it there, or write budgets: {ridge: [all]}",
         ),
+        (
+            {"methods": ["ridge", "ferrante"], "metrics": ["pixcorr"]},
+            "'methods': ferrante makes captions only, which no metric of the study reads; add one to metrics, such as ",
+        ),
+        (
+            {"methods": ["ridge"], "retrieval_only": ["ridge"], "metrics": ["pixcorr", "ssim"]},
+            "ridge makes retrieval only, which no metric of the study reads; add one to metrics, such as retrieval_",
+        ),
         ({"budgets": {"rigde": [1]}}, "key 'budgets': 'rigde' is not a method; did you mean 'ridge'"),
         ({"budgets": {"ridge": []}}, "key 'budgets.ridge'"),
         ({"retrieval_only": ["ridge_shuffled_brain"]}, "'retrieval_only': ridge_shuffled_brain is not a decoder"),

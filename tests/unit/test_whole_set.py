@@ -15,7 +15,7 @@ from fmri2img.artifacts.scores import WHOLE_SET
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.reporting import claims, paper_tables, similarity, tables
 from fmri2img.reporting.estimates import estimates
-from fmri2img.reporting.figures import session_curves, subject_bars
+from fmri2img.reporting.figures import session_curves, similarity_curves, subject_bars
 from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.published import read_published
 from fmri2img.reporting.ranking import ranking
@@ -162,6 +162,11 @@ def test_never_beside_single_images(scores, design, tmp_path):
     of_images = design.of_images()
     effects = similarity.similarity_effects(similarity.with_similarity(scores, near, of_images), of_images)
     assert set(effects["metric"]) == {"identification"} and effects["n_images"].eq(N_IMAGES).all()
+    alone = replace(design, metrics={"fid_inception": design.metrics["fid_inception"]}).of_images()
+    labelled = similarity.with_similarity(scores, near, alone)
+    assert similarity.similarity_effects(labelled, alone).empty
+    save_figure(similarity_curves(labelled, alone, "all"), tmp_path / "similarity")
+    assert "No metric of the study" in (tmp_path / "similarity.svg").read_text()
 
 
 def test_pseudo_values_say_nothing_of_an_image(design):

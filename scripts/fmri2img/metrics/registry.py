@@ -78,3 +78,15 @@ def _filled(text: str, words: dict[str, str], where: str) -> str:
         if word not in words:
             raise UserError(f"{where}: the word '{{{word}}}' is not defined; defined are {', '.join(words) or 'none'}")
     return text.format_map(words).strip()
+
+
+def is_scored(method: dict, metric: dict) -> bool:
+    """Whether a method makes what a metric reads (registry entries).
+
+    Brain correlation is computed from pictures. Responses to repeats replace pictures and retrieval vectors, except in
+    scores relative to a noise ceiling.
+    """
+    needs = metric["needs"]
+    if "responses" in method["outputs"] and needs in ("retrieval", "brain"):
+        return needs == "retrieval" or not metric["parameters"]["normalised"]
+    return ("images" if needs == "brain" else needs) in method["outputs"]

@@ -5,7 +5,8 @@ Published captions were scored on other images and with other code; split and re
 
 import pandas as pd
 
-from fmri2img.reporting.design import GAP, Design, is_scored
+from fmri2img.metrics.registry import is_scored
+from fmri2img.reporting.design import GAP, Design
 from fmri2img.reporting.published import as_printed, metric_entry
 from fmri2img.reporting.tables import Cell, Row, Table, column, score_cell
 

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from fmri2img import plugins
 from fmri2img.errors import UserError
+from fmri2img.metrics.registry import is_scored
 from fmri2img.paths import REPOSITORY
-from fmri2img.reporting.design import GAP, Design, is_of_whole_set, is_scored, matching, number
+from fmri2img.reporting.design import GAP, Design, is_of_whole_set, matching, number
 from fmri2img.reporting.estimates import at_budgets, intervals
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.suspicions import EQUAL

@@ -196,18 +196,6 @@ def matching(names, patterns: list[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
-def is_scored(method: dict, metric: dict) -> bool:
-    """Whether a method makes what a metric reads (registry entries).
-
-    Brain correlation is computed from pictures. Responses to repeats replace pictures and retrieval vectors, except in
-    scores relative to a noise ceiling.
-    """
-    needs = metric["needs"]
-    if "responses" in method["outputs"] and needs in ("retrieval", "brain"):
-        return needs == "retrieval" or not metric["parameters"]["normalised"]
-    return ("images" if needs == "brain" else needs) in method["outputs"]
-
-
 def is_of_whole_set(metric: dict) -> bool:
     """Whether a metric has one value for all images of a prediction: no interval, test or image to show it with."""
     return metric.get("unit") == "set"

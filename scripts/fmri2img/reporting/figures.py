@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from fmri2img.metrics.registry import is_scored
 from fmri2img.reporting.bottleneck import ALL
-from fmri2img.reporting.design import Design, arrow, is_proportion, is_scored
+from fmri2img.reporting.design import Design, arrow, is_proportion
 from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.similarity import quarter_means
 from fmri2img.reporting.style import (
@@ -25,6 +26,7 @@ from fmri2img.reporting.style import (
     legend_columns,
     look,
     method_styles,
+    missing_figure,
 )
 
 PANELS_ACROSS = 3
@@ -226,6 +228,8 @@ def similarity_curves(labelled: pd.DataFrame, design: Design, budget: str):
 
     labelled: `with_similarity(...)`. Of many methods, the first of each family is drawn.
     """
+    if labelled.empty:
+        return missing_figure("No metric of the study has values for single images.")
     found, similarity = quarter_means(labelled, design, budget)
     design = design.condensed()
     curves = found.reset_index()

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fmri2img.errors import UserError
+from fmri2img.metrics.registry import is_scored
 from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, is_scored, number
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget

@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 
-from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, is_scored, number
+from fmri2img.metrics.registry import is_scored
+from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 from fmri2img.reporting.leaderboard import row_cells
 from fmri2img.reporting.page.charts import looks
 from fmri2img.reporting.tables import Cell, Row, Table, column

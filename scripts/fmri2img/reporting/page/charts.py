@@ -67,6 +67,8 @@ def panels(curves: pd.DataFrame, design: Design, places: dict, labels: dict) -> 
     curves: metric, method, at, mean, low, high, with `at` a key of places (its position, any scale) and of labels. NaN
     leaves a gap in a line.
     """
+    if not places:  # no metric has values for single images
+        return []
     ends = min(places.values()), max(places.values())
     across = {at: _scaled(place, ends, (LEFT + 12, WIDTH - RIGHT - 8)) for at, place in places.items()}
     found = []
