@@ -262,9 +262,9 @@ class Study(MethodQueries):
         kept = [p for p in submitted if p.sessions in self.budgets(p.subject) and p.test_set in self.test_sets]
         if not kept:
             brought = ", ".join(f"{p.subject} at {p.sessions}" for p in submitted) or "no subject of the study at any"
-            raise problem(
-                key, f"brings {brought} sessions, none of which the study's subjects and sessions include; add them"
-            )
+            what = f"brings {brought} sessions, none of which the study's subjects and sessions include"
+            remedy = "add them, or write `sessions: all` for a method trained on all sessions that the split uses"
+            raise problem(key, f"{what}; {remedy}")
         cells = [Cell(p.subject, p.sessions, p.seed, p.test_set) for p in kept]
         for cell in cells:
             if cells.count(cell) > 1:

@@ -20,10 +20,9 @@ from safetensors.numpy import save_file
 
 from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.prediction import Prediction
-from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.test_images import TestImages
-from fmri2img.datasets.nsd.scripts.import_images import import_images
+from fmri2img.datasets.nsd.scripts.import_images import import_images, split_of
 from fmri2img.datasets.nsd.scripts.list_test_images import list_test_images
 from fmri2img.errors import UserError
 from fmri2img.metrics.scoring import score
@@ -393,11 +392,14 @@ def test_captions_in_every_form_that_the_field_writes_are_put_in_order(name, tmp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([[text] for text in CAPTIONS], "entry 0 is not a number with one text; write a list of texts, one a row;"),
-        ({"3": CAPTIONS}, "entry 3 is not a number with one text"),
-        ({"dog.png": "a dog"}, "entry dog.png is not a number with one text"),
-        ([{"image_id": 3, "text": "a dog"}], "entry 3 is not a number with one text"),
-        ("a dog", "is not a number with one text"),
+        (
+            [[text] for text in CAPTIONS],
+            "holds a list under 0, not a text under a number; write a list of texts",
+        ),
+        ({"3": CAPTIONS}, "not a text under a number"),
+        ({"dog.png": "a dog"}, "holds a str under 'dog.png', not a text under a number"),
+        ([{"image_id": 3, "text": "a dog"}], "not a text under a number"),
+        ("a dog", "not a text under a number"),
         (CAPTIONS[:4], "4 rows for 6 image_id"),
         ({str(i): "a dog" for i in IDS[:5]}, "1 are missing, 0 belong to other images"),
         ('{"3": "a", "3": "b"}', "not JSON (a key occurs twice)"),
@@ -519,8 +521,8 @@ def test_mindeye2s_published_tensors_are_scored_from_disk(tmp_path):
     published_folder(tmp_path)
     images = merged("rescore.yaml")["nsd"]["images"]
     files = {key: path for key, path in images.items() if key != "fetched"}
-    import_images(tmp_path, files, "test", tmp_path / "stimuli", tmp_path / "split.json")
-    stimuli, split = Stimuli.open(tmp_path / "stimuli"), Split.open(tmp_path / "split.json")
+    ids = import_images(tmp_path, files, "test", tmp_path / "stimuli")
+    stimuli, split = Stimuli.open(tmp_path / "stimuli"), split_of("shared1000", ids, None, None)
     assert stimuli.table["captions"].map(list).tolist() == [["a dog"]] * 6
     np.testing.assert_array_equal(split.test_ids, IDS)
 
@@ -640,6 +642,24 @@ def test_published_tables_are_answered_by_what_stands_for_a_method():
     assert design.answering("mindeye2_unrefined") == "mindeye2_published_unrefined"
     assert design.answering("mindeye1") == "mindeye1"
     assert design.decoders[0] == "mindeye2_published"
+
+
+def test_a_list_of_their_image_id_makes_the_split_of_982_from_published_images_alone(tmp_path):
+    np.save(tmp_path / "few.npy", IDS[[4, 0, 1]])
+    split = split_of("shared982", IDS, str(tmp_path / "few.npy"), 37)
+    assert split.test_ids == [3, 8, 40] and split.unused_ids == [20, 21, 77]
+    with pytest.raises(UserError, match=r"few.npy: image_id 40 is not one of the 2 published test images"):
+        split_of("shared982", IDS[:2], str(tmp_path / "few.npy"), 37)
+
+
+def test_images_alone_have_the_split_of_982_once_its_images_are_named():
+    config = merged("rescore.yaml") | {"split": "shared982"}
+    with pytest.raises(UserError, match="shared982': is null"):
+        Study(config)
+    config["nsd"]["images"]["shared982"] = "mine.npy"
+    assert Study(config).available_sessions["subj01"] == 37
+    with pytest.raises(UserError, match="key 'split': cluster1 needs all images"):
+        Study(config | {"split": "cluster1"})
 
 
 def test_images_alone_need_no_terms_and_bear_no_decoder():

@@ -352,9 +352,10 @@ def _captions_of_json(path: Path, ids: np.ndarray | None, numbering: Numbering) 
         content = [(row, caption) for row, caption in enumerate(content)]
     else:
         content = [(None, content)]
-    wrong = [str(n) for n, text in content if not isinstance(text, str) or not re.fullmatch(r"\d{1,18}", str(n))]
-    if wrong:
-        raise UserError(f"{path}: entry {wrong[0]} is not a number with one text; write {JSON_CAPTIONS}")
+    for number, text in content:
+        if not isinstance(text, str) or not re.fullmatch(r"\d{1,18}", str(number)):
+            found = f"{type(text).__name__} under {number!r}"
+            raise UserError(f"{path}: holds a {found}, not a text under a number; write {JSON_CAPTIONS}")
     numbers, captions = np.array([int(n) for n, _ in content], np.int64), [text for _, text in content]
     fitting = None if ids is None else numbering.fitting(numbers, ids)
     if ids is None or (fitting != numbering.name and are_rows(numbers, len(ids))):

@@ -65,8 +65,7 @@ class Dataset(dataset.Dataset):
     def check(self, study: Any) -> None:
         """Check that the mask is NSD's or the user's own region file, and that published images are registered."""
         if not self.has_recordings:
-            if study.config["split"] != "shared1000":
-                raise problem("split", "published test images alone have only shared1000; use it")
+            self._check_split_of_images(study.config["split"])
             study.named("backbones", self.settings.images.fetched, "nsd.images.fetched")
             return
         mask = self.settings.betas.mask
@@ -74,6 +73,14 @@ class Dataset(dataset.Dataset):
         if mask.removeprefix("lh.").removeprefix("rh.") not in layout.ROI_FILES and not all(p.is_file() for p in own):
             hint = nearest(mask, layout.ROI_FILES, "available")
             raise problem("nsd.betas.mask", f"there is no region file '{mask}'; {hint}")
+
+    def _check_split_of_images(self, split: str) -> None:
+        if split == "shared982" and self.settings.images.shared982 is None:
+            what = "is null, and the published files do not say which images split shared982 tests"
+            raise problem("nsd.images.shared982", f"{what}; name a list of their image_id, or use split shared1000")
+        if split not in self.splits:
+            what = f"{split} needs all images, and the dataset has only published test images"
+            raise problem("split", f"{what}; use one of {', '.join(self.splits)}")
 
     def check_terms(self) -> None:
         if self.source == BUCKET and not self.settings.bucket.terms_accepted:

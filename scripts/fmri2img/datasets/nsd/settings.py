@@ -128,6 +128,11 @@ class Images(base.Settings):
     pictures: Name = Field(description="The file in it that holds the images.")
     ids: Name = Field(description="The file in it that holds their image_id, ascending, or a mask over all images.")
     captions: Name | None = Field(None, description="The file in it that holds a caption for each image, or null.")
+    shared982: Name | None = Field(
+        None,
+        description="Your own list of the image_id of split `shared982`, in a form that `ids` of a submission may "
+        "have, or null where that split is not scored: the published files do not say which images it tests.",
+    )
 
 
 class Betas(base.Settings):
@@ -159,7 +164,7 @@ class Settings(base.Settings):
 
     source: Literal["simulated", "bucket", "images"] = Field(
         description="`simulated`: generated locally. `bucket`: downloaded, or linked from a copy. `images`: only "
-        "published test images, so that only submissions can be scored (`methods: []`, split `shared1000`)."
+        "published test images, so that only submissions can be scored (`methods: []`)."
     )
     root: Name = Field(
         description="Folder of the data, in NSD's own layout (`nsddata/`, `nsddata_betas/`, `nsddata_stimuli/`, "

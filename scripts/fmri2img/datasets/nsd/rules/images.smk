@@ -5,9 +5,10 @@ rule import_images:
     """Import published test images with the list of their image_id."""
     input:
         model_path(study.dataset.section["images"]["fetched"]),
+        tested=(study.dataset.section["images"]["shared982"] or []) if config["split"] == "shared982" else [],
     output:
         stimuli=directory("<results>/stimuli"),
-        split="<results>/splits/shared1000.json",
+        split=f"<results>/splits/{config['split']}.json",
     log:
         "<logs>/import_images.log",
     conda:
@@ -17,6 +18,8 @@ rule import_images:
         **needs("cpu"),
     params:
         images=study.dataset.section["images"],
+        split=config["split"],
+        sessions=study.dataset.splits[config["split"]]["sessions"],
         code=code_of(study.dataset.folder / "scripts/import_images.py"),
         backbone=study.registries["backbones"][study.dataset.section["images"]["fetched"]],
     script:
@@ -26,7 +29,7 @@ rule import_images:
 rule list_all_images:
     """List the test images of a subject: all of them, because subjects who completed 40 sessions saw all shared images."""
     input:
-        split="<results>/splits/shared1000.json",
+        split=f"<results>/splits/{config['split']}.json",
     output:
         "<results>/test_images/{subject}.json",
     log:
