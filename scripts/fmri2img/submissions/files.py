@@ -283,7 +283,7 @@ def _numbers_of_lines(path: Path, numbering: Numbering) -> tuple[np.ndarray, str
 
 
 def _json(path: Path, wanted: str):
-    """The content of a JSON file. Raises UserError when it is no JSON, or an object has a key twice."""
+    """The content of a JSON file. Raises UserError when it is not JSON, or an object has a key twice."""
 
     def once(pairs: list[tuple]) -> dict:
         if len(dict(pairs)) < len(pairs):

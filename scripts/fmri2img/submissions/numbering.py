@@ -49,7 +49,7 @@ class Numbering:
     def ids_of(self, numbers: np.ndarray, where: str, column: str | None = None) -> np.ndarray:
         """image_id of each number, int64. column: the numbering that a table names itself.
 
-        Raises UserError for a number that is no test image's, in any numbering but image_id itself.
+        Raises UserError for a number of none of the test images, in any numbering but image_id itself.
         """
         table = self.tables.get(column or self.name)
         if table is None:
