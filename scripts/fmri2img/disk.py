@@ -28,7 +28,7 @@ def check_space(study: Study) -> None:
             raise UserError(
                 f"disk: study {study.name} needs about {wanted / 1e9:.0f} GB more for "
                 f"{' and '.join(map(str, folders))}, {free / 1e9:.0f} GB are free there; free some space, put the "
-                "dataset's folder on another disk, or run elsewhere with `snakemake --directory`"
+                "dataset's folder on another disk, or run elsewhere with `snakemake --directory FOLDER`"
             )
 
 

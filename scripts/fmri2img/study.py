@@ -227,14 +227,16 @@ class Study(MethodQueries):
 
     def _check_scored(self) -> None:
         """Every method makes what some metric of the study reads: it would be run and then have no score."""
-        for method in self.methods:
-            entry = self.registries["methods"][method]
-            if any(is_scored(entry, metric) for metric in self.metrics.values()):
-                continue
-            reading = [name for name, metric in self.registries["metrics"].items() if is_scored(entry, metric)]
-            key = f"submissions.{method}" if method in self.submissions else "methods"
-            what = f"{method} makes {' and '.join(entry['outputs'])} only, which no metric of the study reads"
-            raise problem(key, f"{what}; add one to metrics, such as {reading[0]}, or remove {method}")
+        entries = {method: self.registries["methods"][method] for method in self.methods}
+        scored = self.metrics.values()
+        unread = [m for m, entry in entries.items() if not any(is_scored(entry, metric) for metric in scored)]
+        if unread:
+            first, outputs = unread[0], " and ".join(entries[unread[0]]["outputs"])
+            reading = [name for name, metric in self.registries["metrics"].items() if is_scored(entries[first], metric)]
+            others = f", nor what {', '.join(unread[1:])} make" if unread[1:] else ""
+            what = f"no metric of the study reads {outputs}, which is all that {first} makes{others}"
+            key = f"submissions.{first}" if first in self.submissions else "methods"
+            raise problem(key, f"{what}; add one to metrics, such as {reading[0]}, or remove {', '.join(unread)}")
 
     def _read_submission(self, name: str, entry: dict) -> list[SubmittedPrediction]:
         """Check a submission's record, register it as a method, and keep what belongs to the study's cells."""

@@ -50,11 +50,11 @@ def test_every_shipped_configuration_is_valid(name):
         ),
         (
             {"methods": ["ridge", "ferrante"], "metrics": ["pixcorr"]},
-            "'methods': ferrante makes captions only, which no metric of the study reads; add one to metrics, such as ",
+            "'methods': no metric of the study reads captions, which is all that ferrante makes; add one to metrics, such as ",
         ),
         (
             {"methods": ["ridge"], "retrieval_only": ["ridge"], "metrics": ["pixcorr", "ssim"]},
-            "ridge makes retrieval only, which no metric of the study reads; add one to metrics, such as retrieval_",
+            "reads retrieval, which is all that ridge makes; add one to metrics, such as retrieval_",
         ),
         ({"budgets": {"rigde": [1]}}, "key 'budgets': 'rigde' is not a method; did you mean 'ridge'"),
         ({"budgets": {"ridge": []}}, "key 'budgets.ridge'"),

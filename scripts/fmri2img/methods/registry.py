@@ -38,13 +38,13 @@ Member = Annotated[str, AfterValidator(_module_and_name)]
 
 def _key(value: str) -> str:
     if not re.fullmatch(r"\w+(\.\w+)*", value):
-        raise ValueError(f"'{value}' is not a key of the configuration; write section.key")
+        raise ValueError(f"'{value}' is not a key of the configuration; write it like generation.steps")
     return value
 
 
 def _dotted(value: str) -> str:
     if not re.fullmatch(r"\w+(\.\w+)+", value):
-        raise ValueError(f"'{value}' is neither a value nor a key of the configuration (section.key)")
+        raise ValueError(f"'{value}' is neither a value nor a key of the configuration; write it like generation.steps")
     return value
 
 

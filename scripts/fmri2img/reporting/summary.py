@@ -21,7 +21,7 @@ SECONDS_BUDGET, BYTES_BUDGET = 12 * 60, 4e9  # what the demo may take on two cor
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table of the report; raises UserError when it is missing."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; run snakemake first")
+        raise UserError(f"{path}: no such file; run `snakemake` first")
     return pd.read_csv(path, dtype={"budget": str, "sessions": str}, keep_default_na=True)
 
 

@@ -86,7 +86,7 @@ def image_values(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     twice = codes.duplicated()
     if twice.any():
         first = scores.loc[twice.to_numpy(), cell].iloc[0].to_dict()
-        raise ValueError(f"two values for {first}: `by` must name every column in which scores differ")
+        raise ValueError(f"two values for {first}: by must name every column in which scores differ")
     defined = scores.dropna(subset="value")
     return defined.groupby([*keys, "image_id"], observed=True)["value"].mean().unstack(keys).sort_index(axis=1)
 
@@ -176,7 +176,7 @@ def _whole_sets(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     scores = scores[scores["image_id"] == WHOLE_SET]
     keys = [*dict.fromkeys([*by, "subject"])]
     if scores.duplicated([*keys, "seed"]).any():
-        raise ValueError("two values for one prediction: `by` must name every column in which scores differ")
+        raise ValueError("two values for one prediction: by must name every column in which scores differ")
     subjects = scores.groupby(keys, observed=True)["value"].mean().groupby(by, observed=True)
     counts = {"n_subjects": subjects.count(), "n_images": 0}
     return pd.DataFrame({"mean": subjects.mean(), "low": np.nan, "high": np.nan, **counts})

@@ -74,7 +74,7 @@ def check_cluster(study, classes: ResourceClasses, slurm: bool) -> None:
         nodes = devices(study, decoder, stage).nodes
         key = f"{study.decoders[decoder]['folder']}.{stage}.nodes"
         if nodes > 1 and not slurm:
-            raise problem(key, f"{nodes} nodes need SLURM; run with --profile slurm, or set it to 1")
+            raise problem(key, f"{nodes} nodes need SLURM; run `snakemake --profile slurm`, or set it to 1")
         if nodes > 1 and in_image:
             remedy = f"set it to 1, or remove `container` from {study.settings.site}"
             raise problem(key, f"{nodes} nodes need srun, which a container image does not hold; {remedy}")

@@ -17,7 +17,7 @@ def optimiser(config: TrainingConfig, groups: list[dict[str, Any]]) -> torch.opt
         import bitsandbytes
     except ImportError as error:
         raise UserError(
-            "training.optimiser = 'adamw8bit' needs bitsandbytes (pip install bitsandbytes, on a machine with a GPU); "
+            "training.optimiser = 'adamw8bit' needs bitsandbytes; `pip install bitsandbytes` on a machine with a GPU, "
             "or set it to 'adamw'"
         ) from error
     return bitsandbytes.optim.AdamW8bit(groups, **settings)

@@ -42,7 +42,7 @@ def accelerator_for(config: TrainingConfig) -> Accelerator:
 
 def _with_deepspeed(config: TrainingConfig, gpu: bool) -> Accelerator:
     if "LOCAL_RANK" not in os.environ:
-        raise UserError("training.deepspeed needs torchrun, even for one process: torchrun scripts/train.py ...")
+        raise UserError("training.deepspeed needs torchrun; start `torchrun scripts/train.py`, even for one process")
     path = REPOSITORY / config.deepspeed
     try:
         settings = json.loads(path.read_text())
