@@ -19,6 +19,7 @@ from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 from fmri2img.metrics.scoring import score
+from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
 from fmri2img.reporting.suspicions import suspicions
 
 
@@ -114,6 +115,10 @@ def main(snakemake) -> None:
     submitted = {p.metadata["method"] for p in predictions if p.disclosure.origin == "submission"}
     for method, text in suspicions(table, params.metrics, params.retrieval["pool"], submitted):
         print(f"Warning: {method}, {text}")
+    stimuli = Stimuli.open(given.stimuli)
+    for prediction in predictions:
+        for text in suspicions_of_pictures(prediction, stimuli) if prediction.metadata["method"] in submitted else []:
+            print(f"Warning: {prediction.metadata['method']}, {text}")
     save_scores(snakemake.output.scores, table)
 
 

@@ -13,12 +13,15 @@ from pathlib import Path
 import pandas as pd
 
 from fmri2img import runs
+from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.scores import read_scores
+from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.job import enable_plugins
 from fmri2img.methods.registry import read_methods
 from fmri2img.reporting.chances import pool_chances
+from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
 from fmri2img.reporting.suspicions import suspicions
 from fmri2img.settings.files import read_files
 from fmri2img.study import Study
@@ -74,8 +77,15 @@ def score(study: Study, configfiles: list[Path], results: Path) -> None:
         {m: {"chance": chances[m], "higher is better": entry["higher_is_better"]} for m, entry in registry.items()}
     )
     print(facts.T.to_string(na_rep="—"), means.T.to_string(float_format="{:.4f}".format, na_rep="—"), sep="\n\n")
-    for _, text in suspicions(scores, registry, pool, [name]):
+    for text in [text for _, text in suspicions(scores, registry, pool, [name])] + of_pictures(study, name, results):
         print(f"Warning: {text}")
+
+
+def of_pictures(study: Study, name: str, results: Path) -> list[str]:
+    """What is suspicious of the submission's pictures."""
+    stimuli = Stimuli.open(results / "stimuli")
+    paths = [results / "predictions" / name / study.made_at(name, cell).path for cell in study.cells(name)]
+    return [text for path in paths for text in suspicions_of_pictures(Prediction.open(path), stimuli)]
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def test_every_shipped_configuration_is_valid(name):
         ),
         (
             {"methods": ["ridge", "ferrante"], "metrics": ["pixcorr"]},
-            "'methods': no metric of the study reads captions, which is all that ferrante makes; add one to metrics, such as ",
+            "no metric of the study reads captions, which is all that ferrante makes; add one to metrics, such as ",
         ),
         (
             {"methods": ["ridge"], "retrieval_only": ["ridge"], "metrics": ["pixcorr", "ssim"]},

@@ -685,8 +685,10 @@ def test_what_is_scored_is_made_by_a_rule_and_suspicions_are_printed(tmp_path, m
     scores = pd.DataFrame(keys | {"image_id": IDS, "value": [0.1, 0.2, 1.0, 0.3, 0.1, 0.0]})
     monkeypatch.setattr("validate_submission.make", lambda study, configfiles, targets: asked.extend(targets))
     monkeypatch.setattr("validate_submission.read_scores", lambda path: scores)
+    monkeypatch.setattr("validate_submission.of_pictures", lambda *_: ["subj01: the pictures are mirrored"])
     score_submission(study, [], Path("results/demo"))
     said = capsys.readouterr().out
+    assert "Warning: subj01: the pictures are mirrored" in said
     assert (
         "Warning: subj01, 1 sessions, seed 0: 1 reconstructions equal their stimulus" in said and "image_id 20" in said
     )

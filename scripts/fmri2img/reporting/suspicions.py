@@ -56,4 +56,7 @@ def _chance_alone(rows: pd.DataFrame, registry: dict[str, dict], pool: int) -> I
             error = max(values.std() / np.sqrt(len(values)), 1e-12)
             distances.append((values.mean() - chances[metric]) / error)
     if distances and max(distances) < STANDARD_ERRORS:
-        yield "no score is clearly above chance; the row order and image_id may not match"
+        yield (
+            "no score is clearly above chance; the rows may not be in the order of their image_id, or pixel range, "
+            "order of channels or orientation may be wrong (the log of evaluate says which of them fits)"
+        )
