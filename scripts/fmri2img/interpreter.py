@@ -16,7 +16,7 @@ def check_interpreter(path: str = sys.executable) -> None:
         character = "a space" if found[0] == " " else repr(found[0])
         raise UserError(
             f"{path}: Snakemake cannot start jobs with a Python whose path has {character} in it; move the repository "
-            "to a path without, delete its .venv and start again (results may be anywhere: `snakemake --directory FOLDER`)"
+            "to a path without, delete its .venv and start again (results may be there: `snakemake --directory FOLDER`)"
         )
 
 
