@@ -308,7 +308,7 @@ VAE = {
 }  # fmt: skip
 
 
-def test_the_autoencoder_inside_an_sgm_checkpoint_comes_back_exactly(tmp_path, registry):
+def test_the_autoencoder_inside_an_sgm_checkpoint_comes_back_exactly(tmp_path, registry, caplog):
     torch.manual_seed(0)
     original = AutoencoderKL(**VAE).eval()
     others = {"model.diffusion_model.out.2.bias": torch.zeros(4), "conditioner.x": torch.zeros(2)}
@@ -323,6 +323,7 @@ def test_the_autoencoder_inside_an_sgm_checkpoint_comes_back_exactly(tmp_path, r
     assert all(torch.equal(loaded[name], tensor) for name, tensor in original.state_dict().items())
     wanted = Autoencoder(original)
     assert (autoencoder.scaling_factor, autoencoder.reduction) == (0.13025, 4)
+    assert not caplog.records  # diffusers warns whenever one of its networks is cast
     assert torch.equal(autoencoder.encode(IMAGES), wanted.encode(IMAGES))
     assert torch.equal(autoencoder.decode(wanted.encode(IMAGES)), wanted.decode(wanted.encode(IMAGES)))
 
@@ -384,7 +385,7 @@ def sgm_tensors(device="cpu", **settings) -> dict[str, torch.Tensor]:
     return {name: torch.randn(shape, device=device) * 0.02 for name, shape in shapes.items()}
 
 
-def test_an_sgm_checkpoint_is_loaded_whole_from_its_file(tmp_path, registry):
+def test_an_sgm_checkpoint_is_loaded_whole_from_its_file(tmp_path, registry, caplog):
     tensors = sgm_tensors()
     others = {"first_stage_model.decoder.conv_in.bias": torch.zeros(3), "conditioner.x": torch.zeros(2)}
     torch.save({"state_dict": tensors | others, "global_step": 110000}, tmp_path / "model.ckpt")
@@ -393,6 +394,7 @@ def test_an_sgm_checkpoint_is_loaded_whole_from_its_file(tmp_path, registry):
         unet=SGM_UNET, scheduler=EULER,
     )  # fmt: skip
     generator = load_generator(entry, "cpu")
+    assert not caplog.records
     assert sum(p.numel() for p in generator.unet.parameters()) == sum(t.numel() for t in tensors.values())
     own = generator.unet.state_dict()
     source = "model.diffusion_model."
@@ -415,10 +417,10 @@ def test_a_damaged_or_unsafe_checkpoint_is_refused(tmp_path):
     whole = (tmp_path / "model.ckpt").read_bytes()
     (tmp_path / "model.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"model\.ckpt: not a complete torch file"):
-        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX)
+        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX, torch.float32)
     torch.save({"state_dict": {}, "callback": Backbone("any", {})}, tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=r"model\.ckpt: holds Python objects other than tensors"):
-        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX)
+        read_sgm(tmp_path / "model.ckpt", SGM_PREFIX, torch.float32)
 
 
 @pytest.mark.parametrize(

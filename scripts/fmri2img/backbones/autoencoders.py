@@ -97,22 +97,23 @@ def load_autoencoder(backbone: Backbone, device=None) -> Autoencoder:
     expect_kind(backbone, "diffusers_vae")
     device, dtype = placement(backbone, device)
     if "vq" in backbone.record:
-        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX)
+        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX, dtype)
         vq = vq_from_sgm(tensors, backbone.record["vq"], f"backbone {backbone.name}")
-        return QuantisedAutoencoder(vq.to(dtype), device)
+        return QuantisedAutoencoder(vq, device)
     if backbone.record.get("format") == "sgm":
-        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX)
+        tensors = read_sgm(backbone.file(backbone.record["checkpoint"]), SGM_PREFIX, dtype)
         vae = vae_from_sgm(tensors, backbone.record["vae"], f"backbone {backbone.name}")
-        return Autoencoder(vae.to(dtype), device)
+        return Autoencoder(vae, device)
     if "vae" in backbone.record:
-        vae = AutoencoderKL(**backbone.record["vae"])
+        with torch.device("meta"):
+            vae = AutoencoderKL(**backbone.record["vae"])
         tensors = read_checkpoint(backbone.file(backbone.record["checkpoint"]), "fetch it again")
         try:
-            vae.load_state_dict(tensors)
+            vae.load_state_dict(_cast(tensors, dtype), assign=True)
         except RuntimeError as error:
             problem = str(error).splitlines()[1].strip()
             raise UserError(f"backbone {backbone.name}: {problem} Correct `vae` in config/backbones.yaml") from None
-        return Autoencoder(vae.to(dtype), device)
+        return Autoencoder(vae, device)
     folder = backbone.checked_folder() / backbone.record.get("subfolder", "")
     return Autoencoder(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype), device)
 
@@ -155,15 +156,20 @@ def vae_from_sgm(tensors: dict[str, torch.Tensor], config: dict, what: str) -> t
     return from_sgm(vae, convert_ldm_vae_checkpoint, _flattened(tensors), what, "vae")
 
 
-def read_sgm(path: Path, prefix: str) -> dict[str, torch.Tensor]:
-    """Tensors of an sgm checkpoint whose names begin with `prefix`, by full name, memory-mapped.
+def read_sgm(path: Path, prefix: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Tensors of an sgm checkpoint whose names begin with `prefix`, by full name.
 
-    The file is a safetensors file or a pickle that holds only tensors. Raises UserError when it is damaged or contains
-    any other object.
+    Tensors stored as `dtype` are memory-mapped, and other fractional ones are cast: here, because diffusers warns
+    whenever a network of its own is. The file is a safetensors file or a pickle that holds only tensors. Raises
+    UserError when it is damaged or contains any other object.
     """
     checkpoint = read_checkpoint(path, "fetch it again")
-    tensors = checkpoint.get("state_dict", checkpoint)
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    tensors = checkpoint.get("state_dict", checkpoint).items()
+    return _cast({name: tensor for name, tensor in tensors if name.startswith(prefix)}, dtype)
+
+
+def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def from_sgm(

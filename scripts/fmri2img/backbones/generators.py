@@ -107,8 +107,8 @@ def load_generator(backbone: Backbone, device=None) -> Generator:
     device, dtype = placement(backbone, device)
     folder = backbone.checked_folder()
     if record.get("format") == "sgm":
-        tensors = read_sgm(folder / record["checkpoint"], SGM_PREFIX)
-        unet = unet_from_sgm(tensors, record["unet"], f"backbone {backbone.name}").to(dtype)
+        tensors = read_sgm(folder / record["checkpoint"], SGM_PREFIX, dtype)
+        unet = unet_from_sgm(tensors, record["unet"], f"backbone {backbone.name}")
     else:
         unet = UNet2DConditionModel.from_pretrained(folder / record.get("subfolder", ""), torch_dtype=dtype)
     return generator_of(backbone, unet.to(device).eval().requires_grad_(False), folder)
