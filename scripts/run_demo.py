@@ -24,9 +24,9 @@ RESULTS = Path("results/demo")
 
 
 def peak_memory(process: psutil.Process, stop: threading.Event, peak: list[int]) -> None:
-    """Sample the process tree every two seconds (it takes 25 ms for each large process); peak[0] becomes the largest
+    """Sample the process tree every five seconds (it takes 20 ms for each large process); peak[0] becomes the largest
     sum in bytes."""
-    while not stop.wait(2):
+    while not stop.wait(5):
         total = 0
         with contextlib.suppress(psutil.NoSuchProcess):  # a process that ends while they are listed
             for member in [process, *process.children(recursive=True)]:

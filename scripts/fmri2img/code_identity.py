@@ -15,10 +15,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from fmri2img.paths import SCRIPTS
+from fmri2img.paths import REPOSITORY, SCRIPTS
 from fmri2img.plugins import OUTSIDE
 
-CACHE = Path(".snakemake/code_identity.json")  # every job reads the workflow again, and parsing all modules takes 1 s
+# Every job of a cluster reads the workflow again, and parsing all modules takes 1 s. All working directories share the
+# file, unless the repository cannot be written to.
+CACHE = (REPOSITORY if os.access(REPOSITORY, os.W_OK) else Path()) / ".snakemake/code_identity.json"
 PACKAGE = "fmri2img"
 
 
@@ -44,11 +46,10 @@ def code_of(script: str | Path, *entry_points: str) -> str:
     waiting = list(found)
     while waiting:
         importer = waiting.pop()
-        for name in _sources().imports(found[importer]):
-            for module, file in _with_packages(_absolute(name, importer, found[importer])).items():
-                if module not in found:
-                    found[module] = file
-                    waiting.append(module)
+        for module, file in _sources().modules(importer, found[importer]).items():
+            if module not in found:
+                found[module] = file
+                waiting.append(module)
     _sources().save()
     digest = hashlib.sha256()
     for module in sorted(found):
@@ -103,6 +104,7 @@ class _Sources:
     def __init__(self) -> None:
         self._read: dict[Path, tuple[str, list[str]]] = {}
         self._known: dict[str, tuple[str, list[str]]] = {}
+        self._modules: dict[str, dict[str, Path]] = {}
         self._changed = False
         with contextlib.suppress(OSError, ValueError):
             stored = json.loads(CACHE.read_text())
@@ -112,8 +114,17 @@ class _Sources:
     def digest(self, path: Path) -> str:
         return self._source(path)[0]
 
-    def imports(self, path: Path) -> list[str]:
-        return self._source(path)[1]
+    def modules(self, importer: str, path: Path) -> dict[str, Path]:
+        """Those of the library that the module `importer`, or the script "", at `path` imports, with their packages."""
+        key = importer or str(path)
+        if key not in self._modules:
+            names = self._source(path)[1]
+            self._modules[key] = {
+                module: file
+                for name in names
+                for module, file in _with_packages(_absolute(name, importer, path)).items()
+            }
+        return self._modules[key]
 
     def save(self) -> None:
         """Keep what was parsed. A folder that cannot be written to only costs the time."""

@@ -20,7 +20,7 @@ def library(tmp_path, monkeypatch):
     """A copy of scripts/ that may be edited; every hash is computed afresh."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code_identity, "SCRIPTS", tmp_path / "scripts")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(code_identity, "CACHE", tmp_path / "cache.json")
     forget()
     yield tmp_path / "scripts"
     forget()
