@@ -3,6 +3,7 @@
 # make test-slurm   run the tests that need a real Slurm, which they start (needs root, and munge and slurm-wlm of Debian)
 # make lint   run the linters, the type checker and the spelling check
 # make plan [STUDY=paper]   print jobs, GPU hours, memory, disk and the longest chain of a study before it runs
+# make data [STUDY=config/paper.yaml]   fetch all networks and data of a study; says first what is found and what is fetched
 # make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
 # make method FROM=folder   check a method's folder on a tiny study
 # make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
@@ -16,7 +17,7 @@ PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-slurm lint plan submission method slurm-check test-page clean
+.PHONY: demo test test-slurm lint plan data submission method slurm-check test-page clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -39,6 +40,9 @@ lint: $(PYTHON_ENV)
 
 plan: $(PYTHON_ENV)
 	@python scripts/plan_study.py $(STUDY)
+
+data: $(PYTHON_ENV)
+	@snakemake --cores 4 --quiet rules host $(if $(STUDY),--configfile $(STUDY)) -- fetch
 
 submission: $(PYTHON_ENV)
 	@python scripts/validate_submission.py "$(FROM)" $(if $(CONFIG),--configfile $(CONFIG))

@@ -16,7 +16,7 @@ from fmri2img import plugins, runs
 from fmri2img.errors import UserError
 from fmri2img.methods.conformance import check_declared, check_scores
 from fmri2img.methods.registry import read_analyses, read_methods
-from fmri2img.paths import LIBRARY, REPOSITORY
+from fmri2img.paths import LIBRARY, REPOSITORY, expanded
 
 
 def under_test(name: str, entries: dict[str, dict]) -> dict[str, dict]:
@@ -77,14 +77,14 @@ def check(folder: Path, work: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder with a method.yaml")
+    parser.add_argument("folder", help="folder with a method.yaml")
     parser.add_argument("--work", type=Path, help="folder for the tiny study, kept; a temporary one by default")
     options = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory() as temporary:
             work = options.work or Path(temporary)
             work.mkdir(parents=True, exist_ok=True)
-            problems = check(options.folder, work)
+            problems = check(Path(expanded(options.folder)), work)
     except UserError as error:
         problems = [str(error)]
     for problem in problems:

@@ -20,6 +20,7 @@ from fmri2img.artifacts.test_images import TestImages
 from fmri2img.errors import UserError
 from fmri2img.job import enable_plugins
 from fmri2img.methods.registry import read_methods
+from fmri2img.paths import expanded
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
 from fmri2img.reporting.suspicions import suspicions
@@ -90,12 +91,12 @@ def of_pictures(study: Study, name: str, results: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("submission", type=Path, help="folder with submission.yaml, or that file")
+    parser.add_argument("submission", help="folder with submission.yaml, or that file")
     parser.add_argument("--configfile", type=Path, nargs="+", default=[], help="study to score it in (the demo)")
     parser.add_argument("--check-only", action="store_true", help="do not score it")
     arguments = parser.parse_args()
     try:
-        study = study_of(arguments.configfile, arguments.submission.resolve())
+        study = study_of(arguments.configfile, Path(expanded(arguments.submission)).resolve())
         study.dataset.check_terms()
         results = Path("results") / study.name
         subjects = sorted({p.subject for submission in study.submissions.values() for p in submission})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fmri2img.errors import UserError
-from fmri2img.paths import LIBRARY
+from fmri2img.paths import LIBRARY, expanded
 
 RECORDS = {"methods": "method.yaml", "datasets": "dataset.yaml"}
 OUTSIDE: dict[str, Path] = {}  # package -> folder, for folders outside this repository
@@ -20,7 +20,7 @@ OUTSIDE: dict[str, Path] = {}  # package -> folder, for folders outside this rep
 
 def register(folder: str | Path) -> None:
     """Make the modules of a folder outside the repository importable. Raises UserError when it is not such a folder."""
-    path = Path(folder).expanduser().resolve()
+    path = Path(expanded(str(folder))).resolve()
     kinds = [kind for kind, record in RECORDS.items() if (path / record).is_file()]
     if not kinds:
         raise UserError(

@@ -60,13 +60,13 @@ class Study(MethodQueries):
         for method in self.settings.retrieval_only:
             self.named("methods", method, "retrieval_only")["outputs"] = ["retrieval"]
         checks.check_data(self)
-        for dataset in (self.dataset, *self.pools.values()):
-            dataset.check(self)
         self.submissions = {
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }
         checks.check_registered(self)
         self._check_scored()
+        for dataset in (self.dataset, *self.pools.values()):
+            dataset.check(self)
         for section in self.settings.methods_sections.values():
             section.check(self)
 

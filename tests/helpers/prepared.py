@@ -7,6 +7,7 @@ from nsd_tree import BETA_FOLDER, SESSIONS, Tree
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.datasets.checksums import by_key
+from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.design import read_design
 from fmri2img.datasets.nsd.scripts.make_splits import shared1000
 from fmri2img.datasets.nsd.scripts.mask_session import mask_session
@@ -25,12 +26,15 @@ def record(
     tree: Tree, results: Path, subject: str = "subj01", split=None, sessions: int | None = None, **betas
 ) -> Recording:
     """Recording of the first `sessions` sessions (all) with `betas` over the default options; split: shared1000."""
-    options = {"version": "b3", "mask": "nsdgeneral", "normalise": "session", "statistics": "train"} | betas
+    options = {"version": "b3", "mask": "nsdgeneral", "labels": [], "normalise": "session", "statistics": "train"}
+    options |= betas
+    region_file, labels = layout.mask_of(options["mask"])
+    labels = options["labels"] or labels
     numbers = list(range(1, (sessions or SESSIONS[subject]) + 1))
     masked = [str(results / "masked" / subject / f"session{number:02d}.npy") for number in numbers]
     for number, path in zip(numbers, masked, strict=True):
         source = tree.betas_file(subject, number)
-        mask_session(source, tree.roi(subject), tree.root / responses(subject), number, path)
+        mask_session(source, tree.roi(subject, region_file), tree.root / responses(subject), number, path, labels)
     split_file = results / "split.json"
     (split or shared1000(read_design(tree.root / DESIGN))).save(split_file)
     files = [tree.root / key for key in (responses(subject), DESIGN, STIMULUS_INFO)]

@@ -1,10 +1,12 @@
 """BOLD5000's files, written by others than its simulator, read into the artifacts; and what the simulator writes."""
 
+import codecs
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.helpers import bold5000_files as files
 
@@ -149,7 +151,6 @@ def test_a_missing_picture_or_list_is_named_with_its_source(tree):
             lambda path: np.save(path, np.zeros((16, 3, 1))),
             r"is \(16, 3, 1\) float64, not numbers of shape \(any, any\)",
         ),
-        (lambda path: np.save(path, np.full((16, 3), np.nan)), "holds 48 values that are NaN or infinite"),
         (lambda path: os.truncate(path, path.stat().st_size - 9), "damaged, truncated or of another format"),
         (lambda path: path.write_bytes(b"PK\x03\x04"), "damaged, truncated or of another format"),
         (lambda path: np.save(path, np.array([{"a": 1}])), "damaged, truncated or of another format"),
@@ -172,7 +173,40 @@ def test_constant_voxels_are_left_out(tree):
     np.save(path, block)
     recording, _ = recording_of(tree)
     assert recording.betas.shape == (16, 18) and recording.voxels["PPA"].sum() == 2
-    assert recording.metadata["voxels_left_out"] == {"constant": 1}
+    assert recording.metadata["voxels_left_out"] == {"constant": 1, "not_finite": 0}
+
+
+@pytest.mark.parametrize("normalise", ["session", "global"])
+def test_voxels_that_are_nan_or_infinite_in_any_trial_are_left_out_and_counted(tree, normalise):
+    files.write_betas(tree)
+    expected, _ = recording_of(tree, OPTIONS | {"normalise": normalise})
+    path = tree / layout.betas("CSI1", "PPA", "LH")
+    block = np.load(path)
+    block[3, 0], block[15, 1] = np.nan, -np.inf
+    np.save(path, block)
+    recording, _ = recording_of(tree, OPTIONS | {"normalise": normalise})
+    assert recording.metadata["voxels_left_out"] == {"constant": 0, "not_finite": 2}
+    kept = recording.voxels["x"].to_numpy()
+    if normalise == "session":  # of each voxel alone, so the others do not change
+        np.testing.assert_array_equal(recording.betas, expected.betas[:, np.isin(expected.voxels["x"], kept)])
+    block[:] = np.nan
+    for region in layout.REGIONS:
+        for hemisphere in layout.HEMISPHERES:
+            np.save(tree / layout.betas("CSI1", region, hemisphere), block)
+    with pytest.raises(UserError, match=r"betas of CSI1: every voxel is NaN .*trial 1 has no other value.*replace"):
+        recording_of(tree, OPTIONS | {"normalise": normalise})
+
+
+def test_what_other_systems_leave_in_folders_is_not_read(tree):
+    files.write_betas(tree)
+    expected, _ = recording_of(tree)
+    lists = sorted((tree / layout.STIMULI).rglob("*.txt"))
+    for path in [*lists, *(tree / layout.STIMULI).rglob("*sess*")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for path in lists:
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    again, _ = recording_of(tree)
+    pd.testing.assert_frame_equal(again.trials, expected.trials)
 
 
 def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):

@@ -51,7 +51,6 @@ def test_patterns_are_means_over_windows_normalised_as_in_mind_vis(tmp_path, vol
         ({"V3": None}, "has no array 'V3', only V4, V1, V2"),
         ({"V2": np.ones((46, 4))}, r"V1 to V4 have \[46, 47\] volumes"),
         ({"V2": np.ones(47)}, "array 'V2': is .* not numbers of shape"),
-        ({"V2": np.full((47, 2), np.inf)}, "array 'V2': holds 94 values that are NaN or infinite"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_remedy(tmp_path, changes, message):
@@ -60,6 +59,23 @@ def test_a_wrong_file_is_named_with_the_remedy(tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as caught:
         patterns.read_volumes(path)
     assert str(caught.value).startswith(str(path)) and ";" in str(caught.value)
+
+
+def test_voxels_that_are_nan_or_infinite_are_left_out_and_counted(tmp_path):
+    path = tmp_path / "100307" / dataset.FILE
+    write(path)
+    with np.load(path) as arrays:
+        spoilt = arrays["V2"].copy()
+    spoilt[5, 1], spoilt[0, 3] = np.nan, np.inf
+    write(path, V2=spoilt)
+    patterns.write_recording("hcp/100307", path, 10, tmp_path / "recording")
+    recording = Recording.open(tmp_path / "recording")
+    assert recording.metadata["voxels_left_out"] == {"not_finite": 2, "constant": 0}
+    assert recording.voxels[["V1", "V2", "V3", "V4"]].sum().tolist() == [5, 2, 2, 3]
+    assert recording.voxels["x"].tolist() == [0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13]
+    write(path, V1=np.full((47, 5), np.nan), V2=spoilt * np.nan, V3=np.full((47, 2), np.nan), V4=spoilt[:, :3] * np.nan)
+    with pytest.raises(UserError, match=r"every voxel is NaN or infinite in some trial"):
+        patterns.write_recording("hcp/100307", path, 10, tmp_path / "recording")
 
 
 def hcp(root, **changes):

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 from nsd_tree import DIMS, PER_SESSION, Tree, edit_cell, save_volume
@@ -60,6 +61,72 @@ def test_one_voxel_mask_and_contiguous_storage(tree):
     np.testing.assert_array_equal(read_masked_session(path, mask, PER_SESSION)[:, 0], values[:, 6, 0, 4])
 
 
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def in_nifti(tree, session, dtype="<i2", scale=1, stored=None):
+    """A session as NIfTI, (X, Y, Z, trials), and its HDF5 file. stored: type in the file, with a scale factor."""
+    path = tree.betas_file("subj01", session)
+    values = tree.betas["subj01"][PER_SESSION * (session - 1) : PER_SESSION * session].transpose(1, 2, 3, 0)
+    image = nibabel.Nifti1Image((values / scale).astype(dtype), np.eye(4))
+    image.set_data_dtype(stored or dtype)
+    nibabel.save(image, path.with_suffix(".nii.gz"))
+    return path.with_suffix(".nii.gz"), path
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", ">f4", "<f8"])
+def test_nifti_holds_the_numbers_of_hdf5(tree, dtype):
+    mask = read_mask(tree.roi("subj01"))
+    nifti, hdf5 = in_nifti(tree, 2, dtype)
+    found = read_masked_session(nifti, mask, PER_SESSION)
+    assert found.dtype == (np.int16 if "i" in dtype else np.float32)
+    np.testing.assert_array_equal(found, read_masked_session(hdf5, mask, PER_SESSION))
+
+
+def test_a_scale_factor_of_nifti_makes_floats(tree):
+    mask = read_mask(tree.roi("subj01"))
+    nifti, hdf5 = in_nifti(tree, 1, np.float32, 300, np.int16)
+    stored = nibabel.load(nifti).dataobj
+    assert stored.dtype == np.int16 and stored.slope != 1
+    found = read_masked_session(nifti, mask, PER_SESSION)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, read_masked_session(hdf5, mask, PER_SESSION) / 300, atol=2 * stored.slope)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (truncate, "not a complete NIfTI file"),
+        (lambda path: path.write_bytes(b"<Error>"), "not a complete NIfTI file"),
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: save_volume(path, np.zeros((*DIMS["subj01"], 23), np.int16)), "23 trials, but .* lists 24"),
+        (lambda path: save_volume(path, np.zeros((*DIMS["subj02"], 24), np.int16)), "do not match the mask"),
+        (lambda path: save_volume(path, np.zeros(DIMS["subj01"], np.int16)), "do not match the mask"),
+        (lambda path: save_volume(path, np.zeros((*DIMS["subj01"], 24), np.uint8)), "betas are uint8, expected int16"),
+    ],
+)
+def test_damaged_nifti_betas_are_named(tree, spoil, message):
+    path, _ = in_nifti(tree, 1)
+    spoil(path)
+    with pytest.raises(UserError, match=message) as error:
+        read_masked_session(path, read_mask(tree.roi("subj01")), PER_SESSION)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_what_to_do_about_a_file_of_the_users_own_is_not_to_delete_a_link(tree, tmp_path):
+    linked = tmp_path / "tree" / "responses.tsv"
+    linked.parent.mkdir()
+    own = tree.root / responses("subj01")
+    own.write_text("SUBJECT\n")
+    linked.symlink_to(own)
+    with pytest.raises(UserError, match=f"it is a link to {own}: correct or replace that file, then run again"):
+        count_trials(linked)
+    with pytest.raises(UserError, match=r"delete it and rerun, .*if it is your own, correct or replace it"):
+        count_trials(own)
+
+
 def test_trials_are_counted_by_session(tree):
     assert count_trials(tree.root / responses("subj01")) == {1: 24, 2: 24, 3: 24}
 
@@ -97,17 +164,15 @@ def rewrite(path, change):
         change(file, values)
 
 
-def truncate(path):
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
-
-
 DAMAGE = {
     "truncated": (truncate, "not a complete HDF5 file"),
     "not HDF5": (lambda path: path.write_text("<Error>AccessDenied</Error>"), "not a complete HDF5 file"),
     "missing": (lambda path: path.unlink(), "no such file"),
     "no betas": (lambda path: rewrite(path, lambda f, v: f.update(beta=v)), "no dataset 'betas' .*beta"),
-    "float": (lambda path: rewrite(path, lambda f, v: f.update(betas=v / 300.0)), "float64, expected int16"),
+    "integers": (
+        lambda path: rewrite(path, lambda f, v: f.update(betas=v.astype("<i4"))),
+        "int32, expected int16",
+    ),
     "unsigned": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.astype("<u2"))), "uint16, expected int16"),
     "transposed": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.transpose(0, 3, 2, 1))), "do not match"),
     "trials last": (lambda path: rewrite(path, lambda f, v: f.update(betas=v.transpose(3, 2, 1, 0))), "do not match"),
@@ -151,5 +216,5 @@ def test_session_that_responses_do_not_list(tree, tmp_path):
 
 def test_empty_mask(tree):
     save_volume(tree.roi("subj01"), np.where(tree.labels["subj01"]["nsdgeneral"] == 1, 0, -1).astype(np.int16))
-    with pytest.raises(UserError, match="no voxel has a label above 0"):
+    with pytest.raises(UserError, match="has no voxel with a label above 0"):
         read_mask(tree.roi("subj01"))

@@ -1,12 +1,18 @@
 """Trials: the right image and behaviour for each, and every disagreement between the three sources reported."""
 
+import codecs
+
 import numpy as np
+import pandas as pd
 import pytest
 from nsd_tree import MISSED, PER_SESSION, RUN_TRIALS, SESSIONS, Tree, edit_cell
 from prepared import DESIGN, STIMULUS_INFO, responses
 from scipy.io import loadmat, savemat
 
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.betas import count_trials
 from fmri2img.datasets.nsd.design import read_design, read_trials
+from fmri2img.datasets.opening import check_opens
 from fmri2img.errors import UserError
 
 
@@ -77,8 +83,26 @@ def test_swapped_presentations_in_the_csv_are_found(tree):
 
 
 def test_responses_of_another_subject_are_found(tree):
-    with pytest.raises(UserError, match="differ"):
+    with pytest.raises(UserError, match=r"responses.tsv: column SUBJECT says 1, not subj02"):
         read_trials(*(tree.root / key for key in (responses("subj01"), DESIGN, STIMULUS_INFO)), "subj02")
+
+
+def test_a_subject_with_a_name_of_its_own_has_the_number_that_its_responses_state(tree):
+    files = [tree.root / key for key in (responses("subj02"), DESIGN, STIMULUS_INFO)]
+    pd.testing.assert_frame_equal(read_trials(*files, "sub-pilot"), read_trials(*files, "subj02"))
+    edit_cell(files[0], 5, "SUBJECT", 1)
+    with pytest.raises(UserError, match="column SUBJECT says 2, 1, not sub-pilot"):
+        read_trials(*files, "sub-pilot")
+
+
+def test_files_that_an_editor_on_windows_saved_are_read_as_before(tree):
+    files = [tree.root / key for key in (responses("subj02"), DESIGN, STIMULUS_INFO)]
+    expected = read_trials(*files, "subj02")
+    for path in (files[0], files[2]):
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+        check_opens(path, path.name)
+    pd.testing.assert_frame_equal(read_trials(*files, "subj02"), expected)
+    assert count_trials(files[0]) == {1: 24, 2: 24} and layout.last_session(files[0]) == 2
 
 
 def without_first_trial(path):

@@ -2,15 +2,19 @@
 
 import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from nsd_tree import PER_SESSION, Tree, save_betas, save_volume
 from prepared import DESIGN, record
 
+from fmri2img.artifacts.anatomy import Anatomy
 from fmri2img.artifacts.splits import Split
+from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_design
+from fmri2img.datasets.nsd.scripts.copy_anatomy import copy_anatomy
 from fmri2img.datasets.nsd.scripts.make_splits import shared1000
 from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.errors import UserError
@@ -96,10 +100,123 @@ def test_constant_voxel_is_left_out_and_counted(tree, tmp_path):
     save_betas(tree.betas_file("subj01", 2), values)
     after = record(tree, tmp_path)
     assert len(after.voxels) == len(before) - 1 and np.isfinite(after.betas).all()
-    assert after.metadata["voxels_left_out"] == {"constant": 1, "without_data": 0}
+    assert after.metadata["voxels_left_out"] == {"constant": 1, "not_finite": 0, "without_data": 0}
     pd.testing.assert_frame_equal(after.voxels, before.drop(4).reset_index(drop=True))
     # Over all sessions together that voxel does vary.
     assert len(record(tree, tmp_path, normalise="pooled").voxels) == len(before)
+
+
+def as_floats(tree, change=lambda values: values):
+    """Betas of subject 1 in percent signal change, changed, (trials, X, Y, Z)."""
+    values = change(tree.betas["subj01"].astype(np.float32) / 300)
+    for session in (1, 2, 3):
+        part = values[PER_SESSION * (session - 1) : PER_SESSION * session]
+        with h5py.File(tree.betas_file("subj01", session), "w") as file:
+            file["betas"] = part.transpose(0, 3, 2, 1)
+
+
+@pytest.mark.parametrize("normalise", ["session", "pooled"])
+def test_float_betas_give_the_recording_of_integers(tree, tmp_path, normalise):
+    expected = record(tree, tmp_path / "a", normalise=normalise)
+    as_floats(tree)
+    found = record(tree, tmp_path / "b", normalise=normalise)
+    np.testing.assert_allclose(found.betas, expected.betas, atol=1e-4)
+    pd.testing.assert_frame_equal(found.voxels, expected.voxels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("normalise", ["session", "pooled"])
+@pytest.mark.parametrize("of", ["train", "test"])
+def test_a_voxel_that_is_not_finite_in_one_trial_is_left_out_and_counted(tree, tmp_path, value, normalise, of):
+    expected = record(tree, tmp_path / "a", normalise=normalise)
+    trial = np.flatnonzero((expected.trials["part"] == "train") == (of == "train"))[5]
+    x, y, z = expected.voxels.loc[7, ["x", "y", "z"]]
+
+    def spoilt(values):
+        values[trial, x, y, z] = value
+        return values
+
+    as_floats(tree, spoilt)
+    found = record(tree, tmp_path / "b", normalise=normalise)
+    np.testing.assert_allclose(found.betas, np.delete(expected.betas, 7, axis=1), atol=1e-4)
+    assert found.metadata["voxels_left_out"] == {"constant": 0, "not_finite": 1, "without_data": 0}
+
+
+def test_a_trial_without_any_value_leaves_no_voxel_and_is_said(tree, tmp_path):
+    as_floats(tree, lambda values: np.where(np.arange(72)[:, None, None, None] == 30, np.nan, values))
+    with pytest.raises(UserError, match=r"no voxel of the mask has data in all sessions .*'not_finite': \d+.*betas"):
+        record(tree, tmp_path)
+
+
+def test_ceilings_that_are_not_finite_are_0_and_counted(tree, tmp_path):
+    values = tree.ncsnr["subj01"]["b3"].copy()
+    x, y, z = np.nonzero(tree.labels["subj01"]["nsdgeneral"] == 1)
+    for k, value in ((3, np.nan), (5, np.inf), (8, -np.inf)):
+        values[x[k], y[k], z[k]] = value
+    save_volume(tree.betas_file("subj01", 1).with_name("ncsnr.nii.gz"), values)
+    recording = record(tree, tmp_path)
+    assert recording.voxels["ncsnr"][[3, 5, 8]].tolist() == [0, 0, 0] and np.isfinite(recording.voxels["ncsnr"]).all()
+    assert recording.metadata["not_finite"] == {"ncsnr": 3}
+
+
+def test_nan_in_a_region_file_is_outside_of_its_regions_and_counted(tree, tmp_path):
+    expected = record(tree, tmp_path / "a")
+    general, visual = (tree.labels["subj01"][name].astype(float) for name in ("nsdgeneral", "prf-visualrois"))
+    save_volume(tree.roi("subj01"), np.where(general == 1, 1.0, np.nan))
+    save_volume(tree.roi("subj01", "prf-visualrois"), np.where(np.isin(visual, (3, 4)), np.nan, visual))
+    found = record(tree, tmp_path / "b")
+    assert found.metadata["not_finite"] == {"prf-visualrois": int(expected.voxels["V2"].sum())}
+    assert not found.voxels["V2"].any()
+    pd.testing.assert_frame_equal(found.voxels.drop(columns="V2"), expected.voxels.drop(columns="V2"))
+    for values in (np.where(visual == 3, np.inf, visual), np.where(visual == 3, 0.7, visual)):
+        save_volume(tree.roi("subj01", "prf-visualrois"), values)
+        with pytest.raises(UserError, match=r"holds values that are not labels .*threshold"):
+            record(tree, tmp_path / "c")
+
+
+def test_validity_that_is_not_a_number_means_no_data(tree, tmp_path):
+    valid = np.ones(tree.labels["subj01"]["nsdgeneral"].shape)
+    place = tuple(np.argwhere(tree.labels["subj01"]["nsdgeneral"] == 1)[2])
+    valid[place] = np.nan
+    save_volume(tree.func("subj01", "valid_session02.nii.gz"), valid)
+    assert record(tree, tmp_path).metadata["voxels_left_out"]["without_data"] == 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "labels", "chosen"),
+    [("V1", [], (1, 2)), ("prf-visualrois", [4, 7], (4, 7)), ("prf-visualrois", [], range(1, 8))],
+)
+def test_a_region_or_labels_of_a_file_are_a_mask(tree, tmp_path, mask, labels, chosen):
+    recording = record(tree, tmp_path, mask=mask, labels=labels)
+    expected = np.argwhere(np.isin(tree.labels["subj01"]["prf-visualrois"], chosen))
+    np.testing.assert_array_equal(recording.voxels[["x", "y", "z"]], expected)
+    assert recording.metadata["betas"]["labels"] == labels and recording.metadata["betas"]["mask"] == mask
+
+
+def test_labels_that_no_voxel_has_are_named_with_those_there_are(tree, tmp_path):
+    with pytest.raises(UserError, match=r"has no voxel with label 9 \(labels above 0: 1, 2, 3, .*nsd.betas.labels"):
+        record(tree, tmp_path, mask="prf-visualrois", labels=[9])
+
+
+def test_a_volume_may_have_a_fourth_axis_of_one(tree, tmp_path):
+    expected = record(tree, tmp_path / "a").voxels
+    save_volume(tree.roi("subj01"), tree.labels["subj01"]["nsdgeneral"][..., None])
+    pd.testing.assert_frame_equal(record(tree, tmp_path / "b").voxels, expected)
+
+
+def test_anatomy_has_no_position_where_the_map_is_not_finite(tree, tmp_path):
+    brain = np.ones((3, 4, 5))
+    brain[1, 2, 3] = np.nan
+    places = np.ones((4, 4, 4, 3), np.float32)
+    places[0, 0, 0, 1], places[1, 1, 1] = np.nan, np.inf
+    files = [tree.root / key for key in (layout.func("subj01", "brainmask.nii.gz"), layout.to_mni("subj01"))]
+    for path, values in zip(files, (brain, places), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_volume(path, values)
+    copy_anatomy("subj01", *files, tmp_path / "anatomy")
+    anatomy = Anatomy.open(tmp_path / "anatomy")
+    assert anatomy.brain.sum() == 59
+    assert (anatomy.mni == 9999).sum() == 4 and np.isfinite(anatomy.mni).all()
 
 
 def test_no_voxel_left(tree, tmp_path):

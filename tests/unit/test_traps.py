@@ -7,6 +7,7 @@ encoders resize, T15; which ceiling a score is compared with, T10), what the pre
 import h5py
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from nsd_tree import BETA_FOLDER, MISSED, PER_SESSION, SESSIONS, Tree, edit_cell, save_betas, save_volume
 from prepared import DESIGN, STIMULUS_INFO, record, responses, stimuli
@@ -144,7 +145,7 @@ def test_T07_voxels_without_data_in_any_session_are_left_out_before_statistics(t
     save_betas(tree.betas_file("subj01", 2), betas)
     after = record(tree, tmp_path)
     assert len(after.voxels) == len(before.voxels) - 2 == after.betas.shape[1]
-    assert after.metadata["voxels_left_out"] == {"without_data": 2, "constant": 0}
+    assert after.metadata["voxels_left_out"] == {"without_data": 2, "not_finite": 0, "constant": 0}
     np.testing.assert_array_equal(after.betas, np.delete(before.betas, [0, 7], axis=1))
 
 
@@ -199,7 +200,7 @@ def test_T09_sessions_after_the_budget_have_no_part_in_earlier_ones(tree, tmp_pa
     after = record(tree, tmp_path / "after")
     np.testing.assert_array_equal(after.betas[: 2 * PER_SESSION], before.betas[: 2 * PER_SESSION])
     assert after.metadata["betas"] == {
-        "version": "b3", "mask": "nsdgeneral", "normalise": "session", "statistics": "train",
+        "version": "b3", "mask": "nsdgeneral", "labels": [], "normalise": "session", "statistics": "train",
     }  # fmt: skip
 
 
@@ -253,11 +254,11 @@ def test_T13_regions_are_read_from_the_file_of_both_hemispheres(tree, tmp_path):
 def test_T14_volumes_are_matched_by_index_whatever_their_affine(tree):
     mask, path = read_mask(tree.roi("subj01")), tree.roi("subj01", "streams")
     ncsnr = tree.betas_file("subj01", 1).with_name("ncsnr.nii.gz")
-    before = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
+    before, _ = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
     affine = np.array([[0, -1.8, 0, 40], [1.8, 0, 0, -7], [0, 0, -1.8, 3], [0, 0, 0, 1.0]])
     nibabel.save(nibabel.Nifti1Image(tree.labels["subj01"]["streams"], affine), path)
-    after = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
-    assert before.keys() == after.keys() and all((before[name] == after[name]).all() for name in before)
+    after, _ = voxel_columns(mask, ncsnr, {"streams": path}, layout.ROI_LABELS)
+    pd.testing.assert_frame_equal(before, after)
 
 
 def test_T15_pictures_are_neither_cropped_again_nor_resized_nor_compressed(tree, tmp_path):

@@ -14,6 +14,8 @@ from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.errors import UserError
 
+NOWHERE = 9999  # position of what lies outside of the grid
+
 
 @dataclass(frozen=True)
 class Anatomy:

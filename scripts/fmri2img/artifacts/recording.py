@@ -1,14 +1,16 @@
 """Recording: one subject's z-scored single-trial betas inside a mask, with tables of its trials and voxels.
 
-betas.npy       float32 (trials, voxels), z-scored
+betas.npy       float32 (trials, voxels), z-scored, all finite: voxels with NaN or an infinity are left out
 trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based; -1 where no
                 picture was shown, as in the resting state, which has no split and no test sets), repeat (0, 1, 2, ...:
                 earlier presentations of that image to this subject), part (train, unused, or the name of a test set of
                 the split); a dataset may add columns
 voxels.parquet  x, y, z (0-based; the number along x where positions are not known), ncsnr (noise ceiling
-                signal-to-noise ratio), one boolean column per region of interest; in the dataset's order of voxels
+                signal-to-noise ratio, finite; 0 where no signal is known), one boolean column per region of interest;
+                in the dataset's order of voxels
 metadata.json   subject, split, its hash and the names of its test sets; a dataset adds how its betas were made and the
-                checksums of the source files
+                checksums of the source files, how many voxels it left out and why (voxels_left_out), and in which
+                further files values were missing (not_finite: file -> voxels)
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
-from fmri2img.artifacts.arrays import new_array, read_array, read_rows
+from fmri2img.artifacts.arrays import BLOCK_BYTES, new_array, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
@@ -169,8 +171,30 @@ class RecordingWriter:
         return new_array(self._directory / "betas.npy", np.float32, (n_trials, n_voxels))
 
     def finish(self, trials: pd.DataFrame, voxels: pd.DataFrame, metadata: dict) -> None:
-        """Write the tables and metadata, and check the recording by opening it."""
+        """Write the tables and metadata, and check the recording by opening it.
+
+        Raises UserError as `Recording.open`, and when betas or ncsnr are NaN or infinite.
+        """
         trials.to_parquet(self._directory / "trials.parquet", index=False)
         voxels.to_parquet(self._directory / "voxels.parquet", index=False)
         write_json(self._directory / "metadata.json", metadata)
-        Recording.open(self._directory)
+        _check_finite(Recording.open(self._directory))
+
+
+def _check_finite(recording: Recording) -> None:
+    betas = recording.betas
+    step = max(1, BLOCK_BYTES // max(1, betas[:1].nbytes))
+    for start in range(0, len(betas), step):
+        rows = np.arange(start, min(start + step, len(betas)))
+        wrong = rows[~np.isfinite(read_rows(betas, rows)).all(axis=1)]
+        if len(wrong):
+            raise UserError(
+                f"recording of {recording.metadata.get('subject')}: the betas of trial {wrong[0] + 1} hold NaN or "
+                "infinities; leave such voxels out when they are read (fmri2img.datasets.normalise)"
+            )
+    missing = int((~np.isfinite(recording.voxels["ncsnr"])).sum())
+    if missing:
+        raise UserError(
+            f"recording of {recording.metadata.get('subject')}: ncsnr of {missing} voxels is NaN or infinite; write 0 "
+            "where no signal is known"
+        )

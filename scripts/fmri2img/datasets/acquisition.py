@@ -18,15 +18,17 @@ WHOLE_ATTEMPTS = 2  # downloads of a whole object that arrives damaged or change
 
 
 def acquire(
-    remote: S3Object | WebObject, key: str, root: Path, copied: str | None = None, terminal: TextIO | None = None
-) -> Path:
+    remote: S3Object | WebObject, key: str, root: Path, why: str, copied: str | None = None,
+    terminal: TextIO | None = None,
+) -> Path:  # fmt: skip
     """Make `<root>/<key>` exist and return it. copied: the user's own folder of such files, from which one is linked.
 
+    why: what messages of a download that fails say of its reason, "it is ...", with the keys that decide.
     A file that is there and agrees with its lock is kept. Raises UserError when the object is not public, missing or
     not the one that was locked, the server does not answer, or the disk is full.
     """
     with lockfile.alone(root, key):
-        return present(key, root) or link(key, root, copied) or download(remote, key, root, terminal)
+        return present(key, root) or link(key, root, copied) or download(remote, key, root, why, terminal)
 
 
 def link(key: str, root: Path, copied: str | None) -> Path | None:
@@ -64,8 +66,15 @@ def present(key: str, root: Path) -> Path | None:
     return path
 
 
-def download(remote: S3Object | WebObject, key: str, root: Path, terminal: TextIO | None = None) -> Path:
-    """Download `<root>/<key>`, lock it and return it. Raises UserError as `acquire`."""
+def download(remote: S3Object | WebObject, key: str, root: Path, why: str, terminal: TextIO | None = None) -> Path:
+    """Download `<root>/<key>`, lock it and return it. Raises UserError as `acquire`; its message ends with `why`."""
+    try:
+        return _downloaded(remote, key, root, terminal)
+    except UserError as error:
+        raise UserError(f"{error} ({why})") from error
+
+
+def _downloaded(remote: S3Object | WebObject, key: str, root: Path, terminal: TextIO | None) -> Path:
     target = root / key
     part = target.with_name(f"{target.name}.part")
     problem, contents = None, []

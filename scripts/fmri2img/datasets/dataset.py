@@ -6,6 +6,8 @@ if its declarations depend on these settings. See docs/adding-a-dataset.md. This
 every reading of the workflow imports it.
 """
 
+import difflib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from fmri2img import plugins
+from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
 from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, WrongKey, matching, problem
 
@@ -190,6 +193,13 @@ class Dataset:
         if self.settings is not None:
             self.settings.check(study)
 
+    def sources(self, made: list[str]) -> list[str]:
+        """What a run gets from where, a line each, for datasets that are downloaded or copied; the run begins with it.
+
+        made: paths of the files that the run's jobs make.
+        """
+        return []
+
     def check_terms(self) -> None:
         """Raise UserError when the user has not accepted the dataset's terms. Dry runs do not call it."""
 
@@ -221,6 +231,29 @@ class FolderDataset(Dataset):
     @property
     def licence(self) -> dict:
         return SIMULATED_LICENCE if self.simulated else super().licence
+
+
+def check_folder(key: str, folder: Path, holds: Callable[[Path], bool], files: str, remedy: str) -> None:
+    """Raise UserError unless `folder`, which the key `key` of the configuration names, holds the dataset's files.
+
+    holds: whether a folder does; files: what messages call them; remedy: what to do unless a folder nearby was meant.
+    """
+    if holds(folder):
+        return
+    wrong = f"{folder} holds none of {files}" if folder.is_dir() else f"there is no folder {folder}"
+    meant = next((near for near in _nearby(folder) if holds(near)), None)
+    raise problem(key, f"{wrong}; " + (f"did you mean {meant}?" if meant else remedy))
+
+
+def _nearby(folder: Path) -> Iterator[Path]:
+    """Folders that may have been meant: of a similar name, one of the three above, or one of those below."""
+    folder = folder.absolute()
+    if not folder.exists() and folder.parent.is_dir():
+        siblings = {path.name: path for path in visible(folder.parent.iterdir())}
+        yield from (siblings[name] for name in difflib.get_close_matches(folder.name, siblings))
+    yield from folder.parents[:3]
+    if folder.is_dir():
+        yield from (path for path in visible(folder.iterdir()) if path.is_dir())
 
 
 def open_dataset(settings: "Configuration") -> Dataset:

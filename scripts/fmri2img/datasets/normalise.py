@@ -2,6 +2,9 @@
 
 Standard deviations divide by n - 1. Sums are float64. The caller chooses the trials that mean and deviation come from;
 if no test trials are among them, no information about the test set enters a training trial.
+
+Betas of every dataset are treated alike: a voxel with NaN or an infinity in any trial that is used has no z-scores and
+is left out of the recording, as is a voxel that is constant. The recording's metadata count both (`voxels_left_out`).
 """
 
 from collections.abc import Iterable
@@ -12,11 +15,16 @@ from fmri2img.errors import UserError
 
 
 def percent_signal_change(betas: np.ndarray, per_percent: int) -> np.ndarray:
-    """Stored int16 betas as percent signal change, float64 of the same shape.
+    """Betas as percent signal change, float64 of the same shape: int16 as NSD stores them, or floats, which are.
 
     Sums and differences of the stored integers would overflow: they reach 32767 by design.
     """
-    return betas.astype(np.float64) / per_percent
+    return betas.astype(np.float64) / (per_percent if betas.dtype.kind == "i" else 1)
+
+
+def all_finite(betas: np.ndarray) -> np.ndarray:
+    """Voxels without NaN or an infinity in any trial: bool (voxels,), of betas (trials, voxels)."""
+    return np.isfinite(betas).all(axis=0)
 
 
 class Moments:
@@ -81,26 +89,50 @@ def zscore(betas: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
 
 
 def normalised(
-    betas: np.ndarray, sessions: np.ndarray, fitted: np.ndarray, normalise: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Z-scores of betas that fit into memory, and which voxels have one.
+    betas: np.ndarray, sessions: np.ndarray, fitted: np.ndarray, normalise: str, source: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Z-scores of betas that fit into memory, which voxels have them, and why the others have none.
 
     betas: float (trials, voxels); sessions: (trials,); fitted: bool (trials,), the trials that mean and deviation come
     from; normalise: each voxel within each "session" or "pooled" over all sessions, or one mean and one deviation for
-    the whole array ("global"). Returns float32 (trials, kept) and bool (voxels,): voxels that are constant over the
-    fitted trials are left out, except by "global". Raises UserError when the fitted trials are too few or constant.
+    the whole array ("global"); source: what messages call the betas. Returns float32 (trials, kept), bool (voxels,) and
+    counts of voxels that are left out: "not_finite" in any trial, "constant" over the fitted trials (of a session, or
+    of all; never by "global"). Raises UserError when the fitted trials are too few, or no voxel is left.
     """
+    finite = all_finite(betas)
+    if not finite.any():
+        raise UserError(f"{source}: every voxel is NaN or infinite in some trial{_emptiest(betas)}; replace the file")
     if normalise == "global":
-        used = betas[fitted].astype(np.float64)
-        if used.size < 2 or not used.std():
-            raise UserError("betas.normalise: the training trials are constant, or there are none; check the data")
-        return ((betas - used.mean()) / used.std()).astype(np.float32), np.ones(betas.shape[1], bool)
+        z, varying = _globally(betas[:, finite], fitted, source), finite[finite]
+    else:
+        z, varying = _by_voxel(betas[:, finite], sessions, fitted, normalise, source)
+    keep = finite.copy()
+    keep[finite] = varying
+    return z, keep, {"not_finite": int((~finite).sum()), "constant": int((~varying).sum())}
+
+
+def _emptiest(betas: np.ndarray) -> str:
+    """What a message says of a trial without any finite value."""
+    empty = np.flatnonzero(~np.isfinite(betas).any(axis=1))
+    return f" (trial {empty[0] + 1} has no other value)" if len(empty) else ""
+
+
+def _globally(betas: np.ndarray, fitted: np.ndarray, source: str) -> np.ndarray:
+    used = betas[fitted].astype(np.float64)
+    if used.size < 2 or not used.std():
+        raise UserError(f"{source}: the training trials are constant, or there are none; check the data")
+    return ((betas - used.mean()) / used.std()).astype(np.float32)
+
+
+def _by_voxel(
+    betas: np.ndarray, sessions: np.ndarray, fitted: np.ndarray, normalise: str, source: str
+) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.unique(sessions)
     blocks = ((session, betas[(sessions == session) & fitted].astype(np.float64)) for session in numbers)
     moments = fit_moments(blocks, betas.shape[1], normalise)
     keep = ~np.any([found.constant for found in moments.values()], axis=0)
     if not keep.any():
-        raise UserError("betas: every voxel is constant over the training trials; check the data")
+        raise UserError(f"{source}: every voxel is constant over the training trials; check the data")
     z = np.empty((len(betas), int(keep.sum())), np.float32)
     for session in numbers:
         here = sessions == session

@@ -32,7 +32,7 @@ class Archive(Mapping):
         return name in self._file
 
     def numbers(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """The array `name`: finite numbers of that shape; None stands for any length. Raises UserError."""
+        """The array `name`: numbers of that shape; None stands for any length. Raises UserError."""
         return checked_numbers(self[name], shape, f"{self.path}: array '{name}'")
 
 
@@ -49,7 +49,7 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
 
 
 def read_numbers(path: str | Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A memory map of an .npy file: finite numbers of that shape; None stands for any length. Raises UserError."""
+    """A memory map of an .npy file: numbers of that shape; None stands for any length. Raises UserError."""
     with _readable(Path(path), "the file"):
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(values, np.ndarray):
@@ -58,18 +58,11 @@ def read_numbers(path: str | Path, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def checked_numbers(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
-    """`values` if they are finite numbers (or bool) of that shape. Raises UserError."""
+    """`values` if they are numbers (or bool) of that shape; they may be NaN or infinite. Raises UserError."""
     fits = values.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
     if not fits or values.dtype.kind not in "biuf":
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise UserError(f"{what}: is {values.shape} {values.dtype}, not numbers of shape ({wanted}); replace the file")
-    if values.dtype.kind == "f":
-        wrong = int((~np.isfinite(values)).sum())
-        if wrong:
-            raise UserError(
-                f"{what}: holds {wrong} values that are NaN or infinite; replace the file, or leave out what has no "
-                "data before you convert it"
-            )
     return values
 
 

@@ -4,6 +4,7 @@ They find truncated and mixed-up files. Gzip has its own checksum, so there ever
 the other formats is checked by the ETag and by the SHA-256 of the lock.
 """
 
+import codecs
 import csv
 import gzip
 import os
@@ -65,7 +66,7 @@ def _table(separator: str):
             file.seek(max(file.tell(), os.path.getsize(path) - 64 * 1024))
             last = file.read().rstrip(b"\r\n").rpartition(b"\n")[2]
         columns, fields = (
-            next(csv.reader([line.decode("utf-8")], delimiter=separator, strict=True)) for line in (head, last)
+            next(csv.reader([line.decode("utf-8-sig")], delimiter=separator, strict=True)) for line in (head, last)
         )
         if len(columns) < 2 or len(fields) != len(columns):
             raise ValueError(f"{len(columns)} columns, but the last row has {len(fields)} fields")
@@ -75,7 +76,7 @@ def _table(separator: str):
 
 def _json(path: Path) -> None:
     with open(path, "rb") as file:
-        first = file.read(64).lstrip()[:1]
+        first = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         file.seek(max(0, os.path.getsize(path) - 64))
         last = file.read().rstrip()[-1:]
     if (first, last) not in ((b"{", b"}"), (b"[", b"]")):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
@@ -14,11 +15,7 @@ BLOCK = 64  # pictures held at once
 
 def find_pictures(folder: str | Path) -> dict[str, Path]:
     """Name without suffix -> path of every picture below `folder`. Raises UserError when there is none."""
-    found = {
-        path.stem: path
-        for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    }
+    found = {path.stem: path for path in visible(Path(folder).rglob("*")) if path.suffix.lower() in SUFFIXES}
     if not found:
         raise UserError(f"{folder}: no picture in this folder; put the dataset's pictures there")
     return found

@@ -10,10 +10,10 @@ import nibabel
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.anatomy import NOWHERE
 from fmri2img.reporting.style import MUTED, PAGE_WIDTH, look
 
 ORIGIN = (91, 126, 72)
-OUTSIDE = 9999
 STEP = 2  # every second millimetre: the functional voxels have 1.8
 ROW, HEAD, LABEL = 1.5, 0.5, 2.0  # inches
 
@@ -27,7 +27,7 @@ def on_template(table: pd.DataFrame, shape: tuple[int, int, int], transform: np.
     values = np.zeros(shape, np.float32)
     values[table["x"], table["y"], table["z"]] = table["correlation"].clip(lower=0)
     places = transform[::-1][::STEP, ::STEP, ::STEP]
-    inside = (places != OUTSIDE).all(axis=3)
+    inside = (places != NOWHERE).all(axis=3)
     nearest = np.rint(np.where(inside[..., None], places, 1)).astype(int) - 1
     inside &= ((nearest >= 0) & (nearest < shape)).all(axis=3)
     nearest[~inside] = 0

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from fmri2img.errors import UserError
+from fmri2img.paths import expanded
 
 SHOWN = 80  # characters of a wrong value that a message shows
 LISTED = 12  # names that a message lists
@@ -229,10 +230,19 @@ def _filled(value: str) -> str:
     return value
 
 
+def expanded_path(value: str) -> str:
+    """A path with ~ and $VARIABLES filled in, for validators. Raises ValueError as `paths.expanded` does UserError."""
+    try:
+        return expanded(value)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
 T = TypeVar("T")
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
 Fixed = Annotated[tuple[T, ...], Strict(False), Field(min_length=1, max_length=10)]
 Name = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"minLength": 1})]
+UserPath = Annotated[Name, AfterValidator(expanded_path)]  # a file or folder of the user's
 # Numbers have bounds on both sides, far outside what methods use: a slip of the keyboard (1e9) is refused at once, and
 # not by the machine after hours.
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -20,7 +20,9 @@ from fmri2img.settings.base import (
     Side,
     Steps,
     Unique,
+    UserPath,
     WrongKey,
+    expanded_path,
     matching,
     one_of,
 )
@@ -141,7 +143,7 @@ class Statistics(Settings):
 def _is_submission(entry: dict[str, Any]) -> dict[str, Any]:
     if "path" not in entry and not {"title", "predictions"} <= set(entry):
         raise ValueError("give the path of a submission, or its title and predictions (docs/submissions.md)")
-    return entry
+    return entry | {"path": expanded_path(entry["path"])} if isinstance(entry.get("path"), str) else entry
 
 
 Submission = Annotated[dict[str, Any], AfterValidator(_is_submission)]
@@ -167,7 +169,7 @@ class Basis(Settings):
     study: Annotated[str, *STUDY_NAME] = Field(
         description="Name of the study. Results go to `results/<study>/`, logs to `logs/<study>/`."
     )
-    plugins: Unique[Name] = Field(
+    plugins: Unique[UserPath] = Field(
         [],
         description="Folders of methods and datasets outside this repository, with a method.yaml or dataset.yaml each.",
     )
@@ -189,7 +191,7 @@ class General(Basis):
     resources: Literal["laptop", "cluster"] = Field(
         "laptop", description="Sizes of jobs (config/resources.yaml): `cluster` for the full data and networks."
     )
-    site: Name = Field(
+    site: UserPath = Field(
         SITE,
         description="The file that describes the cluster (docs/cluster.md), relative to the repository. It need not "
         "exist where jobs run on one machine.",

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.paths import expanded
 from fmri2img.submissions.numbering import IMAGE_ID
 
 ASCENDING = "ascending"  # value of `ids` that means the subject's test images by ascending image_id
@@ -58,7 +59,7 @@ def read_record(path: str | Path) -> tuple[dict, Path]:
 
     path: the folder of a submission, or its record. Raises UserError when there is none or it is not YAML or JSON.
     """
-    path = Path(path)
+    path = Path(expanded(str(path)))
     if path.is_dir():
         found = [path / name for name in RECORD_NAMES if (path / name).is_file()]
         if not found:
@@ -92,9 +93,10 @@ def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Pat
             if source not in fetched:
                 raise UserError(f"submission {name}: key 'fetched': '{source}' is not in config/backbones.yaml")
             base = fetched[source]
-        base = base / entry.get("folder", "")
-        files = {k: v if (k, v) == ("ids", ASCENDING) else base / v for k, v in entry.items() if k in FILE_KEYS}
-        blend = entry.get("blend") and entry["blend"] | {"images": base / entry["blend"]["images"]}
+        base = base / expanded(entry.get("folder", ""))
+        own = {key: entry[key] for key in FILE_KEYS if key in entry}
+        files = {k: v if (k, v) == ("ids", ASCENDING) else base / expanded(v) for k, v in own.items()}
+        blend = entry.get("blend") and entry["blend"] | {"images": base / expanded(entry["blend"]["images"])}
         stated = record.get("disclosure", {}) | entry.get("disclosure", {})
         disclosure = {"encoder_data": "not stated", "generator_data": "not stated"} | stated | {"origin": "submission"}
         found.append(

@@ -10,6 +10,8 @@ BOLD5000_Stimuli/Image_Labels/imagenet_final_labels.txt                         
 import re
 from pathlib import Path
 
+from fmri2img.datasets.own_files import visible
+
 SUBJECTS = ("CSI1", "CSI2", "CSI3", "CSI4")
 REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")  # in the order in which MinD-Vis concatenates them
 HEMISPHERES = ("LH", "RH")
@@ -35,7 +37,7 @@ def betas(subject: str, region: str, hemisphere: str, version: str = VERSION) ->
 def find_betas(root: Path, subject: str, version: str) -> dict[tuple[str, str], Path]:
     """(region, hemisphere) -> file, in the order of REGIONS, left before right; in any folder below `root`."""
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(root.rglob(f"{subject}_GLMbetas-{version}_allses_*.npy")):
+    for path in visible(root.rglob(f"{subject}_GLMbetas-{version}_allses_*.npy")):
         name = re.fullmatch(r"(LH|RH)(\w+)", path.stem.rpartition("_allses_")[2])
         region = SPELLINGS.get(name[2], name[2]) if name else None
         if name and region in REGIONS:
@@ -46,6 +48,6 @@ def find_betas(root: Path, subject: str, version: str) -> dict[tuple[str, str], 
 def session_folders(stimuli: Path, subject: str) -> dict[int, Path]:
     """Number of a session -> folder of its presentation lists, ascending."""
     spellings = (subject, subject.replace("CSI", "CSI0"))
-    folders = [path for name in spellings for path in (stimuli / LISTS / name).glob("*ses*")]
+    folders = [path for name in spellings for path in visible((stimuli / LISTS / name).glob("*ses*"))]
     numbered = {int(found[1]): path for path in folders if (found := re.search(r"ses[a-z]*[-_]?(\d+)$", path.name))}
     return dict(sorted(numbered.items()))

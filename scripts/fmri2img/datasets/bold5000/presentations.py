@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from fmri2img.datasets.bold5000 import layout
+from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
 
 
@@ -21,7 +22,7 @@ def read_trials(stimuli: Path, subject: str) -> pd.DataFrame:
         raise UserError(f"{where}: no presentation lists ({subject}_sess01/...); unpack BOLD5000_Stimuli.zip there")
     rows: list[tuple[int, int, str]] = []
     for session, folder in folders.items():
-        runs = {_run(path): path for path in sorted(folder.glob("*.txt"))}
+        runs = {_run(path): path for path in visible(folder.glob("*.txt"))}
         if not runs:
             raise UserError(f"{folder}: no list of a run (*_run01.txt); unpack BOLD5000_Stimuli.zip again")
         for run, path in sorted(runs.items()):
@@ -39,7 +40,7 @@ def _run(path: Path) -> int:
 def read_names(path: Path) -> list[str]:
     """Names of pictures, one a line, without rep_. Raises UserError when there is none, or the file is not text."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}); replace it") from None
     names = [line.strip().removeprefix("rep_") for line in lines if line.strip()]

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fmri2img.datasets.bold5000 import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side
+from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, UserPath
 
 
 class Simulation(base.Settings):
@@ -63,7 +63,7 @@ class Settings(base.Settings):
         description="`simulated`: generated into `root`. `copy`: your own files in `root`, which is only read. (The "
         "release has no address for single files; the message about a missing file says where to get it.)"
     )
-    root: Name = Field(
+    root: UserPath = Field(
         description="Folder of the data, as published: `BOLD5000_GLMsingle_ROI_betas/` and `BOLD5000_Stimuli/`."
     )
     image_size: Side = Field(256, description="Side to which pictures are resized, in pixels.")

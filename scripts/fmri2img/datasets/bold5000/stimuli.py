@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fmri2img.datasets.bold5000 import layout
+from fmri2img.datasets.own_files import visible
 from fmri2img.datasets.pictures import SUFFIXES, as_bytes, picture_blocks, square
 from fmri2img.errors import UserError
 
@@ -25,7 +26,9 @@ def read_labels(stimuli: Path) -> dict[str, list[str]]:
     path = stimuli / layout.LABELS
     if not path.is_file():
         return {}
-    lines = [line.strip().partition(" ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [
+        line.strip().partition(" ") for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    ]
     return {synset: [word.strip() for word in words.split(",")] for synset, _, words in lines if words}
 
 
@@ -45,7 +48,7 @@ def read_images(stimuli: Path, names: list[str], size: int) -> Iterator[np.ndarr
     missing or damaged.
     """
     folder = stimuli / layout.PICTURES
-    files = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
+    files = {path.stem: path for path in visible(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
     lacking = [name for name in names if Path(name).stem not in files]
     if not lacking:
         yield from picture_blocks([files[Path(name).stem] for name in names], size)

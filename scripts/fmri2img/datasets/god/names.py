@@ -58,7 +58,7 @@ def listed(root: Path, part: str) -> list[str] | None:
     path = next((root / name for name in layout.LISTS[part] if (root / name).is_file()), None)
     if path is None:
         return None
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     names = [_name_in(row, position) for position, row in enumerate(rows)]
     if None in names:

@@ -37,7 +37,10 @@ def write_recording(
     trials["repeat"] = trials.groupby("image_id").cumcount()
     trials["part"] = split.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
-    z, keep = normalised(found.betas, trials["session"].to_numpy(), fitted, options["normalise"])
+    of_session = trials["session"].to_numpy()
+    z, keep, voxels_left_out = normalised(
+        found.betas, of_session, fitted, options["normalise"], f"responses of {subject}"
+    )
     repeated = (trials["part"] != TRAIN).to_numpy()
     voxels = found.voxels[keep].reset_index(drop=True)
     voxels.insert(3, "ncsnr", noise_ceiling(z[repeated], trials["image_id"].to_numpy()[repeated]))
@@ -49,12 +52,12 @@ def write_recording(
             "betas": options,
             "n_sessions": int(trials["session"].max()),
             "trials_left_out": found.left_out,
-            "voxels_left_out": {"constant": int((~keep).sum())},
+            "voxels_left_out": voxels_left_out,
             "ncsnr": "from the repeats of the test pictures",
             "sources_sha256": sources,
         }
         recording.finish(trials, voxels, metadata)
-    print(f"{subject}: {len(trials)} trials, {len(voxels)} voxels; left out: {found.left_out}, {(~keep).sum()} voxels")
+    print(f"{subject}: {len(trials)} trials, {len(voxels)} voxels; left out: {found.left_out | voxels_left_out}")
     return TestImages.of(subject, split, trials["image_id"].to_numpy(), trials["session"].to_numpy())
 
 

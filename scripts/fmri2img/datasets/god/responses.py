@@ -270,6 +270,8 @@ def _tests(arrays: Archive, n_voxels: int, pictures: int) -> tuple[np.ndarray, n
         grouped = np.repeat(np.arange(pictures), len(single) // pictures)
         means = single.reshape(pictures, -1, n_voxels).mean(axis=1)
         averaged = arrays.numbers("arr_2", (pictures, n_voxels))
+        finite = np.isfinite(averaged).all(axis=0) & np.isfinite(means).all(axis=0)
+        means, averaged = means[:, finite], averaged[:, finite]
         if np.allclose(means, averaged, rtol=1e-3, atol=1e-3 * averaged.std()):
             return single, grouped
     raise UserError(f"{arrays.path}: has no array 'arr_4', the picture of each single test trial (arr_1); replace it")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fmri2img.datasets.god import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side
+from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, UserPath
 
 
 class Simulation(base.Settings):
@@ -51,7 +51,7 @@ class Settings(base.Settings):
         description="`simulated`: generated into `root`. `copy`: your own files in `root`, which is only read. "
         "`download`: responses are downloaded into `root`; pictures have to be there, except `images_112.npz`."
     )
-    root: Name = Field(
+    root: UserPath = Field(
         description="Folder of the data: Subject1.h5 ... (or sbj_1.npz ...), and the pictures that `images` names."
     )
     files: Literal["bdpy", "npz"] = Field(

@@ -45,9 +45,9 @@ def write_recording(subject: str, path: str | Path, per_window: int, output: str
     volumes, voxels = read_volumes(path)
     patterns = averaged_windows(volumes, per_window)
     count = len(patterns)
-    z, _ = normalised(patterns, np.ones(count), np.ones(count, bool), "global")
-    number = np.arange(z.shape[1])
-    regions = np.repeat(list(voxels), list(voxels.values()))
+    z, keep, left_out = normalised(patterns, np.ones(count), np.ones(count, bool), "global", str(path))
+    number = np.flatnonzero(keep)
+    regions = np.repeat(list(voxels), list(voxels.values()))[keep]
     trials = pd.DataFrame(
         {
             "trial": np.arange(count),
@@ -66,9 +66,10 @@ def write_recording(subject: str, path: str | Path, per_window: int, output: str
         "split_sha256": None,
         "test_sets": [],
         "volumes_per_window": per_window,
+        "voxels_left_out": left_out,
         "sources_sha256": checksums.checksums({f"{subject}/{Path(path).name}": path}),
     }
     with Recording.writer(output) as recording:
         recording.betas(*z.shape)[:] = z
         recording.finish(trials, table, metadata)
-    print(f"{subject}: {len(volumes)} volumes, {count} windows, {z.shape[1]} voxels")
+    print(f"{subject}: {len(volumes)} volumes, {count} windows, {z.shape[1]} voxels; left out of them: {left_out}")

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, PositiveNumber, Seed, problem
+from fmri2img.settings.base import PositiveNumber, Seed, UserPath, problem
 
 TERMS = (
     "https://www.humanconnectome.org/study/hcp-young-adult/document/wu-minn-hcp-consortium-open-access-data-use-terms"
@@ -27,7 +27,7 @@ class Settings(base.Settings):
     source: Literal["simulated", "copy"] = Field(
         description="`simulated`: generated into `root`. `copy`: your own files in `root`, which is only read."
     )
-    root: Name = Field(
+    root: UserPath = Field(
         description="Folder with a folder for each subject, and in it HCP_visual_voxel.npz: arrays V1, V2, V3 and V4, "
         "(volumes, voxels) each, as MinD-Vis reads them."
     )

@@ -20,7 +20,6 @@ from fmri2img.datasets.remote import S3Object, WebObject
 from fmri2img.errors import UserError
 from fmri2img.integrity import sha256
 
-COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
 
 
@@ -38,17 +37,28 @@ def acquire(key: str, root: str | Path, source: Source, terminal: TextIO | None 
     check_terms(source)
     root = Path(root)
     remote = S3Object(source.bucket, key, source.region, source.endpoint, transfer.CONNECTIONS)
-    return acquisition.acquire(remote, key, root, source.copied, terminal)
+    return acquisition.acquire(remote, key, root, why_requested(key, source), source.copied, terminal)
+
+
+def why_requested(key: str, source: Source) -> str:
+    """Why a file is requested from the bucket, and which keys decide that, for messages."""
+    if source.copied is None:
+        return f"it is requested from bucket {source.bucket} because no copy of NSD is named in nsd.bucket.copy"
+    fewer = "; if your copy has fewer sessions, state them in nsd.sessions" if "_session" in key else ""
+    return f"it is not in {source.copied} (nsd.bucket.copy), so it is requested from bucket {source.bucket}{fewer}"
 
 
 def acquire_annotations(root: str | Path, source: Source, terminal: TextIO | None = None) -> list[Path]:
     """Make COCO's caption and instance files exist: link them, or extract them from COCO's archive."""
     check_terms(source)
     root = Path(root)
-    with lockfile.alone(root, COCO_ARCHIVE):
+    with lockfile.alone(root, layout.COCO_ARCHIVE):
         missing = [key for key in ANNOTATIONS if not (present(key, root) or link(key, root, source.copied))]
         if missing:
-            archive = present(COCO_ARCHIVE, root) or download(WebObject(source.coco_url), COCO_ARCHIVE, root, terminal)
+            where = f"not in {source.copied} (nsd.bucket.copy)" if source.copied else "not in a copy (nsd.bucket.copy)"
+            why = f"{missing[0]} is {where}, so COCO's archive is requested (nsd.bucket.coco_url)"
+            remote = WebObject(source.coco_url)
+            archive = present(layout.COCO_ARCHIVE, root) or download(remote, layout.COCO_ARCHIVE, root, why, terminal)
             for key in missing:
                 _extract(archive, key, root, source.coco_url)
             archive.unlink()
@@ -62,7 +72,8 @@ def check_betas_are_own(root: str | Path) -> None:
     never be in that place.
     """
     root = Path(root)
-    for path in sorted(root.glob("nsddata_betas/ppdata/*/func1pt8mm/*/betas_session*.hdf5")):
+    folders = "nsddata_betas/ppdata/*/func1pt8mm/*"
+    for path in sorted(path for form in layout.BETA_FORMS for path in root.glob(f"{folders}/betas_session*.{form}")):
         try:
             may_go = path.is_symlink() or lockfile.is_own(root, path.relative_to(root).as_posix())
         except FileNotFoundError:

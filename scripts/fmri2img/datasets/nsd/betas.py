@@ -2,18 +2,26 @@
 
 `betas_sessionNN.hdf5` was written by MATLAB: dataset `betas`, int16, percent signal change x 300. In h5py its axes are
 (trials, Z, Y, X), and each chunk holds all trials of one voxel. Reading one trial therefore touches every chunk of the
-file, while reading a plane of the mask's bounding box touches few voxels outside the mask.
+file, while reading a plane of the mask's bounding box touches few voxels outside the mask. `betas_sessionNN.nii.gz`
+holds the same numbers with axes (X, Y, Z, trials).
+
+Users' own betas (GLMsingle's, for example) may be floats, in percent signal change. NaN and infinities are kept here;
+`datasets.normalise` says what becomes of them.
 """
 
 import csv
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import nibabel
 import numpy as np
 
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 
-AGAIN = "delete it and rerun, so that it is made or downloaded again"
+UNREADABLE_NIFTI = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
 
 
 def count_trials(responses: str | Path) -> dict[int, int]:
@@ -23,11 +31,11 @@ def count_trials(responses: str | Path) -> dict[int, int]:
     """
     counts: dict[int, int] = {}
     try:
-        with open(responses, newline="", encoding="utf-8") as handle:
+        with open(responses, newline="", encoding="utf-8-sig") as handle:
             table = csv.reader(handle, delimiter="\t")
             header = next(table, [])
             if "SESSION" not in header:
-                raise UserError(f"{responses}: no column SESSION; {AGAIN}")
+                raise UserError(f"{responses}: no column SESSION; {renew(responses)}")
             column = header.index("SESSION")
             for row in table:
                 if row:  # blank lines are also ignored when the trials are read
@@ -36,52 +44,102 @@ def count_trials(responses: str | Path) -> dict[int, int]:
     except FileNotFoundError:
         raise UserError(f"{responses}: no such file; rerun the step that downloads or simulates it") from None
     except (ValueError, IndexError, OverflowError, csv.Error) as error:
-        raise UserError(f"{responses}: line {table.line_num}: no session number ({error}); {AGAIN}") from None
+        raise UserError(
+            f"{responses}: line {table.line_num}: no session number ({error}); {renew(responses)}"
+        ) from None
     return counts
 
 
 def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
     """Betas of one session inside a mask.
 
-    path: betas_sessionNN.hdf5; mask: bool (X, Y, Z); n_trials: number of trials of this session in responses.tsv.
-    Returns int16 (trials, voxels), percent signal change x 300, voxels in C order over (X, Y, Z). Memory: the result
-    and one plane of the bounding box. Raises UserError when the file is truncated or its shape is not that of the mask.
+    path: betas_sessionNN.hdf5 or .nii.gz; mask: bool (X, Y, Z); n_trials: number of trials of this session in
+    responses.tsv. Returns (trials, voxels), voxels in C order over (X, Y, Z): int16 (percent signal change x 300) as
+    NSD stores them, float32 (percent signal change) where the file has floats or a scale factor. Memory: the result and
+    one plane or volume. Raises UserError when the file is truncated or its shape is not that of the mask.
     """
+    reader = _read_nifti if str(path).endswith(".nii.gz") else _read_hdf5
+    try:
+        return reader(path, mask, n_trials)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+
+
+def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
     try:
         with h5py.File(path, "r") as file:
-            betas = _check(path, file, mask.shape, n_trials)
+            betas = file.get("betas")
+            if not isinstance(betas, h5py.Dataset):
+                raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {renew(path)}")
+            _check(path, betas.dtype, betas.shape, betas.shape[:0:-1] == mask.shape, "(trials, Z, Y, X)", mask)
+            _check_trials(path, len(betas), n_trials)
             x, y, z = np.nonzero(mask)
-            masked = np.empty((n_trials, len(x)), np.int16)
+            masked = np.empty((n_trials, len(x)), _stored(betas.dtype))
             for plane in np.unique(z):
                 voxels = np.flatnonzero(z == plane)
                 x0, y0 = x[voxels].min(), y[voxels].min()
                 block = betas[:, plane, y0 : y[voxels].max() + 1, x0 : x[voxels].max() + 1]
                 masked[:, voxels] = block[:, y[voxels] - y0, x[voxels] - x0]
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise
     except (OSError, RuntimeError) as error:  # as h5py raises them
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); {AGAIN}") from None
+        raise UserError(f"{path}: not a complete HDF5 file ({error}); {renew(path)}") from None
     return masked
 
 
-def _check(path: str | Path, file: h5py.File, mask_shape: tuple[int, ...], n_trials: int) -> h5py.Dataset:
-    betas = file.get("betas")
-    if not isinstance(betas, h5py.Dataset):
-        raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {AGAIN}")
-    if betas.dtype != np.int16:
-        raise UserError(f"{path}: betas are {betas.dtype}, expected int16 (percent signal change x 300); {AGAIN}")
-    if betas.ndim != 4 or betas.shape[:0:-1] != mask_shape:
+def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
+    try:
+        # Volumes are read in their order in the file, which stays open: a compressed file can only be read forwards.
+        proxy = nibabel.load(path, keep_file_open=True).dataobj
+        _check(path, proxy.dtype, proxy.shape, proxy.shape[:3] == mask.shape, "(X, Y, Z, trials)", mask)
+        _check_trials(path, proxy.shape[3], n_trials)
+        scaled = (proxy.slope, proxy.inter) != (1, 0)
+        masked = np.empty((n_trials, int(mask.sum())), np.float32 if scaled else _stored(proxy.dtype))
+        for trial, volume in enumerate(_volumes(proxy)):
+            masked[trial] = volume[mask]
+    except FileNotFoundError:
+        raise
+    except UNREADABLE_NIFTI as error:
+        raise UserError(f"{path}: not a complete NIfTI file ({error}); {renew(path)}") from None
+    return masked
+
+
+def _volumes(proxy: nibabel.arrayproxy.ArrayProxy) -> Iterator[np.ndarray]:
+    for trial in range(proxy.shape[3]):
+        yield np.asanyarray(proxy[..., trial])
+
+
+def _stored(dtype: np.dtype) -> type:
+    return np.int16 if _is_int16(dtype) else np.float32
+
+
+def _is_int16(dtype: np.dtype) -> bool:
+    return bool(dtype.newbyteorder("=") == np.int16)
+
+
+def _check(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], fits: bool, axes: str, mask: np.ndarray) -> None:
+    if dtype.kind != "f" and not _is_int16(dtype):
         raise UserError(
-            f"{path}: betas of shape {betas.shape} (trials, Z, Y, X) do not match the mask {mask_shape} (X, Y, Z); "
-            "take both from the same subject and the func1pt8mm folder"
+            f"{path}: betas are {dtype}, expected int16 (percent signal change x 300) or floats (percent signal "
+            f"change); {renew(path)}"
         )
-    if len(betas) != n_trials:
-        raise UserError(f"{path}: {len(betas)} trials, but responses.tsv lists {n_trials} for this session; {AGAIN}")
-    return betas
+    if len(shape) != 4 or not fits:
+        raise UserError(
+            f"{path}: betas of shape {shape} {axes} do not match the mask {mask.shape} (X, Y, Z); take both from the "
+            "same subject and the func1pt8mm folder"
+        )
+
+
+def _check_trials(path: str | Path, found: int, listed: int) -> None:
+    if found != listed:
+        raise UserError(
+            f"{path}: {found} trials, but responses.tsv lists {listed} for this session; take both from the same "
+            f"subject and release; {renew(path)}"
+        )
 
 
 def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """A masked session as stored: read-only memory map int16 (trials, voxels).
+    """A masked session as stored: read-only memory map (trials, voxels), int16 or float32.
 
     Raises UserError when the file is missing, is damaged or has another shape.
     """
@@ -90,7 +148,7 @@ def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that masks the session") from None
     except Exception as error:  # NumPy's parsers raise many types
-        raise UserError(f"{path}: not a complete NumPy array ({error}); {AGAIN}") from None
-    if block.shape != shape or block.dtype != np.int16:
-        raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16; {AGAIN}")
+        raise UserError(f"{path}: not a complete NumPy array ({error}); delete it and rerun") from None
+    if block.shape != shape or block.dtype not in (np.int16, np.float32):
+        raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16 or float32; delete it and rerun")
     return block

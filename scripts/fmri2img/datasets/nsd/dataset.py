@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fmri2img.datasets import dataset
-from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes
+from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes, check_folder
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.acquisition_plan import acquisition_plan
 from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.settings.base import nearest, problem
 
@@ -48,9 +49,7 @@ class Dataset(dataset.Dataset):
 
     @property
     def sessions(self) -> dict[str, int]:
-        if self.simulated:
-            return {name: subject.sessions for name, subject in self.settings.simulation.subjects.items()}
-        return dict(layout.SESSIONS)
+        return self.settings.recorded_sessions | self.settings.sessions
 
     @property
     def splits(self) -> dict[str, dict]:
@@ -62,17 +61,116 @@ class Dataset(dataset.Dataset):
         """Path of a file of the tree. key: from the functions and constants of layout.py."""
         return str(self.root / key)
 
+    def betas(self, subject: str, session: int) -> str:
+        """Key of a session's betas: as HDF5, or as NIfTI where the user's copy has only that."""
+        keys = [layout.betas(subject, self.settings.betas.version, session, form) for form in layout.BETA_FORMS]
+        return next((key for key in keys if self._is_copied(key)), keys[0])
+
+    @property
+    def region_files(self) -> list[str]:
+        """Names of the region files that are read: the mask's, then those of the columns of voxels."""
+        return list(dict.fromkeys([layout.mask_of(self.settings.betas.mask)[0], *layout.ROI_LABELS]))
+
+    @property
+    def _copied(self) -> Path | None:
+        """The user's own copy of NSD, where files may come from it."""
+        return Path(self.settings.bucket.copied) if self.source == BUCKET and self.settings.bucket.copied else None
+
+    def _is_copied(self, key: str) -> bool:
+        return self._copied is not None and (self._copied / key).is_file()
+
+    def _is_there(self, key: str) -> bool:
+        return (self.root / key).is_file() or self._is_copied(key)
+
     def check(self, study: Any) -> None:
-        """Check that the mask is NSD's or the user's own region file, and that published images are registered."""
+        """Check that a copy holds NSD, that it has the sessions and the mask, and that published images are registered.
+
+        This holds for the study's subjects and for those that networks are pretrained on. Raises UserError.
+        """
         if not self.has_recordings:
             self._check_split_of_images(study.config["split"])
             study.named("backbones", self.settings.images.fetched, "nsd.images.fetched")
             return
-        mask = self.settings.betas.mask
-        own = [Path(self.settings.bucket.copied or self.root, layout.roi(name, mask)) for name in study.subjects]
-        if mask.removeprefix("lh.").removeprefix("rh.") not in layout.ROI_FILES and not all(p.is_file() for p in own):
-            hint = nearest(mask, layout.ROI_FILES, "available")
-            raise problem("nsd.betas.mask", f"there is no region file '{mask}'; {hint}")
+        self._check_copy(study)
+        for subject in [] if self.simulated else study.recorded:
+            self._check_sessions(subject, study.available_sessions[subject])
+            if subject not in layout.SESSIONS:
+                self._check_own_subject(subject, study.available_sessions[subject])
+        self._check_mask(study.recorded)
+
+    def _check_copy(self, study: Any) -> None:
+        if self._copied is None:
+            return
+        keys = self.keys(study)
+        in_nifti = [key.replace(*layout.BETA_FORMS) for key in keys if key.endswith(layout.BETA_FORMS[0])]
+        check_folder(
+            "nsd.bucket.copy",
+            self._copied,
+            lambda folder: any((folder / key).is_file() for key in keys + in_nifti),
+            "the files of NSD that this study reads (nsddata/, nsddata_betas/, nsddata_stimuli/, annotations/)",
+            "correct the path, or set the key to null, so that all of them are downloaded",
+        )
+
+    def _check_sessions(self, subject: str, used: int) -> None:
+        """The subject's record of its trials, where the user has it, lists all sessions that are used."""
+        key = layout.responses(subject)
+        path = next((folder / key for folder in (self.root, self._copied) if folder and (folder / key).is_file()), None)
+        listed = layout.last_session(path) if path else None
+        if listed is not None and listed < used:
+            raise problem(
+                "nsd.sessions",
+                f"{path} ends with session {listed}, but {used} sessions of {subject} are used; add "
+                f"`{subject}: {listed}` there, or replace the file by that of NSD's last release",
+            )
+
+    def _check_own_subject(self, subject: str, used: int) -> None:
+        """All files of a subject that NSD does not have are the user's."""
+        lacking = [key for key in self._subject_keys(subject, used) if not self._is_there(key)]
+        if lacking:
+            raise problem(
+                "nsd.sessions",
+                f"{subject} is not a subject of NSD, and {self._copied or self.root} lacks {lacking[0]} "
+                f"({len(lacking)} of its files are missing); put them there, or use NSD's {', '.join(layout.SESSIONS)}",
+            )
+
+    def _check_mask(self, subjects: list[str]) -> None:
+        name = layout.mask_of(self.settings.betas.mask)[0]
+        if name.removeprefix("lh.").removeprefix("rh.") in layout.ROI_FILES:
+            return
+        for subject in subjects:
+            if not self._is_there(layout.roi(subject, name)):
+                regions = [region for labels in layout.ROI_LABELS.values() for region in labels]
+                where = (self._copied or self.root) / layout.roi(subject, name)
+                raise problem(
+                    "nsd.betas.mask",
+                    f"'{name}' is neither a region file nor a region of NSD, and there is no {where}, which a file of "
+                    f"your own would be; {nearest(name, [*layout.ROI_FILES, *regions], 'available')}",
+                )
+
+    def keys(self, study: Any) -> list[str]:
+        """Keys of the files of NSD that a study reads."""
+        common = [layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO, layout.STIMULI]
+        common += [*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values()]
+        own = [self._subject_keys(subject, study.available_sessions[subject]) for subject in study.recorded]
+        return [*common, *(key for keys in own for key in keys)]
+
+    def _subject_keys(self, subject: str, sessions: int) -> list[str]:
+        numbers = range(1, sessions + 1)
+        return [
+            layout.responses(subject),
+            *(self.betas(subject, number) for number in numbers),
+            *(layout.valid(subject, number) for number in numbers),
+            layout.ncsnr(subject, self.settings.betas.version),
+            *(layout.roi(subject, name) for name in self.region_files),
+            layout.func(subject, "brainmask.nii.gz"),
+        ]
+
+    def sources(self, made: list[str]) -> list[str]:
+        if self.source != BUCKET:
+            return []
+        keys = [Path(path).relative_to(self.root).as_posix() for path in made if Path(path).is_relative_to(self.root)]
+        linked = [key for key in keys if self._is_copied(key)]
+        return acquisition_plan(keys, linked, self.settings.bucket, self.root)
 
     def _check_split_of_images(self, split: str) -> None:
         if split == "shared982" and self.settings.images.shared982 is None:

@@ -5,6 +5,7 @@ The functions below return trials and images (image_id = 73KID - 1) counted from
 as in file names.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 
-RESPONSE_COLUMNS = ["SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
-BEHAVIOUR = RESPONSE_COLUMNS[5:]  # missing where the record was lost
+RESPONSE_COLUMNS = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
+BEHAVIOUR = RESPONSE_COLUMNS[6:]  # missing where the record was lost
 PRESENTATIONS = 3  # planned for every image
 
 
@@ -49,31 +51,32 @@ def read_design(path: str | Path) -> Design:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except KeyError as error:
-        raise UserError(f"{path}: variable {error} is missing; delete the file and rerun") from None
+        raise UserError(f"{path}: variable {error} is missing; {renew(path)}") from None
     except Exception as error:  # loadmat's parsers raise many types
-        raise UserError(f"{path}: not a complete MATLAB file ({error}); delete it and rerun") from None
+        raise UserError(f"{path}: not a complete MATLAB file ({error}); {renew(path)}") from None
     if images.ndim != 2 or pattern.ndim != 3 or not (order.size and images.size and shared.size):
         raise UserError(
             f"{path}: masterordering, subjectim, sharedix and stimpattern of shapes {order.shape}, {images.shape}, "
-            f"{shared.shape} and {pattern.shape} are not NSD's; delete the file and rerun"
+            f"{shared.shape} and {pattern.shape} are not NSD's; {renew(path)}"
         )
     if min(order.min(), images.min(), shared.min()) < 1 or order.max() > images.shape[1]:
-        raise UserError(f"{path}: masterordering, subjectim and sharedix must count from 1; delete the file and rerun")
+        raise UserError(f"{path}: masterordering, subjectim and sharedix must count from 1; {renew(path)}")
     return Design(order.ravel() - 1, images - 1, np.sort(shared.ravel() - 1), pattern.sum(axis=(1, 2)))
 
 
 def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | Path, subject: str) -> pd.DataFrame:
     """All trials of a subject, in recording order.
 
-    responses: responses.tsv; design: nsd_expdesign.mat; stimulus_info: nsd_stim_info_merged.csv; subject: "subj01".
+    responses: responses.tsv; design: nsd_expdesign.mat; stimulus_info: nsd_stim_info_merged.csv; subject: "subj01", or
+    the name of another subject that the other two files describe under the number in its responses' column SUBJECT.
     Columns: trial, image_id (0-based), session, run (1-based), repeat (earlier presentations of that image to this
     subject: 0, 1, 2), shared; and behaviour as nullable floats: is_old, is_correct, response_time_ms (milliseconds).
     Raises UserError naming file and trial when the three files disagree about an image.
     """
     table = _read_responses(responses)
-    n_trials, number = len(table), int(subject.removeprefix("subj"))
+    n_trials, number = len(table), _number(responses, table, subject)
     plan = read_design(design)
-    if number > len(plan.images) or n_trials > len(plan.order):
+    if not 1 <= number <= len(plan.images) or n_trials > len(plan.order):
         raise UserError(
             f"{design}: plans {len(plan.order)} trials for {len(plan.images)} subjects, but {responses} holds "
             f"{n_trials} trials of {subject}; take both files from the same release"
@@ -101,14 +104,24 @@ def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | 
     )
 
 
+def _number(path: str | Path, table: pd.DataFrame, subject: str) -> int:
+    """The subject's number, which NSD's own names state too."""
+    numbers = table["SUBJECT"].unique()
+    named = re.fullmatch(r"subj(\d\d)", subject)
+    if len(numbers) != 1 or (named and numbers[0] != int(named[1])):
+        held = ", ".join(map(str, numbers))
+        raise UserError(f"{path}: column SUBJECT says {held or 'nothing'}, not {subject}; {renew(path)}")
+    return int(numbers[0])
+
+
 def _read_responses(path: str | Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep="\t", usecols=RESPONSE_COLUMNS)
-        table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:5], np.int64) | dict.fromkeys(BEHAVIOUR, float))
+        table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:6], np.int64) | dict.fromkeys(BEHAVIOUR, float))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a responses.tsv ({error}); delete it and rerun") from None
+        raise UserError(f"{path}: not a responses.tsv ({error}); {renew(path)}") from None
     when = table[["SESSION", "RUN", "TRIAL"]].to_numpy()
     steps = np.diff(when, axis=0)
     first_change = np.take_along_axis(steps, (steps != 0).argmax(axis=1)[:, None], axis=1).ravel()
@@ -125,7 +138,7 @@ def _read_plan(path: str | Path, number: int, n_trials: int) -> tuple[np.ndarray
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except ValueError as error:
-        raise UserError(f"{path}: not an nsd_stim_info_merged.csv ({error}); delete it and rerun") from None
+        raise UserError(f"{path}: not an nsd_stim_info_merged.csv ({error}); {renew(path)}") from None
     ids, repeats = np.full(n_trials, -1), np.full(n_trials, -1)
     for repeat, column in enumerate(columns):
         trial = table[column].to_numpy() - 1

@@ -4,6 +4,9 @@ Keys are relative to the root of the bucket `natural-scenes-dataset`; the simula
 NSD data manual and the code that exported the files (cvnlab/nsddatapaper).
 """
 
+import os
+from pathlib import Path
+
 SESSIONS = {
     "subj01": 40, "subj02": 40, "subj03": 32, "subj04": 30, "subj05": 40, "subj06": 32, "subj07": 40, "subj08": 30,
 }  # fmt: skip
@@ -11,6 +14,7 @@ RUNS = 12  # of every session
 REPEATS = 3  # planned presentations of each image to each subject
 BETA_FOLDERS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 INT16_PER_PERCENT = 300  # stored int16 = percent signal change x 300
+BETA_FORMS = ("hdf5", "nii.gz")  # in which NSD publishes the same betas; the first is preferred
 EXPERIMENT_DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 STIMULUS_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
@@ -22,6 +26,7 @@ COCO_INSTANCES = {
     "train2017": "annotations/instances_train2017.json",
     "val2017": "annotations/instances_val2017.json",
 }
+COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 # NSD's region files of every subject: for both hemispheres, and with the prefix "lh." or "rh." for one of them.
 ROI_FILES = (
     "nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams",
@@ -41,6 +46,11 @@ ROI_LABELS = {
     },
 }  # fmt: skip
 
+HEMISPHERES = ("lh.", "rh.")
+TAIL_BYTES = 4096
+GIGABYTES = {STIMULI: 39.5, COCO_ARCHIVE: 0.25}  # of the large files; a session of betas: SESSION_GIGABYTES
+SESSION_GIGABYTES = 1.1
+
 
 def func(subject: str, name: str) -> str:
     """Key of a volume in the 1.8 mm functional space, e.g. func("subj01", "brainmask.nii.gz")."""
@@ -51,6 +61,20 @@ def roi(subject: str, name: str) -> str:
     return func(subject, f"roi/{name}.nii.gz")
 
 
+def mask_of(name: str) -> tuple[str, tuple[int, ...]]:
+    """The region file that a mask is read from, and its labels there; no labels mean all above 0.
+
+    name: a region file ("nsdgeneral", "HCP_MMP1"), or a region of ROI_LABELS ("V1", "FFA"); "lh.V1": of one hemisphere.
+    """
+    hemisphere = next((prefix for prefix in HEMISPHERES if name.startswith(prefix)), "")
+    region = name.removeprefix(hemisphere)
+    if region not in ROI_FILES:
+        for file, labels in ROI_LABELS.items():
+            if region in labels:
+                return hemisphere + file, labels[region]
+    return name, ()
+
+
 def to_mni(subject: str) -> str:
     """Key of the map from the MNI152 template to a subject's functional volume."""
     return f"nsddata/ppdata/{subject}/transforms/func1pt8-to-MNI.nii.gz"
@@ -58,6 +82,19 @@ def to_mni(subject: str) -> str:
 
 def responses(subject: str) -> str:
     return f"nsddata/ppdata/{subject}/behav/responses.tsv"
+
+
+def last_session(path: str | Path) -> int | None:
+    """The session that a responses.tsv ends with, 1-based; None where its last line has none, as in a damaged file.
+
+    Its reader reports what is wrong. This is called whenever the workflow is read, and reads the end of the file alone.
+    """
+    with open(path, "rb") as file:
+        header = file.readline().decode("utf-8-sig", "replace").split("\t")
+        file.seek(max(file.tell(), os.path.getsize(path) - TAIL_BYTES))
+        last = file.read().decode("utf-8", "replace").strip().rpartition("\n")[2].split("\t")
+    found = dict(zip(header, last, strict=False)).get("SESSION", "")
+    return int(found) if found.strip().isdecimal() else None
 
 
 def betas(subject: str, version: str, session: int, extension: str = "hdf5") -> str:

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict, model_validator
 
+from fmri2img.datasets.dataset import PATH_NAME
 from fmri2img.datasets.nsd import layout
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, NoiseCeiling, Positive, Seed, Side, problem
+from fmri2img.settings.base import Name, NoiseCeiling, Positive, Seed, Side, Unique, UserPath, problem
 
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
 FEWEST_TESTED = 4  # images of a subject, in expectation: scores compare images with one another
@@ -111,11 +112,12 @@ class Bucket(base.Settings):
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         description="The archive of COCO's caption files, which NSD does not host.",
     )
-    copied: Name | None = Field(
+    copied: UserPath | None = Field(
         None,
         alias="copy",
         description="A folder with NSD files that you already have, in the same layout. They are linked into `root` "
-        "instead of downloaded, and never changed or deleted. Do not use it as `root` itself: the betas of a session "
+        "instead of downloaded, and never changed or deleted. Betas may be `.hdf5` or `.nii.gz`, integers as "
+        "NSD's or floats. Do not use it as `root` itself: the betas of a session "
         "are deleted from `root` once they are masked, so a run refuses to start when it finds betas that it did not "
         "download.",
     )
@@ -146,7 +148,14 @@ class Betas(base.Settings):
     )
     mask: Name = Field(
         "nsdgeneral",
-        description="NSD's region file whose voxels are used (all labels above 0), or your own in `bucket.copy`.",
+        description="The voxels that are used: those of a region file of NSD (`nsdgeneral`, `HCP_MMP1`; all labels "
+        "above 0), of a region (`V1`, `FFA`), of either in one hemisphere (`lh.V1`), or of a region file of your own, "
+        "`<name>.nii.gz` next to NSD's in `bucket.copy`.",
+    )
+    labels: Unique[Positive] = Field(
+        [],
+        description="Labels of the region file whose voxels are used, such as `[1, 4]` for V1 and V2 of `HCP_MMP1`; "
+        "NSD lists the names in `<file>.mgz.ctab`. Empty for all.",
     )
     normalise: Literal["session", "pooled"] = Field(
         "session",
@@ -166,12 +175,17 @@ class Settings(base.Settings):
         description="`simulated`: generated locally. `bucket`: downloaded, or linked from a copy. `images`: only "
         "published test images, so that only submissions can be scored (`methods: []`)."
     )
-    root: Name = Field(
+    root: UserPath = Field(
         description="Folder of the data, in NSD's own layout (`nsddata/`, `nsddata_betas/`, `nsddata_stimuli/`, "
         "`annotations/`)."
     )
     simulation: SimulationSettings | None = Field(None, description="Required when the source is `simulated`.")
     bucket: Bucket = Field(Bucket(), description=Bucket.__doc__)
+    sessions: dict[Annotated[str, *PATH_NAME], Positive] = Field(
+        {},
+        description="Subject -> number of its sessions, counted from the first, where your copy has fewer than NSD (an "
+        "older release, a trial run), or the subject is your own, scanned and stored as NSD's are.",
+    )
     images: Images | None = Field(None, description="Required when the source is `images`.")
     betas: Betas = Field(Betas(), description="Which betas are used and how they are normalised.")
     shared982_sessions: Positive = Field(
@@ -184,6 +198,34 @@ class Settings(base.Settings):
         if getattr(self, section) is None:
             raise base.WrongKey(section, f"missing; source is '{self.source}', so add the section")
         return self
+
+    @model_validator(mode="after")
+    def _sessions_are_recorded(self) -> "Settings":
+        recorded = self.recorded_sessions
+        for subject, number in self.sessions.items():
+            if self.source == "simulated" and subject not in recorded:
+                raise base.WrongKey(
+                    "sessions", f"{subject} is not simulated; add it to simulation.subjects, or remove it"
+                )
+            if number > recorded.get(subject, number):
+                what = f"{number} is more than the {recorded[subject]} sessions of {subject}"
+                raise base.WrongKey(f"sessions.{subject}", f"{what}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_of_a_file(self) -> "Settings":
+        if self.betas.labels and layout.mask_of(self.betas.mask)[1]:
+            raise base.WrongKey(
+                "betas.labels", f"are of a region file, but mask is the region {self.betas.mask}; use one of both keys"
+            )
+        return self
+
+    @property
+    def recorded_sessions(self) -> dict[str, int]:
+        """Subject -> sessions that NSD, or its simulation, has."""
+        if self.source == "simulated" and self.simulation is not None:
+            return {name: subject.sessions for name, subject in self.simulation.subjects.items()}
+        return dict(layout.SESSIONS)
 
 
 def terms_not_accepted() -> Exception:

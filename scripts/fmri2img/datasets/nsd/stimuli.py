@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 
 BLOCK = 64  # images read at once: 35 MB at 425 x 425
@@ -33,17 +34,15 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
             bricks = file.get("imgBrick")
             known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4
             if not known or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
-                raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); delete it and rerun")
+                raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); {renew(path)}")
             if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
-                raise UserError(
-                    f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; delete it and rerun"
-                )
+                raise UserError(f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; {renew(path)}")
             for start in range(0, len(ids), BLOCK):
                 yield bricks[ids[start : start + BLOCK]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
     except (OSError, RuntimeError) as error:  # as h5py raises them
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); delete it and rerun") from None
+        raise UserError(f"{path}: not a complete HDF5 file ({error}); {renew(path)}") from None
 
 
 def describe_images(
@@ -63,12 +62,14 @@ def describe_images(
     except FileNotFoundError:
         raise UserError(f"{stimulus_info}: no such file; rerun the step that downloads or simulates it") from None
     except (ValueError, KeyError) as error:
-        raise UserError(f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); rerun") from None
+        raise UserError(
+            f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); {renew(stimulus_info)}"
+        ) from None
     said: dict[int, list[str]] = {}
     seen: dict[int, list[str]] = {}
     for split, wanted in table.groupby("cocoSplit", dropna=False)["cocoId"]:
         if split not in captions:
-            raise UserError(f"{stimulus_info}: unknown cocoSplit '{split}'; delete the file and rerun")
+            raise UserError(f"{stimulus_info}: unknown cocoSplit '{split}'; {renew(stimulus_info)}")
         said |= _captions(captions[split], set(wanted))
         seen |= _categories(instances[split], set(wanted))
     return pd.DataFrame(
@@ -91,9 +92,7 @@ def _captions(path: str | Path, wanted: set[int]) -> dict[int, list[str]]:
             if entry["image_id"] in wanted:
                 found.setdefault(entry["image_id"], []).append((entry["id"], " ".join(entry["caption"].split())))
         if wanted - found.keys():
-            raise UserError(
-                f"{path}: no caption for COCO image {min(wanted - found.keys())}; delete the file and rerun"
-            )
+            raise UserError(f"{path}: no caption for COCO image {min(wanted - found.keys())}; {renew(path)}")
         return {image: [caption for _, caption in sorted(entries)] for image, entries in found.items()}
 
 
@@ -116,11 +115,11 @@ def _annotations(path: str | Path) -> Iterator[dict]:
         return {key: value for key, value in entry.items() if key in USED}
 
     try:
-        yield json.loads(Path(path).read_text(encoding="utf-8"), object_hook=only_used)
+        yield json.loads(Path(path).read_text(encoding="utf-8-sig"), object_hook=only_used)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; download COCO's annotations_trainval2017.zip and unpack it") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         # Not JSON, or not with the keys and values of COCO's.
         raise UserError(
-            f"{path}: not a complete COCO annotation file ({type(error).__name__}: {error}); delete it and rerun"
+            f"{path}: not a complete COCO annotation file ({type(error).__name__}: {error}); {renew(path)}"
         ) from None

@@ -33,7 +33,8 @@ def prepare_recording(
     trials["part"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     betas, voxels = read_betas(files, len(trials))
     fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
-    z, keep = normalised(betas, trials["session"].to_numpy(), fitted, options["normalise"])
+    of_session = trials["session"].to_numpy()
+    z, keep, left_out = normalised(betas, of_session, fitted, options["normalise"], f"betas of {subject}")
     voxels = voxels[keep].reset_index(drop=True)
     voxels.insert(3, "ncsnr", noise_ceiling(z, trials["image_id"].to_numpy()))
     with Recording.writer(output) as recording:
@@ -43,12 +44,12 @@ def prepare_recording(
             **images.identity,
             "betas": options,
             "n_sessions": int(trials["session"].max()),
-            "voxels_left_out": {"constant": int((~keep).sum())},
+            "voxels_left_out": left_out,
             "ncsnr": "from the repeats of the test pictures",
             "sources_sha256": checksums.checksums({Path(path).name: path for path in files}),
         }
         recording.finish(trials, voxels, metadata)
-    print(f"{subject}: {len(trials)} trials, {len(voxels)} voxels; {(~keep).sum()} constant voxels left out")
+    print(f"{subject}: {len(trials)} trials, {len(voxels)} voxels; left out of them: {left_out}")
     return TestImages.of(subject, images, trials["image_id"].to_numpy(), trials["session"].to_numpy())
 
 

@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("key", choices=sorted(layout.ADDRESSES), help="file below the root")
     arguments = parser.parse_args()
     job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="god_acquire", resources={"downloads": 1}))
-    acquire(WebObject(layout.ADDRESSES[arguments.key]), arguments.key, arguments.root, terminal=sys.stderr)
+    why = f"it is not in {arguments.root} (god.root), so it is requested from there (god.source: download)"
+    acquire(WebObject(layout.ADDRESSES[arguments.key]), arguments.key, arguments.root, why, terminal=sys.stderr)
 
 
 if __name__ == "__main__":

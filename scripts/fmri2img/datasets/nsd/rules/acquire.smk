@@ -20,6 +20,8 @@ import json
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import check_betas_are_own
 
+BETA_FORM = f"({'|'.join(map(re.escape, layout.BETA_FORMS))})"
+
 # Snakemake deletes temp() files after use even if it did not make them (tests/faults/test_own_betas.py).
 try:
     check_betas_are_own(study.dataset.root)
@@ -50,7 +52,7 @@ rule acquire_stimuli:
 
 use rule acquire_stimuli as acquire with:
     wildcard_constraints:
-        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/betas_session\d\d\.hdf5$)(_betas|_stimuli)?/.+",
+        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/betas_session\d\d\.{BETA_FORM}$)(_betas|_stimuli)?/.+",
     group:
         submitted_with("files")
     threads: threads_of("file")
@@ -65,7 +67,7 @@ rule acquire_betas:
     log:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
-        key=r"nsddata_betas/.+/betas_session\d\d\.hdf5",
+        key=rf"nsddata_betas/.+/betas_session\d\d\.{BETA_FORM}",
     group:
         submitted_with("sessions")
     conda:

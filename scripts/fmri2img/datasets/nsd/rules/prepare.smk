@@ -3,13 +3,14 @@
 from fmri2img.datasets.nsd import layout
 
 
+MASK_LABELS = study.dataset.section["betas"]["labels"] or list(layout.mask_of(study.dataset.section["betas"]["mask"])[1])
+
+
 rule mask_session:
     """Read one session of betas inside the mask. The result is kept, because the 1.1 GB of betas are then deleted."""
     input:
-        betas=lambda w: study.dataset.tree(
-            layout.betas(w.subject, study.dataset.section["betas"]["version"], int(w.session))
-        ),
-        mask=study.dataset.tree(layout.roi("{subject}", study.dataset.section["betas"]["mask"])),
+        betas=lambda w: study.dataset.tree(study.dataset.betas(w.subject, int(w.session))),
+        mask=study.dataset.tree(layout.roi("{subject}", study.dataset.region_files[0])),
         responses=study.dataset.tree(layout.responses("{subject}")),
     output:
         "<results>/masked/{subject}/session{session}.npy",
@@ -26,6 +27,7 @@ rule mask_session:
     resources:
         **needs("light", within="transfers"),
     params:
+        labels=MASK_LABELS,
         code=code_of("fmri2img.datasets.nsd.betas"),
     script:
         "../scripts/mask_session.py"
@@ -41,10 +43,7 @@ rule prepare_recording:
             study.dataset.tree(layout.EXPERIMENT_DESIGN),
             study.dataset.tree(layout.STIMULUS_INFO),
         ],
-        regions=[
-            study.dataset.tree(layout.roi("{subject}", name))
-            for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
-        ],
+        regions=[study.dataset.tree(layout.roi("{subject}", name)) for name in study.dataset.region_files],
         ncsnr=study.dataset.tree(layout.ncsnr("{subject}", study.dataset.section["betas"]["version"])),
         valid=lambda w: [study.dataset.tree(layout.valid(w.subject, n)) for n in study.used_sessions(w.subject)],
     output:

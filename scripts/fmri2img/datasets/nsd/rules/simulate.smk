@@ -49,10 +49,7 @@ for subject in study.dataset.sessions:
                 for session in range(1, study.available_sessions[subject] + 1)
             ],
             brainmask=study.dataset.tree(layout.func(subject, "brainmask.nii.gz")),
-            rois=[
-                study.dataset.tree(layout.roi(subject, name))
-                for name in {study.dataset.section["betas"]["mask"]: None, **layout.ROI_LABELS}
-            ],
+            rois=[study.dataset.tree(layout.roi(subject, name)) for name in study.dataset.region_files],
             responses=study.dataset.tree(layout.responses(subject)),
         log:
             f"<logs>/simulate_subject/{subject}.log",

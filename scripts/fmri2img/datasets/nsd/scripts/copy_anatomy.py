@@ -2,21 +2,29 @@
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from fmri2img import job
-from fmri2img.artifacts.anatomy import save_anatomy
+from fmri2img.artifacts.anatomy import NOWHERE, save_anatomy
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.nsd.volumes import read_volume
+from fmri2img.datasets.nsd.volumes import read_nifti, read_volume
 
 
 def copy_anatomy(subject: str, brain: str, mni: str | None, output: str | Path) -> None:
-    """Write the anatomy. Raises UserError when a file is damaged, or is not what was downloaded."""
+    """Write the anatomy. Raises UserError when a file is damaged, or is not what was downloaded.
+
+    The brain is where the mask is above 0; NaN is outside of it.
+    """
     files = {layout.func(subject, "brainmask.nii.gz"): brain} | ({layout.to_mni(subject): mni} if mni else {})
     lockfile.verify_downloaded(files)
-    save_anatomy(output, read_volume(brain) > 0, None if mni is None else np.asarray(nibabel.load(mni).dataobj))
+    save_anatomy(output, read_volume(brain) > 0, None if mni is None else _template_map(mni))
+
+
+def _template_map(path: str) -> np.ndarray:
+    """The map, in which NaN and infinities mean outside of the volume, as NSD's own value does."""
+    values = read_nifti(path)
+    return np.where(np.isfinite(values), values, NOWHERE)
 
 
 def main(snakemake) -> None:

@@ -1,4 +1,6 @@
-"""One session of betas inside the mask: betas_sessionNN.hdf5 -> int16 (trials, voxels)."""
+"""One session of betas inside the mask: betas_sessionNN.hdf5 or .nii.gz -> (trials, voxels), int16 or float32."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,12 +11,18 @@ from fmri2img.datasets.nsd.volumes import read_mask
 from fmri2img.errors import UserError
 
 
-def mask_session(betas: str, mask: str, responses: str, session: int, output: str) -> None:
-    """Write percent signal change x 300 of the voxels of `mask` (C order over X, Y, Z) as int16 (trials, voxels)."""
+def mask_session(betas: str, mask: str, responses: str, session: int, output: str, labels: Sequence[int] = ()) -> None:
+    """Write the betas of a mask's voxels, (trials, voxels in C order over X, Y, Z), see `read_masked_session`.
+
+    mask: a region file; labels: those that are used, none for all. Raises UserError.
+    """
     n_trials = count_trials(responses).get(session)
     if n_trials is None:
-        raise UserError(f"{responses}: lists no trial of session {session}; restore the file or request fewer sessions")
-    masked = read_masked_session(betas, read_mask(mask), n_trials)
+        raise UserError(
+            f"{responses}: lists no trial of session {session}; replace it, or state how many sessions there are in "
+            "nsd.sessions"
+        )
+    masked = read_masked_session(betas, read_mask(mask, labels), n_trials)
     with atomic_file(output) as temporary, open(temporary, "wb") as file:
         np.save(file, masked)
     print(f"session {session}: {masked.shape[0]} trials x {masked.shape[1]} voxels")
@@ -27,6 +35,7 @@ def main(snakemake) -> None:
         snakemake.input.responses,
         int(snakemake.wildcards.session),
         snakemake.output[0],
+        snakemake.params.labels,
     )
 
 

@@ -1,14 +1,15 @@
 """All masked sessions of a subject, with tables of its trials and voxels -> Recording."""
 
+from collections.abc import Iterator
+
 import numpy as np
-import pandas as pd
 
 from fmri2img import job
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import TRAIN, Split
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import by_key, checksums
-from fmri2img.datasets.normalise import fit_moments, percent_signal_change, zscore
+from fmri2img.datasets.normalise import all_finite, fit_moments, percent_signal_change, zscore
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_trials
@@ -21,10 +22,10 @@ def prepare_recording(
 ) -> None:
     """Z-score the sessions and write the Recording.
 
-    sessions: 1-based numbers; masked: the file of each, int16 (trials, voxels of the mask); files: key of layout.py ->
-    path; options: configuration `betas` (version, mask, normalise, statistics). Voxels without data in any of the
-    sessions, or constant over the trials that the statistics come from, are left out. Raises UserError when a file is
-    damaged, or is not what was downloaded.
+    sessions: 1-based numbers; masked: the file of each, (trials, voxels of the mask); files: key of layout.py -> path;
+    options: configuration `betas` (version, mask, labels, normalise, statistics). Voxels without data in any of the
+    sessions, with NaN or an infinity in any trial, or constant over the trials that the statistics come from, are left
+    out. Raises UserError when a file is damaged, or is not what was downloaded.
     """
     lockfile.verify_downloaded(files)
     images = Split.open(split)
@@ -33,7 +34,9 @@ def prepare_recording(
     trials = trials[trials["session"].isin(sessions)].reset_index(drop=True)
     trials["part"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     rows = {session: np.flatnonzero(trials["session"] == session) for session in sessions}
-    mask = read_mask(files[layout.roi(subject, options["mask"])])
+    region_file, labels = layout.mask_of(options["mask"])
+    mask_path = files[layout.roi(subject, region_file)]
+    mask = read_mask(mask_path, options["labels"] or labels)
     n_voxels = int(mask.sum())
 
     def percent(session: int) -> np.ndarray:
@@ -41,17 +44,29 @@ def prepare_recording(
         return percent_signal_change(block, layout.INT16_PER_PERCENT)
 
     fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
-    blocks = ((session, percent(session)[fitted[rows[session]]]) for session in sessions)
-    moments = fit_moments(blocks, n_voxels, options["normalise"])
+    finite = np.ones(n_voxels, bool)
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for session in sessions:
+            block = percent(session)
+            finite[~all_finite(block)] = False
+            yield session, block[fitted[rows[session]]]
+
+    with np.errstate(invalid="ignore"):  # voxels that are not finite are left out
+        moments = fit_moments(blocks(), n_voxels, options["normalise"])
     valid = read_valid([files[layout.valid(subject, session)] for session in sessions], mask)
     constant = np.any([moments[session].constant for session in sessions], axis=0)
-    keep = valid & ~constant
-    left_out = {"without_data": int((~valid).sum()), "constant": int((valid & constant).sum())}
+    keep = valid & finite & ~constant
+    left_out = {
+        "without_data": int((~valid).sum()),
+        "not_finite": int((valid & ~finite).sum()),
+        "constant": int((valid & finite & constant).sum()),
+    }
     print(f"{n_voxels} voxels in the mask of {len(sessions)} sessions; left out: {left_out}; {keep.sum()} remain")
     if not keep.any():
         raise UserError(
-            f"{files[layout.roi(subject, options['mask'])]}: no voxel of the mask has data in all sessions; check its "
-            "valid_session files, or choose another betas.mask"
+            f"{mask_path}: no voxel of the mask has data in all sessions (left out of {n_voxels}: {left_out}); check "
+            "the valid_session files and the betas, or choose another nsd.betas.mask"
         )
 
     with Recording.writer(output) as recording:
@@ -65,7 +80,7 @@ def prepare_recording(
             target.flush()
         regions = {name: files[layout.roi(subject, name)] for name in layout.ROI_LABELS}
         ncsnr = files[layout.ncsnr(subject, options["version"])]
-        voxels = pd.DataFrame(voxel_columns(mask, ncsnr, regions, layout.ROI_LABELS))[keep]
+        voxels, not_finite = voxel_columns(mask, ncsnr, regions, layout.ROI_LABELS)
         metadata = {
             "subject": subject,
             **images.identity,
@@ -73,12 +88,13 @@ def prepare_recording(
             "normalisation": "z-score of percent signal change per voxel, standard deviation over n - 1",
             "n_sessions": len(sessions),
             "voxels_left_out": left_out,
+            "not_finite": not_finite,
             "sources_sha256": checksums(files),
             "masked_sessions_sha256": checksums(
                 {f"session{number:02d}": path for number, path in zip(sessions, masked, strict=True)}
             ),
         }
-        recording.finish(trials, voxels, metadata)
+        recording.finish(trials, voxels[keep], metadata)
 
 
 def main(snakemake) -> None:

@@ -1,0 +1,242 @@
+"""A user's own copy of NSD: where it is, what of it is there, and what a run says before it begins."""
+
+import os
+from pathlib import Path
+
+import pytest
+from configurations import changed, merged
+
+from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.acquisition import why_requested
+from fmri2img.datasets.nsd.acquisition_plan import ranges
+from fmri2img.datasets.nsd.settings import Bucket
+from fmri2img.errors import UserError
+from fmri2img.study import Study
+
+HEADER = "SUBJECT\tSESSION\tRUN\tTRIAL\t73KID\n"
+
+
+def add(copy: Path, *keys: str) -> Path:
+    for key in keys:
+        path = copy / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return copy
+
+
+def write_responses(copy: Path, subject: str, sessions: int) -> None:
+    path = add(copy, layout.responses(subject)) / layout.responses(subject)
+    path.write_text(HEADER + "".join(f"{subject[-1]}\t{n}\t12\t62\t{n}\n" for n in range(1, sessions + 1)))
+
+
+def keys_of(study: Study, subject: str = "") -> list[str]:
+    return [key for key in study.dataset.keys(study) if subject in key]
+
+
+def paper(tmp_path: Path, **nsd) -> dict:
+    """The paper's study with ridge alone on subject 1, and a copy."""
+    config = merged("paper.yaml") | {"subjects": ["subj01"], "methods": ["ridge"], "sessions": ["all"], "budgets": {}}
+    config["bottleneck"] = config["bottleneck"] | {"methods": ["ridge"]}
+    nsd = {"root": str(tmp_path / "tree"), "copy": str(tmp_path / "copy")} | nsd
+    config["nsd"] = config["nsd"] | {key: value for key, value in nsd.items() if key not in ("copy", "mask", "labels")}
+    config["nsd"]["bucket"] = config["nsd"]["bucket"] | {"copy": nsd["copy"]}
+    config["nsd"]["betas"] = {key: nsd[key] for key in ("mask", "labels") if key in nsd}
+    return config
+
+
+# Where it is
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("copi", r"there is no folder .*/copi; did you mean .*/copy\?"),
+        (
+            "copy/nsddata",
+            r".*/copy/nsddata holds none of the files of NSD that this study reads .*; did you mean .*/copy\?",
+        ),
+        ("copy/nsddata/experiments/nsd", r"holds none of .*did you mean .*/copy\?"),
+        (".", r"holds none of .*did you mean .*/copy\?"),
+        ("elsewhere/data", r"there is no folder .*/elsewhere/data; correct the path, or set the key to null"),
+        ("empty", r"/empty holds none of .*; correct the path, or set the key to null"),
+        ("other", r"/other holds none of .*; correct the path"),
+    ],
+)
+def test_a_wrong_path_of_the_copy_is_not_taken_for_an_empty_copy(tmp_path, written, message):
+    home = tmp_path / "home"
+    add(home / "copy", layout.EXPERIMENT_DESIGN)
+    alone = tmp_path / "alone"
+    add(alone / "other", "nsddata/ppdata/subj01/func1pt8mm/._brainmask.nii.gz", "nsddata/README")
+    (alone / "empty").mkdir()
+    folder = (alone if written in ("empty", "other") else home) / written
+    with pytest.raises(UserError, match=rf"key 'nsd\.bucket\.copy': .*{message}") as error:
+        Study(paper(tmp_path, copy=str(folder)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_copy_of_betas_alone_is_a_copy_in_either_form(tmp_path):
+    for form in layout.BETA_FORMS:
+        copy = add(tmp_path / form, layout.betas("subj01", "b3", 7, form))
+        assert Study(paper(tmp_path, copy=str(copy))).predictions()
+
+
+PATH_KEYS = {
+    "nsd.root": lambda path: changed(nsd__root=path),
+    "nsd.bucket.copy": lambda path: changed(nsd__bucket={"copy": path}),
+    "plugins.0": lambda path: changed(plugins=[path]),
+    "site": lambda path: changed(site=path),
+    "submissions.mine": lambda path: changed(submissions={"mine": {"path": path}}),
+    "god.root": lambda path: changed(dataset="god", god={"source": "copy", "root": path}),
+    "hcp.root": lambda path: changed(pools=["hcp"], hcp={"source": "copy", "root": path}),
+    "bold5000.root": lambda path: changed(dataset="bold5000", bold5000={"source": "copy", "root": path}),
+}
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_an_unknown_variable_or_user_in_a_path_is_named_with_its_key(key):
+    for written, message in (
+        ("$NOT_SET_HERE/x", "the environment variable NOT_SET_HERE is not set"),
+        ("/data/${NOT_SET_HERE}", "the environment variable NOT_SET_HERE is not set"),
+        ("~nobody-of-this-name/x", "there is no user nobody-of-this-name"),
+    ):
+        with pytest.raises(UserError, match=rf"key '{key}': .*{message}"):
+            Study(PATH_KEYS[key](written))
+
+
+def test_tilde_and_variables_are_filled_in_as_a_shell_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NSD", "~/copy")
+    add(tmp_path / "copy", layout.STIMULUS_INFO)
+    for written in ("~/copy", "$HOME/copy", "${HOME}/copy", "$NSD", str(tmp_path / "copy")):
+        study = Study(paper(tmp_path, copy=written, root="~/work"))
+        assert study.config["nsd"]["bucket"]["copy"] == str(tmp_path / "copy")
+        assert study.dataset.root == tmp_path / "work"
+    assert Study(study.config).config == study.config  # as results/<study>/config.yaml is read again
+
+
+# What of it is there
+
+
+def test_a_copy_of_an_old_release_needs_its_number_of_sessions(tmp_path):
+    write_responses(tmp_path / "copy", "subj01", 37)
+    with pytest.raises(UserError, match=r"nsd\.sessions': .*responses.tsv ends with session 37, but 40 .*`subj01: 37`"):
+        Study(paper(tmp_path))
+    study = Study(paper(tmp_path, sessions={"subj01": 37}))
+    assert study.used_sessions("subj01") == list(range(1, 38)) and study.available_sessions["subj02"] == 40
+    assert study.budgets("subj01") == [37]
+    of_split = paper(tmp_path) | {"split": "shared982"}
+    assert Study(of_split).available_sessions["subj01"] == 37
+
+
+def test_sessions_of_subjects_that_networks_are_pretrained_on_are_checked_too(tmp_path):
+    config = paper(tmp_path) | {"methods": ["mindeye2_unrefined"]}
+    for subject in ("subj01", "subj02"):
+        write_responses(tmp_path / "copy", subject, 40)
+    write_responses(tmp_path / "copy", "subj05", 37)
+    with pytest.raises(UserError, match=r"nsd\.sessions': .*subj05.* ends with session 37"):
+        Study(config)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "source", "message"),
+    [
+        ({"subj03": 33}, "bucket", r"nsd\.sessions\.subj03': 33 is more than the 32 sessions of subj03; lower it"),
+        ({"subj01": 9}, "simulated", r"nsd\.sessions\.subj01': 9 is more than the 8 sessions of subj01"),
+        ({"subj07": 1}, "simulated", r"nsd\.sessions': subj07 is not simulated; add it to simulation.subjects"),
+        ({"subj01": 0}, "bucket", r"nsd\.sessions\.subj01': 0 is out of range; it must be at least 1"),
+        ({"sub 1": 1}, "bucket", r"nsd\.sessions.*'sub 1' is not made of letters"),
+    ],
+)
+def test_impossible_numbers_of_sessions(tmp_path, sessions, source, message):
+    add(tmp_path / "copy", layout.STIMULI)
+    config = paper(tmp_path, sessions=sessions) if source == "bucket" else changed(nsd__sessions=sessions)
+    with pytest.raises(UserError, match=message):
+        Study(config)
+
+
+def test_a_study_of_simulated_data_may_use_fewer_sessions():
+    study = Study(changed(nsd__sessions={"subj01": 2}, subjects=["subj01"], sessions=[1, "all"]))
+    assert study.budgets("subj01") == [1, 2]
+
+
+def test_a_subject_of_ones_own_is_read_from_the_copy_alone(tmp_path):
+    config = paper(tmp_path, sessions={"sub-01": 2}) | {"subjects": ["sub-01"]}
+    write_responses(tmp_path / "copy", "sub-01", 2)
+    with pytest.raises(UserError, match=r"sub-01 is not a subject of NSD, and .*/copy lacks nsddata_betas/.*session01"):
+        Study(config)
+    for key in keys_of(Study(paper(tmp_path, copy=None)), "subj01"):
+        own = key.replace("subj01", "sub-01")
+        if "session" not in own or own.split("session")[1][:2] in ("01", "02"):
+            add(tmp_path / "copy", own.replace(".hdf5", ".nii.gz"))
+    study = Study(config)
+    assert study.budgets("sub-01") == [2] and study.dataset.betas("sub-01", 2).endswith("session02.nii.gz")
+    with pytest.raises(UserError, match=r"no data for sub-02; available: subj01, .*sub-01"):
+        Study(config | {"subjects": ["sub-02"]})
+
+
+# The mask
+
+
+def test_a_region_of_ones_own_is_asked_of_every_subject_that_is_read(tmp_path):
+    config = paper(tmp_path, mask="attended") | {"methods": ["mindeye2_unrefined"]}
+    add(tmp_path / "copy", layout.STIMULI, layout.roi("subj01", "attended"))
+    with pytest.raises(UserError, match=r"betas\.mask': 'attended' is neither .*/copy/.*subj02/.*roi/attended.nii.gz"):
+        Study(config)
+    add(tmp_path / "copy", *(layout.roi(subject, "attended") for subject in layout.SESSIONS))
+    assert Study(config).predictions()
+
+
+@pytest.mark.parametrize(
+    ("mask", "file", "labels"),
+    [
+        ("nsdgeneral", "nsdgeneral", ()),
+        ("HCP_MMP1", "HCP_MMP1", ()),
+        ("lh.streams", "lh.streams", ()),
+        ("V1", "prf-visualrois", (1, 2)),
+        ("rh.FFA", "rh.floc-faces", (2, 3)),
+        ("attended", "attended", ()),
+    ],
+)
+def test_a_mask_is_a_region_file_or_a_region(mask, file, labels):
+    assert layout.mask_of(mask) == (file, labels)
+
+
+def test_labels_are_of_a_region_file(tmp_path):
+    add(tmp_path / "copy", layout.STIMULI)
+    assert Study(paper(tmp_path, mask="HCP_MMP1", labels=[1, 4])).predictions()
+    with pytest.raises(UserError, match=r"betas\.labels': are of a region file, but mask is the region V1"):
+        Study(paper(tmp_path, mask="V1", labels=[1]))
+
+
+# What a run says
+
+
+def test_a_run_says_what_is_linked_and_what_is_downloaded(tmp_path):
+    study = Study(paper(tmp_path, copy=None))
+    dataset, keys = study.dataset, keys_of(study)
+    (alone,) = dataset.sources([dataset.tree(key) for key in keys])
+    betas = 40 * 1.1
+    assert f"NSD: {len(keys)} files, about {betas + 39.5 + 0.25:.1f} GB, are downloaded to {dataset.root}" in alone
+    assert "betas of subj01, sessions 1-40; the stimuli; COCO's annotations" in alone and "s3://natural-scenes" in alone
+
+    copied = [key for key in keys if "session39" not in key and "session07" not in key and "annotations" not in key]
+    write_responses(add(tmp_path / "copy", *copied), "subj01", 40)
+    study = Study(paper(tmp_path))
+    linked, fetched = study.dataset.sources([study.dataset.tree(key) for key in keys] + ["results/paper/tables/a.csv"])
+    assert f"of {len(keys)} files that {tmp_path / 'tree'} lacks, {len(copied)} are in {tmp_path / 'copy'}" in linked
+    assert "(key nsd.bucket.copy)" in linked and "(key nsd.bucket.bucket)" in fetched
+    assert "8 files, about 2.5 GB, are not in the copy" in fetched and "betas of subj01, sessions 7, 39;" in fetched
+    assert study.dataset.sources([]) == [] and Study(merged()).dataset.sources(["data/simulated/x"]) == []
+
+
+def test_a_failed_download_says_why_the_file_was_requested_and_which_keys_decide():
+    key = layout.betas("subj01", "b3", 38)
+    without = why_requested(key, Bucket())
+    assert "no copy of NSD is named in nsd.bucket.copy" in without and "natural-scenes-dataset" in without
+    copied = why_requested(key, Bucket(copy=os.sep))
+    assert "it is not in / (nsd.bucket.copy)" in copied and "state them in nsd.sessions" in copied
+    assert "nsd.sessions" not in why_requested(layout.STIMULI, Bucket(copy=os.sep))
+
+
+def test_ranges_of_numbers():
+    assert ranges([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9-10" and ranges([]) == ""
