@@ -2,8 +2,9 @@
 
 from fmri2img.datasets.nsd import layout
 
-
-MASK_LABELS = study.dataset.section["betas"]["labels"] or list(layout.mask_of(study.dataset.section["betas"]["mask"])[1])
+MASK_LABELS = study.dataset.section["betas"]["labels"] or list(
+    layout.mask_of(study.dataset.section["betas"]["mask"])[1]
+)
 
 
 rule mask_session:
