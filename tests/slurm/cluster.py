@@ -71,7 +71,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min
 # The processors, memory and devices of this file, whatever the machine has.
 SlurmdParameters=config_overrides
 ReturnToService=2
-MinJobAge=300
+MinJobAge={min_job_age}
 KillWait=10
 GresTypes=gpu
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
@@ -99,11 +99,12 @@ def _daemon(name: str) -> str | None:
 
 class Cluster:
     """One cluster. Partitions: batch (node c1, no GPU, the default), volta (v1 and v2, two V100 stand-ins each), and
-    short, the same two nodes for two minutes at most.
+    short, the same two nodes for two minutes at most. min_job_age: seconds after which the controller forgets a job
+    that has ended.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Path, min_job_age: int = 300) -> None:
+        self.folder, self._min_job_age = folder.resolve(), min_job_age
         self._daemons: dict[str, subprocess.Popen] = {}
 
     @property
@@ -178,7 +179,7 @@ class Cluster:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def jobs(self) -> list[dict[str, str]]:
-        """All jobs of the last five minutes, in the order in which they were submitted."""
+        """All jobs that it has not forgotten, in the order in which they were submitted."""
         lines = self.run("scontrol", "show", "job", "--oneliner").splitlines()
         found = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
         return sorted((job for job in found if "JobId" in job), key=lambda job: int(job["JobId"]))
@@ -201,7 +202,9 @@ class Cluster:
             f"RealMemory={MEMORY_MB} {devices} State=UNKNOWN"
             for (node, devices), number in zip(NODES.items(), ports, strict=True)
         )
-        text = CONFIGURATION.format(host=host, port=port, folder=self.folder, nodes=nodes)
+        text = CONFIGURATION.format(
+            host=host, port=port, folder=self.folder, nodes=nodes, min_job_age=self._min_job_age
+        )
         Path(self._slurm_conf).write_text(text)
         (self.folder / "gres.conf").write_text(
             f"NodeName=v[1-2] Name=gpu Type=v100 File={self.folder}/dev/v100-[0-1]\n"
