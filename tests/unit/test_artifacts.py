@@ -14,6 +14,7 @@ from fmri2img.artifacts import atomic
 from fmri2img.artifacts.arrays import new_array, read_array
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.cells import Cell
+from fmri2img.artifacts.decoded import save_decoded
 from fmri2img.artifacts.embeddings import Embeddings, save_embeddings
 from fmri2img.artifacts.features import Features, save_features
 from fmri2img.artifacts.prediction import Prediction, save_prediction
@@ -249,7 +250,7 @@ def test_features_are_found_by_layer_and_id(tmp_path):
 
 
 def test_embeddings_refuse_what_float16_cannot_hold(tmp_path):
-    with pytest.raises(ValueError, match="image_id 1"):
+    with pytest.raises(UserError, match=r"e: the tokens of image_id 1 .* hold NaN or infinities in float16"):
         save_embeddings(tmp_path / "e", np.array([1, 2]), np.full((2, 3, 4), 1e6, np.float32), {})
     assert not (tmp_path / "e").exists()
     blocks = ((np.full((1, 3, 4), i), np.full((1, 5), i)) for i in range(2))
@@ -292,6 +293,39 @@ def test_predictions_without_full_disclosure_are_refused(tmp_path, damage, messa
     with pytest.raises(UserError, match=message):
         save_prediction(tmp_path / "p", np.array([1]), metadata, retrieval=np.zeros((1, 2)))
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("part", ["betas", "ncsnr"])
+def test_a_recording_of_numbers_that_are_not_finite_is_refused(tmp_path, part):
+    betas, ncsnr = np.ones((3, 2), np.float32), np.ones(2, np.float32)
+    (betas[1] if part == "betas" else ncsnr)[1] = np.nan
+    trials = pd.DataFrame(dict.fromkeys(["session", "run", "repeat"], 1) | {"trial": range(3), "image_id": range(3)})
+    voxels = pd.DataFrame({"x": [0, 1], "y": 0, "z": 0, "ncsnr": ncsnr})
+    message = "the betas of trials 1 to 3" if part == "betas" else "the noise ceilings"
+    with pytest.raises(UserError, match=f"recording of s: {message}.* hold NaN or infinities"):  # noqa: SIM117
+        with Recording.writer(tmp_path / "r") as recording:
+            recording.betas(3, 2)[:] = betas
+            recording.finish(trials.assign(part="train"), voxels, {"subject": "s", "test_sets": []})
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_artifact_holds_a_number_that_is_not_finite(tmp_path, value):
+    ids, spoilt = np.array([3, 5]), np.ones((2, 4), np.float32)
+    spoilt[1, 2] = value
+    cell = {"method": "a", "subject": "s", "sessions": 1, "seed": 0, "test_set": "t", "disclosure": DISCLOSURE}
+    writes = {
+        "embeddings": lambda path: save_embeddings(path, ids, iter([(np.ones((2, 3, 4), np.float32), spoilt)]), {}),
+        "features": lambda path: save_features(path, ids, {"avgpool": spoilt}, {}),
+        "decoded": lambda path: save_decoded(path, ids, {}, {"tokens": spoilt}),
+        "prediction": lambda path: save_prediction(path, ids, cell, retrieval=spoilt),
+    }
+    for name, write in writes.items():
+        with pytest.raises(
+            UserError, match=rf"{name}.* hold NaN or infinities in float\d\d; .*check these first"
+        ) as error:
+            write(tmp_path / name)
+        assert not (tmp_path / name).exists() and "\n" not in str(error.value)
 
 
 def test_scores_hold_one_value_per_key(tmp_path):

@@ -222,6 +222,10 @@ def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):
     assert dataset.sessions == {"CSI1": 15, "CSI2": 15, "CSI3": 15, "CSI4": 9}
     files.write_lists(tmp_path)
     dataset.check(study)
+    for wrong in (tmp_path / layout.STIMULI, tmp_path.with_name("nowhere") / tmp_path.name, tmp_path.parent):
+        settings = Settings.read({"source": "copy", "root": str(wrong)}, key="bold5000")
+        with pytest.raises(UserError, match=r"key 'bold5000.root': .*; (did you mean|correct the path)"):
+            Dataset("bold5000", FOLDER, settings).check(study)
     assert dataset.sessions["CSI1"] == 2 and len(dataset.betas("CSI1")) == 10
 
 

@@ -1,6 +1,7 @@
 """GOD's two file formats, read from files that the simulator did not write; and what the simulator writes."""
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -319,6 +320,17 @@ def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):
         return Dataset("god", FOLDER, Settings.read(section, key="god"))
 
     study = SimpleNamespace(recorded=["Subject2"])
+    with pytest.raises(
+        UserError, match=r"key 'god.root': there is no folder .*/go; correct the path, or set god.source"
+    ):
+        dataset(root=str(tmp_path / "go")).check(study)
+    (tmp_path / "god").mkdir()
+    (tmp_path / "god" / "Subject3.h5").touch()
+    (tmp_path / "god" / "images").mkdir()
+    for wrong in ("go", ".", "god/images"):
+        with pytest.raises(UserError, match=rf"key 'god.root': .*; did you mean {tmp_path}/god\?"):
+            dataset(root=str(tmp_path / wrong)).check(study)
+    shutil.rmtree(tmp_path / "god")
     with pytest.raises(UserError, match=r"images: no such file or folder; request the pictures at https"):
         dataset().check(study)
     (tmp_path / "images").mkdir()

@@ -83,6 +83,8 @@ def hcp(root, **changes):
 
 
 def test_subjects_are_the_folders_that_hold_a_file(tmp_path):
+    with pytest.raises(UserError, match=r"key 'hcp.root': there is no folder .*/there; .* or leave hcp out of pools"):
+        hcp(tmp_path / "there").check(None)
     with pytest.raises(
         UserError, match=r"no folder of a subject with HCP_visual_voxel.npz; .* or leave hcp out of pools"
     ):
@@ -90,6 +92,8 @@ def test_subjects_are_the_folders_that_hold_a_file(tmp_path):
     write(tmp_path / "npz/100307" / dataset.FILE)
     write(tmp_path / "npz/100206/REST1_LR" / dataset.FILE)
     (tmp_path / "npz/999999").mkdir()
+    with pytest.raises(UserError, match=rf"key 'hcp.root': .*; did you mean {tmp_path}/npz\?"):
+        hcp(tmp_path / "npz" / "100307").check(None)
     assert hcp(tmp_path).sessions == hcp(tmp_path / "npz").sessions == {"100206": 1, "100307": 1}
     with pytest.raises(UserError, match=r"key 'hcp.terms_accepted': is false; read HCP's data use terms at https"):
         hcp(tmp_path).check_terms()

@@ -53,7 +53,7 @@ def paper(tmp_path: Path, **nsd) -> dict:
         ("copi", r"there is no folder .*/copi; did you mean .*/copy\?"),
         (
             "copy/nsddata",
-            r".*/copy/nsddata holds none of the files of NSD that this study reads .*; did you mean .*/copy\?",
+            r".*/copy/nsddata holds none of the dataset's files; did you mean .*/copy\?",
         ),
         ("copy/nsddata/experiments/nsd", r"holds none of .*did you mean .*/copy\?"),
         (".", r"holds none of .*did you mean .*/copy\?"),
@@ -161,6 +161,9 @@ def test_a_study_of_simulated_data_may_use_fewer_sessions():
 
 def test_a_subject_of_ones_own_is_read_from_the_copy_alone(tmp_path):
     config = paper(tmp_path, sessions={"sub-01": 2}) | {"subjects": ["sub-01"]}
+    with pytest.raises(UserError, match=r"encoding.model': gnet_multisubject only covers .* of nsd, not sub-01"):
+        Study(config)
+    config["encoding"] = config["encoding"] | {"model": "banded_ridge"}
     write_responses(tmp_path / "copy", "sub-01", 2)
     with pytest.raises(UserError, match=r"sub-01 is not a subject of NSD, and .*/copy lacks nsddata_betas/.*session01"):
         Study(config)
@@ -170,7 +173,7 @@ def test_a_subject_of_ones_own_is_read_from_the_copy_alone(tmp_path):
             add(tmp_path / "copy", own.replace(".hdf5", ".nii.gz"))
     study = Study(config)
     assert study.budgets("sub-01") == [2] and study.dataset.betas("sub-01", 2).endswith("session02.nii.gz")
-    with pytest.raises(UserError, match=r"no data for sub-02; available: subj01, .*sub-01"):
+    with pytest.raises(UserError, match=r"no data for sub-02; available: .*sub-01; .* your own in nsd.sessions"):
         Study(config | {"subjects": ["sub-02"]})
 
 

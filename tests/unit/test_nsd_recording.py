@@ -157,6 +157,9 @@ def test_ceilings_that_are_not_finite_are_0_and_counted(tree, tmp_path):
     recording = record(tree, tmp_path)
     assert recording.voxels["ncsnr"][[3, 5, 8]].tolist() == [0, 0, 0] and np.isfinite(recording.voxels["ncsnr"]).all()
     assert recording.metadata["not_finite"] == {"ncsnr": 3}
+    save_volume(tree.betas_file("subj01", 1).with_name("ncsnr.nii.gz"), values * np.nan)
+    with pytest.raises(UserError, match=r"ncsnr.nii.gz: NaN or infinite in every voxel of the mask; delete it"):
+        record(tree, tmp_path)
 
 
 def test_nan_in_a_region_file_is_outside_of_its_regions_and_counted(tree, tmp_path):

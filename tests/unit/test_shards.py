@@ -16,6 +16,7 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.shards import Shard, not_empty
 from fmri2img.artifacts.stimuli import save_stimuli
+from fmri2img.errors import UserError
 from fmri2img.generation import drawing as drawings
 from fmri2img.generation.drawing import Drawing
 from fmri2img.generation.pipelines import pipelines
@@ -135,7 +136,7 @@ def test_blocks_are_written_to_a_file_without_a_map_of_it(tmp_path):
 
 
 def test_one_value_that_is_not_finite_is_reported(tmp_path):
-    with pytest.raises(ValueError, match="tokens are not finite in float16"):
+    with pytest.raises(UserError, match="tokens hold NaN or infinities in float16"):
         save_array(tmp_path / "a.npy", np.array([[1.0], [70000.0]]), np.float16, finite="tokens")
 
 

@@ -160,13 +160,26 @@ class Parts:
         return np.concatenate([Rows(array, positions[low:high] - start)[:] for array, start, low, high in parts])
 
 
+def check_finite(values: np.ndarray, what: str) -> None:
+    """Raise UserError when values that are about to be stored hold NaN or infinities. what: what they are.
+
+    Artifacts hold finite numbers, so that no score is made of others; `Prediction.responses`, which has NaN for images
+    that were shown once, is the exception.
+    """
+    if not np.isfinite(values).all():
+        raise UserError(
+            f"{what} hold NaN or infinities in {values.dtype.name}; the network or the data that they come from are "
+            "damaged, or leave the range of that type: check these first, then run again"
+        )
+
+
 def save_array(
     path: str | Path, values: np.ndarray | Rows | Parts, dtype: type, order: np.ndarray | None = None, finite: str = ""
 ) -> None:
     """Write rows of `values` as np.save does, a block of them at a time.
 
     order: int, the rows in the order in which they are written, by default all. finite: what the values are, where all
-    of them must be finite in `dtype`; raises ValueError.
+    of them must be finite in `dtype`; raises UserError as `check_finite`.
     """
     rows = values if isinstance(values, Rows | Parts) else Rows(np.asanyarray(values), np.arange(len(values)))
     order = np.arange(len(rows)) if order is None else order
@@ -178,6 +191,6 @@ def save_array(
         for first in range(0, len(order), step):
             with np.errstate(over="ignore"):
                 block: np.ndarray = np.ascontiguousarray(rows[order[first : first + step]], dtype)
-            if finite and not np.isfinite(block).all():
-                raise ValueError(f"{finite} are not finite in {np.dtype(dtype).name}")
+            if finite:
+                check_finite(block, finite)
             file.write(block.data)

@@ -83,11 +83,11 @@ class Decoded:
 def save_decoded(path: str | Path, ids: np.ndarray, metadata: dict, arrays: dict[str, np.ndarray | Rows]) -> None:
     """Write a decoder's output for ascending `ids`; arrays of any float type are stored as float16.
 
-    Raises ValueError when a value is not finite or overflows float16 (65504).
+    Raises UserError when a value is not finite or overflows float16 (65504).
     """
     with atomic_directory(path) as directory:
         for name, values in arrays.items():
-            save_array(directory / f"{name}.npy", values, np.float16, finite=f"{name} decoded for {path}")
+            save_array(directory / f"{name}.npy", values, np.float16, finite=f"{path}: the decoded {name}")
         np.save(directory / "ids.npy", np.asarray(ids, np.int64))
         write_json(directory / "metadata.json", metadata | {"arrays": list(arrays)})
         Decoded.open(directory)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.arrays import ArrayWriter, read_array, read_rows
+from fmri2img.artifacts.arrays import ArrayWriter, check_finite, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.axes import Axes
 from fmri2img.artifacts.shards import save_empty
@@ -97,7 +97,7 @@ def save_embeddings(
     """Write embeddings of ascending `ids`; without ids an empty shard.
 
     blocks: a (images, tokens, width) array, or an iterator of (tokens, pooled-or-None) blocks in the order of `ids`.
-    Raises ValueError when a token is not finite or overflows float16 (65504).
+    Raises UserError when a value is not finite, or a token overflows float16 (65504).
     """
     if not len(ids):
         return save_empty(path)
@@ -106,14 +106,14 @@ def save_embeddings(
         for tokens, pooled in [(blocks, None)] if isinstance(blocks, np.ndarray) else blocks:
             with np.errstate(over="ignore"):
                 stored = tokens.astype(np.float16)
-            if not np.isfinite(stored).all():
-                raise ValueError(f"tokens of image_id {ids[row]} and following are not finite in float16")
+            check_finite(stored, f"{path}: the tokens of image_id {ids[row]} and following")
             if tokens_file is None:
                 tokens_file = ArrayWriter(directory / "tokens.npy", np.float16, (len(ids), *tokens.shape[1:]))
                 if pooled is not None:
                     pooled_file = np.empty((len(ids), pooled.shape[1]), np.float32)
             tokens_file.write(stored)
-            if pooled_file is not None:
+            if pooled is not None and pooled_file is not None:
+                check_finite(pooled, f"{path}: the pooled vectors of image_id {ids[row]} and following")
                 pooled_file[row : row + len(tokens)] = pooled
             row += len(tokens)
         if tokens_file is None or row != len(ids):

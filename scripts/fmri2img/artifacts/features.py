@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.artifacts.arrays import read_array
+from fmri2img.artifacts.arrays import check_finite, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
@@ -48,9 +48,13 @@ class Features:
 
 
 def save_features(path: str | Path, ids: np.ndarray, layers: Mapping[str, np.ndarray], metadata: dict) -> None:
-    """Write features of ascending `ids`. layers: layer -> float32 (images, dimensions)."""
+    """Write features of ascending `ids`. layers: layer -> float32 (images, dimensions).
+
+    Raises UserError when a feature is not finite.
+    """
     with atomic_directory(path) as directory:
         for name, values in layers.items():
+            check_finite(values, f"{path}: the features of layer '{name}'")
             np.save(directory / f"{name}.npy", values.astype(np.float32, copy=False))
         np.save(directory / "ids.npy", np.asarray(ids, np.int64))
         write_json(directory / "metadata.json", metadata | {"layers": sorted(layers)})

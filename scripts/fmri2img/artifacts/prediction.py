@@ -135,16 +135,22 @@ def save_prediction(
     responses: np.ndarray | None = None,
     samples: np.ndarray | None = None,
 ) -> None:
-    """Write a prediction; rows may come in any order and are stored by ascending id."""
+    """Write a prediction; rows may come in any order and are stored by ascending id.
+
+    Raises UserError when a retrieval vector is not finite.
+    """
     order = np.argsort(ids)
     with atomic_directory(path) as directory:
         np.save(directory / "ids.npy", np.asarray(ids, np.int64)[order])
         for name, pictures in (("images", images), ("samples", samples)):
             if pictures is not None:
                 save_array(directory / f"{name}.npy", pictures, np.uint8, order)
-        for name, vectors in (("retrieval", retrieval), ("responses", responses)):
-            if vectors is not None:
-                save_array(directory / f"{name}.npy", vectors, np.float16, order)
+        if retrieval is not None:
+            save_array(
+                directory / "retrieval.npy", retrieval, np.float16, order, finite=f"{path}: the retrieval vectors"
+            )
+        if responses is not None:
+            save_array(directory / "responses.npy", responses, np.float16, order)
         if captions is not None:
             table = pd.DataFrame({"image_id": np.asarray(ids, np.int64), "caption": captions}).iloc[order]
             table.to_parquet(directory / "captions.parquet", index=False)

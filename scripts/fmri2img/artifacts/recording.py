@@ -20,7 +20,7 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
-from fmri2img.artifacts.arrays import BLOCK_BYTES, new_array, read_array, read_rows
+from fmri2img.artifacts.arrays import BLOCK_BYTES, check_finite, new_array, read_array, read_rows
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
@@ -182,19 +182,9 @@ class RecordingWriter:
 
 
 def _check_finite(recording: Recording) -> None:
-    betas = recording.betas
+    name, betas = f"recording of {recording.metadata.get('subject')}", recording.betas
     step = max(1, BLOCK_BYTES // max(1, betas[:1].nbytes))
     for start in range(0, len(betas), step):
         rows = np.arange(start, min(start + step, len(betas)))
-        wrong = rows[~np.isfinite(read_rows(betas, rows)).all(axis=1)]
-        if len(wrong):
-            raise UserError(
-                f"recording of {recording.metadata.get('subject')}: the betas of trial {wrong[0] + 1} hold NaN or "
-                "infinities; leave such voxels out when they are read (fmri2img.datasets.normalise)"
-            )
-    missing = int((~np.isfinite(recording.voxels["ncsnr"])).sum())
-    if missing:
-        raise UserError(
-            f"recording of {recording.metadata.get('subject')}: ncsnr of {missing} voxels is NaN or infinite; write 0 "
-            "where no signal is known"
-        )
+        check_finite(read_rows(betas, rows), f"{name}: the betas of trials {start + 1} to {start + len(rows)}")
+    check_finite(recording.voxels["ncsnr"].to_numpy(), f"{name}: the noise ceilings (ncsnr) of its voxels")

@@ -150,6 +150,11 @@ class Dataset:
         return self.record["subjects"]
 
     @property
+    def further_subjects(self) -> str:
+        """How users name subjects of their own, for the end of a message."""
+        return ""
+
+    @property
     def splits(self) -> dict[str, dict]:
         """Name -> {description, test_sets, sessions} of each declared split, as `DeclaredSplit`."""
         return self.record["splits"]
@@ -233,16 +238,20 @@ class FolderDataset(Dataset):
         return SIMULATED_LICENCE if self.simulated else super().licence
 
 
-def check_folder(key: str, folder: Path, holds: Callable[[Path], bool], files: str, remedy: str) -> None:
-    """Raise UserError unless `folder`, which the key `key` of the configuration names, holds the dataset's files.
+def check_folder(key: str, folder: Path, holds: Callable[[Path], bool], remedy: str) -> None:
+    """Raise UserError when the folder that the key `key` names is not there, or another one near it was meant.
 
-    holds: whether a folder does; files: what messages call them; remedy: what to do unless a folder nearby was meant.
+    holds: whether a folder holds files of the dataset. What is wrong with a folder that holds none, where no other one
+    does either, is for the caller to say. remedy: what else to do about a folder that is not there.
     """
     if holds(folder):
         return
-    wrong = f"{folder} holds none of {files}" if folder.is_dir() else f"there is no folder {folder}"
+    wrong = f"{folder} holds none of the dataset's files" if folder.is_dir() else f"there is no folder {folder}"
     meant = next((near for near in _nearby(folder) if holds(near)), None)
-    raise problem(key, f"{wrong}; " + (f"did you mean {meant}?" if meant else remedy))
+    if meant is not None:
+        raise problem(key, f"{wrong}; did you mean {meant}?")
+    if not folder.is_dir():
+        raise problem(key, f"{wrong}; {remedy}")
 
 
 def _nearby(folder: Path) -> Iterator[Path]:

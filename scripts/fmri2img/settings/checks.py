@@ -16,7 +16,8 @@ def check_data(study: Any) -> None:
     _check_split(study)
     for subject in study.subjects:
         if subject not in study.available_sessions:
-            raise problem("subjects", f"no data for {subject}; available: {', '.join(study.available_sessions)}")
+            known = ", ".join(study.available_sessions)
+            raise problem("subjects", f"no data for {subject}; available: {known}{study.dataset.further_subjects}")
     if not study.methods:
         raise problem("methods", "none is listed and there are no submissions; name a method")
     if not study.dataset.has_recordings and study.config["methods"]:
@@ -214,6 +215,9 @@ def check_published(study: Any, key: str, name: str, network: str, remedy: str) 
             key,
             f"{name} only covers the subjects of {entry['dataset']}, and these are others ({dataset.label}); {remedy}",
         )
+    for subject in study.subjects:
+        if subject not in dataset.record["subjects"]:
+            raise problem(key, f"{name} only covers the subjects of {entry['dataset']}, not {subject}; {remedy}")
     if split not in entry["splits"]:
         raise problem(key, f"{name} was trained on test images of split {split}; {remedy}")
 

@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from fmri2img.datasets.bold5000 import layout
-from fmri2img.datasets.dataset import FolderDataset, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.errors import UserError
+
+
+def _holds(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (layout.STIMULI, Path(layout.BETAS).parts[0]))
 
 
 class Dataset(FolderDataset):
@@ -34,6 +38,7 @@ class Dataset(FolderDataset):
         """Check that the user's files are in place. Raises UserError."""
         if self.simulated:
             return
+        check_folder("bold5000.root", self.root, _holds, f"correct the path, or download from {layout.BETAS_ADDRESS}")
         for subject in study.recorded:
             found = layout.find_betas(self.root, subject, self.settings.betas.version)
             lacking = [region for region in layout.REGIONS if not any((region, h) in found for h in layout.HEMISPHERES)]

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets.dataset import FolderDataset, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.datasets.god import layout
 from fmri2img.errors import UserError
 
@@ -31,11 +31,13 @@ class Dataset(FolderDataset):
         """Check that the files which are not made or downloaded here are in place. Raises UserError."""
         if self.simulated:
             return
+        if not self.downloads:
+            check_folder("god.root", self.root, self._holds, "correct the path, or set god.source to download")
         images = self.root / self.settings.images
         if not images.exists() and not (self.downloads and self.settings.images in layout.ADDRESSES):
             raise UserError(
                 f"{images}: no such file or folder; request the pictures at {layout.PICTURES_FORM} and put them there, "
-                f"or take images_256.npz from MinD-Vis's data ({layout.MIND_VIS}); key god.images names it"
+                f"or take images_256.npz from MinD-Vis's data ({layout.MIND_VIS}); god.root and god.images name it"
             )
         for subject in [] if self.downloads else study.recorded:
             if not self.responses(subject).is_file():
@@ -44,6 +46,10 @@ class Dataset(FolderDataset):
                     f"{self.responses(subject)}: no such file; download it from {where} to there, or set god.source to "
                     "download"
                 )
+
+    def _holds(self, folder: Path) -> bool:
+        names = [layout.responses(subject, self.settings.files) for subject in layout.SUBJECTS]
+        return any((folder / name).is_file() for name in names)
 
     @property
     def downloads(self) -> bool:

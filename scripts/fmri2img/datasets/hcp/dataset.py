@@ -4,12 +4,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets.dataset import FolderDataset, Sizes
+from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.datasets.hcp.settings import terms_not_accepted
 from fmri2img.errors import UserError
 
 FILE = "HCP_visual_voxel.npz"
 FIRST_SUBJECT = 100001  # of the simulation; HCP's subjects have six digits too
+
+
+def _holds(folder: Path) -> bool:
+    return any(any(folder.glob(f"{depth}/{FILE}")) for depth in ("*", "*/*"))
 
 
 class Dataset(FolderDataset):
@@ -34,6 +38,9 @@ class Dataset(FolderDataset):
 
     def check(self, study: Any) -> None:
         """Check that there are files. Raises UserError."""
+        if self.simulated:
+            return
+        check_folder("hcp.root", self.root, _holds, "correct the path, or leave hcp out of pools")
         if not self.files:
             raise UserError(
                 f"{self.root}: no folder of a subject with {FILE}; extract V1 to V4 of HCP's resting state into such "

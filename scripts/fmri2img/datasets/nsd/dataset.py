@@ -52,6 +52,10 @@ class Dataset(dataset.Dataset):
         return self.settings.recorded_sessions | self.settings.sessions
 
     @property
+    def further_subjects(self) -> str:
+        return "; state the sessions of a subject of your own in nsd.sessions" if self.source == BUCKET else ""
+
+    @property
     def splits(self) -> dict[str, dict]:
         declared, last = super().splits, self.settings.shared982_sessions
         clause = f"the shared images shown within the first {last} sessions; later sessions unused"
@@ -103,13 +107,15 @@ class Dataset(dataset.Dataset):
             return
         keys = self.keys(study)
         in_nifti = [key.replace(*layout.BETA_FORMS) for key in keys if key.endswith(layout.BETA_FORMS[0])]
-        check_folder(
-            "nsd.bucket.copy",
-            self._copied,
-            lambda folder: any((folder / key).is_file() for key in keys + in_nifti),
-            "the files of NSD that this study reads (nsddata/, nsddata_betas/, nsddata_stimuli/, annotations/)",
-            "correct the path, or set the key to null, so that all of them are downloaded",
-        )
+
+        def holds(folder: Path) -> bool:
+            return any((folder / key).is_file() for key in keys + in_nifti)
+
+        remedy = "correct the path, or set the key to null, so that all files are downloaded"
+        check_folder("nsd.bucket.copy", self._copied, holds, remedy)
+        if not holds(self._copied):
+            files = "files of NSD that this study reads (nsddata/, nsddata_betas/, nsddata_stimuli/, annotations/)"
+            raise problem("nsd.bucket.copy", f"{self._copied} holds none of the {files}; {remedy}")
 
     def _check_sessions(self, subject: str, used: int) -> None:
         """The subject's record of its trials, where the user has it, lists all sessions that are used."""

@@ -104,6 +104,11 @@ def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | 
     )
 
 
+def subject_number(responses: str | Path, subject: str) -> int:
+    """The number, from 1, under which the other files describe a subject. Raises UserError as `read_trials`."""
+    return _number(responses, _read_responses(responses), subject)
+
+
 def _number(path: str | Path, table: pd.DataFrame, subject: str) -> int:
     """The subject's number, which NSD's own names state too."""
     numbers = table["SUBJECT"].unique()

@@ -16,15 +16,16 @@ def kid73(ids: np.ndarray) -> dict[int, int]:
 
 
 def numberings(
-    ids: np.ndarray, subject: str, design: str | Path, stimulus_info: str | Path
+    ids: np.ndarray, number: int, design: str | Path, stimulus_info: str | Path
 ) -> dict[str, dict[int, int]]:
     """Name -> image_id -> number, of the numberings that tell all of `ids` (int64, image_id) apart.
 
     10KID: the place in the subject's own 10,000 images; shared1000: that among the images which all subjects see; both
-    from 1. coco_id: that of the COCO photograph. design: nsd_expdesign.mat; stimulus_info: nsd_stim_info_merged.csv.
+    from 1. coco_id: that of the COCO photograph. number: the subject's; design: nsd_expdesign.mat;
+    stimulus_info: nsd_stim_info_merged.csv.
     """
     plan = read_design(design)
-    own = plan.images[int(subject.removeprefix("subj")) - 1]
+    own = plan.images[number - 1]
     coco = pd.read_csv(stimulus_info, usecols=["nsdId", "cocoId"]).set_index("nsdId")["cocoId"]
     tables = {
         KID73: kid73(ids),

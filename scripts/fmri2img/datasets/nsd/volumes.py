@@ -110,6 +110,8 @@ def voxel_columns(
     x, y, z = np.nonzero(mask)
     ceiling = read_volume(ncsnr, mask.shape)[mask].astype(np.float32)
     known = np.isfinite(ceiling)
+    if not known.any():
+        raise UserError(f"{ncsnr}: NaN or infinite in every voxel of the mask; {renew(ncsnr)}")
     columns = {"x": x, "y": y, "z": z, "ncsnr": np.where(known, ceiling, 0)}
     not_finite = {"ncsnr": int((~known).sum())}
     for name, path in regions.items():

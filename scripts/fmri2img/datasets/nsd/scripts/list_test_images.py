@@ -7,7 +7,7 @@ from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.nsd.design import read_trials
+from fmri2img.datasets.nsd.design import read_trials, subject_number
 from fmri2img.datasets.nsd.numberings import numberings
 
 
@@ -27,7 +27,7 @@ def list_test_images(
     trials = read_trials(responses, design, stimulus_info, subject)
     trials = trials[trials["session"] <= sessions]
     found = TestImages.of(subject, Split.open(split), trials["image_id"].to_numpy(), trials["session"].to_numpy())
-    return replace(found, numberings=numberings(found.ids, subject, design, stimulus_info))
+    return replace(found, numberings=numberings(found.ids, subject_number(responses, subject), design, stimulus_info))
 
 
 def main(snakemake) -> None:
