@@ -18,7 +18,6 @@ from fmri2img.errors import UserError
 
 RECORD = "checksums.json"
 SMALL = 2**20  # bytes up to which a file is hashed when it is opened
-DAMAGED = "delete it and rerun the step that writes it"
 
 
 def sha256(path: str | Path) -> str:
@@ -54,7 +53,7 @@ def _recorded(record: Path) -> dict[str, dict]:
         files: dict[str, dict] = json.loads(record.read_text(encoding="utf-8"))["files"]
         return {name: {"bytes": int(one["bytes"]), "sha256": str(one["sha256"])} for name, one in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{record}: is damaged; delete what it describes, and rerun the step that writes it") from None
+        raise UserError(f"{record}: is damaged; {again(record)}") from None
 
 
 def _expected(path: Path) -> dict | None:
@@ -68,6 +67,22 @@ def _expected(path: Path) -> dict | None:
     return None
 
 
+def again(path: str | Path) -> str:
+    """What makes a file of a study anew, as the remedy of a message.
+
+    Snakemake makes what is not there, but does not look into the folders that rules write: the folder is to be deleted.
+    """
+    path = Path(path)
+    described = path.name.removesuffix(f".{RECORD}").removeprefix(".") if path.name.endswith(f".{RECORD}") else None
+    written = path.with_name(described) if described else _artifact(path)
+    return f"delete {written} and run `snakemake` again" if written.exists() else "run `snakemake` again to make it"
+
+
+def _artifact(path: Path) -> Path:
+    """The folder that a rule wrote and in which the file is, or the file itself."""
+    return next((folder for folder in [path, *path.parents] if (folder / RECORD).is_file()), path)
+
+
 def check(path: str | Path) -> None:
     """Raise UserError when an existing file differs from its record: by its size, and if it is small by its hash."""
     path = Path(path)
@@ -75,7 +90,7 @@ def check(path: str | Path) -> None:
     if expected:
         problem = _difference(path, expected, whole=expected["bytes"] <= SMALL)
         if problem:
-            raise UserError(f"{path}: {problem}; {DAMAGED}")
+            raise UserError(f"{path}: {problem}; {again(path)}")
 
 
 def _difference(path: Path, expected: dict, whole: bool) -> str | None:

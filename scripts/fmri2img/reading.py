@@ -25,10 +25,10 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def readable(path: str | Path, what: str, remedy: str = integrity.DAMAGED) -> Iterator[None]:
+def readable(path: str | Path, what: str, remedy: str = "") -> Iterator[None]:
     """Turn what the block raises into a UserError: `path` is not `what`, and the remedy.
 
-    what: "a complete NumPy array", for example.
+    what: "a complete NumPy array", for example. remedy: that of a file of a study if it is not given.
     """
     try:
         integrity.check(path)
@@ -36,11 +36,11 @@ def readable(path: str | Path, what: str, remedy: str = integrity.DAMAGED) -> It
     except (UserError, ImportError):
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {missing(remedy)}") from None
+        raise UserError(f"{path}: no such file; {missing(remedy) or integrity.again(path)}") from None
     except PermissionError:
         raise UserError(f"{path}: may not be read; change its permissions") from None
     except Exception as error:
-        raise UserError(f"{path}: not {what} ({reason(error)}); {remedy}") from None
+        raise UserError(f"{path}: not {what} ({reason(error)}); {remedy or integrity.again(path)}") from None
 
 
 def missing(remedy: str) -> str:

@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fmri2img.errors import UserError
-from fmri2img.integrity import DAMAGED
 from fmri2img.reading import PICKLED, readable
 
 
-def read_tensors(path: str | Path, remedy: str = DAMAGED) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, remedy: str = "") -> dict[str, Tensor]:
     """Name -> torch tensor of a safetensors file. Raises UserError when it is missing or damaged."""
     with readable(path, "a complete safetensors file", remedy):
         return load_file(path)

@@ -213,7 +213,7 @@ def test_damaged_files_of_an_artifact_are_named(tmp_path, artifact, name, kind):
     make, contract = kinds[artifact]
     make(tmp_path / artifact)
     damaged(tmp_path / artifact / name, kind)
-    with pytest.raises(UserError, match=r"rerun the step that writes it$") as error:
+    with pytest.raises(UserError, match=r"and run `snakemake` again$") as error:
         contract.open(tmp_path / artifact)
     assert str(error.value).startswith(str(tmp_path / artifact / name)) and "\n" not in str(error.value)
 

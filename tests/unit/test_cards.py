@@ -194,7 +194,7 @@ def test_a_card_is_one_page_with_all_its_tables(trained, tmp_path):
 def test_a_decoder_without_its_training_record_is_named(tmp_path):
     path = store(tmp_path / "decoder", ["subj01"], 1)
     (path / "training.json").write_text('{"config": {}}')
-    with pytest.raises(UserError, match=r"training\.json: key 'steps' is missing; rerun"):
+    with pytest.raises(UserError, match=r"training\.json: key 'steps' is missing; delete "):
         TrainedRun.open(path)
 
 

@@ -71,10 +71,25 @@ def test_a_file_of_another_size_or_a_small_one_of_other_content_is_refused_when_
     damaged = {"appended": content + b"\0", "cut": content[:-1], "empty": b"", "zeros": bytes(len(content))}
     (path / name).write_bytes(damaged[damage])
     with pytest.raises(
-        UserError, match=rf"^{re.escape(str(path / name))}: .*; delete it and rerun the step.*$"
+        UserError, match=rf"^{re.escape(str(path / name))}: .*; delete .* and run `snakemake` again$"
     ) as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_remedy_names_what_a_rule_wrote_since_snakemake_does_not_look_into_folders(tmp_path):
+    folder = artifact(tmp_path / "a")
+    assert integrity.again(folder / "betas.npy") == f"delete {folder} and run `snakemake` again"
+    assert integrity.again(folder / "gone.npy") == integrity.again(folder) == integrity.again(folder / integrity.RECORD)
+    with atomic_file(tmp_path / "scores.parquet") as file:
+        file.write_bytes(b"scores")
+    single = tmp_path / "scores.parquet"
+    assert (
+        integrity.again(single)
+        == integrity.again(integrity.record_of(single))
+        == f"delete {single} and run `snakemake` again"
+    )
+    assert integrity.again(tmp_path / "nowhere.json") == "run `snakemake` again to make it"
 
 
 def test_one_flipped_bit_in_a_large_array_is_found_by_its_hash(tmp_path):
@@ -111,7 +126,7 @@ def test_files_of_others_have_no_record_and_are_read_as_they_are(tmp_path):
 def test_a_damaged_record_is_said_in_one_line(tmp_path, content):
     path = artifact(tmp_path / "a")
     (path / "checksums.json").write_text(content)
-    with pytest.raises(UserError, match=r"checksums\.json: is damaged; delete what it describes"):
+    with pytest.raises(UserError, match=r"checksums\.json: is damaged; delete "):
         read(path)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 NOWHERE = 9999  # position of what lies outside of the grid
 
@@ -32,14 +33,11 @@ class Anatomy:
         brain = read_array(path / "brain.npy")
         if brain.ndim != 3 or brain.dtype != bool:
             raise UserError(
-                f"{path / 'brain.npy'}: {brain.shape} {brain.dtype} is not a bool volume (X, Y, Z); delete {path} and "
-                "rerun the preparation"
+                f"{path / 'brain.npy'}: {brain.shape} {brain.dtype} is not a bool volume (X, Y, Z); {again(path)}"
             )
         mni = read_array(path / "mni.npy") if (path / "mni.npy").is_file() else None
         if mni is not None and (mni.ndim != 4 or mni.shape[3] != 3):
-            raise UserError(
-                f"{path / 'mni.npy'}: {mni.shape} is not a map (X, Y, Z, 3); delete {path} and rerun the preparation"
-            )
+            raise UserError(f"{path / 'mni.npy'}: {mni.shape} is not a map (X, Y, Z, 3); {again(path)}")
         return cls(path, brain, mni)
 
 

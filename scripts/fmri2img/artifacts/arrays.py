@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from fmri2img.errors import UserError
-from fmri2img.integrity import DAMAGED
+from fmri2img.integrity import again
 from fmri2img.reading import PICKLED, readable
 
 BLOCK_BYTES = 2**25  # of rows that are copied at a time
@@ -63,7 +63,7 @@ class ArrayWriter:
         self._file.close()
 
 
-def read_array(path: str | Path, remedy: str = DAMAGED) -> np.memmap:
+def read_array(path: str | Path, remedy: str = "") -> np.memmap:
     """A read-only map of a file. Raises UserError when it is missing, damaged or pickled."""
     with readable(path, "a complete NumPy array", remedy):
         try:
@@ -90,7 +90,7 @@ def read_rows(array: np.ndarray, rows: np.ndarray, columns: slice = slice(None))
         for row, values in zip(rows, found, strict=True):
             file.seek(array.offset + (int(row) * flat.shape[1] + start) * array.itemsize)
             if file.readinto(values.data) != values.nbytes:
-                raise UserError(f"{array.filename}: ends before row {row}; rerun the step that writes it")
+                raise UserError(f"{array.filename}: ends before row {row}; {again(array.filename)}")
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 ALL, EACH = "all", "value"  # one group of all values; every value a group of its own
 
@@ -73,7 +74,7 @@ class Axes:
         except (TypeError, KeyError, AttributeError):
             fits = False
         if not fits:
-            raise UserError(f"{path}: key 'axes' does not describe {shape[0]} x {shape[1]} values; rerun")
+            raise UserError(f"{path}: key 'axes' does not describe {shape[0]} x {shape[1]} values; {again(path)}")
         return axes
 
     def record(self) -> dict[str, Any]:

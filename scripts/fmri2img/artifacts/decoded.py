@@ -22,6 +22,7 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import IDENTITY
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Decoded:
         metadata = read_json(path / "metadata.json")
         for key in (*IDENTITY, "arrays", "disclosure"):
             if key not in metadata:
-                raise UserError(f"{path / 'metadata.json'}: key '{key}' is missing; rerun the decoding")
+                raise UserError(f"{path / 'metadata.json'}: key '{key}' is missing; {again(path)}")
         ids = np.array(read_array(path / "ids.npy"))
         if ids.ndim != 1 or (np.diff(ids) <= 0).any():
-            raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique; rerun the decoding")
+            raise UserError(f"{path / 'ids.npy'}: ids must be ascending and unique; {again(path)}")
         arrays: dict[str, np.ndarray] = {name: read_array(path / f"{name}.npy") for name in metadata["arrays"]}
         for name, values in arrays.items():
             if len(values) != len(ids) or values.dtype != np.float16 or values.ndim < 2:
                 raise UserError(
-                    f"{path / f'{name}.npy'}: {values.shape} {values.dtype} does not match {len(ids)} ids; rerun"
+                    f"{path / name}.npy: {values.shape} {values.dtype} does not match {len(ids)} ids; {again(path)}"
                 )
         return cls(path, arrays, ids, metadata)
 

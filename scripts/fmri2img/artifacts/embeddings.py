@@ -20,6 +20,7 @@ from fmri2img.artifacts.shards import save_empty
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 BLOCK_VALUES = 2**25  # tokens are handed out in blocks of about this many numbers (128 MB as float32)
 READ_BLOCKS = 4  # blocks read at once, because short pieces of many rows are slow to read
@@ -42,7 +43,7 @@ class Embeddings:
         tokens, ids = read_array(path / "tokens.npy"), np.array(read_array(path / "ids.npy"))
         if tokens.ndim != 3 or tokens.dtype != np.float16 or len(tokens) != len(ids) or (np.diff(ids) <= 0).any():
             raise UserError(
-                f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; rerun"
+                f"{path}: tokens {tokens.shape} {tokens.dtype} do not match {len(ids)} ascending ids; {again(path)}"
             )
         pooled = read_array(path / "pooled.npy") if (path / "pooled.npy").exists() else None
         return cls(path, tokens, pooled, ids, read_json(path / "metadata.json"))

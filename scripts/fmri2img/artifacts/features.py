@@ -16,6 +16,7 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Features:
         layers: dict[str, np.ndarray] = {name: read_array(path / f"{name}.npy") for name in metadata["layers"]}
         for name, values in layers.items():
             if values.ndim != 2 or len(values) != len(ids):
-                raise UserError(f"{path / name}.npy: {values.shape} does not match {len(ids)} ids; rerun")
+                raise UserError(f"{path / name}.npy: {values.shape} does not match {len(ids)} ids; {again(path)}")
         return cls(path, layers, ids, metadata)
 
     def of(self, layer: str, ids: np.ndarray) -> np.ndarray:
         """Features float32 (n, dimensions) of `ids`. Raises UserError for a layer or an id that is missing."""
         if layer not in self.layers:
-            raise UserError(f"{self.path}: lacks layer '{layer}'; rerun the step that writes it")
+            raise UserError(f"{self.path}: lacks layer '{layer}'; {again(self.path)}")
         values: np.ndarray = self.layers[layer][rows_of(ids, self.ids, self.path)]
         return values
 

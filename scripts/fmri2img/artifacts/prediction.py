@@ -29,6 +29,7 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.stimuli import rows_of
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 IDENTITY = ("method", "subject", "sessions", "seed", "split", "split_sha256", "test_set")
 
@@ -77,7 +78,7 @@ class Prediction:
             raise UserError(f"{path}: holds neither images.npy nor captions.parquet nor retrieval.npy")
         if samples is not None and (images is None or samples.shape[2:] != images.shape[1:]):
             there = "there is no images.npy" if images is None else f"images.npy has {images.shape}"
-            raise UserError(f"{path / 'samples.npy'}: has {samples.shape}, but {there}; rerun the drawing")
+            raise UserError(f"{path / 'samples.npy'}: has {samples.shape}, but {there}; {again(path)}")
         return cls(path, ids, images, captions, retrieval, responses, metadata, samples)
 
     @property

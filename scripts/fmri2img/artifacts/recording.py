@@ -25,6 +25,7 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.splits import TRAIN, UNUSED
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 NO_IMAGE = -1  # image_id of a trial without a picture
 TRIAL_COLUMNS = {"trial": "iu", "session": "iu", "run": "iu", "image_id": "iu", "repeat": "iu", "part": "OUT"}
@@ -56,7 +57,7 @@ class Recording:
         if betas.shape != (len(trials), len(voxels)) or betas.dtype != np.float32:
             raise UserError(
                 f"{path / 'betas.npy'}: shape {betas.shape} {betas.dtype} does not match {len(trials)} trials x "
-                f"{len(voxels)} voxels float32; delete {path} and rerun the preparation"
+                f"{len(voxels)} voxels float32; {again(path)}"
             )
         recording = cls(path, betas, trials, voxels, read_json(path / "metadata.json"))
         recording._check_parts()
@@ -65,15 +66,12 @@ class Recording:
     def _check_parts(self) -> None:
         file = self.path / "trials.parquet"
         if not isinstance(self.metadata.get("test_sets"), list):
-            raise UserError(
-                f"{self.path / 'metadata.json'}: key 'test_sets' is missing; delete {self.path} and rerun the "
-                "preparation"
-            )
+            raise UserError(f"{self.path / 'metadata.json'}: key 'test_sets' is missing; {again(self.path)}")
         unknown = set(self.trials["part"].unique()) - {TRAIN, UNUSED, *self.test_sets}
         if unknown:
             raise UserError(
                 f"{file}: '{min(map(str, unknown))}' is not a part of split {self.metadata.get('split')} ({TRAIN}, "
-                f"{UNUSED}, {', '.join(self.test_sets)}); delete {self.path} and rerun the preparation"
+                f"{UNUSED}, {', '.join(self.test_sets)}); {again(self.path)}"
             )
         used = self.trials.loc[self.trials["part"] != UNUSED, ["image_id", "part"]].drop_duplicates()
         leaked = used.loc[used["image_id"].duplicated(), "image_id"]
@@ -82,7 +80,7 @@ class Recording:
             parts = used.loc[used["image_id"] == first, "part"]
             raise UserError(
                 f"{file}: image_id {first} has {' and '.join(sorted(parts))} trials ({leaked.nunique()} images are in "
-                f"two parts); delete {self.path} and rerun the preparation"
+                f"two parts); {again(self.path)}"
             )
 
     @property

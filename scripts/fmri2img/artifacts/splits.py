@@ -16,6 +16,7 @@ import numpy as np
 
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 TRAIN, UNUSED = "train", "unused"  # the parts of a recording that are not test sets
 
@@ -93,9 +94,9 @@ class Split:
             test_sets = {one["name"]: one["image_ids"] for one in record.pop("test_sets")}
             split = cls(**record, test_sets=test_sets)
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a split file ({error}); delete it and rerun the splits") from None
+            raise UserError(f"{path}: not a split file ({error}); {again(path)}") from None
         if split.sha256 != stored:
-            raise UserError(f"{path}: its test images do not match its sha256; restore the file or rerun the splits")
+            raise UserError(f"{path}: its test images do not match its sha256; {again(path)}")
         return split
 
     def assign(self, image_ids: np.ndarray, sessions: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from fmri2img.artifacts.arrays import ArrayWriter, read_array
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, read_table, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 COLUMNS = {"image_id": "iu", "name": "OUT", "source": "OUT", "captions": "O", "categories": "O", "cluster": "OUT"}
 
@@ -40,10 +41,10 @@ class Stimuli:
         if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
             raise UserError(
                 f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB images; "
-                f"delete {path} and rerun the preparation"
+                f"{again(path)}"
             )
         if not table["image_id"].is_monotonic_increasing or not table["image_id"].is_unique:
-            raise UserError(f"{path / 'stimuli.parquet'}: image_id must be ascending and unique; rerun the preparation")
+            raise UserError(f"{path / 'stimuli.parquet'}: image_id must be ascending and unique; {again(path)}")
         return cls(path, images, table, read_json(path / "metadata.json"))
 
     @property

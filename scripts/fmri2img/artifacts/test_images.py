@@ -8,6 +8,7 @@ import numpy as np
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 
 @dataclass(frozen=True)
@@ -58,4 +59,4 @@ class TestImages:
             }
             return cls(**record | {"test_sets": test_sets, "numberings": numberings})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: not a list of test images ({error}); delete it and rerun the splits") from None
+            raise UserError(f"{path}: not a list of test images ({error}); {again(path)}") from None

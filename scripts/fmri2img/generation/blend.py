@@ -7,6 +7,7 @@ from fmri2img.artifacts.arrays import Rows
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn, identity_of
+from fmri2img.integrity import again
 
 BLOCK = 16  # pictures blended at a time
 
@@ -34,7 +35,9 @@ def draw(drawing: Drawing) -> Drawn:
     refined, blurry = drawing.taken("refined"), drawing.taken("blurry")
     same = ("subject", "sessions", "seed", "split_sha256", "test_set")
     if not np.array_equal(refined.ids, blurry.ids) or any(refined.metadata[k] != blurry.metadata[k] for k in same):
-        raise UserError(f"{blurry.path}: differs in images, subject, budget or seed from {refined.path}; rerun both")
+        raise UserError(
+            f"{blurry.path}: differs in images, subject, budget or seed from {refined.path}; {again(blurry.path)}"
+        )
     first, second = refined.disclosure, blurry.disclosure
     return Drawn(
         first.but(

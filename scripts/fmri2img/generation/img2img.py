@@ -17,6 +17,7 @@ from fmri2img.errors import UserError
 from fmri2img.generation.drawing import Drawing, Drawn, drawn_by, identity_of
 from fmri2img.generation.noise import REFINEMENT, batch_noise
 from fmri2img.generation.unclip import check_pair, guide
+from fmri2img.integrity import again
 
 
 class Refiner:
@@ -126,7 +127,9 @@ def draw_refined(drawing: Drawing) -> Drawn:
     unrefined, table = drawing.taken("unrefined"), drawing.captions
     if unrefined.images is None or not np.array_equal(table["image_id"], unrefined.ids):
         captions = drawing.paths["captions"]
-        raise UserError(f"{captions}: its image_id are not those of the pictures of {unrefined.path}; rerun both")
+        raise UserError(
+            f"{captions}: its image_id are not those of the pictures of {unrefined.path}; {again(unrefined.path)}"
+        )
     captions = table["caption"].tolist()
     generator = load_generator(drawing.networks["generator"])
     negative_prompt = drawing.settings["negative_prompt"]

@@ -9,6 +9,7 @@ from fmri2img.artifacts.embeddings import disclosed
 from fmri2img.artifacts.interfaces import Decoding, Made
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.linear.decoder import AVERAGED, TEST_BATCH, LinearDecoder
 
 
@@ -34,7 +35,7 @@ def decode(decoding: Decoding) -> Made:
     recording = decoding.recording
     ids, betas = recording.averaged(decoding.test_rows)
     if not np.isfinite(betas).all():
-        raise UserError(f"{recording.path}: betas of test trials are not finite; rerun the preparation")
+        raise UserError(f"{recording.path}: betas of test trials are not finite; {again(recording.path)}")
     arrays, fitted = {}, []
     for path in sorted(path for path in Path(decoding.decoder).iterdir() if path.is_dir()):
         decoder = LinearDecoder.open(path)

@@ -36,6 +36,7 @@ from fmri2img.artifacts.axes import ALL
 from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.linear.solver import RidgeSystem
 from fmri2img.weights import read_arrays
 
@@ -185,7 +186,7 @@ def fit(
         raise UserError(f"{source}: there is no training trial; use more sessions")
     if not np.isfinite(betas.sum(axis=0, dtype=np.float64)).all():
         bad = int((~np.isfinite(betas)).any(axis=1).sum())
-        raise UserError(f"{source}: {bad} of {len(betas)} training trials are not finite; rerun the preparation")
+        raise UserError(f"{source}: {bad} of {len(betas)} training trials are not finite; {again(source)}")
     ids, image = np.unique(image_ids, return_inverse=True)
     validated = len(alphas) > 1 or calibration == TRAINING_IMAGES
     if validated and len(ids) < folds:
@@ -292,7 +293,9 @@ class Targets:
         """
         for columns, block in token_blocks(self.embeddings.tokens, self.rows):
             if not np.isfinite(block).all():
-                raise UserError(f"{self.embeddings.path}: holds values that are not finite; rerun")
+                raise UserError(
+                    f"{self.embeddings.path}: holds values that are not finite; {again(self.embeddings.path)}"
+                )
             chosen = np.arange(columns.start, columns.stop)
             if taken is not None and not taken[columns].all():
                 chosen, block = chosen[taken[columns]], block[:, taken[columns]]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.tensors import read_tensors
 
 
@@ -29,7 +30,7 @@ def load(path: str | Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[
     record = read_json(path / "config.json")
     for key in keys:
         if key not in record:
-            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
+            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; {again(path)}")
     weights = path / "model.safetensors"
     return record, read_tensors(weights), str(weights)
 

@@ -10,6 +10,7 @@ from fmri2img.artifacts.cells import ALL
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.style import MUTED, look
 
@@ -66,7 +67,7 @@ def strips(stimuli: Stimuli, predictions: dict, design: Design, subject: str, id
                 continue
             rows = np.searchsorted(prediction.ids, ids)
             if (rows == len(prediction.ids)).any() or (prediction.ids[rows] != ids).any():
-                raise UserError(f"{path}: lacks some test images that were scored; rerun the reconstruction")
+                raise UserError(f"{path}: lacks some test images that were scored; {again(path)}")
             found.append(Strip(entry["title"], sessions_label(sessions), prediction.images[rows]))
     return found
 

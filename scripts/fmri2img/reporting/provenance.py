@@ -10,6 +10,7 @@ from fmri2img.artifacts.disclosure import Disclosure
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.splits import Split
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 
@@ -47,7 +48,7 @@ def disclosures(predictions: list[str], design: Design, split: Split) -> pd.Data
     for path in predictions:
         metadata = Prediction.open(path).metadata
         if metadata["split_sha256"] != split.sha256:
-            raise UserError(f"{path}: made on another split than {split.name}; delete it and rerun the reconstruction")
+            raise UserError(f"{path}: made on another split than {split.name}; {again(path)}")
         records[metadata["method"]].append(metadata["disclosure"])
     table = [
         {"method": method} | {key: _summary([record[key] for record in found]) for key in Disclosure.kinds()}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fmri2img.artifacts.tables import read_json
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 
 PRETRAINING, FINE_TUNING, NOT_PRETRAINED = "pretraining", "fine-tuning", "from scratch"
 
@@ -30,7 +31,7 @@ class TrainedRun:
         ):
             for key in keys:
                 if key not in record:
-                    raise UserError(f"{path / name}: key '{key}' is missing; rerun the step that writes {path}")
+                    raise UserError(f"{path / name}: key '{key}' is missing; {again(path)}")
         if config["metadata"]["initial"] is not None:
             stage = FINE_TUNING
         else:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.training.sources import fingerprint
 
 
@@ -33,9 +34,7 @@ class Targets:
         self._latents = Embeddings.open(latents) if latents is not None else None
         self._views = [Embeddings.open(path) for path in views]
         if self._latents is not None and self.latent_shape[1] ** 2 != self._latents.tokens.shape[1]:
-            raise UserError(
-                f"{latents}: {self._latents.tokens.shape[1]} positions are not a square; rerun encode_latents"
-            )
+            raise UserError(f"{latents}: {self._latents.tokens.shape[1]} positions are not a square; {again(latents)}")
 
     @property
     def fingerprints(self) -> dict[str, str]:

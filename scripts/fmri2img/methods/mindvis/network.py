@@ -22,6 +22,7 @@ from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.backbones.generators import Generator, load_generator
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.methods.mindvis.masked import BrainEncoder, MaskedAutoencoder, resized_positions
 from fmri2img.methods.mindvis.settings import CONTEXT, EncoderConfig, ModelConfig
 from fmri2img.tensors import read_tensors
@@ -158,7 +159,7 @@ def read_weights(path: str | Path, *keys: str) -> tuple[dict[str, Tensor], dict[
     record = read_json(path / "config.json")
     for key in keys:
         if key not in record:
-            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; rerun the step that writes {path}")
+            raise UserError(f"{path / 'config.json'}: key '{key}' is missing; {again(path)}")
     return read_tensors(path / "model.safetensors"), record
 
 

@@ -21,6 +21,7 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.recording import Recording
 from fmri2img.encoding.kernels import cross_validated, image_kernel
 from fmri2img.errors import UserError
+from fmri2img.integrity import again
 from fmri2img.methods.takagi.components import EARLY, HIGHER, Components
 from fmri2img.methods.takagi.settings import EncodingSettings
 from fmri2img.metrics.brain import MeasuredBrain
@@ -85,7 +86,7 @@ def rows_of(ids: np.ndarray, components: Components) -> np.ndarray:
     rows = np.minimum(np.searchsorted(components.ids, ids), len(components.ids) - 1)
     missing = np.asarray(ids)[components.ids[rows] != ids]
     if len(missing):
-        raise UserError(f"{components.path}: lacks image_id {missing[0]}; delete it and rerun")
+        raise UserError(f"{components.path}: lacks image_id {missing[0]}; {again(components.path)}")
     return rows
 
 
