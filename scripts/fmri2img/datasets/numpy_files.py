@@ -81,9 +81,7 @@ def _readable(path: Path, part: str) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; put it there, or rerun the step that downloads or simulates it"
-        ) from None
+        raise UserError(f"{path}: no such file; put it there, or run `snakemake` again to make it") from None
     except Exception as error:  # whatever numpy and zipfile raise for a file that they cannot read
         raise UserError(
             f"{path}: {part} cannot be read ({' '.join(str(error).split()) or type(error).__name__}); it is damaged, "

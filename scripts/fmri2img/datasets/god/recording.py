@@ -25,7 +25,8 @@ def write_recording(
     """
     unknown = sorted(set(found.names) - image_ids.keys())
     if unknown:
-        raise UserError(f"{subject}: saw {unknown[0]}, which is not among the pictures; rerun the stimuli")
+        what = f"saw {unknown[0]}, which is not among the pictures"
+        raise UserError(f"{subject}: {what}; delete the study's stimuli and run `snakemake` again")
     trials = pd.DataFrame(
         {
             "trial": found.positions,

@@ -113,9 +113,7 @@ def open_bdata(path: str | Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; put it there, or rerun the step that downloads or simulates it"
-        ) from None
+        raise UserError(f"{path}: no such file; put it there, or run `snakemake` again to make it") from None
     except OSError as error:
         raise UserError(f"{path}: not a complete HDF5 file ({error}); replace it") from None
 

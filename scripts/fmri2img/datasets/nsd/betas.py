@@ -42,7 +42,7 @@ def count_trials(responses: str | Path) -> dict[int, int]:
                     session = int(float(row[column]))
                     counts[session] = counts.get(session, 0) + 1
     except FileNotFoundError:
-        raise UserError(f"{responses}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{responses}: no such file; run `snakemake` again to make it") from None
     except (ValueError, IndexError, OverflowError, csv.Error) as error:
         raise UserError(
             f"{responses}: line {table.line_num}: no session number ({error}); {renew(responses)}"
@@ -62,7 +62,7 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
     try:
         return reader(path, mask, n_trials)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
 
 
 def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
@@ -146,7 +146,7 @@ def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         block = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that masks the session") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except Exception as error:  # NumPy's parsers raise many types
         raise UserError(f"{path}: not a complete NumPy array ({error}); delete it and rerun") from None
     if block.shape != shape or block.dtype not in (np.int16, np.float32):

@@ -49,7 +49,7 @@ def read_design(path: str | Path) -> Design:
             for name in ("masterordering", "subjectim", "sharedix", "stimpattern")
         )
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except KeyError as error:
         raise UserError(f"{path}: variable {error} is missing; {renew(path)}") from None
     except Exception as error:  # loadmat's parsers raise many types
@@ -124,7 +124,7 @@ def _read_responses(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", usecols=RESPONSE_COLUMNS)
         table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:6], np.int64) | dict.fromkeys(BEHAVIOUR, float))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: not a responses.tsv ({error}); {renew(path)}") from None
     when = table[["SESSION", "RUN", "TRIAL"]].to_numpy()
@@ -141,7 +141,7 @@ def _read_plan(path: str | Path, number: int, n_trials: int) -> tuple[np.ndarray
     try:
         table = pd.read_csv(path, usecols=["nsdId", *columns]).astype(np.int64)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except ValueError as error:
         raise UserError(f"{path}: not an nsd_stim_info_merged.csv ({error}); {renew(path)}") from None
     ids, repeats = np.full(n_trials, -1), np.full(n_trials, -1)

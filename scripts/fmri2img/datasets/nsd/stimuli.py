@@ -40,7 +40,7 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
             for start in range(0, len(ids), BLOCK):
                 yield bricks[ids[start : start + BLOCK]]
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except (OSError, RuntimeError) as error:  # as h5py raises them
         raise UserError(f"{path}: not a complete HDF5 file ({error}); {renew(path)}") from None
 
@@ -60,7 +60,7 @@ def describe_images(
             raise ValueError("an nsdId appears twice")
         table = table.loc[ids].astype({"cocoId": np.int64})
     except FileNotFoundError:
-        raise UserError(f"{stimulus_info}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{stimulus_info}: no such file; run `snakemake` again to make it") from None
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); {renew(stimulus_info)}"

@@ -27,7 +27,7 @@ def read_nifti(path: str | Path) -> np.ndarray:
     try:
         return np.asanyarray(nibabel.load(path).dataobj)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; rerun the step that downloads or simulates it") from None
+        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
     except UNREADABLE_NIFTI as error:
         raise UserError(f"{path}: not a complete NIfTI file ({error}); {renew(path)}") from None
 
