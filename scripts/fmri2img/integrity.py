@@ -68,7 +68,7 @@ def _expected(path: Path) -> dict | None:
 
 
 def again(path: str | Path) -> str:
-    """What makes a file of a study anew, as the remedy of a message.
+    """What makes a file of a study again, as the remedy of a message.
 
     Snakemake makes what is not there, but does not look into the folders that rules write: the folder is to be deleted.
     """
