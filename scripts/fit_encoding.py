@@ -9,6 +9,8 @@ from fmri2img.encoding.features import BandFeatures
 from fmri2img.encoding.model import fit
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 
+SEED = 0  # of the assignment of images to folds
+
 
 def main(snakemake) -> None:
     params, settings = snakemake.params, snakemake.params.encoding
@@ -16,7 +18,7 @@ def main(snakemake) -> None:
     ids, betas = recording.averaged(recording.training_rows(recording.n_sessions))
     networks = RegisteredNetworks(params.networks, params.antialias)
     features = BandFeatures(networks, settings["bands"], settings["grid"], params.size, params.antialias)
-    model = fit(features(stimuli.images[stimuli.rows(ids)]), betas, settings["alphas"], settings["folds"], params.seed)
+    model = fit(features(stimuli.images[stimuli.rows(ids)]), betas, settings["alphas"], settings["folds"], SEED)
     model.metadata.update(
         model="banded_ridge",
         subject=snakemake.wildcards.subject,

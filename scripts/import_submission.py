@@ -10,8 +10,7 @@ from fmri2img.artifacts.prediction import save_prediction
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.pixels import resize, to_uint8, to_unit
 from fmri2img.errors import UserError
-from fmri2img.study import Study
-from fmri2img.submissions.checks import CheckedSubmission, check_submission, scored_tokens
+from fmri2img.submissions.checks import CheckedSubmission, check_submission
 from fmri2img.submissions.record import SubmittedPrediction
 
 
@@ -71,15 +70,14 @@ def stored_pictures(checked: CheckedSubmission, blend: dict | None, antialias: b
 
 
 def main(snakemake) -> None:
-    study = Study(snakemake.config)
     import_submission(
         SubmittedPrediction.of(snakemake.params.record),
         TestImages.open(snakemake.input.test_images),
-        scored_tokens(study),
+        snakemake.params.tokens,
         snakemake.output[0],
-        study.dataset.record["id_aliases"],
+        snakemake.params.aliases,
         snakemake.params.antialias,
-        study.other_splits,
+        snakemake.params.other_splits,
     )
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.cluster import KMeans
 
+from fmri2img import job
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.splits import Split
 from fmri2img.errors import UserError
-from fmri2img.job import start
 
 
 def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: int) -> Split:
@@ -33,13 +33,16 @@ def cluster_split(embeddings: Embeddings, clusters: int, seed: int, held_out: in
     )
 
 
-if __name__ == "__main__":
-    start(snakemake)
+def main(snakemake) -> None:
     split = cluster_split(
         Embeddings.open(snakemake.input.embeddings),
-        snakemake.params.clusters,
-        snakemake.params.seed,
+        snakemake.params.clustering["clusters"],
+        snakemake.params.clustering["seed"],
         int(snakemake.wildcards.cluster),
     )
     split.save(snakemake.output[0])
     print(f"{split.name}: {len(split.test_ids)} test images, {split.sha256}")
+
+
+if __name__ == "__main__":
+    job.run(main)

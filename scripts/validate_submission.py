@@ -26,7 +26,7 @@ from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
 from fmri2img.reporting.suspicions import suspicions
 from fmri2img.settings.files import read_files
 from fmri2img.study import Study
-from fmri2img.submissions.checks import check_submission, scored_tokens
+from fmri2img.submissions.checks import check_submission
 
 
 def name_of(path: Path, taken: list[str]) -> str:
@@ -57,7 +57,7 @@ def problems_of(study: Study, results: Path) -> list[str]:
     for prediction in (p for submission in study.submissions.values() for p in submission):
         test = TestImages.open(results / "test_images" / f"{prediction.subject}.json")
         test, aliases = test.only(prediction.test_set), study.dataset.record["id_aliases"]
-        _, found = check_submission(prediction, test, scored_tokens(study), aliases, study.other_splits)
+        _, found = check_submission(prediction, test, study.scored_tokens, aliases, study.other_splits)
         where = f"{prediction.subject}, {prediction.sessions} sessions, seed {prediction.seed}"
         print(f"{where}: {len(found)} problems" if found else f"{where}: complete, {len(test.ids)} test images")
         problems += found

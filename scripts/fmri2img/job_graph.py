@@ -2,7 +2,7 @@
 
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,29 +24,37 @@ def read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
 
 
 def _read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
-    from snakemake.api import SnakemakeApi
     from snakemake.exceptions import WorkflowError
+
+    try:
+        return read(graph_of(configfiles=[Path(path).resolve() for path in configfiles]))
+    except WorkflowError as error:
+        raise UserError(str(error)) from None
+
+
+def graph_of(targets: Iterable[str] = (), **configuration: Any) -> Any:
+    """Snakemake's workflow with the graph of all jobs. It changes the process that it is in.
+
+    targets: rules or files; none for the default. configuration: as snakemake.settings.types.ConfigSettings takes it.
+    """
+    from snakemake.api import SnakemakeApi
     from snakemake.settings import types
     from snakemake.settings.enums import Quietness
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-    files = [Path(path).resolve() for path in configfiles]
-    try:
-        with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
-            started = api.workflow(
-                types.ResourceSettings(cores=sys.maxsize),
-                config_settings=types.ConfigSettings(configfiles=files),
-                snakefile=REPOSITORY / "Snakefile",
-            )
-            started.dag(types.DAGSettings(forceall=True))
-            workflow = started._workflow
-            workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
-            workflow.execution_settings = types.ExecutionSettings()
-            workflow.group_settings = types.GroupSettings()
-            workflow.remote_execution_settings = types.RemoteExecutionSettings()
-            workflow.scheduling_settings = types.SchedulingSettings()
-            workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
-            workflow._build_dag()
-            return read(workflow)
-    except WorkflowError as error:
-        raise UserError(str(error)) from None
+    with SnakemakeApi(types.OutputSettings(quiet={Quietness.ALL})) as api:
+        started = api.workflow(
+            types.ResourceSettings(cores=sys.maxsize),
+            config_settings=types.ConfigSettings(**configuration),
+            snakefile=REPOSITORY / "Snakefile",
+        )
+        started.dag(types.DAGSettings(forceall=True, targets=set(targets)))
+        workflow = started._workflow
+        workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
+        workflow.execution_settings = types.ExecutionSettings()
+        workflow.group_settings = types.GroupSettings()
+        workflow.remote_execution_settings = types.RemoteExecutionSettings()
+        workflow.scheduling_settings = types.SchedulingSettings()
+        workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+        workflow._build_dag()
+        return workflow

@@ -116,12 +116,14 @@ class Study(MethodQueries):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the configuration and of the registries, on which everything in a report depends.
+        """Hash of the configuration, of the registries and of the datasets' records, on which everything in a report
+        depends.
 
         Where and on what jobs run is left out.
         """
         config = {key: value for key, value in self.config.items() if key not in ("resources", "site")}
-        content = json.dumps([config, self.registries], sort_keys=True, default=str)
+        records = [dataset.record for dataset in (self.dataset, *self.pools.values())]
+        content = json.dumps([config, self.registries, records], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -141,6 +143,12 @@ class Study(MethodQueries):
     def reads(self, needs: str) -> bool:
         """Whether a metric of the study reads images, retrieval, captions or brain."""
         return any(metric["needs"] == needs for metric in self.metrics.values())
+
+    @property
+    def scored_tokens(self) -> tuple[int, int] | None:
+        """Number and width of the tokens with which retrieval vectors are compared; None if no retrieval is scored."""
+        encoder = self.registries["backbones"][self.config["encoder"]]
+        return (encoder["tokens"], encoder["token_width"]) if self.reads("retrieval") else None
 
     @property
     def on_brain(self) -> bool:

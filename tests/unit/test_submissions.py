@@ -31,7 +31,7 @@ from fmri2img.reporting.design import Design
 from fmri2img.reporting.estimates import estimates
 from fmri2img.schemas import check_schema
 from fmri2img.study import Study
-from fmri2img.submissions.checks import check_submission, scored_tokens
+from fmri2img.submissions.checks import check_submission
 from fmri2img.submissions.files import read_ids
 from fmri2img.submissions.numbering import Numbering
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
@@ -623,10 +623,10 @@ def test_a_bad_entry_stops_the_study_in_one_line(entry, changes, message, tmp_pa
 
 
 def test_vectors_are_held_to_the_encoder_of_a_study_that_scores_retrieval(tmp_path):
-    assert scored_tokens(study_with(tmp_path, ENTRY)) is None
+    assert study_with(tmp_path, ENTRY).scored_tokens is None
     study = study_with(tmp_path, ENTRY, metrics=["pixcorr", "retrieval_image"])
     encoder = study.registries["backbones"][study.config["encoder"]]
-    assert scored_tokens(study) == (encoder["tokens"], encoder["token_width"])
+    assert study.scored_tokens == (encoder["tokens"], encoder["token_width"])
 
 
 def test_a_record_that_is_not_there_or_not_yaml_is_named(tmp_path):

@@ -2,6 +2,9 @@
 # dimensions. This is not part of the default target; run `snakemake bottleneck`.
 
 
+RESTRICTED = in_results(f"<results>/bottleneck/{{dimensions}}/recordings/{TRAINED}")
+
+
 rule learn_bottleneck:
     """Compute directions of voxel space from the training responses, those that predict the tokens best first."""
     input:
@@ -32,7 +35,7 @@ rule restrict_recording:
         recording="<results>/recordings/{subject}",
         directions=rules.learn_bottleneck.output[0],
     output:
-        temp(directory("<results>/bottleneck/{dimensions}/recordings/{subject}/{sessions}sessions/seed{seed}")),
+        temp(directory(RESTRICTED)),
     log:
         "<logs>/restrict_recording/{dimensions}_{subject}_{sessions}sessions_seed{seed}.log",
     conda:
@@ -65,6 +68,7 @@ use rule finetune as finetune_bottleneck with:
         recordings=rules.restrict_recording.output[0],
         targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
         pretrained=lambda w: pretrained_path(w.decoder, w.subject),
+        deepspeed=lambda w: deepspeed_of(w.decoder, "finetuning"),
     output:
         directory(f"<results>/bottleneck/{{dimensions}}/decoders/{{decoder}}/{TRAINED}"),
     log:
@@ -72,8 +76,8 @@ use rule finetune as finetune_bottleneck with:
     benchmark:
         f"<benchmarks>/finetune_bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}.tsv"
     params:
-        settings=lambda w, input: launch.finetuning_settings(
-            study, w.decoder, w.subject, w.sessions, w.seed, recording=input.recordings
+        settings=lambda w: launch.finetuning_settings(
+            study, w.decoder, w.subject, w.sessions, w.seed, recording=RESTRICTED.format(**vars(w))
         ),
         work=in_results(f"<results>/training/bottleneck/{{dimensions}}/{{decoder}}/{TRAINED}"),
 

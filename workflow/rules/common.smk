@@ -191,6 +191,12 @@ def network_path(decoder, wildcards):
     return f"<results>/decoders/{decoder}/{wildcards.subject}/{wildcards.sessions}sessions/{fitted}"
 
 
+def deepspeed_of(decoder, stage):
+    """The DeepSpeed configuration of a stage of training; none where it has none."""
+    path = study.section(decoder)[stage]["training"]["deepspeed"]
+    return [in_repository(path)] if path else []
+
+
 def pretrained_path(decoder, subject):
     """The weights from which fine-tuning starts; none for a network trained from scratch."""
     pretraining = study.pretraining(decoder, subject)

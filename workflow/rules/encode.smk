@@ -25,7 +25,6 @@ if config["encoding"]["model"] == "banded_ridge":
             networks={name: study.registries["backbones"][name] for name in study.encoding_networks},
             size=config["evaluation"]["size"],
             antialias=config["evaluation"]["antialias"],
-            seed=0,
             code=code_of("fit_encoding"),
         script:
             "../../scripts/fit_encoding.py"

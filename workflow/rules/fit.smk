@@ -46,6 +46,7 @@ rule pretrain:
             f"<results>/recordings/{subject}" for subject in study.pretrainings[f"{w.decoder}/{w.pool}"].subjects
         ],
         targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
+        deepspeed=lambda w: deepspeed_of(w.decoder, "pretraining"),
     output:
         directory("<results>/pretrained/{decoder}/{pool}"),
     log:
@@ -82,6 +83,7 @@ rule finetune:
         recordings="<results>/recordings/{subject}",
         targets=lambda w: flat(launch.inputs_of(study, w.decoder)),
         pretrained=lambda w: pretrained_path(w.decoder, w.subject),
+        deepspeed=lambda w: deepspeed_of(w.decoder, "finetuning"),
     output:
         directory(f"<results>/decoders/{{decoder}}/{TRAINED}"),
     log:

@@ -15,8 +15,7 @@ rule make_cluster_split:
     resources:
         **needs("cpu"),
     params:
-        clusters=config["cluster_split"]["clusters"],
-        seed=config["cluster_split"]["seed"],
+        clustering=config["cluster_split"],  # not two numbers: Snakemake does not notice when they change places
         code=code_of("make_cluster_split"),
     script:
         "../../scripts/make_cluster_split.py"

@@ -22,7 +22,9 @@ rule import_submission:
     params:
         record=lambda w: submitted(w).record(),
         antialias=config["evaluation"]["antialias"],
-        tokens=[study.registries["backbones"][config["encoder"]][size] for size in ("tokens", "token_width")],
+        tokens=study.scored_tokens,
+        aliases=study.dataset.record["id_aliases"],
+        other_splits=study.other_splits,
         code=code_of("import_submission"),
     script:
         "../../scripts/import_submission.py"

@@ -27,15 +27,6 @@ class CheckedSubmission:
     captions: list[str] | None
 
 
-def scored_tokens(study) -> tuple[int, int] | None:
-    """Number and width of the tokens with which a study (fmri2img.study.Study) compares retrieval vectors; None if it
-    scores no retrieval."""
-    if all(study.registries["metrics"][name]["needs"] != "retrieval" for name in study.config["metrics"]):
-        return None
-    encoder = study.registries["backbones"][study.config["encoder"]]
-    return encoder["tokens"], encoder["token_width"]
-
-
 def check_submission(
     prediction: SubmittedPrediction,
     test: TestImages,
@@ -43,7 +34,7 @@ def check_submission(
     aliases: Sequence[str] = (),
     other_splits: Sequence[str] = (),
 ) -> tuple[CheckedSubmission | None, list[str]]:
-    """Open and check one prediction against the images it must cover. tokens: of `scored_tokens`;
+    """Open and check one prediction against the images it must cover. tokens: `scored_tokens` of the study;
     aliases: other names that the dataset has for image_id; other_splits: those that its study could use.
 
     Returns its content or None, and a list of what is wrong with it, one line per problem.

@@ -53,7 +53,6 @@ rule fit_components:
     params:
         settings=ENCODING,
         resamples=config["statistics"]["resamples"],
-        seed=0,
         code=code_of(TAKAGI / "scripts/fit_components.py"),
     script:
         "scripts/fit_components.py"

@@ -6,6 +6,8 @@ from fmri2img.methods.takagi.components import Components
 from fmri2img.methods.takagi.encoding import analyse, save
 from fmri2img.methods.takagi.settings import EncodingSettings
 
+SEED = 0  # of permutations and resamples
+
 
 def main(snakemake) -> None:
     params = snakemake.params
@@ -14,7 +16,7 @@ def main(snakemake) -> None:
         Components.open(snakemake.input.components),
         EncodingSettings.read(params.settings),
         params.resamples,
-        params.seed,
+        SEED,
     )
     save(snakemake.output[0], *found)
 
