@@ -15,8 +15,8 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # DeepSpeed looks for ninja
 }
-MORE = ("noise", "pause", "nan_at", "signal_at", "out_of_memory_at")  # settings of the task
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+MORE = ("noise", "pause", "nan_at", "signal_at", "out_of_memory_at", "killed_at")  # settings of the task
+TORCHRUN = (sys.executable, "-m", "fmri2img.training.torchrun", "--standalone", "--nproc_per_node", "2")
 
 
 def toy(kind="regression", dropout=0.0, **training) -> dict:

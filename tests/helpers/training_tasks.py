@@ -54,7 +54,7 @@ class Contrast(nn.Module):
 
 class Toy:
     """settings: kind regression | shared | own; dropout; noise; pause (s a batch); nan_at, signal_at,
-    out_of_memory_at: a batch."""
+    out_of_memory_at, killed_at: a batch."""
 
     def __init__(self, settings, training) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -84,6 +84,8 @@ class Toy:
         time.sleep(self.settings.get("pause", 0))
         if step == self.settings.get("signal_at"):
             os.kill(os.getpid(), signal.SIGTERM)
+        if step == self.settings.get("killed_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if step == self.settings.get("out_of_memory_at"):
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         rows = self.streams.rows(0, step * batch, batch)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 import torch
-from training_launch import ENVIRONMENT, start, toy
+from training_launch import ENVIRONMENT, TORCHRUN, start, toy
 
 from fmri2img.errors import UserError
+from fmri2img.failures import reason
 from fmri2img.job import Items
 from fmri2img.library_errors import less_memory, less_memory_of_training, reported
 
@@ -134,8 +135,19 @@ def test_a_script_without_enough_memory_ends_in_one_line(tmp_path):
     assert (tmp_path / "log").read_text() == done.stderr
 
 
-def test_a_training_without_enough_memory_ends_in_one_line(tmp_path):
-    out, _ = start(tmp_path, toy(out_of_memory_at=3) | {"stage": "mindeye2.finetuning"}).communicate()
-    (line,) = re.findall("^Error.*$", out, re.M)
-    assert line.startswith(LINE) and "set mindeye2.finetuning.training.activation_checkpointing to true" in line
-    assert "Traceback" not in out
+@pytest.mark.parametrize(("launcher", "processes"), [((sys.executable,), 1), (TORCHRUN, 2)])
+def test_processes_of_a_training_without_enough_memory_end_in_one_line_each(launcher, processes, tmp_path):
+    config = toy(out_of_memory_at=3) | {"stage": "mindeye2.finetuning"}
+    process = start(tmp_path, config, launcher)
+    out, _ = process.communicate()
+    lines = re.findall("^Error.*$", out, re.M)
+    assert process.returncode == 1 and 1 <= len(lines) <= processes and "Traceback" not in out
+    assert all("is too small (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0" in line for line in lines)
+    assert all("set mindeye2.finetuning.training.activation_checkpointing to true" in line for line in lines)
+    (tmp_path / "log").write_text(out)
+    assert reason([tmp_path / "log"], "", 0).startswith("the GPU's memory is too small")
+
+
+def test_a_process_of_a_training_that_is_killed_is_told(tmp_path):
+    out, _ = start(tmp_path, toy(killed_at=3), TORCHRUN).communicate()
+    assert re.findall(r"^Failed \(process [01]\): it was killed by SIGKILL", out, re.M) and "Traceback" not in out

@@ -208,7 +208,10 @@ def test_several_nodes_need_slurm_and_slurm_needs_a_site():
 def test_a_training_on_one_node_takes_its_gpus_before_it_starts():
     study = Study(changed(mindeye2__finetuning__gpus_per_node=2))
     command = launch.launcher(study, "mindeye2", "finetuning", threads=4, gpus=2)
-    assert command == ("python -m fmri2img.devices 2 env OMP_NUM_THREADS=2 torchrun --nproc-per-node 2 --standalone")
+    assert command == (
+        "python -m fmri2img.devices 2 env OMP_NUM_THREADS=2 "
+        "python -m fmri2img.training.torchrun --nproc-per-node 2 --standalone"
+    )
     assert launch.launcher(study, "mindeye2", "pretraining", threads=4, gpus=1) == "python -m fmri2img.devices 1 python"
 
 
@@ -216,7 +219,7 @@ def test_each_node_starts_its_processes_under_one_rendezvous():
     study = Study(changed(mindeye2__finetuning__nodes=2, mindeye2__finetuning__gpus_per_node=3))
     command = launch.launcher(study, "mindeye2", "finetuning", threads=24, gpus=3)
     echo = 'srun() { echo "$@"; export SLURM_NODEID=1 SLURM_LAUNCH_NODE_IPADDR=10.0.0.7; shift 5; eval \'"$@"\'; }; '
-    torchrun = 'torchrun() { echo "$OMP_NUM_THREADS" "$@"; }; export -f torchrun; SLURM_JOB_ID=123456; '
+    torchrun = 'python() { shift 2; echo "$OMP_NUM_THREADS" "$@"; }; export -f python; SLURM_JOB_ID=123456; '
     # `env` starts programs, so a function of the shell stands in for it too.
     environment = 'env() { export "$1"; shift; "$@"; }; export -f env; export SLURM_JOB_ID; '
     script = f"{echo}{torchrun}{environment}{command} 'a script.py' --config x"

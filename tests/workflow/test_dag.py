@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fmri2img.training.launch import TORCHRUN
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # rule -> jobs. Demo: 4 simulated subjects, 2 of them targets, budgets 1, 2, all; 1 seed; 1 test set; networks trained:
@@ -139,10 +141,10 @@ def test_paper_tables_are_a_target_of_their_own(tmp_path):
     ("stage", "command"),
     [
         ("gpus_per_node: 1", "python"),
-        ("gpus_per_node: 2", "env OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 --standalone"),
+        ("gpus_per_node: 2", f"env OMP_NUM_THREADS=1 {TORCHRUN} --nproc-per-node 2 --standalone"),
         (
             "training: {deepspeed: config/deepspeed/zero2_offload.json}",
-            "env OMP_NUM_THREADS=1 torchrun --nproc-per-node 1 --standalone",
+            f"env OMP_NUM_THREADS=1 {TORCHRUN} --nproc-per-node 1 --standalone",
         ),
     ],
 )

@@ -11,6 +11,8 @@ from fmri2img.resources import Devices, ResourceClasses
 from fmri2img.settings.base import problem
 from fmri2img.settings.site import EXAMPLES
 
+TORCHRUN = "python -m fmri2img.training.torchrun"
+
 
 def inputs_of(study, decoder: str) -> dict[str, str | list[str] | None]:
     """Artifacts that a decoder is trained with: setting of its task -> path or paths below the results.
@@ -43,7 +45,7 @@ def launcher(study, decoder: str, stage: str, threads: int, gpus: int) -> str:
     with_gpus = f"python -m fmri2img.devices {gpus} " if gpus else ""
     if nodes * per_node == 1 and not study.section(decoder)[stage]["training"].get("deepspeed"):
         return f"{with_gpus}python"
-    torchrun = f"env OMP_NUM_THREADS={max(1, threads // per_node)} torchrun --nproc-per-node {per_node}"
+    torchrun = f"env OMP_NUM_THREADS={max(1, threads // per_node)} {TORCHRUN} --nproc-per-node {per_node}"
     if nodes == 1:
         return f"{with_gpus}{torchrun} --standalone"
     rendezvous = (
