@@ -5,11 +5,14 @@ Snakemake compares (tests/helpers/reruns.py). Edits of the code are tested in te
 """
 
 import copy
+import os
 import random
 import re
 
 import pytest
+import yaml
 from configurations import REPOSITORY, merged
+from designs import DISCLOSURE
 from reruns import jobs_of, rerun, workflow_of
 
 from fmri2img import study as study_module
@@ -217,6 +220,21 @@ def test_a_changed_record_of_the_dataset_reaches_the_report(small, graph, before
     original = DatasetRecord.to_dict
     monkeypatch.setattr(DatasetRecord, "to_dict", lambda self: original(self) | {"title": "Another title"})
     assert rerun(before, graph(small)) == REPORTS
+
+
+def test_a_submission_is_read_again_when_its_file_is_replaced_or_more_of_it_is_scored(small, graph, tmp_path):
+    record = {"title": "Mine", "disclosure": DISCLOSURE, "predictions": [{"subject": ["subj01"], "images": "a.npy"}]}
+    record["predictions"][0] |= {"sessions": ["all"], "seed": [0]}
+    (tmp_path / "submission.yaml").write_text(yaml.safe_dump(record))
+    (tmp_path / "a.npy").write_text("a")
+    config = small | {"submissions": {"mine": {"path": str(tmp_path)}}, "methods": ["ridge"], "metrics": ["pixcorr"]}
+    config |= {"analyses": [], "bottleneck": small["bottleneck"] | {"methods": ["ridge"]}}
+    before = graph(config)
+    (tmp_path / "a.npy").write_text("b")
+    os.utime(tmp_path / "a.npy", (1, 1))  # older than all results
+    assert rerun(before, graph(config)) == {"import_submission"}
+    retrieval = graph(config | {"metrics": ["pixcorr", "retrieval_image"]})
+    assert "import_submission" in rerun(graph(config), retrieval)
 
 
 # Parameters that a function makes of input, output, threads or resources are not compared by Snakemake.

@@ -5,6 +5,7 @@ import re
 from os.path import relpath
 from pathlib import Path
 
+from fmri2img import user_files
 from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import TARGETS
@@ -275,6 +276,12 @@ def brain_figures():
     spaces = ["", "_mni"] if "mni" in study.dataset.anatomy else [""]
     subjects = study.subjects if study.has_brain_maps else []
     return collect("<results>/figures/brain_{subject}{space}.png", subject=subjects, space=spaces)
+
+
+def as_found(dataset, paths):
+    """The parameter of rules that read these files of a dataset where they are the user's own."""
+    made = dataset.simulated or getattr(dataset, "downloads", False)
+    return None if made else user_files.found(paths)
 
 
 def submitted(wildcards):

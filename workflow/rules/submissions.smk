@@ -21,6 +21,7 @@ rule import_submission:
         **needs("light"),
     params:
         record=lambda w: submitted(w).record(),
+        found=lambda w: user_files.found(path for path in submitted_files(w) if not path.startswith("models/")),
         antialias=config["evaluation"]["antialias"],
         tokens=study.scored_tokens,
         aliases=study.dataset.record["id_aliases"],

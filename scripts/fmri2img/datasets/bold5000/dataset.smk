@@ -22,6 +22,7 @@ rule bold5000_stimuli:
     params:
         subjects=study.recorded,
         image_size=study.dataset.section["image_size"],
+        found=as_found(study.dataset, [study.dataset.stimuli]),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "scripts/prepare_stimuli.py"
@@ -46,6 +47,7 @@ rule bold5000_recording:
         **needs("cpu"),
     params:
         betas=study.dataset.section["betas"],
+        found=lambda w: as_found(study.dataset, [*study.dataset.betas(w.subject), study.dataset.stimuli]),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
         "scripts/prepare_recording.py"

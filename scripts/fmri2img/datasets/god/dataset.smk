@@ -29,6 +29,7 @@ rule god_stimuli:
         files=study.dataset.section["files"],
         images=study.dataset.section["images"],
         image_size=study.dataset.section["image_size"],
+        found=as_found(study.dataset, [*map(study.dataset.responses, study.recorded), *study.dataset.pictures]),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "scripts/prepare_stimuli.py"
@@ -56,6 +57,7 @@ rule god_recording:
         voxels=study.dataset.section["voxels"],
         sessions=lambda w: study.available_sessions[w.subject],
         betas=study.dataset.section["betas"],
+        found=lambda w: as_found(study.dataset, [study.dataset.responses(w.subject)]),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
         "scripts/prepare_recording.py"
