@@ -9,6 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from designs import DISCLOSURE
+from PIL import Image
+
+import validate_submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IDS = np.array([3, 8, 20, 21, 40, 77, 90, 91])
@@ -75,3 +79,34 @@ def test_published_tensors_go_through_to_the_report_and_table_1(tmp_path):
     assert abs(table["mindeye2_published_lowlevel", "pixcorr"]) < 0.2
     paper = pd.read_csv(results / "paper" / "table07.csv")
     assert (paper.loc[paper["metric"] == "pixcorr", "ours"].dropna() > 0).any()
+
+
+def submitted_pictures(folder: Path, names: list[str], **record) -> Path:
+    """A submission with one picture of each name."""
+    (folder / "pictures").mkdir(parents=True)
+    for n, name in enumerate(names):
+        Image.fromarray(np.full((16, 16, 3), 20 * n, np.uint8)).save(folder / "pictures" / f"{name}.png")
+    prediction = {"subject": "subj01", "sessions": "all", "seed": 0, "images": "pictures", **record}
+    entry = {"title": "Ours", "disclosure": DISCLOSURE, "predictions": [prediction]}
+    (folder / "submission.yaml").write_text(yaml.safe_dump(entry))
+    return folder
+
+
+def test_make_submission_makes_what_it_checks_and_says_what_numbers_are(tmp_path, capsys, monkeypatch):
+    write_published(tmp_path / "models")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({"subjects": ["subj01"], "sessions": ["all"]}))
+    monkeypatch.chdir(tmp_path)
+    configs = ["--configfile", str(REPOSITORY / "config/rescore.yaml"), "small.yaml", "--check-only"]
+    rows = [str(row) for row in range(len(IDS))]
+
+    def checked(name: str, **record) -> tuple[int, str]:
+        folder = submitted_pictures(tmp_path / name, rows, **record)
+        monkeypatch.setattr(sys, "argv", ["validate_submission.py", str(folder), *configs])
+        status, printed = validate_submission.main(), capsys.readouterr()
+        return status, printed.out + printed.err
+
+    status, said = checked("right", ids="ascending")
+    assert status == 0 and f"complete, {len(IDS)} test images" in said
+    monkeypatch.setattr(validate_submission, "make", lambda *_: None)  # its test images are there
+    status, said = checked("wrong")
+    assert status == 1 and "they look like numbers of rows: write `ids: ascending`" in said
