@@ -115,7 +115,8 @@ def test_mind_vis_dictionary_of_pictures_is_read_without_running_what_it_holds(t
 
     np.save(stimuli / layout.ARRAYS, {"abbey1.jpg": Harmful()})
     with pytest.raises(
-        UserError, match=r"img_dict.npy: cannot be read \(it contains \w+.mkdir, which is not an array\)"
+        UserError,
+        match=r"img_dict.npy: not a dictionary of pictures .*\(it contains \w+.mkdir, which is not an array\)",
     ):
         prepare_stimuli(stimuli, ["CSI1"], 32, tmp_path / "stimuli")
     assert not (tmp_path / "harm").exists()
@@ -151,9 +152,9 @@ def test_a_missing_picture_or_list_is_named_with_its_source(tree):
             lambda path: np.save(path, np.zeros((16, 3, 1))),
             r"is \(16, 3, 1\) float64, not numbers of shape \(any, any\)",
         ),
-        (lambda path: os.truncate(path, path.stat().st_size - 9), "damaged, truncated or of another format"),
-        (lambda path: path.write_bytes(b"PK\x03\x04"), "damaged, truncated or of another format"),
-        (lambda path: np.save(path, np.array([{"a": 1}])), "damaged, truncated or of another format"),
+        (lambda path: os.truncate(path, path.stat().st_size - 9), "not a complete"),
+        (lambda path: path.write_bytes(b"PK\x03\x04"), "not a complete"),
+        (lambda path: np.save(path, np.array([{"a": 1}])), "holds Python objects"),
     ],
 )
 def test_damaged_betas_are_named(tree, change, message):

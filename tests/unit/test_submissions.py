@@ -224,7 +224,7 @@ NOT_ARRAYS = {
     "meta.pt": (lambda path: torch.save(torch.from_numpy(UNIT).to("meta"), path), "save it dense"),
     "archive.npy": (archive, "an archive of arrays (.npz); save one array"),
     "cut.npy": (lambda path: path.write_bytes(b"PK\x03\x04"), "not a complete NumPy array"),
-    "text.npy": (lambda path: path.write_text("hello"), "not a NumPy array"),
+    "text.npy": (lambda path: path.write_text("hello"), "not a complete NumPy array"),
     "scalar.npy": (lambda path: np.save(path, np.int64(4)), "of shape ()"),
     "scalar.safetensors": (lambda path: save_file({"a": np.array(4.0)}, path), "of shape ()"),
 }
@@ -438,7 +438,7 @@ def test_pickled_objects_are_refused_and_not_run(name, tmp_path):
     else:
         np.save(tmp_path / name, np.array([planted] * 6, dtype=object), allow_pickle=True)
     _, problems = check_submission(submitted(tmp_path, images=name, ids="ascending"), TEST)
-    assert len(problems) == 1 and "holds pickled Python objects" in problems[0]
+    assert len(problems) == 1 and "holds Python objects" in problems[0]
     assert not (tmp_path / "ran").exists()
 
 

@@ -63,9 +63,13 @@ class ArrayWriter:
         self._file.close()
 
 
-def read_array(path: str | Path, remedy: str = "") -> np.memmap:
-    """A read-only map of a file. Raises UserError when it is missing, damaged or pickled."""
-    with readable(path, "a complete NumPy array", remedy):
+def read_array(path: str | Path, remedy: str = "", absent: str = "") -> np.memmap:
+    """A read-only map of a file.
+
+    remedy, absent: what to do about a file that is damaged, or missing, if it is not of a study. Raises UserError
+    for either, and for a file of Python objects.
+    """
+    with readable(path, "a complete NumPy array", remedy, absent):
         try:
             array: np.memmap = np.lib.format.open_memmap(path, "r")
         except ValueError as error:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
+
+ARCHIVE, REPLACE = "a complete archive of NumPy arrays", "replace it"
+ABSENT = "put it there, or run `snakemake` again to make it"
 
 
 class Archive(Mapping):
@@ -19,7 +24,7 @@ class Archive(Mapping):
         """Raises UserError when the array is missing, damaged or pickled."""
         if name not in self._file:
             raise UserError(f"{self.path}: has no array '{name}', only {', '.join(self._file) or 'none'}; replace it")
-        with _readable(self.path, f"array '{name}'"):
+        with readable(self.path, f"{ARCHIVE} whose array '{name}' can be read", REPLACE):
             return self._file[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -40,21 +45,17 @@ class Archive(Mapping):
 def open_archive(path: str | Path) -> Iterator[Archive]:
     """Open an .npz file. Raises UserError when it is missing, damaged or truncated."""
     path = Path(path)
-    with _readable(path, "the file"):
+    with readable(path, ARCHIVE, REPLACE, ABSENT):
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
+            raise ValueError("it is a single array")
     with file:
         yield Archive(path, file)
 
 
 def read_numbers(path: str | Path, shape: tuple[int | None, ...]) -> np.ndarray:
     """A memory map of an .npy file: numbers of that shape; None stands for any length. Raises UserError."""
-    with _readable(Path(path), "the file"):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(values, np.ndarray):
-            raise ValueError("an archive of several arrays")
-    return checked_numbers(values, shape, str(path))
+    return checked_numbers(read_array(path, REPLACE, ABSENT), shape, str(path))
 
 
 def checked_numbers(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
@@ -72,18 +73,3 @@ def whole_numbers(values: np.ndarray, what: str) -> np.ndarray:
     if flat.dtype.kind not in "biuf" or not np.isfinite(flat).all() or (flat != np.round(flat)).any():
         raise UserError(f"{what}: must be whole numbers; replace the file")
     return flat.astype(np.int64)
-
-
-@contextmanager
-def _readable(path: Path, part: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; put it there, or run `snakemake` again to make it") from None
-    except Exception as error:  # whatever numpy and zipfile raise for a file that they cannot read
-        raise UserError(
-            f"{path}: {part} cannot be read ({' '.join(str(error).split()) or type(error).__name__}); it is damaged, "
-            "truncated or of another format; replace it"
-        ) from None

@@ -55,6 +55,9 @@ def _gzip(path: Path) -> None:
 def _mat(path: Path) -> None:
     from scipy.io import whosmat
 
+    from fmri2img.datasets.matlab import check_structure
+
+    check_structure(path)
     if not whosmat(path):
         raise ValueError("no variable in it")
 

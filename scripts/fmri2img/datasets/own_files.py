@@ -9,6 +9,9 @@ def visible(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
+ABSENT = "run `snakemake` again to make it"  # the remedy of a file that is missing
+
+
 def renew(path: str | Path) -> str:
     """What to do about a file of a dataset that cannot be used, for the end of a message."""
     path = Path(path)

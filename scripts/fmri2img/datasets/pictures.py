@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
 BLOCK = 64  # pictures held at once
@@ -23,13 +24,8 @@ def find_pictures(folder: str | Path) -> dict[str, Path]:
 
 def read_picture(path: str | Path, size: int) -> np.ndarray:
     """One picture as uint8 (size, size, 3) RGB: its central square, resized. Raises UserError when it is damaged."""
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such picture; put it there") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not a complete picture ({error}); replace it") from None
+    with readable(path, "a complete picture", "replace it", "put the picture there"), Image.open(path) as image:
+        picture = image.convert("RGB")
     return square(np.asarray(picture), size)
 
 

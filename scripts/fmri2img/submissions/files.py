@@ -6,7 +6,6 @@ block by block, so that 3 GB of pictures do not need 3 GB of memory.
 
 import io
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fmri2img.artifacts.arrays import read_array
 from fmri2img.errors import UserError
+from fmri2img.reading import readable, reason
 from fmri2img.submissions.numbering import BY_IMAGE_ID, IMAGE_ID, Numbering, are_rows
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -54,33 +55,18 @@ def open_rows(path: Path) -> Rows:
     return opener(path)
 
 
-def _reason(error: Exception) -> str:
-    """The message of an error, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _open_npy(path: Path) -> Rows:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if "Object arrays" in str(error) or "Python objects" in str(error):
-            raise UserError(f"{path}: holds pickled Python objects, which are not read; save one plain array") from None
-        raise UserError(f"{path}: not a NumPy array ({_reason(error)}); save it with numpy.save") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a complete NumPy array ({_reason(error)}); save it again") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
+    if zipfile.is_zipfile(path):
         raise UserError(f"{path}: an archive of arrays (.npz); save one array with numpy.save")
+    array = read_array(path, "save it again with numpy.save")
     return Rows(path, array.shape, str(array.dtype), lambda start, stop: np.array(array[start:stop]))
 
 
 def _open_safetensors(path: Path) -> Rows:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    with readable(path, "a complete safetensors file", "save it again"):
         file = safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file ({_reason(error)}); save it again") from None
     names = list(file.keys())
     if len(names) != 1:
         raise UserError(f"{path}: holds {len(names)} tensors ({', '.join(names[:4])}); save one tensor to a file")
@@ -113,19 +99,12 @@ def _to_numpy(tensor) -> np.ndarray:
 
 def _load_pt(path: Path):
     """Load a .pt file of tensors or an array of text. It is memory-mapped if torch.save wrote it as a zip archive."""
-    import torch
+    from fmri2img.tensors import read_checkpoint
 
     text = [np.ndarray, np.dtype, type(np.dtype("U1"))]
     rebuild = np.empty(0).__reduce__()[0]  # NumPy 1 and 2 have it in differently named modules
     text += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    try:
-        with torch.serialization.safe_globals(text):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: holds pickled Python objects, which are not read; save the tensor alone") from None
-    except Exception as error:  # torch reads any other bytes as a pickle, which can fail in many ways
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not a complete torch file ({reason}); save it again with torch.save") from None
+    return read_checkpoint(path, "save the tensor alone with torch.save", text)
 
 
 @dataclass(frozen=True)
@@ -219,7 +198,7 @@ def _open_folder(path: Path) -> Pictures:
                     return np.repeat(grey[:, :, None], 3, axis=2)
                 return np.asarray(picture.convert("RGB"))
         except damaged as error:
-            raise UserError(f"{file}: not a complete picture ({_reason(error)}); save it again") from None
+            raise UserError(f"{file}: not a complete picture ({reason(error)}); save it again") from None
 
     def of(ordered: list[Path]) -> Pictures:
         def blocks() -> Iterator[np.ndarray]:
@@ -279,7 +258,7 @@ def _numbers_of_lines(path: Path, numbering: Numbering) -> tuple[np.ndarray, str
         table = pd.read_csv(io.StringIO(text), header=0 if column else None)
         return table.iloc[:, header.index(column) if column else 0].to_numpy(), column
     except (ValueError, IndexError) as error:
-        raise UserError(f"{path}: not a list of image_id ({_reason(error)}); write one a line") from None
+        raise UserError(f"{path}: not a list of image_id ({reason(error)}); write one a line") from None
 
 
 def _json(path: Path, wanted: str):
@@ -293,7 +272,7 @@ def _json(path: Path, wanted: str):
     try:
         return json.loads(path.read_text(encoding=TEXT), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({_reason(error)}); write {wanted}") from None
+        raise UserError(f"{path}: not JSON ({reason(error)}); write {wanted}") from None
 
 
 def read_captions(path: Path, ids: np.ndarray | None = None, numbering: Numbering = BY_IMAGE_ID) -> list[str]:
@@ -318,7 +297,7 @@ def read_captions(path: Path, ids: np.ndarray | None = None, numbering: Numberin
             # Not splitlines, which also splits at characters that a caption may hold.
             found = path.read_text(encoding=TEXT).removesuffix("\n").split("\n")
         except ValueError as error:
-            raise UserError(f"{path}: not a list of captions ({_reason(error)}); write one a line") from None
+            raise UserError(f"{path}: not a list of captions ({reason(error)}); write one a line") from None
     if not isinstance(found, (list, tuple)) or not all(isinstance(caption, str) for caption in found):
         raise UserError(f"{path}: not a list of captions; write one a line")
     return list(found)
@@ -329,7 +308,7 @@ def _captions_of_table(path: Path, ids: np.ndarray | None, numbering: Numbering)
         table = pd.read_csv(path, keep_default_na=False, encoding=TEXT)
         captions = table["caption"].astype(str).tolist()
     except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: no table with a column caption ({_reason(error)}); write one") from None
+        raise UserError(f"{path}: no table with a column caption ({reason(error)}); write one") from None
     column = numbering.column(table.columns)
     if ids is None or column is None:
         return captions

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from fmri2img.datasets.bold5000 import layout
+from fmri2img.datasets.numpy_files import ABSENT, REPLACE
 from fmri2img.datasets.own_files import visible
 from fmri2img.datasets.pictures import SUFFIXES, as_bytes, picture_blocks, square
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
 
 
 def source_of(name: str) -> str:
@@ -80,7 +82,7 @@ class _Arrays(pickle.Unpickler):
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Name -> pixels, from an .npy file that holds a pickled dictionary of arrays. Raises UserError."""
-    try:
+    with readable(path, "a dictionary of pictures as NumPy saves it", REPLACE, ABSENT):
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -88,7 +90,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             content = _Arrays(file).load()
         content = content.item() if isinstance(content, np.ndarray) else content
         if not isinstance(content, dict):
-            raise ValueError("not a dictionary of pictures")
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); replace it") from None
+            raise ValueError(f"it holds a {type(content).__name__}")
     return {str(name): pixels for name, pixels in content.items()}

@@ -18,8 +18,11 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.god import layout, names
-from fmri2img.datasets.numpy_files import Archive, checked_numbers, open_archive, whole_numbers
+from fmri2img.datasets.numpy_files import ABSENT, REPLACE, Archive, checked_numbers, open_archive, whole_numbers
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
+
+HDF5 = "a complete HDF5 file"
 
 TRAINING, PERCEPTION, IMAGERY = 1, 2, 3  # DataType
 STIMULUS = ("stimulus_id", "Label", "label")  # the column of stimuli, by release
@@ -110,33 +113,24 @@ class BData:
 
 def open_bdata(path: str | Path) -> h5py.File:
     """Open an HDF5 file. Raises UserError when it is missing, damaged or truncated."""
-    try:
+    with readable(path, HDF5, REPLACE, ABSENT):
         return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; put it there, or run `snakemake` again to make it") from None
-    except OSError as error:
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); replace it") from None
 
 
 def read_bdpy(path: str | Path, region: str) -> Responses:
     """Responses of the voxels of `region`, and which of them belong to the other regions. Raises UserError."""
     path = Path(path)
-    try:
-        with open_bdata(path) as file:
-            bdata = BData(file, path)
-            kind, stimulus = _trials(bdata)
-            used = np.flatnonzero(np.isin(kind, (TRAINING, PERCEPTION)))
-            inside = _regions(bdata)
-            columns = np.flatnonzero(inside[region])
-            if not len(columns):
-                raise UserError(
-                    f"{path}: no voxel is in region {region}; choose another god.voxels or replace the file"
-                )
-            betas = checked_numbers(bdata.read(columns)[used], (None, None), f"{path}: voxels of {region}")
-            runs = _runs(bdata, kind)
-            voxels = pd.DataFrame(_positions(bdata, columns) | {name: mask[columns] for name, mask in inside.items()})
-    except (OSError, RuntimeError, KeyError) as error:  # as h5py raises them
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); replace it") from None
+    with readable(path, HDF5, REPLACE, ABSENT), open_bdata(path) as file:
+        bdata = BData(file, path)
+        kind, stimulus = _trials(bdata)
+        used = np.flatnonzero(np.isin(kind, (TRAINING, PERCEPTION)))
+        inside = _regions(bdata)
+        columns = np.flatnonzero(inside[region])
+        if not len(columns):
+            raise UserError(f"{path}: no voxel is in region {region}; choose another god.voxels or replace the file")
+        betas = checked_numbers(bdata.read(columns)[used], (None, None), f"{path}: voxels of {region}")
+        runs = _runs(bdata, kind)
+        voxels = pd.DataFrame(_positions(bdata, columns) | {name: mask[columns] for name, mask in inside.items()})
     names_ = np.array([names.name_of(number) for number in stimulus[used]], object)
     left_out = {"imagery": int((kind == IMAGERY).sum()), "other": int((~np.isin(kind, (1, 2, 3))).sum())}
     return Responses(

@@ -18,8 +18,10 @@ import h5py
 import nibabel
 import numpy as np
 
-from fmri2img.datasets.own_files import renew
+from fmri2img.artifacts.arrays import read_array
+from fmri2img.datasets.own_files import ABSENT, renew
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
 
 UNREADABLE_NIFTI = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
 
@@ -59,36 +61,28 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
     one plane or volume. Raises UserError when the file is truncated or its shape is not that of the mask.
     """
     reader = _read_nifti if str(path).endswith(".nii.gz") else _read_hdf5
-    try:
-        return reader(path, mask, n_trials)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
+    return reader(path, mask, n_trials)
 
 
 def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
-    try:
-        with h5py.File(path, "r") as file:
-            betas = file.get("betas")
-            if not isinstance(betas, h5py.Dataset):
-                raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {renew(path)}")
-            _check(path, betas.dtype, betas.shape, betas.shape[:0:-1] == mask.shape, "(trials, Z, Y, X)", mask)
-            _check_trials(path, len(betas), n_trials)
-            x, y, z = np.nonzero(mask)
-            masked = np.empty((n_trials, len(x)), _stored(betas.dtype))
-            for plane in np.unique(z):
-                voxels = np.flatnonzero(z == plane)
-                x0, y0 = x[voxels].min(), y[voxels].min()
-                block = betas[:, plane, y0 : y[voxels].max() + 1, x0 : x[voxels].max() + 1]
-                masked[:, voxels] = block[:, y[voxels] - y0, x[voxels] - x0]
-    except FileNotFoundError:
-        raise
-    except (OSError, RuntimeError) as error:  # as h5py raises them
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); {renew(path)}") from None
+    with readable(path, "a complete HDF5 file", renew(path), ABSENT), h5py.File(path, "r") as file:
+        betas = file.get("betas")
+        if not isinstance(betas, h5py.Dataset):
+            raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {renew(path)}")
+        _check(path, betas.dtype, betas.shape, betas.shape[:0:-1] == mask.shape, "(trials, Z, Y, X)", mask)
+        _check_trials(path, len(betas), n_trials)
+        x, y, z = np.nonzero(mask)
+        masked = np.empty((n_trials, len(x)), _stored(betas.dtype))
+        for plane in np.unique(z):
+            voxels = np.flatnonzero(z == plane)
+            x0, y0 = x[voxels].min(), y[voxels].min()
+            block = betas[:, plane, y0 : y[voxels].max() + 1, x0 : x[voxels].max() + 1]
+            masked[:, voxels] = block[:, y[voxels] - y0, x[voxels] - x0]
     return masked
 
 
 def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
-    try:
+    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
         # Volumes are read in their order in the file, which stays open: a compressed file can only be read forwards.
         proxy = nibabel.load(path, keep_file_open=True).dataobj
         _check(path, proxy.dtype, proxy.shape, proxy.shape[:3] == mask.shape, "(X, Y, Z, trials)", mask)
@@ -97,10 +91,6 @@ def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray
         masked = np.empty((n_trials, int(mask.sum())), np.float32 if scaled else _stored(proxy.dtype))
         for trial, volume in enumerate(_volumes(proxy)):
             masked[trial] = volume[mask]
-    except FileNotFoundError:
-        raise
-    except UNREADABLE_NIFTI as error:
-        raise UserError(f"{path}: not a complete NIfTI file ({error}); {renew(path)}") from None
     return masked
 
 
@@ -143,12 +133,7 @@ def open_masked_session(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
 
     Raises UserError when the file is missing, is damaged or has another shape.
     """
-    try:
-        block = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except Exception as error:  # NumPy's parsers raise many types
-        raise UserError(f"{path}: not a complete NumPy array ({error}); delete it and rerun") from None
+    block = read_array(path)
     if block.shape != shape or block.dtype not in (np.int16, np.float32):
         raise UserError(f"{path}: {block.shape} {block.dtype}, expected {shape} int16 or float32; delete it and rerun")
     return block

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
-from fmri2img.datasets.own_files import renew
+from fmri2img.datasets.matlab import read_matlab
+from fmri2img.datasets.own_files import ABSENT, renew
 from fmri2img.errors import UserError
 
 RESPONSE_COLUMNS = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
 BEHAVIOUR = RESPONSE_COLUMNS[6:]  # missing where the record was lost
+VARIABLES = ("masterordering", "subjectim", "sharedix", "stimpattern")  # of nsd_expdesign.mat
 PRESENTATIONS = 3  # planned for every image
 
 
@@ -41,19 +42,10 @@ def read_design(path: str | Path) -> Design:
 
     Raises UserError when it is damaged, lacks a variable, has a variable of another shape or does not count from 1.
     """
-    try:
-        content = loadmat(path)
-        # MATLAB's arrays are at least 2-D, and double or unsigned: cast before anything is subtracted.
-        order, images, shared, pattern = (
-            np.asarray(content[name]).astype(np.int64)
-            for name in ("masterordering", "subjectim", "sharedix", "stimpattern")
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except KeyError as error:
-        raise UserError(f"{path}: variable {error} is missing; {renew(path)}") from None
-    except Exception as error:  # loadmat's parsers raise many types
-        raise UserError(f"{path}: not a complete MATLAB file ({error}); {renew(path)}") from None
+    # MATLAB's arrays are at least 2-D, and double or unsigned: cast before anything is subtracted.
+    order, images, shared, pattern = (
+        _whole_numbers(path, name, values) for name, values in read_matlab(path, VARIABLES, renew(path), ABSENT).items()
+    )
     if images.ndim != 2 or pattern.ndim != 3 or not (order.size and images.size and shared.size):
         raise UserError(
             f"{path}: masterordering, subjectim, sharedix and stimpattern of shapes {order.shape}, {images.shape}, "
@@ -62,6 +54,13 @@ def read_design(path: str | Path) -> Design:
     if min(order.min(), images.min(), shared.min()) < 1 or order.max() > images.shape[1]:
         raise UserError(f"{path}: masterordering, subjectim and sharedix must count from 1; {renew(path)}")
     return Design(order.ravel() - 1, images - 1, np.sort(shared.ravel() - 1), pattern.sum(axis=(1, 2)))
+
+
+def _whole_numbers(path: str | Path, name: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "buif":
+        raise UserError(f"{path}: variable {name} is {values.dtype}, not numbers; {renew(path)}")
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.int64)
 
 
 def read_trials(responses: str | Path, design: str | Path, stimulus_info: str | Path, subject: str) -> pd.DataFrame:

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.own_files import renew
+from fmri2img.datasets.own_files import ABSENT, renew
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
 
+UNPACK = "download COCO's annotations_trainval2017.zip and unpack it"
 BLOCK = 64  # images read at once: 35 MB at 425 x 425
 USED = {"annotations", "categories", "id", "image_id", "category_id", "name", "caption"}  # keys of COCO's files
 
@@ -29,20 +31,15 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
     ids = np.asarray(ids, np.int64)
     if (np.diff(ids) <= 0).any():
         raise ValueError("ids must be ascending and unique")
-    try:
-        with h5py.File(path, "r") as file:
-            bricks = file.get("imgBrick")
-            known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4
-            if not known or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
-                raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); {renew(path)}")
-            if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
-                raise UserError(f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; {renew(path)}")
-            for start in range(0, len(ids), BLOCK):
-                yield bricks[ids[start : start + BLOCK]]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except (OSError, RuntimeError) as error:  # as h5py raises them
-        raise UserError(f"{path}: not a complete HDF5 file ({error}); {renew(path)}") from None
+    with readable(path, "a complete HDF5 file", renew(path), ABSENT), h5py.File(path, "r") as file:
+        bricks = file.get("imgBrick")
+        known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4
+        if not known or bricks.shape[3] != 3 or bricks.dtype != np.uint8:
+            raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); {renew(path)}")
+        if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
+            raise UserError(f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; {renew(path)}")
+        for start in range(0, len(ids), BLOCK):
+            yield bricks[ids[start : start + BLOCK]]
 
 
 def describe_images(
@@ -54,17 +51,11 @@ def describe_images(
     Captions are in the order of their COCO ids, white space tidied; categories are sorted, and empty for an image in
     which no object was annotated. Raises UserError naming the file that lacks an image or its captions.
     """
-    try:
+    with readable(stimulus_info, "an nsd_stim_info_merged.csv with all images", renew(stimulus_info), ABSENT):
         table = pd.read_csv(stimulus_info, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
         if not table.index.is_unique:
             raise ValueError("an nsdId appears twice")
         table = table.loc[ids].astype({"cocoId": np.int64})
-    except FileNotFoundError:
-        raise UserError(f"{stimulus_info}: no such file; run `snakemake` again to make it") from None
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"{stimulus_info}: not an nsd_stim_info_merged.csv with all images ({error}); {renew(stimulus_info)}"
-        ) from None
     said: dict[int, list[str]] = {}
     seen: dict[int, list[str]] = {}
     for split, wanted in table.groupby("cocoSplit", dropna=False)["cocoId"]:
@@ -114,12 +105,6 @@ def _annotations(path: str | Path) -> Iterator[dict]:
         # Dropped while parsing: the outlines of COCO's 860,000 training objects would fill several gigabytes.
         return {key: value for key, value in entry.items() if key in USED}
 
-    try:
+    # Not JSON, or not with the keys and values of COCO's.
+    with readable(path, "a complete COCO annotation file", renew(path), UNPACK):
         yield json.loads(Path(path).read_text(encoding="utf-8-sig"), object_hook=only_used)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; download COCO's annotations_trainval2017.zip and unpack it") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # Not JSON, or not with the keys and values of COCO's.
-        raise UserError(
-            f"{path}: not a complete COCO annotation file ({type(error).__name__}: {error}); {renew(path)}"
-        ) from None

@@ -12,9 +12,9 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from fmri2img.datasets.nsd.betas import UNREADABLE_NIFTI
-from fmri2img.datasets.own_files import renew
+from fmri2img.datasets.own_files import ABSENT, renew
 from fmri2img.errors import UserError
+from fmri2img.reading import readable
 
 LISTED = 20  # labels that a message shows
 
@@ -24,12 +24,8 @@ OUTSIDE = -1  # label of voxels that are not cortex
 
 def read_nifti(path: str | Path) -> np.ndarray:
     """Values of a NIfTI file, in the dtype of the file. Raises UserError when it is missing or damaged."""
-    try:
+    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
         return np.asanyarray(nibabel.load(path).dataobj)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except UNREADABLE_NIFTI as error:
-        raise UserError(f"{path}: not a complete NIfTI file ({error}); {renew(path)}") from None
 
 
 def read_volume(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
