@@ -9,6 +9,7 @@
 # make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
 # make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
 # make verify [STUDY=demo]   compare all files of a study with their checksums; what made a damaged one, what to rerun
+# make benchmarks   time what can take long against other ways and the device's limits, and write README's table
 # make clean   delete the demo study's results and data
 # All create .venv from envs/requirements.lock first; PYTHON_ENV= uses the Python and tools on the PATH instead.
 
@@ -17,7 +18,7 @@ PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-unit test-studies test-slurm lint plan data submission method slurm-check test-page clean
+.PHONY: demo test test-unit test-studies test-slurm lint plan data submission method slurm-check test-page benchmarks clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -68,6 +69,9 @@ test-page: $(PYTHON_ENV)
 .PHONY: verify
 verify: $(PYTHON_ENV)
 	@python scripts/verify_study.py $(STUDY)
+
+benchmarks: $(PYTHON_ENV)
+	@PYTHONPATH=scripts:tests/benchmarks python tests/benchmarks/run_benchmarks.py --readme
 
 $(PYTHON_ENV): envs/requirements.lock
 	@sh envs/create_venv.sh

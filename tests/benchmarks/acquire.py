@@ -19,6 +19,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from benchmark_table import against
 
 from fmri2img.datasets import lockfile, transfer
 from fmri2img.datasets.nsd.acquisition import Source, acquire
@@ -136,6 +137,9 @@ def main() -> None:
     for name in seconds:
         share = wall["plain copy"] / wall[name]
         cost = 1000 * busy[name] / megabytes
+        if name.startswith("acquire"):
+            against(f"{name}, {megabytes:.0f} MB", wall[name], "plain copy, unchecked", wall["plain copy"])
+            against(f"{name}, {megabytes:.0f} MB", wall[name], "copy, then hashes", wall["copy, then hashes"])
         print(f"{name:24} {megabytes / wall[name]:6.0f} MB/s  {share:5.2f} of plain copy  {cost:5.2f} CPU s/GB")
 
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from benchmark_table import against, fastest, growth
 
 from fmri2img.stats import bootstrap_groups, compare_methods, image_values, summarise
 from fmri2img.stats.bootstrap import bootstrap_means, draw_counts
@@ -43,10 +44,6 @@ def loop_sign_flips(differences: np.ndarray, flips: int, rng) -> np.ndarray:
     return (1 + extreme) / (1 + flips)
 
 
-def report(what: str, seconds: float, loop: float) -> None:
-    print(f"{what:60s} {seconds:7.2f} s, loop {loop:7.1f} s, {loop / seconds:6.1f} times", flush=True)
-
-
 def main() -> None:
     scores = planted_scores()
     start = time.perf_counter()
@@ -64,7 +61,8 @@ def main() -> None:
     start = time.perf_counter()
     looped = loop_bootstrap(values, draws)
     loop = (time.perf_counter() - start) * RESAMPLES / LOOPED
-    report(f"{RESAMPLES:,} resamples of {values.shape[1]} columns", seconds, loop)
+    what = f"bootstrap, {RESAMPLES:,} resamples of {IMAGES:,} images in {values.shape[1]} columns"
+    against(what, seconds, "loop (extrapolated)", loop)
     print(f"    largest difference from the loop on the same draws: {np.abs(means[:LOOPED] - looped).max():.1e}")
 
     start = time.perf_counter()
@@ -81,7 +79,12 @@ def main() -> None:
     start = time.perf_counter()
     loop_sign_flips(differences, LOOPED, np.random.default_rng(0))
     loop = (time.perf_counter() - start) * RESAMPLES / LOOPED
-    report(f"{RESAMPLES:,} sign flips of {len(found)} pairs of methods, Holm", seconds, loop)
+    what = f"{RESAMPLES:,} sign flips of {len(found)} pairs of methods, with Holm's correction"
+    against(what, seconds, "loop (extrapolated)", loop)
+    sizes = [250, 500, 1000, 2000]
+    wide = np.random.default_rng(0).random((sizes[-1], 200))
+    times = [fastest(3, time.perf_counter, lambda n=n: bootstrap_means(wide[:n], 1000, 0))[0][0] for n in sizes]
+    growth("bootstrap, 1,000 resamples of 200 columns", "images", sizes, times)
 
 
 if __name__ == "__main__":

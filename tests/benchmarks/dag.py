@@ -1,13 +1,12 @@
 """Time and memory of a study's dry-run, and how they grow; run with PYTHONPATH=scripts from the repository.
 
-The job graph of the study is built as it is, then with fewer subjects, seeds and methods, and with more seeds. A slope
-is that of the logarithm of processor time on the logarithm of the number of jobs, after the time for a single job is
-subtracted: 1 is linear. Each is the run with the least processor time of three, because other work on the machine slows
-all of them.
+The job graph of the study is built as it is, then with fewer subjects, seeds and methods, and with more seeds. How it
+grows is the slope of the logarithm of processor time on that of the number of jobs, after the time for a single job is
+subtracted: 1 is linear. Each is the run with the least processor time of three (--tries), because other work on the
+machine slows all of them.
 """
 
 import argparse
-import math
 import os
 import re
 import subprocess
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from benchmark_table import growth
 
 from fmri2img.methods.registry import read_methods
 from fmri2img.paths import REPOSITORY
 
-TRIES = 3
 SINGLE, GROUP = re.compile(r"^rule \w+:", re.M), re.compile(r"Group job \w+ ")
 
 
@@ -69,18 +68,11 @@ def variants(config: dict) -> dict[str, list[dict]]:
     }
 
 
-def slope(found: list[Measured], start: float) -> float:
-    """Least-squares slope of log time on log jobs."""
-    x = [math.log(one.jobs) for one in found]
-    y = [math.log(max(one.cpu_seconds - start, 0.01)) for one in found]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, default=REPOSITORY / "config" / "paper.yaml")
     parser.add_argument("--whole-only", action="store_true", help="measure the study as it is, and nothing else")
+    parser.add_argument("--tries", type=int, default=3)
     arguments = parser.parse_args()
     config = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
     print(f"{'':24}{'jobs':>7}{'submissions':>13}{'wall s':>9}{'CPU s':>8}{'MB':>6}")
@@ -92,7 +84,9 @@ def main() -> None:
                 (path / shared).symlink_to(REPOSITORY / shared)
             (path / "changed.yaml").write_text(yaml.safe_dump(keys))
             files = [arguments.configfile, path / "changed.yaml"]
-            found = min((dry_run(path, files, *targets) for _ in range(TRIES)), key=lambda one: one.cpu_seconds)
+            found = min(
+                (dry_run(path, files, *targets) for _ in range(arguments.tries)), key=lambda one: one.cpu_seconds
+            )
         print(
             f"{name:24}{found.jobs:7}{found.submissions:13}{found.seconds:9.1f}{found.cpu_seconds:8.1f}"
             f"{found.peak_mb:6.0f}",
@@ -106,7 +100,13 @@ def main() -> None:
     start = measured("one job", {"study": config["study"]}, f"results/{config['study']}/splits/shared1000.json")
     for what, changes in variants(config).items():
         found = [measured(f"{what}: {len(keys[what])}", keys) for keys in changes]
-        print(f"slope with {what}: {slope(found, start.cpu_seconds):.2f}")
+        jobs = [one.jobs for one in found]
+        growth(
+            "dry run of the paper's study",
+            f"jobs, by {what}",
+            jobs,
+            [one.cpu_seconds - start.cpu_seconds for one in found],
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmark_table import at_best
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmri2img.backbones.autoencoders import Autoencoder, load_autoencoder
@@ -121,6 +122,7 @@ def main() -> None:
     for n in options.batches:
         seconds = min(draw(n) for _ in range(2)) / n
         print(f"{n:5d}  {seconds:9.4f}  {seconds / (flops / rate):14.2f}")
+        at_best(f"a picture of {generator.name}, {n} at a time", seconds, flops / rate)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if generator.device.type == "cuda":
         print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from benchmark_table import Row, report
 
 from fmri2img.artifacts.cells import ALL
 from fmri2img.artifacts.disclosure import Disclosure
@@ -135,6 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make(folder)
+        peaks = {}
         print(f"{'job':28}{'seconds':>8}{'peak MB':>9}")
         for name, (script, record) in jobs(folder).items():
             if arguments.only and arguments.only not in name:
@@ -151,8 +153,12 @@ def main() -> None:
             if status:
                 sys.exit(f"{name}: {printed.decode()[-2000:]}")
             print(f"{name:28}{time.perf_counter() - began:8.1f}{usage.ru_maxrss / 1024:9.0f}", flush=True)
+            peaks[name] = usage.ru_maxrss / 1024
             for path in folder.glob("*out*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        name = max(peaks, key=peaks.__getitem__)
+        what = f"memory of the largest of {len(peaks)} light jobs at NSD's size"
+        report(Row(what, f"{peaks[name]:.0f} MB", name, "", ""))
 
 
 if __name__ == "__main__":

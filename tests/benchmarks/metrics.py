@@ -1,13 +1,15 @@
-"""Time of the metrics against loops and torchmetrics: `PYTHONPATH=scripts python tests/benchmarks/metrics.py`.
+"""Time of the metrics against plain loops, scikit-image and torchmetrics, and how it grows.
 
-Prints seconds of this library and of the other (the fastest of three calls), their ratio, and the largest difference
-between their values.
+    PYTHONPATH=scripts python tests/benchmarks/metrics.py
+
+Each time is that of the fastest of several calls, made in turn with the other's. Both must give the same values.
 """
 
 import time
 
 import numpy as np
 import torch
+from benchmark_table import against, fastest, growth
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -20,27 +22,20 @@ from fmri2img.metrics.features import identification
 from fmri2img.metrics.pixels import LUMA, pixcorr, ssim
 from fmri2img.metrics.retrieval import retrieval_image
 from fmri2img.metrics.sets import fid, kid_contributions
-from fmri2img.stats.bootstrap import bootstrap_means
+
+PICTURES = ((64, 64), (40, 425))  # pictures, and their side
+FEATURES = ((10, 96), (64, 1280), (300, 6144), (1000, 2048))  # images, and the width of their features
 
 
-def best_of(calls: int, function, *arrays) -> tuple[float, np.ndarray]:
-    """Seconds of the fastest call, and what it returns."""
-    seconds = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        found = function(*arrays)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), found
-
-
-def compare(what: str, ours, other, *arrays: np.ndarray) -> None:
-    seconds, found = best_of(3, ours, *arrays)
-    other_seconds, expected = best_of(3, other, *arrays)
-    difference = np.abs(found - expected).max()
-    print(
-        f"{what:60s} {seconds:8.3f} s {other_seconds:8.3f} s   {other_seconds / seconds:4.1f} times as fast   "
-        f"difference {difference:.1e}"
+def compare(what: str, ours, peer: str, other, *arrays: np.ndarray, apart: float) -> None:
+    """Report the fastest call of both. Raises SystemExit where values differ by more than `apart`."""
+    calls = 100 if arrays[0].size < 10**5 else 5
+    (seconds, found), (others, expected) = fastest(
+        calls, time.perf_counter, lambda: ours(*arrays), lambda: other(*arrays)
     )
+    if np.abs(found - expected).max() > apart:
+        raise SystemExit(f"{what}: values differ from those of {peer} by {np.abs(found - expected).max():.1e}")
+    against(what, seconds, peer, others)
 
 
 def loop_pixcorr(truth, images):
@@ -63,6 +58,14 @@ def loop_retrieval(truth, decoded):
     truth = truth / np.linalg.norm(truth, axis=1, keepdims=True)
     decoded = decoded / np.linalg.norm(decoded, axis=1, keepdims=True)
     return np.array([(truth @ row).argmax() == i for i, row in enumerate(decoded)], float)
+
+
+def our_retrieval(truth, decoded):
+    return retrieval_image(truth, decoded, len(truth), 1)
+
+
+def our_kid(truth, images):
+    return kid_contributions(truth, images).mean()
 
 
 def torchmetrics_pixcorr(truth, images):
@@ -90,50 +93,38 @@ def torchmetrics_fid(truth, images):
     return _compute_fid(*(part for rows in sets for part in (rows.mean(dim=0), torch.cov(rows.T)))).numpy()
 
 
-def loop_bootstrap(values):
-    rng = np.random.default_rng(0)
-    return np.array([values[rng.integers(0, len(values), len(values))].mean(axis=0) for _ in range(1000)])
+def features(rng: np.random.Generator, n: int, width: int, noise: float = 5) -> list[np.ndarray]:
+    truth = rng.standard_normal((n, width), np.float32)
+    return [truth, truth + noise * rng.standard_normal((n, width), np.float32)]
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    for n, size in ((64, 64), (40, 425)):
-        truth, noise = rng.random((2, n, size, size, 3), np.float32)
-        images = 0.5 * truth + 0.5 * noise
-        compare(f"PixCorr, {n} images of {size} pixels", pixcorr, loop_pixcorr, truth, images)
-        compare(f"SSIM, {n} images of {size} pixels", ssim, loop_ssim, truth, images)
-        compare(f"PixCorr, torchmetrics, {n} images of {size} pixels", pixcorr, torchmetrics_pixcorr, truth, images)
-        compare(f"SSIM, torchmetrics, {n} images of {size} pixels", ssim, torchmetrics_ssim, truth, images)
-    for n, width in ((64, 1280), (1000, 20000)):
-        truth = rng.standard_normal((n, width), np.float32)
-        images = truth + 5 * rng.standard_normal((n, width), np.float32)
-        what = f"{n} images, {width} features"
-        compare(f"identification, {what}", identification, loop_identification, truth, images)
-        compare(f"identification, torchmetrics, {what}", identification, torchmetrics_identification, truth, images)
-        compare(
-            f"retrieval, {n} images, {width} dimensions",
-            lambda t, d: retrieval_image(t, d, 1000, 1),
-            loop_retrieval,
-            truth,
-            images,
-        )
-    truth = rng.standard_normal((300, 512), np.float32)
-    images = truth + rng.standard_normal((300, 512), np.float32)
+    for n, side in PICTURES:
+        truth, noise = rng.random((2, n, side, side, 3), np.float32)
+        pair, what = (truth, 0.5 * truth + 0.5 * noise), f"{n} pairs of {side} pixels"
+        compare(f"PixCorr, {what}", pixcorr, "loop of np.corrcoef", loop_pixcorr, *pair, apart=1e-9)
+        compare(f"PixCorr, {what}", pixcorr, "torchmetrics (float32)", torchmetrics_pixcorr, *pair, apart=1e-5)
+        compare(f"SSIM, {what}", ssim, "loop of scikit-image", loop_ssim, *pair, apart=1e-6)
+        compare(f"SSIM, {what}", ssim, "torchmetrics (other borders)", torchmetrics_ssim, *pair, apart=0.1)
+    for n, width in FEATURES:
+        pair, what = features(rng, n, width), f"{n} images, {width:,} features"
+        compare(f"identification, {what}", identification, "published code", loop_identification, *pair, apart=0)
+        compare(f"retrieval, {what}", our_retrieval, "loop", loop_retrieval, *pair, apart=0)
+    other = torchmetrics_identification
+    compare(f"identification, {what}", identification, "torchmetrics (float32)", other, *pair, apart=0.01)
+    pair = features(rng, 300, 512, 1)
     compare(
-        "KID, torchmetrics, 300 images, 512 features",
-        lambda t, i: kid_contributions(t, i).mean(),
-        torchmetrics_kid,
-        truth,
-        images,
+        "KID, 300 images, 512 features", our_kid, "torchmetrics (no intervals)", torchmetrics_kid, *pair, apart=1e-9
     )
-    compare("FID, torchmetrics, 300 images, 512 features", fid, torchmetrics_fid, truth, images)
-    values = rng.random((1000, 600))
-    start = time.perf_counter()
-    bootstrap_means(values, 10_000, 0)
-    middle = time.perf_counter()
-    loop_bootstrap(values)
-    end = time.perf_counter()
-    print(f"10,000 resamples of 1,000 images in 600 columns: {middle - start:.2f} s, loop {10 * (end - middle):.1f} s")
+    compare("FID, 300 images, 512 features", fid, "torchmetrics", torchmetrics_fid, *pair, apart=1e-3)
+    sizes = [250, 500, 1000, 2000]
+    times = []
+    for n in sizes:
+        pair = features(rng, n, 1024)
+        times.append(fastest(3, time.perf_counter, lambda pair=pair: identification(*pair))[0][0])
+    growth("identification, 1,024 features", "images", sizes, times)
 
 
 if __name__ == "__main__":

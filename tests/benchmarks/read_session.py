@@ -23,6 +23,7 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
+from benchmark_table import against, at_best
 
 from fmri2img.datasets.nsd.betas import read_masked_session
 
@@ -144,8 +145,17 @@ def compare(folder: Path, trials: int) -> None:
     for name in ("betas.hdf5", "betas.nii.gz"):
         print(f"{name}: {(folder / name).stat().st_size / 1e6:.1f} MB")
     print(f"{'':48s}{'cold s':>10s}{'warm s':>10s}{'cpu s':>10s}{'x ours':>10s}{'peak MB':>10s}")
+    what = f"reading the betas of {np.load(folder / 'mask.npy').sum():,} voxels in {trials} trials"
     for reader, (cold, warm, cpu, peak) in found.items():
         print(f"{reader:48s}{cold:10.2f}{warm:10.2f}{cpu:10.2f}{cpu / own:10.1f}{peak:10.0f}")
+    seconds = {reader: warm for reader, (_, warm, _, _) in found.items()}
+    own, raw = (
+        seconds.pop(reader) for reader in ("fmri2img, by planes in the mask", "raw sequential read of the file")
+    )
+    del seconds["h5py, one trial"]
+    at_best(what, own, raw, "raw sequential read of the file")
+    for reader, warm in seconds.items():
+        against(what, own, reader, warm)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from benchmark_table import against
 from threadpoolctl import threadpool_limits
 
 from fmri2img.artifacts.arrays import new_array, read_array
@@ -69,9 +70,10 @@ def timed(model, betas: np.ndarray, targets: np.ndarray, n_images: int) -> tuple
     return np.array([time.perf_counter(), time.process_time()]) - began, np.asarray(predicted)
 
 
-def told(name: str, took: np.ndarray, n_targets: str, all_of_them: np.ndarray, own: np.ndarray) -> None:
-    """Print (seconds, processors' seconds) of one fit, extrapolated, and the ratios to ours."""
+def told(what: str, name: str, took: np.ndarray, n_targets: str, all_of_them: np.ndarray, own: np.ndarray) -> None:
+    """Report and print (seconds, processors' seconds) of one fit, extrapolated, and the ratios to ours."""
     wall, work = all_of_them
+    against(what, own[0], f"{name} (extrapolated)", wall)
     print(
         f"{name}: {took[0]:.2f} s ({took[1]:.2f} s of work) for {n_targets}, {wall:.0f} s ({work:.0f} s) for all: "
         f"{wall / own[0]:.1f} x ours ({work / own[1]:.1f} x)",
@@ -114,19 +116,20 @@ def main() -> None:
 
         if options.alone:
             return
+        what = f"ridge, {n_images:,} images x {n_voxels:,} voxels to {n_tokens} x {width} targets"
         betas, stored = np.array(read_array(folder / "betas.npy")), Embeddings.open(folder / "tokens").tokens
         decoded = read_array(folder / "decoded.npy")
         some = [np.array(stored[:, token], np.float32) for token in range(options.tokens)]
         runs = [timed(Ridge(alpha=ALPHA), betas, targets, n_images) for targets in some]
         each = sum(run[0] for run in runs) / len(runs)
-        told("scikit-learn", each, "a token", each * n_tokens, own)
+        told(what, "scikit-learn", each, "a token", each * n_tokens, own)
         if options.calibration == NONE:
             worst = max(np.abs(decoded[:, token] - run[1]).max() for token, run in enumerate(runs))
             print(f"largest difference from scikit-learn, of which float16 explains 0.02: {worst:.4f}", flush=True)
         batch = np.concatenate([np.array(stored[:, token], np.float32) for token in range(options.batch)], axis=1)
         model = KernelRidge(alpha=ALPHA, kernel="linear", fit_intercept=True, solver="eigenvalues")
         took = timed(model, betas, batch, n_images)[0]
-        told("himalaya", took, f"{options.batch} tokens", took * n_tokens / options.batch, own)
+        told(what, "himalaya", took, f"{options.batch} tokens", took * n_tokens / options.batch, own)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ def test_resizing_equals_torchvision_on_tensors(rng, source, size, antialias):
 
 def test_correlations_equal_numpy_over_many_blocks(rng, monkeypatch):
     monkeypatch.setattr(similarity, "COLUMN_BLOCK", 7)
+    monkeypatch.setattr(similarity, "CACHED", 20)
     a, b = (rng.standard_normal((5, 50)) + 100).astype(np.float32), rng.standard_normal((4, 50)).astype(np.float32)
     np.testing.assert_allclose(similarity.correlations(a, b), np.corrcoef(a, b)[:5, 5:], atol=1e-9)
     expected = (a / np.linalg.norm(a, axis=1)[:, None]) @ (b / np.linalg.norm(b, axis=1)[:, None]).T

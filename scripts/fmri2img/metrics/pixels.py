@@ -1,8 +1,8 @@
 """Metrics on pixels: PixCorr and SSIM, one value for each pair of images.
 
-Why not a library's (measured by tests/benchmarks/metrics.py on two cores): torchmetrics' pearson_corrcoef takes about
-our time in single precision, where it differs by 1e-7, and 1.4 times it in double precision; its SSIM takes 12 to 18
-times ours and differs by up to 1e-2; scikit-image's SSIM, whose numbers these are, takes 1.5 to 3 times ours.
+Why not a library's (measured by tests/benchmarks/metrics.py): torchmetrics' pearson_corrcoef takes more than 10 times
+our time, and in single precision differs by 1e-7; its SSIM takes 9 to 15 times ours and differs by up to 1e-2;
+scikit-image's SSIM, whose numbers these are, takes about twice ours.
 """
 
 from collections.abc import Iterator

@@ -15,9 +15,9 @@ from fmri2img.artifacts.arrays import Rows
 from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 
 TIE = 1e-10
-COLUMN_BLOCK = 2**10  # the float64 copy of 100 rows stays in a processor's cache; longer ones take twice the time
+COLUMN_BLOCK = 2**10  # columns of more than 100 rows at a time: their float64 copy stays in a processor's cache
 COPY = 0.999  # cosine of two images' centred true tokens at or above which they are the same picture
-CACHED = 2**16  # numbers of a block of rows: half a megabyte in float64
+CACHED = 2**17  # numbers of a block of fewer rows: a megabyte in float64; blocks beyond the cache take twice the time
 ONE_THREAD_DOT = 2**13  # OpenBLAS divides inner products of more than 10,000 numbers among threads
 ONE_THREAD_PRODUCT = 2**18  # and products of matrices with more multiplications than this
 WORTH_THREADS = 2**30  # multiplications from which a product takes long enough for several threads
@@ -60,20 +60,23 @@ def blas_threads(multiplications: int) -> AbstractContextManager:
     On a machine with other work, BLAS's threads wait for each other for much longer than a short product takes: 100
     times as long was measured. The smallest products never leave their thread.
     """
-    return _blas().limit(limits=1) if ONE_THREAD_PRODUCT < multiplications < WORTH_THREADS else nullcontext()
+    short = ONE_THREAD_PRODUCT < multiplications < WORTH_THREADS
+    several = short and any(library.num_threads > 1 for library in _blas().lib_controllers)
+    return _blas().limit(limits=1) if several else nullcontext()
 
 
 def _between(a: np.ndarray, b: np.ndarray, centre: bool) -> np.ndarray:
     width = a.shape[1]
+    block = max(COLUMN_BLOCK, min(CACHED // max(len(a), len(b)), ONE_THREAD_DOT))
     dots, about_a, about_b = np.zeros((len(a), len(b))), np.zeros(len(a)), np.zeros(len(b))
-    mean_a, mean_b = (rows.mean(axis=1, dtype=np.float64) if centre else None for rows in (a, b))
+    mean_a, mean_b = (rows.sum(axis=1, dtype=np.float64) / width if centre else None for rows in (a, b))
     with np.errstate(invalid="ignore"), blas_threads(dots.size * width):
-        for start in range(0, width, COLUMN_BLOCK):
-            x = _deviations(a[:, start : start + COLUMN_BLOCK], mean_a)
-            y = _deviations(b[:, start : start + COLUMN_BLOCK], mean_b)
+        for start in range(0, width, block):
+            x = _deviations(a[:, start : start + block], mean_a)
+            y = _deviations(b[:, start : start + block], mean_b)
             dots += x @ y.T
-            about_a += _row_dots(x, x)
-            about_b += _row_dots(y, y)
+            about_a += np.vecdot(x, x)
+            about_b += np.vecdot(y, y)
         dots /= _norms(about_a, mean_a, width)[:, None]
         dots /= _norms(about_b, mean_b, width)
     return dots
@@ -92,10 +95,10 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def chance_of_best(beaten: np.ndarray, others: int, ways: int) -> np.ndarray:
     """Probability that `ways` - 1 of `others`, drawn without replacement, are all among the `beaten`: float64 (n,).
 
-    C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are beaten.
+    C(beaten, ways - 1) / C(others, ways - 1). beaten: int (n,), how many of the others are beaten; ways: at least 2.
     """
-    chance = np.ones(len(beaten))
-    for drawn in range(ways - 1):
+    chance: np.ndarray = beaten / others
+    for drawn in range(1, ways - 1):
         chance *= np.maximum(beaten - drawn, 0) / (others - drawn)
     return chance
 
