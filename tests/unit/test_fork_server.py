@@ -74,7 +74,9 @@ def start(folder, wanted, fewest=1, cores=1):
     for name, text in SCRIPTS.items():
         (folder / f"{name}.py").write_text(text)
     config = [f"fewest={fewest}", f"wanted={json.dumps([f'{name}.json' for name in wanted])}"]
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--keep-going", "--config", *config]
+    # A shell has what it starts in the background ignore Ctrl-C, also if that is the tests.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake"]
+    command += ["--cores", str(cores), "--keep-going", "--config", *config]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **output)
