@@ -320,6 +320,10 @@ def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):
         return Dataset("god", FOLDER, Settings.read(section, key="god"))
 
     study = SimpleNamespace(recorded=["Subject2"])
+    made = [str(tmp_path / "Subject2.h5"), str(tmp_path / "Subject1.h5"), "results/x/stimuli"]
+    (line,) = dataset(source="download").sources(made)
+    assert line == f"GOD: 2 files are downloaded to {tmp_path} (key god.source: download): Subject1.h5, Subject2.h5."
+    assert dataset().sources(made) == [] and dataset(source="download").sources(made[2:]) == []
     with pytest.raises(
         UserError, match=r"key 'god.root': there is no folder .*/go; correct the path, or set god.source"
     ):

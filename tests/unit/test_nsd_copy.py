@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from configurations import changed, merged
 
+from fmri2img.datasets.acquisition import link
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import why_requested
 from fmri2img.datasets.nsd.acquisition_plan import ranges
@@ -78,6 +79,11 @@ def test_a_copy_of_betas_alone_is_a_copy_in_either_form(tmp_path):
     for form in layout.BETA_FORMS:
         copy = add(tmp_path / form, layout.betas("subj01", "b3", 7, form))
         assert Study(paper(tmp_path, copy=str(copy))).predictions()
+
+
+def test_a_copy_that_the_source_does_not_read_is_not_passed_over(tmp_path):
+    with pytest.raises(UserError, match=r"nsd\.bucket\.copy': is set, but source is 'simulated', which reads no copy"):
+        Study(changed(nsd__bucket={"copy": str(add(tmp_path / "copy", layout.STIMULI))}))
 
 
 PATH_KEYS = {
@@ -165,7 +171,7 @@ def test_a_subject_of_ones_own_is_read_from_the_copy_alone(tmp_path):
         Study(config)
     config["encoding"] = config["encoding"] | {"model": "banded_ridge"}
     write_responses(tmp_path / "copy", "sub-01", 2)
-    with pytest.raises(UserError, match=r"sub-01 is not a subject of NSD, and .*/copy lacks nsddata_betas/.*session01"):
+    with pytest.raises(UserError, match=r"sub-01 is not a subject of NSD, and .*/copy lacks nsddata_betas/.*ncsnr"):
         Study(config)
     for key in keys_of(Study(paper(tmp_path, copy=None)), "subj01"):
         own = key.replace("subj01", "sub-01")
@@ -175,6 +181,27 @@ def test_a_subject_of_ones_own_is_read_from_the_copy_alone(tmp_path):
     assert study.budgets("sub-01") == [2] and study.dataset.betas("sub-01", 2).endswith("session02.nii.gz")
     with pytest.raises(UserError, match=r"no data for sub-02; available: .*sub-01; .* your own in nsd.sessions"):
         Study(config | {"subjects": ["sub-02"]})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda path: path.symlink_to("annex/objects/MD5E-1"),
+            "is a link to a file that is not there; fetch",
+        ),
+        (lambda path: path.mkdir(), "is not a file; fetch or replace it, or remove it"),
+    ],
+)
+def test_what_only_looks_like_no_file_is_not_downloaded_without_a_word(tmp_path, spoil, message):
+    add(tmp_path / "copy", layout.STIMULI)
+    path = tmp_path / "copy" / layout.responses("subj01")
+    path.parent.mkdir(parents=True)
+    spoil(path)
+    with pytest.raises(UserError, match=f"responses.tsv: {message}"):
+        Study(paper(tmp_path))
+    with pytest.raises(UserError, match=f"responses.tsv: {message}"):
+        link(layout.responses("subj01"), tmp_path / "tree", str(tmp_path / "copy"))
 
 
 # The mask

@@ -104,11 +104,19 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
     served = tmp_path / "served"
     shutil.copytree(simulated / "tree", served, ignore=lambda _, names: [n for n in names if n == "annotations"])
     shutil.copy(annotations, served / "coco.zip")
+    # The user's own copy has the second subject's betas, in NSD's other form.
+    for path in sorted((simulated / "tree").rglob("nsddata_betas/ppdata/subj02/*/*_RR/betas_session*.nii.gz")):
+        own = tmp_path / "copy" / path.relative_to(simulated / "tree")
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, own)
     with s3_server() as (url, owner):
         serve_tree(owner, served)
         nsd = {"terms_accepted": True, "endpoint": url, "coco_url": f"{url}/{BUCKET}/coco.zip"}
+        nsd["copy"] = str(tmp_path / "copy")
         prepare(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
         fetched = make(tmp_path / "run", ["fetch"])
+    assert f"2 are in {tmp_path / 'copy'} (key nsd.bucket.copy) and are linked." in fetched
+    assert "betas of subj01, sessions 1-3; the stimuli; COCO's annotations" in fetched
     assert "rule acquire_betas" in fetched and "rule mask_session" not in fetched
     printed = make(tmp_path / "run", targets_of("there"), offline)
     assert "rule mask_session" in printed and "rule acquire" not in printed
@@ -117,8 +125,10 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
     assert [name for name in here if here[name] != there.get(name)] == [] and set(there) == set(here)
 
     tree = tmp_path / "run" / "tree"
-    assert not list(tree.rglob("betas_session*.hdf5"))  # masked, then deleted
+    assert not list((tree / "nsddata_betas").rglob("betas_session*"))  # masked, then deleted
+    assert len(list((tmp_path / "copy").rglob("betas_session*.nii.gz"))) == 2  # links to them were
     for subject, sessions in SUBJECTS.items():
         for session in range(1, sessions + 1):
-            assert lockfile.read(tree, layout.betas(subject, "b3", session)) is not None
+            downloaded = lockfile.read(tree, layout.betas(subject, "b3", session)) is not None
+            assert downloaded == (subject == "subj01")
     lockfile.verify(tree, layout.STIMULI)

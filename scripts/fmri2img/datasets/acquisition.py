@@ -10,6 +10,7 @@ from typing import TextIO
 
 from fmri2img.datasets import lockfile, transfer
 from fmri2img.datasets.opening import Unreadable, check_opens
+from fmri2img.datasets.own_files import is_there
 from fmri2img.datasets.progress import Progress
 from fmri2img.datasets.remote import Changed, S3Object, WebObject
 from fmri2img.errors import UserError
@@ -34,7 +35,7 @@ def acquire(
 def link(key: str, root: Path, copied: str | None) -> Path | None:
     """Link `<root>/<key>` to the user's own copy and return it; None when the copy has no such file."""
     target, original = root / key, Path(copied or "", key).resolve()
-    if copied is None or not original.is_file():
+    if copied is None or not is_there(Path(copied, key)):
         return None
     try:
         check_opens(original, key)

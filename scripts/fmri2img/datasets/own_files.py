@@ -3,13 +3,31 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from fmri2img.errors import UserError
+
+ABSENT = "run `snakemake` again to make it"  # the remedy of a file that is missing
+
 
 def visible(paths: Iterable[Path]) -> list[Path]:
     """The paths in order, without what other systems leave in folders: ._name of macOS, .DS_Store, .name.part."""
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
-ABSENT = "run `snakemake` again to make it"  # the remedy of a file that is missing
+def is_there(path: Path) -> bool:
+    """Whether a user's folder has a file.
+
+    What only looks like no file raises UserError: a broken link (such as those that DataLad leaves for files that were
+    not fetched), a folder of that name, a folder that may not be read.
+    """
+    try:
+        if path.is_file():
+            return True
+        if path.is_symlink() or path.exists():
+            kind = "a link to a file that is not there" if path.is_symlink() else "not a file"
+            raise UserError(f"{path}: is {kind}; fetch or replace it, or remove it, so that it counts as missing")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
+    return False
 
 
 def renew(path: str | Path) -> str:

@@ -47,6 +47,13 @@ class Dataset(FolderDataset):
                     "download"
                 )
 
+    def sources(self, made: list[str]) -> list[str]:
+        names = [Path(path).name for path in made if self.downloads and Path(path).parent == self.root]
+        if not names:
+            return []
+        listed = ", ".join(sorted(names))
+        return [f"GOD: {len(names)} files are downloaded to {self.root} (key god.source: download): {listed}."]
+
     def _holds(self, folder: Path) -> bool:
         names = [layout.responses(subject, self.settings.files) for subject in layout.SUBJECTS]
         return any((folder / name).is_file() for name in names)

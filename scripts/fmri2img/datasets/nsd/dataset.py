@@ -1,6 +1,7 @@
 """NSD with a study's settings: simulated, downloaded from its bucket, or only its published test images."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes, check_folder
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition_plan import acquisition_plan
 from fmri2img.datasets.nsd.settings import terms_not_accepted
+from fmri2img.datasets.own_files import is_there
 from fmri2img.settings.base import nearest, problem
 
 SIMULATED, BUCKET, IMAGES = "simulated", "bucket", "images"
@@ -67,7 +69,7 @@ class Dataset(dataset.Dataset):
 
     def betas(self, subject: str, session: int) -> str:
         """Key of a session's betas: as HDF5, or as NIfTI where the user's copy has only that."""
-        keys = [layout.betas(subject, self.settings.betas.version, session, form) for form in layout.BETA_FORMS]
+        keys = layout.forms(layout.betas(subject, self.settings.betas.version, session))
         return next((key for key in keys if self._is_copied(key)), keys[0])
 
     @property
@@ -81,10 +83,10 @@ class Dataset(dataset.Dataset):
         return Path(self.settings.bucket.copied) if self.source == BUCKET and self.settings.bucket.copied else None
 
     def _is_copied(self, key: str) -> bool:
-        return self._copied is not None and (self._copied / key).is_file()
+        return self._copied is not None and is_there(self._copied / key)
 
     def _is_there(self, key: str) -> bool:
-        return (self.root / key).is_file() or self._is_copied(key)
+        return is_there(self.root / key) or self._is_copied(key)
 
     def check(self, study: Any) -> None:
         """Check that a copy holds NSD, that it has the sessions and the mask, and that published images are registered.
@@ -105,11 +107,9 @@ class Dataset(dataset.Dataset):
     def _check_copy(self, study: Any) -> None:
         if self._copied is None:
             return
-        keys = self.keys(study)
-        in_nifti = [key.replace(*layout.BETA_FORMS) for key in keys if key.endswith(layout.BETA_FORMS[0])]
 
         def holds(folder: Path) -> bool:
-            return any((folder / key).is_file() for key in keys + in_nifti)
+            return any((folder / form).is_file() for key in self.keys(study) for form in layout.forms(key))
 
         remedy = "correct the path, or set the key to null, so that all files are downloaded"
         check_folder("nsd.bucket.copy", self._copied, holds, remedy)
@@ -120,7 +120,7 @@ class Dataset(dataset.Dataset):
     def _check_sessions(self, subject: str, used: int) -> None:
         """The subject's record of its trials, where the user has it, lists all sessions that are used."""
         key = layout.responses(subject)
-        path = next((folder / key for folder in (self.root, self._copied) if folder and (folder / key).is_file()), None)
+        path = next((folder / key for folder in (self.root, self._copied) if folder and is_there(folder / key)), None)
         listed = layout.last_session(path) if path else None
         if listed is not None and listed < used:
             raise problem(
@@ -153,23 +153,21 @@ class Dataset(dataset.Dataset):
                     f"your own would be; {nearest(name, [*layout.ROI_FILES, *regions], 'available')}",
                 )
 
-    def keys(self, study: Any) -> list[str]:
+    def keys(self, study: Any) -> Iterator[str]:
         """Keys of the files of NSD that a study reads."""
-        common = [layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO, layout.STIMULI]
-        common += [*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values()]
-        own = [self._subject_keys(subject, study.available_sessions[subject]) for subject in study.recorded]
-        return [*common, *(key for keys in own for key in keys)]
+        yield from (layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO, layout.STIMULI)
+        yield from (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
+        for subject in study.recorded:
+            yield from self._subject_keys(subject, study.available_sessions[subject])
 
-    def _subject_keys(self, subject: str, sessions: int) -> list[str]:
-        numbers = range(1, sessions + 1)
-        return [
-            layout.responses(subject),
-            *(self.betas(subject, number) for number in numbers),
-            *(layout.valid(subject, number) for number in numbers),
-            layout.ncsnr(subject, self.settings.betas.version),
-            *(layout.roi(subject, name) for name in self.region_files),
-            layout.func(subject, "brainmask.nii.gz"),
-        ]
+    def _subject_keys(self, subject: str, sessions: int) -> Iterator[str]:
+        yield layout.responses(subject)
+        yield layout.ncsnr(subject, self.settings.betas.version)
+        yield from (layout.roi(subject, name) for name in self.region_files)
+        yield layout.func(subject, "brainmask.nii.gz")
+        for number in range(1, sessions + 1):
+            yield layout.valid(subject, number)
+            yield self.betas(subject, number)
 
     def sources(self, made: list[str]) -> list[str]:
         if self.source != BUCKET:

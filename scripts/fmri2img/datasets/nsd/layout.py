@@ -102,6 +102,12 @@ def betas(subject: str, version: str, session: int, extension: str = "hdf5") -> 
     return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{BETA_FOLDERS[version]}/betas_session{session:02d}.{extension}"
 
 
+def forms(key: str) -> list[str]:
+    """The key and, of betas in HDF5, that of the same numbers in NIfTI."""
+    stem = key.removesuffix(f".{BETA_FORMS[0]}")
+    return [key] if "/betas_session" not in key or stem == key else [f"{stem}.{form}" for form in BETA_FORMS]
+
+
 def ncsnr(subject: str, version: str) -> str:
     return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{BETA_FOLDERS[version]}/ncsnr.nii.gz"
 

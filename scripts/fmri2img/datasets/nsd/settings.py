@@ -200,6 +200,14 @@ class Settings(base.Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_copy_is_read(self) -> "Settings":
+        if self.source != "bucket" and self.bucket.copied:
+            raise base.WrongKey(
+                "bucket.copy", f"is set, but source is '{self.source}', which reads no copy; set source to bucket"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sessions_are_recorded(self) -> "Settings":
         recorded = self.recorded_sessions
         for subject, number in self.sessions.items():
