@@ -20,7 +20,7 @@ from fmri2img.reporting.provenance import (
     write_config,
 )
 from fmri2img.reporting.published import read_published, read_sources
-from fmri2img.reporting.tables import lay_out, read_layout, tidy, write_table, write_tables
+from fmri2img.reporting.tables import as_csv, lay_out, read_layout, tidy, write_table, write_tables
 from fmri2img.reporting.test_sets import cells_by_test_set, table_by_test_set
 from fmri2img.study import Study
 
@@ -44,7 +44,7 @@ def main(snakemake) -> None:
     board, compared = rank_methods(scores, overall, design)
     write_table(folder / "leaderboard", leaderboard_table(board, design, design.longest_budget), board)
     with atomic_file(folder / "comparisons.csv") as temporary:
-        compared.to_csv(temporary, index=False)
+        temporary.write_text(as_csv(compared), encoding="utf-8")
 
     if snakemake.output.test_sets:
         of_sets = {name: read_scores(snakemake.input.scores, name) for name in study.test_sets}
@@ -70,7 +70,7 @@ def main(snakemake) -> None:
     write_table(folder / "disclosures", disclosure_table(disclosed, design), disclosed)
     jobs = job_rows(listed_logs(snakemake.params.jobs), snakemake.params.logs)
     with atomic_file(snakemake.output.jobs) as temporary:
-        jobs.to_csv(temporary, index=False)
+        temporary.write_text(as_csv(jobs), encoding="utf-8")
     facts = provenance(study.config, design, split, job_facts(jobs))
     write_table(folder / "provenance", provenance_table(facts), facts)
     write_config(snakemake.output.config, study.config)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fmri2img.archives import check_expansion
 from fmri2img.errors import UserError
 from fmri2img.reading import PICKLED, readable
 
@@ -29,6 +30,8 @@ def read_checkpoint(path: str | Path, remedy: str, allowed: tuple = (), left_out
     if Path(path).suffix == ".safetensors":
         return read_tensors(path, remedy)
     with readable(path, "a complete torch file", remedy), torch.serialization.safe_globals([*allowed]):
+        if zipfile.is_zipfile(path):
+            check_expansion(path)
         try:
             return _load(path)
         except pickle.UnpicklingError:

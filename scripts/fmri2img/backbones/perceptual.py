@@ -7,12 +7,12 @@ package, and its weights are in the registry.
 
 import importlib
 import tempfile
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from fmri2img.archives import unpack
 from fmri2img.backbones.pixels import placement, resize, to_unit
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
@@ -71,10 +71,6 @@ def _dreamsim(backbone: Backbone, device) -> PerceptualDistance:
     (file,) = backbone.record["files"]
     path, (chosen, _) = backbone.file(file), placement(backbone, device)
     with tempfile.TemporaryDirectory() as folder:  # the package downloads nothing if it finds all its files
-        try:
-            with zipfile.ZipFile(path) as archive:
-                archive.extractall(folder)
-        except zipfile.BadZipFile:
-            raise UserError(f"{path}: not a readable zip file; delete {path.parent} and fetch it again") from None
+        unpack(path, folder, f"delete {path.parent} and fetch it again")
         network, _ = dreamsim(device=str(chosen), cache_dir=folder, dreamsim_type=backbone.record["network"])
     return PerceptualDistance(network, backbone.record["image_size"], chosen)

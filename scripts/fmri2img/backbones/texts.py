@@ -1,6 +1,5 @@
 """Sentence encoders, with which caption metrics compare sentences, and WordNet, where METEOR finds synonyms."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fmri2img.archives import unpack
 from fmri2img.backbones.pixels import placement
 from fmri2img.backbones.registry import Backbone, expect_kind
 from fmri2img.errors import UserError
@@ -57,8 +57,7 @@ def wordnet_folder(backbone: Backbone, into: Path) -> str:
     """
     expect_kind(backbone, "wordnet")
     (file,) = backbone.record["files"]
-    with zipfile.ZipFile(backbone.file(file)) as archive:
-        archive.extractall(into)
+    unpack(backbone.file(file), into, "fetch it again")
     found = sorted(Path(into).rglob("data.noun"))
     if not found:
         raise UserError(f"backbone {backbone.name}: no data.noun in {file}; it is not an archive of WordNet 3.0")

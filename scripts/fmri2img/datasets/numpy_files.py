@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.archives import check_expansion
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.errors import UserError
 from fmri2img.reading import readable
@@ -49,6 +50,7 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it is a single array")
+        check_expansion(path)
     with file:
         yield Archive(path, file)
 

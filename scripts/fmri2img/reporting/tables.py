@@ -1,5 +1,6 @@
 """Tables: estimates with the layout of config/tables/*.yaml, as tidy CSV, Markdown, LaTeX (booktabs) and HTML."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fmri2img.reporting.templates import HTML, LATEX, MARKDOWN
 
 LAYOUT_KEYS = {"title", "rows", "methods", "metrics"}
 ROWS = (["method"], ["method", "subject"])
+FORMULA = re.compile(r"[=+@\t\r-](?!\d*\.?\d*(e-?\d+)?$)")  # what spreadsheets take for one, and is not a number
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$",
@@ -67,7 +69,7 @@ class Table:
     note: str
 
     def markdown(self) -> str:
-        return _environment(lambda text: str(text).replace("|", r"\|")).from_string(MARKDOWN).render(table=self)
+        return _environment(escape_markdown).from_string(MARKDOWN).render(table=self)
 
     def latex(self) -> str:
         return _environment(escape_latex).from_string(LATEX).render(table=self)
@@ -92,9 +94,14 @@ def _environment(escape) -> jinja2.Environment:
     return environment
 
 
+def escape_markdown(text) -> str:
+    """Text in one line without HTML, links, code or borders of cells."""
+    return re.sub(r"[\\|<`]|&(?=[#\w])|\](?=[(\[:])", r"\\\g<0>", " ".join(str(text).split()))
+
+
 def escape_latex(text) -> str:
-    """Text as LaTeX prints it literally, arrows and dashes included."""
-    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in str(text))
+    """Text in one line as LaTeX prints it literally, arrows and dashes included."""
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in " ".join(str(text).split()))
     # A bracket at the start of a row would be taken for the optional argument of the \\\\ before it.
     return f"{{}}{escaped}" if escaped.startswith("[") else escaped
 
@@ -223,6 +230,13 @@ def tidy(cells: pd.DataFrame, design: Design) -> pd.DataFrame:
     return cells[[*columns, "confidence", "chance", "n_images", "n_subjects", "n_seeds", "n_excluded"]]
 
 
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV in which no text is a formula to a spreadsheet, which an apostrophe prevents."""
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell).to_csv(
+        index=False
+    )
+
+
 def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:
     """Write `stem`.csv (of tidy `cells`), .md, .tex and .html."""
     write_tables(stem, [table], cells)
@@ -231,7 +245,7 @@ def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:
 def write_tables(stem: str | Path, tables: list[Table], cells: pd.DataFrame) -> None:
     """`write_table` for several tables under one another, with one CSV file of all of them."""
     texts = {
-        ".csv": cells.to_csv(index=False),
+        ".csv": as_csv(cells),
         ".md": "\n".join(table.markdown() for table in tables),
         ".tex": "\n".join(table.latex() for table in tables),
         ".html": html_page(tables),

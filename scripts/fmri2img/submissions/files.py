@@ -27,6 +27,7 @@ TEXT = "utf-8-sig"  # some editors begin a file with a byte-order mark
 JSON_CAPTIONS = (
     f'a list of texts, one a row; {{"2950": "a dog"}}; or [{{"{IMAGE_ID}": 2950, "caption": "a dog"}}], as COCO has it'
 )
+LARGEST = 4096  # pixels a side, so that a block of pictures fits into memory
 SLACK = 0.01  # beyond 0..1, for float pictures that were resized or stored in half precision
 
 
@@ -164,6 +165,8 @@ def open_pictures(path: Path) -> Pictures:
 
 
 def _check_square(path: Path, size: tuple[int, int]) -> None:
+    if max(size) > LARGEST:
+        raise UserError(f"{path}: pictures of {size[0]} x {size[1]} pixels; resize them to {LARGEST} or fewer a side")
     if size[0] != size[1]:
         raise UserError(f"{path}: pictures of {size[0]} x {size[1]} pixels, but stimuli are square; crop them")
 

@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from fmri2img.errors import UserError
 from fmri2img.paths import expanded
+from fmri2img.reading import readable
 from fmri2img.submissions.numbering import IMAGE_ID
 
 ASCENDING = "ascending"  # value of `ids` that means the subject's test images by ascending image_id
+MOST_ENTRIES = 100_000  # of a record, every use of an alias counted
 RECORD_NAMES = ("submission.yaml", "submission.yml", "submission.json")
 FILE_KEYS = ("images", "ids", "retrieval", "captions")
 
@@ -66,18 +69,24 @@ def read_record(path: str | Path) -> tuple[dict, Path]:
             raise UserError(f"{path}: holds no {RECORD_NAMES[0]}; write one as described in docs/submissions.md")
         path = found[0]
     parse = json.loads if path.suffix == ".json" else yaml.safe_load
-    try:
+    absent = "give the folder of a submission, or its record"
+    with readable(path, "YAML or JSON", "correct it as described in docs/submissions.md", absent):
         record = parse(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give the folder of a submission, or its record") from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: not YAML or JSON ({reason}); correct it as described in docs/submissions.md"
-        ) from None
+        if _entries(record, {}) > MOST_ENTRIES:
+            raise ValueError("its aliases expand beyond all measure")
     if not isinstance(record, dict):
         raise UserError(f"{path}: not a record of a submission; write one as described in docs/submissions.md")
     return record, path.parent
+
+
+def _entries(value: Any, known: dict[int, int]) -> int:
+    """Number of entries of nested lists and tables, where YAML's aliases count as often as they are used."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_entries(part, known) for part in parts)
+    return known[id(value)]
 
 
 def predictions_of(name: str, record: dict, folder: Path, fetched: dict[str, Path]) -> list[SubmittedPrediction]:
