@@ -482,6 +482,16 @@ def test_other_faults_are_told_in_one_line_each(tmp_path):
     assert "'best.png' has no number in its name" in problems[0]
 
 
+@pytest.mark.parametrize("content", ['{"0": 3}', "[3, [8]]", "[3.5]", '["3"]', "[true]", f"[{10**30}]", "3", "[3,"])
+def test_a_json_file_of_ids_is_a_list_of_whole_numbers(content, tmp_path):
+    (tmp_path / "ids.json").write_text("[8, 3]")
+    assert read_ids(tmp_path / "ids.json").tolist() == [8, 3]
+    (tmp_path / "ids.json").write_text(content)
+    with pytest.raises(UserError, match=r"ids\.json: .*; (save whole numbers|write a list of image_id)") as error:
+        read_ids(tmp_path / "ids.json")
+    assert "\n" not in str(error.value)
+
+
 def test_ids_may_stand_under_a_name_that_the_dataset_declares(tmp_path):
     (tmp_path / "ids.csv").write_text("nsd_id\n3\n8\n")
     assert read_ids(tmp_path / "ids.csv", Numbering(aliases=["nsd_id"])).tolist() == [3, 8]

@@ -243,7 +243,9 @@ def read_ids(path: Path, numbering: Numbering = BY_IMAGE_ID) -> np.ndarray:
         if numbers.dtype == bool:
             return np.flatnonzero(numbers)
     elif path.suffix.lower() == ".json":
-        numbers = np.array(_json(path, "a list of image_id"))
+        content = _json(path, "a list of image_id")
+        whole = isinstance(content, list) and all(type(number) is int and abs(number) < 2**63 for number in content)
+        numbers = np.array(content if whole else [str(content)])
     else:
         numbers, column = _numbers_of_lines(path, numbering)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
