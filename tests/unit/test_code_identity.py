@@ -15,12 +15,18 @@ TASK = "fmri2img.methods.mindeye2.task:MindEye2Task"
 METRIC_MODULES = "fmri2img.metrics.evaluate_modules"
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where all tests keep what they parsed; a changed file is parsed again."""
+    return tmp_path_factory.mktemp("parsed") / "cache.json"
+
+
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def library(tmp_path, monkeypatch, cache):
     """A copy of scripts/ that may be edited; every hash is computed afresh."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code_identity, "SCRIPTS", tmp_path / "scripts")
-    monkeypatch.setattr(code_identity, "CACHE", tmp_path / "cache.json")
+    monkeypatch.setattr(code_identity, "CACHE", cache)
     forget()
     yield tmp_path / "scripts"
     forget()
