@@ -1,5 +1,5 @@
 # make demo   run the demo study and print the path of its page
-# make test   run lint, and at once the unit tests (make test-unit) and those that run whole studies (make test-studies)
+# make test   run lint and the test suite, with a process for each core
 # make test-slurm   run the tests that need a real Slurm, which they start (needs root, and munge and slurm-wlm of Debian)
 # make lint   run the linters, the type checker and the spelling check
 # make plan [STUDY=paper]   print jobs, GPU hours, memory, disk and the longest chain of a study before it runs
@@ -18,22 +18,14 @@ PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-unit test-studies test-slurm lint plan data submission method slurm-check test-page benchmarks clean
+.PHONY: demo test test-slurm lint plan data submission method slurm-check test-page benchmarks clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
 
-# Both at a time, on a core each: threads of small networks wait for each other longer than they work.
+# One thread each: threads of small networks wait for each other longer than they work.
 test: $(PYTHON_ENV) lint
-	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-unit test-studies
-
-test-unit test-studies: export OMP_NUM_THREADS := 1
-
-test-unit: $(PYTHON_ENV)
-	python -m pytest tests/unit
-
-test-studies: $(PYTHON_ENV)
-	python -m pytest tests/workflow tests/faults
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
 
 test-slurm: $(PYTHON_ENV)
 	@sh tests/slurm/run.sh $(INSTALL)

@@ -1,6 +1,13 @@
-"""Options of the tests that draw their cases at random."""
+"""Which process runs a test, and the options of those that draw their cases at random."""
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of a file share what it makes, so they run in one process; as do all that look at the finished study."""
+    for item in items:
+        group = "finished" if "finished" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_addoption(parser):
