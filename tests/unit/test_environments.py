@@ -35,6 +35,7 @@ TOOLS = {
     "snakefmt": "make lint",
     "ruff": "make lint",
     "codespell": "make lint",
+    "pytest-xdist": "make test",
     "mypy": "make lint",
     "types-pyyaml": "types for mypy",
     "pandas-stubs": "types for mypy",
