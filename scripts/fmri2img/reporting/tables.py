@@ -118,10 +118,10 @@ def read_layout(path: str | Path) -> dict:
 
 
 def score_cell(mean: float, low: float, high: float, metric: dict) -> Cell:
-    """A score with its interval; one of a metric of the whole set has none."""
+    """A score with its interval; one of a single image has none, and neither has a metric of the whole set."""
     if mean != mean:
         return Cell(GAP)
-    interval = "" if is_of_whole_set(metric) else f"[{number(low, metric)}, {number(high, metric)}]"
+    interval = "" if pd.isna(low) else f"[{number(low, metric)}, {number(high, metric)}]"
     return Cell(number(mean, metric), interval)
 
 
