@@ -13,6 +13,7 @@ from designs import small_design
 from records import unrecorded
 
 import fit_encoding
+from fmri2img.artifacts.anatomy import NOWHERE
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.stimuli import save_stimuli
 from fmri2img.backbones.loading import RegisteredNetworks
@@ -21,7 +22,7 @@ from fmri2img.metrics.brain import MeasuredBrain, brain_correlation, region_tabl
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.brain_maps import brain_map, map_rows, projection, region_tables
 from fmri2img.reporting.design import Design
-from fmri2img.reporting.glass_brain import OUTSIDE, glass_brain, on_template
+from fmri2img.reporting.glass_brain import glass_brain, on_template
 
 NETWORKS = {
     "efficientnet_lite0": yaml.safe_load((REPOSITORY / "config/backbones.yaml").read_text())["efficientnet_lite0"]
@@ -174,7 +175,7 @@ def test_a_projection_is_the_mean_along_the_line_of_sight():
 
 def test_the_template_takes_the_nearest_voxel_on_its_own_side():
     """NSD's map runs from right to left and counts from 1; what it maps to the left is drawn at negative x."""
-    transform = np.full((182, 10, 10, 3), OUTSIDE, np.float32)
+    transform = np.full((182, 10, 10, 3), NOWHERE, np.float32)
     transform[181 - 40, 4, 6] = 1.4, 2.6, 3.0  # of voxel (0, 2, 2), to x = 40 - 91 = -51 mm
     transform[181 - 42, 4, 6] = 9.0, 1.0, 1.0  # beyond the volume
     table = pd.DataFrame({"x": [0, 3], "y": [2, 0], "z": [2, 0], "correlation": [0.7, 0.4]})
@@ -204,7 +205,7 @@ def test_maps_and_tables_show_the_limits_first_and_methods_without_pictures_not_
     drawn = [image for axes in figure.axes for image in axes.get_images()]
     assert len(drawn) == 2 * 3 * 3
     plt.close(figure)
-    transform = np.full((182, 218, 182, 3), OUTSIDE, np.float32)
+    transform = np.full((182, 218, 182, 3), NOWHERE, np.float32)
     transform[60:120, 40:100, 60:120] = 3, 10, 1
     figure = glass_brain(dict(list(rows.items())[1:]), (5, 20, 2), transform, "subj01", "all 8 sessions")
     assert {"Ridge", "The stimuli themselves"} <= {text.get_text() for text in figure.texts}

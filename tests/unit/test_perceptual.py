@@ -102,7 +102,7 @@ def test_dreamsim_with_a_broken_archive_is_refused(registry, tmp_path, monkeypat
     (file,) = backbone.record["files"]
     (backbone.folder / file).write_bytes(b"not a zip")
     monkeypatch.setitem(sys.modules, "dreamsim", types.SimpleNamespace(dreamsim=None))
-    with pytest.raises(UserError, match="not a complete ZIP archive .*; delete models/dreamsim"):
+    with pytest.raises(UserError, match=r"not a complete ZIP archive .*; delete models/dreamsim"):
         load_perceptual(backbone, "cpu")
 
 
