@@ -42,7 +42,7 @@ def _raise_refused(path: Path, error: Exception) -> None:
     if number in REFUSED:
         raise UserError(
             f"{path}: cannot be written ({os.strerror(number)}); get the right to write to {path.parent}, or run "
-            "elsewhere with `snakemake --directory`"
+            "elsewhere with `snakemake --directory FOLDER`"
         ) from error
     if number == errno.EIO:
         raise UserError(f"{path}: the disk failed to write ({os.strerror(number)}); check it, then rerun") from error
