@@ -96,6 +96,11 @@ def start(snakemake: Any) -> None:
     atexit.register(end)
 
 
+def start_download(log: str, rule: str) -> None:
+    """`start` for a script that downloads, which a rule calls from `shell:`, so that it has no `snakemake` object."""
+    start(SimpleNamespace(log=[log], threads=1, rule=rule, resources={"downloads": 1}, config={}, params={}))
+
+
 def stay_offline() -> None:
     """Keep libraries off the internet: all networks are in models/, and on a node without internet a call to the hub
     takes minutes to fail."""

@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 from fmri2img import job
 from fmri2img.datasets.acquisition import acquire
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("key", choices=sorted(layout.ADDRESSES), help="file below the root")
     arguments = parser.parse_args()
-    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="god_acquire", resources={"downloads": 1}))
+    job.start_download(arguments.log, "god_acquire")
     why = f"it is not in {arguments.root} (god.root), so it is requested from there (god.source: download)"
     acquire(WebObject(layout.ADDRESSES[arguments.key]), arguments.key, arguments.root, why, terminal=sys.stderr)
 

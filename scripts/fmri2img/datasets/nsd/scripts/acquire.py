@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import sys
-from types import SimpleNamespace
 
 from fmri2img import job
 from fmri2img.datasets.nsd.acquisition import Source, acquire, acquire_annotations
@@ -26,7 +25,7 @@ def main() -> None:
     parser.add_argument("key", nargs="?", help="file below the root; if it is left out, COCO's annotation files")
     arguments = parser.parse_args()
     terminal = sys.stderr
-    job.start(SimpleNamespace(log=[arguments.log], threads=1, rule="acquire", resources={"downloads": 1}))
+    job.start_download(arguments.log, "acquire")
     source = Source.read(arguments.source, key="nsd.bucket")
     if arguments.key:
         acquire(arguments.key, arguments.root, source, terminal)
