@@ -216,10 +216,20 @@ def test_anatomy_has_no_position_where_the_map_is_not_finite(tree, tmp_path):
     for path, values in zip(files, (brain, places), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_volume(path, values)
-    copy_anatomy("subj01", *files, tmp_path / "anatomy")
+    mask = tree.root / "mask.nii.gz"
+    save_volume(mask, np.ones((3, 4, 5)))
+    copy_anatomy("subj01", files[0], mask, files[1], tmp_path / "anatomy")
     anatomy = Anatomy.open(tmp_path / "anatomy")
     assert anatomy.brain.sum() == 59
     assert (anatomy.mni == 9999).sum() == 4 and np.isfinite(anatomy.mni).all()
+
+
+def test_the_brain_of_another_subject_is_refused(tree, tmp_path):
+    brain, mask = tmp_path / "brain.nii.gz", tmp_path / "mask.nii.gz"
+    save_volume(brain, np.ones((3, 4, 5)))
+    save_volume(mask, np.ones((4, 3, 5)))
+    with pytest.raises(UserError, match=r"brain\.nii\.gz: volume of shape \(3, 4, 5\), expected \(4, 3, 5\)"):
+        copy_anatomy("subj01", brain, mask, None, tmp_path / "anatomy")
 
 
 def test_no_voxel_left(tree, tmp_path):

@@ -144,6 +144,7 @@ rule copy_anatomy:
     """Copy a subject's brain mask and, for real data, the map from the MNI152 template to its functional volume."""
     input:
         brain=study.dataset.tree(layout.func("{subject}", "brainmask.nii.gz")),
+        mask=study.dataset.tree(layout.roi("{subject}", study.dataset.section["betas"]["mask"])),
         mni=[study.dataset.tree(layout.to_mni("{subject}"))] if "mni" in study.dataset.anatomy else [],
     output:
         directory("<results>/anatomy/{subject}"),

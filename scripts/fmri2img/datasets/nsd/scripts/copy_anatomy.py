@@ -11,14 +11,15 @@ from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.volumes import read_nifti, read_volume
 
 
-def copy_anatomy(subject: str, brain: str, mni: str | None, output: str | Path) -> None:
-    """Write the anatomy. Raises UserError when a file is damaged, or is not what was downloaded.
+def copy_anatomy(subject: str, brain: str, mask: str, mni: str | None, output: str | Path) -> None:
+    """Write the anatomy. Raises UserError when a file is damaged, is not what was downloaded, or is of another subject:
+    the volumes of the brain and of the region file `mask` have one shape.
 
     The brain is where the mask is above 0; NaN is outside of it.
     """
     files = {layout.func(subject, "brainmask.nii.gz"): brain} | ({layout.to_mni(subject): mni} if mni else {})
     lockfile.verify_downloaded(files)
-    save_anatomy(output, read_volume(brain) > 0, None if mni is None else _template_map(mni))
+    save_anatomy(output, read_volume(brain, read_volume(mask).shape) > 0, None if mni is None else _template_map(mni))
 
 
 def _template_map(path: str) -> np.ndarray:
@@ -29,7 +30,7 @@ def _template_map(path: str) -> np.ndarray:
 
 def main(snakemake) -> None:
     given = snakemake.input
-    copy_anatomy(snakemake.wildcards.subject, given.brain, given.mni or None, snakemake.output[0])
+    copy_anatomy(snakemake.wildcards.subject, given.brain, given.mask, given.mni or None, snakemake.output[0])
 
 
 if __name__ == "__main__":
