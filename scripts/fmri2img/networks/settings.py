@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Chance, Depth, Share, Side, Temperature, Width
+from fmri2img.settings.base import Chance, Depth, LatentGrid, Share, Temperature, Width
 
 GROUPS = 32  # of the upsampler's normalisation
 REDUCTIONS = (4, 8)  # pixels per latent, along one side, of autoencoders
@@ -35,7 +35,7 @@ class SeedGridSizes(SeedGrid):
     """A seed grid with the sizes that follow from its targets."""
 
     latent_channels: Width = Field(4, description="Channels of the autoencoder's latents.")
-    latent_side: Side = Field(28, description="Side of the autoencoder's latents.")
+    latent_side: LatentGrid = Field(28, description="Side of the autoencoder's latents.")
     maps_width: Width = Field(512, description="Width of the local features, one for each place of the seed grid.")
 
     @property

@@ -254,6 +254,7 @@ Folds = Annotated[int, Field(ge=2, le=100)]
 Grid = Annotated[int, Field(ge=1, le=64)]
 Samples = Annotated[int, Field(ge=1, le=100)]
 Side = Annotated[int, Field(ge=16, le=1024)]
+LatentGrid = Annotated[int, Field(ge=1, le=256)]  # side of the latents themselves
 LatentSide = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]  # of pictures that an autoencoder encodes
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Width = Annotated[int, Field(ge=1, le=65_536)]

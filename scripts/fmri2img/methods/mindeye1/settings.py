@@ -16,12 +16,12 @@ from fmri2img.settings.base import (
     Depth,
     Guidance,
     HeldOut,
+    LatentGrid,
     LatentSide,
     Name,
     Network,
     PositiveNumber,
     Samples,
-    Side,
     Steps,
     Temperature,
     Weight,
@@ -75,7 +75,7 @@ class LowLevelNetwork(SeedGrid):
 class LowLevelConfig(LowLevelNetwork, SeedGridSizes):
     """A low-level network, as it is recorded with its weights."""
 
-    latent_side: Side = Field(64, description="Side of the autoencoder's latents.")
+    latent_side: LatentGrid = Field(64, description="Side of the autoencoder's latents.")
     maps_width: Width | None = Field(
         512, description="Width of the local features, which only training uses; null for a network without them."
     )
