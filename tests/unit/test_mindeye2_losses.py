@@ -178,7 +178,7 @@ def test_published_weights_are_the_defaults():
         ({"negative": "local"}, "key 'losses.negative': unknown; did you mean 'negatives'"),
         ({"negatives": "all"}, "key 'losses.negatives': 'all' is not one of gathered, local"),
         ({"permutation_offsets": 1}, "key 'losses.permutation_offsets': 1 is not true or false"),
-        ({"mixco_temperature": 0}, "key 'losses.mixco_temperature': 0 is out of range; it must be greater than 0"),
+        ({"mixco_temperature": 0}, "key 'losses.mixco_temperature': 0 is out of range; it must be at least 0.0001"),
         ({"mixup_share": 1.5}, "key 'losses.mixup_share': 1.5 is out of range; it must be at most 1"),
     ],
 )

@@ -219,7 +219,7 @@ def test_measured_geometry_of_shared_images_agrees_between_subjects(root, truth)
 def test_a_seed_fixes_every_byte_and_another_seed_changes_them(tmp_path_factory):
     small = CONFIGURATION | {
         "stimuli": 60,
-        "trials_per_run": [5, 3],
+        "trials_per_run": [7, 5],
         "subjects": {"subj02": {"sessions": 2, "dims": [9, 10, 8], "ncsnr": 0.5}},
     }
 
