@@ -115,7 +115,7 @@ def jobs(folder: Path) -> dict[str, tuple[str, dict]]:
         params = {"method": name, "function": function, "of": entry["of"], "makes": entry["makes"]}
         params |= {"origin": "control", "settings": {}, "captioner": "c"}
         found[function.partition(":")[2]] = ("make.py", record(inputs, params, cell))
-    drawing = {"arrays": {}, "networks": {}, "origin": "control", "shard": [0, 1]}
+    drawing = {"arrays": {}, "networks": {}, "origin": "control", "shard": [0, 1], "samples": 1}
     retrieval = {"function": "fmri2img.generation.drawing:keep_retrieval", "settings": {}, "outputs": ["retrieval"]}
     blend = {"function": "fmri2img.generation.blend:draw", "settings": {"refined_weight": 0.75}, "outputs": ["images"]}
     stages = {"refined": paths["prediction"], "blurry": paths["blurry"]}

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmark_table import ROWS, Row, rendered
 
-from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY, SCRIPTS
 
 FOLDER, README = Path(__file__).parent, REPOSITORY / "README.md"
@@ -34,14 +33,14 @@ COMMANDS = {
 
 
 def rows_of(name: str, threads: int, table: Path) -> list[Row]:
-    """Run a benchmark and return its rows. Raises UserError where it fails."""
+    """Run a benchmark and return its rows. Raises SystemExit where it fails."""
     environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {ROWS: str(table)}
     environment["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), str(FOLDER)])
     print(f"\n{name}", flush=True)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *COMMANDS[name]]
     status = subprocess.run(command, env=environment, cwd=REPOSITORY).returncode
     if status:
-        raise UserError(f"tests/benchmarks/{name}.py: ended with status {status}; its last lines say why")
+        raise SystemExit(f"Error: tests/benchmarks/{name}.py: ended with status {status}; its last lines say why")
     return [Row(*json.loads(line)) for line in table.read_text(encoding="utf-8").splitlines()]
 
 
