@@ -40,7 +40,11 @@ def run(main: Callable[[Any], None]) -> None:
         write_job(snakemake, Path(f"{snakemake.log[0]}.json"))
         take_gpus(gpus_of(snakemake.resources))
         enable_plugins(snakemake.config)
-        main(snakemake)
+        try:
+            main(snakemake)
+        except SystemExit as ended:  # which reaches no excepthook: the job would pass for one that succeeded
+            if ended.code:
+                raise RuntimeError(f"the script ended with status {ended.code}") from None
         return
     parser = argparse.ArgumentParser(
         description=(script.__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter

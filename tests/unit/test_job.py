@@ -55,6 +55,19 @@ def test_an_unexpected_error_leaves_its_traceback_in_the_log(tmp_path):
     assert ended.stderr == f"Error in rule some_rule: ZeroDivisionError: division by zero (see {log})\n"
 
 
+def test_a_script_that_exits_with_a_status_has_failed(tmp_path):
+    log = tmp_path / "log"
+    script = """
+import sys
+from snakemakes import job_of
+from fmri2img import job
+snakemake = job_of({}, "output", {}, {}, log=sys.argv[1])
+job.run(lambda snakemake: sys.exit(3))
+"""
+    ended = run("-c", script, log)
+    assert ended.returncode == 1 and "the script ended with status 3" in ended.stderr
+
+
 # Records
 
 
