@@ -21,7 +21,7 @@ from fmri2img.settings.base import (
 class TrainingSettings(Settings):
     """Settings of a training run in a study."""
 
-    epochs: int = Field(ge=1, le=100_000, description="Passes over the training data, as the task defines them.")
+    epochs: int = Field(ge=1, le=1_000_000, description="Passes over the training data, as the task defines them.")
     epoch_steps: Count = Field(
         0,
         description="Optimiser steps of an epoch at most, so that a long budget takes little more time than a short "
