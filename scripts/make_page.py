@@ -21,7 +21,7 @@ from fmri2img.reporting.page.pictures import picture_data
 from fmri2img.reporting.published import quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
 from fmri2img.reporting.split_comparison import split_table
-from fmri2img.reporting.summary import read_csv
+from fmri2img.reporting.tables import read_csv
 from fmri2img.reporting.test_sets import table_by_test_set
 from fmri2img.study import Study
 

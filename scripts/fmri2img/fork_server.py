@@ -99,6 +99,7 @@ def run(path: str, environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv, sys.path[:] = [path], [os.path.dirname(path), *SEARCHED]
+    multiprocessing.set_start_method(None, force=True)  # this system's own, as a new interpreter has it
     try:
         runpy.run_path(path, run_name="__main__")
     except SystemExit:

@@ -14,7 +14,7 @@ from PIL import Image
 from fmri2img.archives import check_expansion, unpack
 from fmri2img.datasets.numpy_files import open_archive
 from fmri2img.errors import UserError
-from fmri2img.reporting.tables import Cell, Column, Row, Table, as_csv, escape_latex, escape_markdown
+from fmri2img.reporting.tables import Cell, Column, Row, Table, as_csv, escape_latex, escape_markdown, read_csv
 from fmri2img.submissions.files import open_pictures
 from fmri2img.submissions.record import read_record
 from fmri2img.tensors import read_checkpoint
@@ -51,12 +51,14 @@ def test_plain_text_is_not_escaped():
     assert escape_latex("two  words\nmore") == "two words more"
 
 
-def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers():
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers(tmp_path):
     texts = ["=HYPERLINK(1)", "+1+1", "@SUM(A1)", "-2+3|cmd", "-", "plain", "-1.5"]
     text = as_csv(pd.DataFrame({"name": texts, "value": [-1.5, 2, 3, 4, 5, 6, np.nan]}))
     read = pd.read_csv(StringIO(text))
     assert read["name"].tolist() == ["'=HYPERLINK(1)", "'+1+1", "'@SUM(A1)", "'-2+3|cmd", "-", "plain", "-1.5"]
     assert read["value"].tolist()[:2] == [-1.5, 2]
+    (tmp_path / "table.csv").write_text(text)
+    assert read_csv(tmp_path / "table.csv")["name"].tolist() == texts
 
 
 def bomb(path: Path) -> Path:

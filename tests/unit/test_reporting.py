@@ -475,7 +475,7 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     assert html.index("Checks") < html.index("holds") < html.index("Published findings") < html.index("not seen")
     text = io.StringIO()
     console = Console(file=text, width=100, highlight=False)
-    summary.print_summary(tmp_path, design, seconds=721, peak_mb=1000, console=console)
+    summary.print_summary(tmp_path, design, seconds=481, peak_mb=1000, console=console)
     text = text.getvalue()
     assert "\x1b" not in text
     assert "90.0 [" in text and GAP in text and "chance 50.0" in text and "interval over images" in text
@@ -488,7 +488,7 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     summary.print_summary(tmp_path, design, console=Console(file=loud, width=100, highlight=False))
     assert "Checks: 2 of 2 FAIL: something is broken" in loud.getvalue() and "FAILS  chance" in loud.getvalue()
     assert "Broken." in loud.getvalue() and loud.getvalue().index("FAILS") < loud.getvalue().index("Published findings")
-    assert "12 min 01 s, OVER the budget of 12 min" in text and "1.05 GB, within" in text
+    assert "8 min 01 s, OVER the budget of 8 min" in text and "1.05 GB, within" in text
     assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)

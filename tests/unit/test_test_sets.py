@@ -9,8 +9,7 @@ import pytest
 from designs import small_design
 
 from fmri2img.artifacts.scores import WHOLE_SET, read_scores, save_scores
-from fmri2img.reporting.summary import read_csv
-from fmri2img.reporting.tables import write_table
+from fmri2img.reporting.tables import read_csv, write_table
 from fmri2img.reporting.test_sets import cells_by_test_set, table_by_test_set
 
 IMAGES = {"usual": np.arange(20), "hard": np.arange(100, 108)}

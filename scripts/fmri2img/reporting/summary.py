@@ -7,22 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fmri2img.errors import UserError
 from fmri2img.metrics.registry import is_scored
 from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
+from fmri2img.reporting.tables import read_csv
 
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
 FEW_TESTS = 4  # of a claim whose numbers are all listed
-SECONDS_BUDGET, BYTES_BUDGET = 12 * 60, 4e9  # what the demo may take on two cores
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table of the report; raises UserError when it is missing."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run `snakemake` first")
-    return pd.read_csv(path, dtype={"budget": str, "sessions": str}, keep_default_na=True)
+SECONDS_BUDGET, BYTES_BUDGET = 8 * 60, 4e9  # what the demo may take on two cores
 
 
 def label_width(design: Design) -> int:

@@ -16,6 +16,7 @@ from fmri2img.reporting.templates import HTML, LATEX, MARKDOWN
 LAYOUT_KEYS = {"title", "rows", "methods", "metrics"}
 ROWS = (["method"], ["method", "subject"])
 FORMULA = re.compile(r"[=+@\t\r-](?!\d*\.?\d*(e-?\d+)?$)")  # what spreadsheets take for one, and is not a number
+GUARDED = re.compile(r"^'(?=[=+@\t\r-])")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$",
@@ -235,6 +236,14 @@ def as_csv(table: pd.DataFrame) -> str:
     return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell).to_csv(
         index=False
     )
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table that `as_csv` wrote, without its apostrophes; raises UserError when it is missing."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `snakemake` first")
+    table = pd.read_csv(path, dtype={"budget": str, "sessions": str})
+    return table.map(lambda cell: GUARDED.sub("", cell) if isinstance(cell, str) else cell)
 
 
 def write_table(stem: str | Path, table: Table, cells: pd.DataFrame) -> None:
