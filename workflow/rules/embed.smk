@@ -1,5 +1,6 @@
 # Fetch frozen networks; Stimuli -> Embeddings, one per frozen encoder, computed once for all methods. Several jobs may
-# share the images (key `shards.embed`); another one then joins what they have computed.
+# share the images (key `shards.embed`); another one then joins what they have computed. What a training may wait for has
+# a higher priority than all training.
 
 
 rule acquire_backbone:
@@ -32,6 +33,7 @@ rule embed_stimuli:
         of_shard("embed", "<logs>/embed_stimuli/{encoder}") + ".log",
     benchmark:
         of_shard("embed", "<benchmarks>/embed_stimuli/{encoder}") + ".tsv"
+    priority: 3
     conda:
         "../../envs/models.yaml"
     threads: threads_of("embed")
@@ -58,6 +60,7 @@ rule encode_latents:
         of_shard("embed", "<benchmarks>/encode_latents/{entry}_{size}px") + ".tsv"
     wildcard_constraints:
         size=r"\d+",
+    priority: 3
     conda:
         "../../envs/models.yaml"
     threads: threads_of("embed")
@@ -109,6 +112,7 @@ rule embed_local_features:
         of_shard("embed", "<benchmarks>/embed_local_features/{entry}/view{view}") + ".tsv"
     wildcard_constraints:
         view=r"\d+",
+    priority: 3
     conda:
         "../../envs/models.yaml"
     threads: threads_of("features")

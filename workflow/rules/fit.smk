@@ -1,5 +1,5 @@
-# Recording and Embeddings -> a fitted decoder. Training has the highest priority, then its results, because the longest
-# chain of jobs depends on it.
+# Recording and Embeddings -> a fitted decoder. Training and its results have priority, because the longest chain of jobs
+# depends on them.
 
 # Training may use several processes, so a shell command starts it; its settings are passed as JSON. Checkpoints stay in
 # `work` until the run has succeeded, so that a killed run resumes. The command takes the shell's place (`exec`): a shell
