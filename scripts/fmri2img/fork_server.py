@@ -19,9 +19,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from multiprocessing import connection
 from typing import Any
 
+import psutil
 from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 
@@ -48,13 +50,17 @@ def begin(workflow: Any, prefix: str) -> None:
 
 def execute_script(script: PythonScript, path: str, edit: bool = False) -> None:
     """In place of Snakemake's method: run a job's file. Raises CalledProcessError, as that one, when it fails."""
+    began = time.time()
     fork = start(script, path) if can_fork(script) else None
     if fork is None:
         start_cold(script, path, edit)
         return
     with contextlib.ExitStack() as stack:
         if script.bench_record is not None:
-            stack.enter_context(benchmarked(fork.pid, script.bench_record))
+            try:
+                stack.enter_context(benchmarked(fork.pid, script.bench_record))
+            except psutil.NoSuchProcess:  # a fork that has ended by now is no zombie: its server has its status
+                script.bench_record.running_time = time.time() - began
         status = ended(fork)
     if status:
         raise subprocess.CalledProcessError(status, [sys.executable, path])

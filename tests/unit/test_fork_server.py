@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from snakemake.benchmark import BenchmarkRecord
+
+from fmri2img import fork_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SNAKEFILE = """
@@ -157,3 +161,16 @@ def test_nothing_runs_on_after_ctrl_c_or_a_killed_group(tmp_path, stopped):
     assert process.wait() != 0
     until(lambda: not any(member.is_running() for member in [server, *forks]))
     assert (tmp_path / "run/interrupted").exists() == (stopped == signal.SIGINT)
+
+
+def test_a_fork_that_ends_before_it_is_measured_has_succeeded(tmp_path, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = SimpleNamespace(pid=ended.pid)
+    script = SimpleNamespace(bench_record=BenchmarkRecord())
+    monkeypatch.setattr(fork_server, "can_fork", lambda script: True)
+    monkeypatch.setattr(fork_server, "start", lambda script, path: gone)
+    monkeypatch.setattr(fork_server, "ended", lambda fork: 0)
+    fork_server.execute_script(script, "job.py")
+    assert 0 <= script.bench_record.running_time < 60
+    script.bench_record.to_tsv(extended_fmt=False)
