@@ -59,7 +59,7 @@ def execute_script(script: PythonScript, path: str, edit: bool = False) -> None:
         if script.bench_record is not None:
             try:
                 stack.enter_context(benchmarked(fork.pid, script.bench_record))
-            except psutil.NoSuchProcess:  # a fork that has ended by now is no zombie: its server has its status
+            except psutil.NoSuchProcess:  # it has ended, and its server has taken its status
                 script.bench_record.running_time = time.time() - began
         status = ended(fork)
     if status:
