@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from fmri2img import job_record, library_errors, liveness
+from fmri2img import job_record, known_errors, liveness
 from fmri2img.job import enable_plugins, leave, stay_offline
 
 
@@ -57,8 +57,8 @@ def main() -> int:
         print(f"Interrupted{process}: {stop}", file=sys.stderr, flush=True)
         return 143
     except BaseException as error:  # without a wait for threads, which may hang
-        less = library_errors.less_memory_of_training(config.get("stage"))
-        found = library_errors.reported(error, less, process)
+        less = known_errors.less_memory_of_training(config.get("stage"))
+        found = known_errors.reported(error, less, process)
         if found is None or found.again:
             traceback.print_exc()
         if found is not None:

@@ -178,7 +178,7 @@ def end_of(log: Path) -> str:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of a log that tells an error, as fmri2img.library_errors or a traceback does; "" without one."""
+    """The last line of a log that tells an error, as fmri2img.known_errors or a traceback does; "" without one."""
     for line in reversed(end_of(log).splitlines()):
         if found := re.match(r"(?:[Ee]rror|Failed|(Interrupted))(?: \(process \d+\))?: (.+)", line):
             return f"interrupted: {found[2]}" if found[1] else found[2]

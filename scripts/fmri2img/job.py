@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
-from fmri2img import job_record, library_errors, liveness, plugins
+from fmri2img import job_record, known_errors, liveness, plugins
 from fmri2img.devices import gpus_of, take_gpus
 from fmri2img.errors import UserError
 
@@ -81,8 +81,8 @@ def start(snakemake: Any) -> None:
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         nonlocal status
         status = 1
-        less = library_errors.less_memory(snakemake.config, snakemake.params)
-        found = library_errors.reported(error, less)
+        less = known_errors.less_memory(snakemake.config, snakemake.params)
+        found = known_errors.reported(error, less)
         if found is None or found.again:
             traceback.print_exception(kind, error, trace, file=log)
         if found is not None:

@@ -11,7 +11,7 @@ from training_launch import ENVIRONMENT, TORCHRUN, start, toy
 from fmri2img.errors import UserError
 from fmri2img.failures import reason
 from fmri2img.job import Items
-from fmri2img.library_errors import less_memory, less_memory_of_training, reported
+from fmri2img.known_errors import less_memory, less_memory_of_training, reported
 
 # Messages as the libraries write them.
 MEMORY = (
