@@ -37,16 +37,8 @@ def run_tiny_study(work: Path, methods: list[str], folders: list[Path], analyses
     each."""
     overlay = {"plugins": list(map(str, folders)), "methods": methods, "analyses": analyses}
     (work / "methods.yaml").write_text(yaml.safe_dump(overlay))
-    command = [
-        "--cores",
-        str(os.cpu_count() or 1),
-        "--directory",
-        str(work),
-        "--quiet",
-        "--show-failed-logs",
-        "--configfile",
-    ]
-    command += [str(REPOSITORY / "config/tiny.yaml"), str(work / "methods.yaml")]
+    command = ["--cores", str(os.cpu_count() or 1), "--directory", str(work), "--quiet", "--show-failed-logs"]
+    command += ["--configfile", str(REPOSITORY / "config/tiny.yaml"), str(work / "methods.yaml")]
     process = runs.snakemake(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY)
     printed = process.communicate()[0].splitlines()
     if not process.returncode:

@@ -10,7 +10,6 @@ voxels, and its training data are recorded next to it.
 """
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from fmri2img import job_record
 from fmri2img.artifacts.budgets import parse_sessions
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
+from fmri2img.integrity import sha256
 from fmri2img.methods.mindeye2.network import MindEye2, save_model
 from fmri2img.methods.mindeye2.released import import_checkpoint
 
@@ -65,8 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.recording:
             recording = Recording.open(options.recording)
             metadata |= trained_on(model, recording, options.sessions, options.pretrained_on)
-        with open(options.checkpoint, "rb") as handle:
-            metadata["origin_sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
+        metadata["origin_sha256"] = sha256(options.checkpoint)
         save_model(options.output, model, metadata)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

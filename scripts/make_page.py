@@ -1,6 +1,5 @@
 """The study's page: leaderboard, charts, claims, pictures, cost and provenance in one HTML file."""
 
-import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from fmri2img.artifacts.atomic import atomic_file
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.artifacts.tables import read_table
+from fmri2img.integrity import sha256
 from fmri2img.reporting.analyses import shown_analyses
 from fmri2img.reporting.caption_table import caption_table, quoted_captions
 from fmri2img.reporting.estimates import scored_design
@@ -56,7 +56,7 @@ def main(snakemake) -> None:
     if len(rows):
         quoted = quoted_table(rows, list(registry), registry, read_sources(snakemake.params.published))
     checksums = dict(stimuli.metadata.get("sources_sha256", {}))
-    checksums |= {str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in snakemake.input.scores}
+    checksums |= {str(path): sha256(path) for path in snakemake.input.scores}
     # Disclosures say "none" where nothing was selected, which is a value and not a gap.
     texts = {"dtype": str, "keep_default_na": False}
     html = page(

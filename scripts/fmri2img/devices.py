@@ -105,8 +105,8 @@ def check_gpus(requested: int) -> None:
     if seen >= requested:
         return
     job = f", Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    where = f"{socket.gethostname()}{job}, CUDA_VISIBLE_DEVICES {'not set' if given is None else f'= {given!r}'}"
+    given = os.environ.get(VISIBLE)
+    where = f"{socket.gethostname()}{job}, {VISIBLE} {'not set' if given is None else f'= {given!r}'}"
     if not (torch.version.cuda or torch.version.hip):
         remedy = f"torch {torch.__version__} is built for CPUs: install its CUDA build"
     elif not given and given is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from fmri2img.errors import UserError
 
 RECORD = "checksums.json"
+ABSENT = "run `snakemake` again to make it"  # the remedy of a file that is missing
 SMALL = 2**20  # bytes up to which a file is hashed when it is opened
 
 
@@ -75,7 +76,7 @@ def again(path: str | Path) -> str:
     path = Path(path)
     described = path.name.removesuffix(f".{RECORD}").removeprefix(".") if path.name.endswith(f".{RECORD}") else None
     written = path.with_name(described) if described else _artifact(path)
-    return f"delete {written} and run `snakemake` again" if written.exists() else "run `snakemake` again to make it"
+    return f"delete {written} and run `snakemake` again" if written.exists() else ABSENT
 
 
 def _artifact(path: Path) -> Path:

@@ -32,6 +32,17 @@ def _read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
         raise UserError(str(error)) from None
 
 
+def jobs_in_order(dag: Any) -> list[tuple[Any, list[int]]]:
+    """Jobs that run something, each after those that it needs, with the places of these in the list."""
+    ordered = [job for level in dag.toposorted() for job in sorted(level, key=_name) if not job.rule.norun]
+    places = {job: place for place, job in enumerate(ordered)}
+    return [(job, sorted(places[other] for other in dag.dependencies[job] if other in places)) for job in ordered]
+
+
+def _name(job: Any) -> tuple:
+    return job.rule.name, sorted(job.wildcards_dict.items())
+
+
 def graph_of(targets: Iterable[str] = (), **configuration: Any) -> Any:
     """Snakemake's workflow with the graph of all jobs. It changes the process that it is in.
 

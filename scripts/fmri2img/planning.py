@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from fmri2img.job_graph import read_graph
+from fmri2img.job_graph import jobs_in_order, read_graph
 from fmri2img.paths import REPOSITORY
 from fmri2img.work import work_of
 
@@ -54,11 +54,10 @@ def _jobs_of(workflow) -> list[PlannedJob]:
     components = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))["group-components"]
     workflow.dag.update_groups()
     dag = workflow.dag
-    ordered = [job for level in dag.toposorted() for job in sorted(level, key=_name) if not job.rule.norun]
-    numbers = {job: number for number, job in enumerate(ordered)}
-    submissions = _submissions(dag, ordered, workflow._localrules, components)
+    ordered = jobs_in_order(dag)
+    submissions = _submissions(dag, [job for job, _ in ordered], workflow._localrules, components)
     found = []
-    for job in ordered:
+    for job, needs in ordered:
         wildcards = dict(job.wildcards_dict)
         script = Path(job.rule.script or job.params.get("script") or job.rule.name).stem
         found.append(
@@ -70,15 +69,11 @@ def _jobs_of(workflow) -> list[PlannedJob]:
                 int(job.resources.get("mem_mb", 0)),
                 int(job.resources.get("runtime", 0)),
                 *work_of(script, study, wildcards),
-                sorted(numbers[other] for other in dag.dependencies[job] if other in numbers),
+                needs,
                 str(job.benchmark) if job.benchmark else None,
             )
         )
     return found
-
-
-def _name(job) -> tuple:
-    return job.rule.name, sorted(job.wildcards_dict.items())
 
 
 def _submissions(dag, ordered: list, local: set[str], components: dict[str, int]) -> dict[Any, int]:

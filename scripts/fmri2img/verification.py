@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fmri2img import integrity
 from fmri2img.datasets import lockfile
 from fmri2img.errors import UserError
+from fmri2img.job_graph import jobs_in_order
 
 
 class Made(NamedTuple):
@@ -38,17 +39,14 @@ class Verified(NamedTuple):
 
 def jobs_of(workflow) -> list[Made]:
     """All jobs of a study in an order in which each follows what it needs, of Snakemake's workflow."""
-    dag = workflow.dag
-    ordered = [job for level in dag.toposorted() for job in level if not job.rule.norun]
-    places = {job: place for place, job in enumerate(ordered)}
     return [
         Made(
             job.rule.name,
             " ".join([job.rule.name, *(f"{name}={value}" for name, value in job.wildcards_dict.items())]),
             [str(path) for path in job.output],
-            [places[other] for other in dag.dependencies[job] if other in places],
+            needs,
         )
-        for job in ordered
+        for job, needs in jobs_in_order(workflow.dag)
     ]
 
 

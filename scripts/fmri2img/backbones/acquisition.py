@@ -1,6 +1,5 @@
 """Fetching the files of a registered network from a hub or a URL."""
 
-import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from fmri2img.artifacts.tables import write_json
 from fmri2img.backbones.registry import ACQUIRED, Backbone, check_file
 from fmri2img.errors import UserError
+from fmri2img.integrity import sha256
 
 
 def acquire(backbone: Backbone, target: Path) -> None:
@@ -29,9 +29,7 @@ def acquire(backbone: Backbone, target: Path) -> None:
         except UserError:
             (partial / name).unlink(missing_ok=True)
             raise
-        with open(partial / name, "rb") as handle:
-            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-        files[name] = {"size": (partial / name).stat().st_size, "sha256": sha256}
+        files[name] = {"size": (partial / name).stat().st_size, "sha256": sha256(partial / name)}
     write_json(partial / ACQUIRED, {"source": backbone.record["source"], "commit": commit, "files": files})
     if target.is_dir():
         target.rmdir()  # Snakemake may have made it, empty

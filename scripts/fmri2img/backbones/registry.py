@@ -21,6 +21,7 @@ from pathlib import Path
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.integrity import sha256
 from fmri2img.paths import REPOSITORY
 
 MODELS = Path("models")  # fetched files, below the working directory
@@ -151,8 +152,7 @@ def check_file(path: Path, check: dict, what: str, remedy: str) -> None:
     if check.get("size") is not None and size != check["size"]:
         raise UserError(f"{what}: {path}: has {size} bytes, expected {check['size']}; {remedy}")
     if check.get("sha256") is not None:
-        with open(path, "rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
+        found = sha256(path)
         if not found.startswith(check["sha256"]):
             raise UserError(f"{what}: {path}: sha256 is {found}, expected {check['sha256']}; {remedy}")
 

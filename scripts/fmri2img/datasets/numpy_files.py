@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img import integrity
 from fmri2img.archives import check_expansion
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.errors import UserError
 from fmri2img.reading import readable
 
 ARCHIVE, REPLACE = "a complete archive of NumPy arrays", "replace it"
-ABSENT = "put it there, or run `snakemake` again to make it"
+ABSENT = f"put it there, or {integrity.ABSENT}"
 
 
 class Archive(Mapping):

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from fmri2img.errors import UserError
 
-ABSENT = "run `snakemake` again to make it"  # the remedy of a file that is missing
-
 
 def visible(paths: Iterable[Path]) -> list[Path]:
     """The paths in order, without what other systems leave in folders: ._name of macOS, .DS_Store, .name.part."""

@@ -22,7 +22,7 @@ rule bold5000_stimuli:
     params:
         subjects=study.recorded,
         image_size=study.dataset.section["image_size"],
-        found=as_found(study.dataset, [study.dataset.stimuli]),
+        found=lambda w: as_found(study.dataset, [study.dataset.stimuli]),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "scripts/prepare_stimuli.py"

@@ -29,7 +29,9 @@ rule god_stimuli:
         files=study.dataset.section["files"],
         images=study.dataset.section["images"],
         image_size=study.dataset.section["image_size"],
-        found=as_found(study.dataset, [*map(study.dataset.responses, study.recorded), *study.dataset.pictures]),
+        found=lambda w: as_found(
+            study.dataset, [*map(study.dataset.responses, study.recorded), *study.dataset.pictures]
+        ),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "scripts/prepare_stimuli.py"

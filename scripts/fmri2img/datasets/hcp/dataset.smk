@@ -40,7 +40,7 @@ rule hcp_recordings:
         pool="hcp",
         subjects=list(hcp.files),
         per_window=hcp.settings.volumes_per_window,
-        found=as_found(hcp, hcp.files.values()),
+        found=lambda w: as_found(hcp, hcp.files.values()),
         code=code_of(hcp.folder / "scripts/prepare_recordings.py"),
     script:
         "scripts/prepare_recordings.py"

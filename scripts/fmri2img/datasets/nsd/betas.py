@@ -10,7 +10,6 @@ Users' own betas (GLMsingle's, for example) may be floats, in percent signal cha
 """
 
 import csv
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +18,10 @@ import nibabel
 import numpy as np
 
 from fmri2img.artifacts.arrays import read_array
-from fmri2img.datasets.own_files import ABSENT, renew
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
+from fmri2img.integrity import ABSENT
 from fmri2img.reading import readable
-
-UNREADABLE_NIFTI = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
 
 
 def count_trials(responses: str | Path) -> dict[int, int]:
@@ -44,7 +42,7 @@ def count_trials(responses: str | Path) -> dict[int, int]:
                     session = int(float(row[column]))
                     counts[session] = counts.get(session, 0) + 1
     except FileNotFoundError:
-        raise UserError(f"{responses}: no such file; run `snakemake` again to make it") from None
+        raise UserError(f"{responses}: no such file; {ABSENT}") from None
     except (ValueError, IndexError, OverflowError, csv.Error) as error:
         raise UserError(
             f"{responses}: line {table.line_num}: no session number ({error}); {renew(responses)}"

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.matlab import read_matlab
-from fmri2img.datasets.own_files import ABSENT, renew
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
+from fmri2img.integrity import ABSENT
+from fmri2img.reading import readable
 
 RESPONSE_COLUMNS = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "ISOLD", "ISCORRECT", "RT"]
 BEHAVIOUR = RESPONSE_COLUMNS[6:]  # missing where the record was lost
@@ -119,13 +121,9 @@ def _number(path: str | Path, table: pd.DataFrame, subject: str) -> int:
 
 
 def _read_responses(path: str | Path) -> pd.DataFrame:
-    try:
+    with readable(path, "a responses.tsv", renew(path), ABSENT):
         table = pd.read_csv(path, sep="\t", usecols=RESPONSE_COLUMNS)
         table = table.astype(dict.fromkeys(RESPONSE_COLUMNS[:6], np.int64) | dict.fromkeys(BEHAVIOUR, float))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a responses.tsv ({error}); {renew(path)}") from None
     when = table[["SESSION", "RUN", "TRIAL"]].to_numpy()
     steps = np.diff(when, axis=0)
     first_change = np.take_along_axis(steps, (steps != 0).argmax(axis=1)[:, None], axis=1).ravel()
@@ -137,12 +135,8 @@ def _read_responses(path: str | Path) -> pd.DataFrame:
 def _read_plan(path: str | Path, number: int, n_trials: int) -> tuple[np.ndarray, np.ndarray]:
     """image_id and repeat of each of the first `n_trials` trials according to the csv, -1 where it plans none."""
     columns = [f"subject{number}_rep{k}" for k in range(PRESENTATIONS)]
-    try:
+    with readable(path, "an nsd_stim_info_merged.csv", renew(path), ABSENT):
         table = pd.read_csv(path, usecols=["nsdId", *columns]).astype(np.int64)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `snakemake` again to make it") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not an nsd_stim_info_merged.csv ({error}); {renew(path)}") from None
     ids, repeats = np.full(n_trials, -1), np.full(n_trials, -1)
     for repeat, column in enumerate(columns):
         trial = table[column].to_numpy() - 1

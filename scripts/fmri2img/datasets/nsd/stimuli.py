@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.own_files import ABSENT, renew
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
+from fmri2img.integrity import ABSENT
 from fmri2img.reading import readable
 
 UNPACK = "download COCO's annotations_trainval2017.zip and unpack it"

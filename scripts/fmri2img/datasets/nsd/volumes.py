@@ -12,8 +12,9 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from fmri2img.datasets.own_files import ABSENT, renew
+from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
+from fmri2img.integrity import ABSENT
 from fmri2img.reading import readable
 
 LISTED = 20  # labels that a message shows
