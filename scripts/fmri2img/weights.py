@@ -1,6 +1,7 @@
 """Arrays that a fitted model consists of, in a safetensors file."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,3 +18,8 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]
         if other:
             raise ValueError(f"it {'has an unknown' if other[0] in arrays else 'lacks'} array '{other[0]}'")
     return arrays
+
+
+def read_fields(path: str | Path, cls: type) -> dict[str, np.ndarray]:
+    """`read_arrays` of the fields of a dataclass that are arrays."""
+    return read_arrays(path, [field.name for field in fields(cls) if field.type is np.ndarray])

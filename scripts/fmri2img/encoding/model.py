@@ -11,7 +11,7 @@ with banded ridge regression, NeuroImage 2022; package himalaya): early voxels s
 high band, although the fit knows no regions.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.encoding.kernels import cross_validated
-from fmri2img.weights import read_arrays
+from fmri2img.weights import read_fields
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class EncodingModel:
     @classmethod
     def open(cls, path: str | Path) -> "EncodingModel":
         path = Path(path)
-        names = [field.name for field in fields(cls) if field.type is np.ndarray]
-        arrays = read_arrays(path / "encoding.safetensors", names)
+        arrays = read_fields(path / "encoding.safetensors", cls)
         return cls(**arrays, metadata=read_json(path / "metadata.json"))
 
     def save(self, path: str | Path) -> None:

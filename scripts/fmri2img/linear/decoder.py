@@ -24,7 +24,7 @@ Steps 1 to 3 are left out with a fixed penalty that no calibration needs them fo
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from fmri2img.artifacts.tables import read_json, write_json
 from fmri2img.errors import UserError
 from fmri2img.integrity import again
 from fmri2img.linear.solver import RidgeSystem
-from fmri2img.weights import read_arrays
+from fmri2img.weights import read_fields
 
 AVERAGED = "averaged"
 TRAINING_IMAGES, TEST_BATCH, NONE = "training_images", "test_batch", "none"
@@ -77,8 +77,7 @@ class LinearDecoder:
     @classmethod
     def open(cls, path: str | Path) -> "LinearDecoder":
         path = Path(path)
-        names = [field.name for field in fields(cls) if field.type is np.ndarray]
-        arrays = read_arrays(path / "decoder.safetensors", names)
+        arrays = read_fields(path / "decoder.safetensors", cls)
         return cls(**arrays, metadata=read_json(path / "metadata.json"))
 
     def save(self, path: str | Path) -> None:

@@ -24,7 +24,6 @@ PICTURES = "Scene_Stimuli/Presented_Stimuli"
 REPEATED = ("Scene_Stimuli/repeated_stimuli_113_list.txt", f"{PICTURES}/repeated_stimuli_113_list.txt")
 ARRAYS = f"{PICTURES}/img_dict.npy"  # MinD-Vis's pictures, 256 x 256
 LABELS = "Image_Labels/imagenet_final_labels.txt"
-SOURCES = ("COCO", "ImageNet", "Scene")  # folders of the pictures
 
 BETAS_ADDRESS = "https://figshare.com/articles/dataset/BOLD5000_Release_2_0/14456124"
 STIMULI_ADDRESS = "https://bold5000-dataset.github.io/website/download.html"

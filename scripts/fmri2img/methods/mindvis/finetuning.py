@@ -44,8 +44,6 @@ VALIDATION_TRIALS = 64  # whose loss is logged, at most
 ENCODED = 32  # images that are encoded at a time
 SPREAD_TRIALS = 512  # over which the context's spread is measured, at most
 
-Entry = tuple[str, dict[str, Any]]
-
 
 class FinetuningRun(Run):
     """Settings of a run of stage B."""
