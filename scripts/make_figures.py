@@ -27,6 +27,12 @@ def main(snakemake) -> None:
 
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
     stimuli = Stimuli.open(snakemake.input.stimuli)
+    if stimuli.pictures is None:
+        why = "No pictures are shown: those of the dataset were not at hand."
+        for subject in design.subjects:
+            save_figure(missing_figure(why), folder / f"grid_{subject}")
+        save_figure(missing_figure(why), folder / "banner", formats=("png",))
+        return
     predictions = index_predictions(snakemake.input.predictions, design)
     scored = [subject for subject in design.subjects if (scores["subject"] == subject).any()]
     for subject in design.subjects:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from fmri2img import plugins
 from fmri2img.artifacts.budgets import Budget, sessions_of
 from fmri2img.artifacts.cells import Cell
-from fmri2img.datasets.dataset import open_dataset, open_pools
+from fmri2img.backbones.registry import brought
+from fmri2img.datasets.dataset import Dataset, open_dataset, open_pools
+from fmri2img.methods.pictures import check_drawn, check_pictures
 from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import is_scored, read_metrics
@@ -54,16 +57,21 @@ class Study(MethodQueries):
         self.registries = {
             "methods": read_methods(),
             "metrics": read_metrics(REPOSITORY / "config" / "metrics.yaml"),
-            "backbones": _backbones(),
+            "backbones": _backbones(self.dataset),
             "analyses": read_analyses(),
         }
         for method in self.settings.retrieval_only:
             self.named("methods", method, "retrieval_only")["outputs"] = ["retrieval"]
+            for entry in self.registries["methods"].values():
+                if entry.get("of") == method and entry.get("inherits"):
+                    entry["outputs"] = ["retrieval"]
         checks.check_data(self)
         self.submissions = {
             name: self._read_submission(name, entry) for name, entry in self.settings.submissions.items()
         }
         checks.check_registered(self)
+        check_drawn(self)
+        check_pictures(self)
         self._check_scored()
         for dataset in (self.dataset, *self.pools.values()):
             dataset.check(self)
@@ -318,8 +326,12 @@ class Study(MethodQueries):
         return entries[name]
 
 
-def _backbones() -> dict[str, dict]:
+def _backbones(dataset: Dataset) -> dict[str, dict]:
+    """The registered networks, and those whose outputs the dataset brings. Raises UserError for a name of both."""
     path = REPOSITORY / "config" / "backbones.yaml"
     registry = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     check_schema(registry, "backbones", "config/backbones.yaml")
-    return registry
+    for name in registry.keys() & dataset.embeddings.keys():
+        where = str(dataset.folder / plugins.RECORDS["datasets"])
+        raise problem(f"embeddings.{name}", "is the name of a network of config/backbones.yaml; rename it", where)
+    return registry | brought(dataset.name, dataset.embeddings)

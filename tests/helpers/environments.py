@@ -77,7 +77,7 @@ def _functions(key: str) -> set[str]:
 
 
 def _loaders(target: str) -> set[str]:
-    return {source.loader for source in TARGETS[target].values()}
+    return {source.loader for source in TARGETS[target].values() if source.loader}
 
 
 # Script -> the functions that it imports by name at run time, as "module:function", or packages for all their modules.

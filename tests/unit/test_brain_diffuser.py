@@ -10,7 +10,7 @@ from fmri2img.backbones.registry import Backbone, load_registry
 from fmri2img.errors import UserError
 from fmri2img.linear.decoder import fit
 from fmri2img.methods.brain_diffuser import card, draw
-from fmri2img.methods.brain_diffuser.regions import picture_grid, region_arrays, region_masks
+from fmri2img.methods.brain_diffuser.regions import picture_grid, region_arrays, region_masks, voxel_weights
 from fmri2img.methods.brain_diffuser.settings import Generation, Penalties
 from fmri2img.study import Study
 
@@ -118,6 +118,26 @@ def test_a_region_moves_the_targets_that_it_carries_by_their_typical_length(plan
     assert share[0] > 0.9 and share[1] < 0.1
     twice, _ = region_arrays(decoder, embeddings, 2 * masks)
     np.testing.assert_allclose(twice, arrays, rtol=1e-4)
+
+
+@pytest.mark.parametrize("per", ["all", "value"])
+def test_weights_of_voxels_are_those_of_the_regression(planted, per):
+    """Recomputed one target at a time from the normal equations, at the penalty that was chosen for it."""
+    _, embeddings, targets = planted
+    rng = np.random.default_rng(1)
+    betas = (targets @ rng.standard_normal((6, 20)) + 3 * rng.standard_normal((200, 20))).astype(np.float32)
+    decoder = fit(betas, np.arange(200), embeddings, [1.0, 1e4], 4, 0, calibration="none", per=per)
+    centred = betas - betas.mean(axis=0)
+    squares = np.zeros(20)
+    for target in range(6):
+        system = centred.T @ centred + _penalties(decoder)[decoder.choice[target]] * np.eye(20)
+        squares += np.linalg.solve(system, centred.T @ (targets[:, target] - targets[:, target].mean())) ** 2
+    np.testing.assert_allclose(voxel_weights(decoder, embeddings), np.sqrt(squares), rtol=5e-3)
+
+
+def _penalties(decoder) -> list[float]:
+    """Penalties that some target has."""
+    return [alpha for alpha, n in zip(decoder.metadata["alphas"], decoder.metadata["groups_at"], strict=True) if n]
 
 
 def test_regions_without_voxels_and_the_mask_itself_are_left_out():

@@ -1,6 +1,7 @@
 """docs/adding-a-dataset.md, followed word by word in a folder outside the repository, ends in a leaderboard."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from fmri2img.artifacts.stimuli import Stimuli
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "adding-a-dataset.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```\w+\n# file: (\S+)\n(.*?)```", PAGE, re.S))
+ADDED = dict(re.findall(r"```\w+\n# add to: (\S+)\n(.*?)```", PAGE, re.S))
 METHODS = ["ridge", "ridge_shuffled_brain", "ridge_nearest_neighbour", "mean_training_image"]
 
 
@@ -76,3 +78,31 @@ def test_what_the_dataset_does_not_have_is_refused_in_one_line(toy, change, mess
     assert run.returncode != 0
     lines = [line for line in (run.stdout + run.stderr).splitlines() if message in line]
     assert len(lines) == 1 and lines[0].startswith("configuration: "), run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def without_pictures(toy, tmp_path_factory) -> Path:
+    """The same with the additions of the page, after the pictures were deleted."""
+    folder = tmp_path_factory.mktemp("vectors") / "outside"
+    shutil.copytree(toy, folder, ignore=shutil.ignore_patterns("results", ".snakemake", "pictures", "logs"))
+    for name, content in ADDED.items():
+        with open(folder / name, "a", encoding="utf-8") as file:
+            file.write(f"\n\n{content}")
+    script = folder / "toy" / "read_stimuli.py"
+    text, n = re.subn(r"images = np\.stack\(.*\)\n", "images = None\n", script.read_text(encoding="utf-8"))
+    assert n == 1
+    script.write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_vectors_that_the_dataset_brings_are_decoded_without_its_pictures(without_pictures):
+    run = snakemake(without_pictures, "--cores", "2", "--configfile", "vectors.yaml", "--show-failed-logs")
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = without_pictures / "results" / "toy_vectors"
+    scores = read_scores([results / "scores" / "ridge.parquet"])
+    means = scores.groupby(["test_set", "metric"])["value"].mean()
+    assert means["scenes", "retrieval_image_2way"] > 0.8
+    assert not (results / "stimuli" / "images.npy").exists() and (results / "page.html").is_file()
+    # Where jobs share the workflow's own embeddings, those that the dataset brings are still made by its rule alone.
+    run = snakemake(without_pictures, "-n", "--configfile", "vectors.yaml", "--config", "shards={embed: 3}")
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -24,6 +24,9 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+RUN_HERE = [name for name in study.registries["backbones"] if name not in study.dataset.embeddings]
+
+
 wildcard_constraints:
     subject=one_of([*study.available_sessions, ALL]),
     sessions=rf"\d+(\.\d+)?|{ALL}",
@@ -33,8 +36,8 @@ wildcard_constraints:
     shard=r"\d+",
     method=one_of(study.registries["methods"]),
     decoder=one_of(study.decoders),
-    encoder=one_of(study.registries["backbones"]),
-    entry=one_of(study.registries["backbones"]),
+    encoder=one_of(RUN_HERE),
+    entry=one_of(RUN_HERE),
 
 
 def _numbered(path):
@@ -159,7 +162,7 @@ def all_predictions():
 def loaders_of(target, name):
     """The module that loads a network which gives a target, as code_of takes it; none of a network of another kind."""
     source = TARGETS[target].get(study.registries["backbones"][name]["kind"])
-    return [source.loader] if source else []
+    return [source.loader] if source and source.loader else []
 
 
 def flat(found):
@@ -306,6 +309,7 @@ def made_from(method, wildcards):
         "recording": "<results>/recordings/{subject}",
         "embeddings": f"<results>/embeddings/{study.value_at(entry['made_by']['embeddings'], entry['folder'])}",
         "stimuli": "<results>/stimuli",
+        "captions": "<results>/stimuli",
         "captioned": "<results>/captioned_images.parquet",
     }
     found = {"split": f"<results>/splits/{config['split']}.json"}

@@ -139,7 +139,8 @@ if config["shards"]["embed"] > 1:
         benchmark:
             "<benchmarks>/join_embeddings/{artifact}.tsv"
         wildcard_constraints:
-            artifact=r"(embeddings|latents|texts|local_features|image_views)/.+",
+            artifact=rf"(?!embeddings/({one_of(study.dataset.embeddings)})$)"
+            r"(embeddings|latents|texts|local_features|image_views)/.+",
         conda:
             "../../envs/prepare.yaml"
         threads: threads_of("cpu")

@@ -127,6 +127,20 @@ def save_embeddings(
         Embeddings.open(directory)
 
 
+def save_vectors(path: str | Path, ids: np.ndarray, vectors: np.ndarray, metadata: dict) -> None:
+    """Write embeddings of one vector for each image, such as those that a dataset brings.
+
+    ids: ascending; vectors: float (images, width), stored as one token and, l2-normalised, as the joint vector.
+    Raises UserError when a value is not finite or overflows float16 (65504), or a vector has length zero.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not lengths.all():
+        raise UserError(f"{path}: the vector of image_id {ids[np.flatnonzero(lengths == 0)[0]]} is zero; leave it out")
+    pooled = (vectors / lengths).astype(np.float32)
+    save_embeddings(path, ids, [(vectors[:, None], pooled)], metadata)
+
+
 def mean_tokens(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
     """Mean of the true tokens of some images, float32 (tokens, width)."""
     _, n_tokens, width = embeddings.tokens.shape

@@ -74,6 +74,12 @@ class Given:
     def stimuli(self) -> Stimuli:
         return Stimuli.open(self.paths["stimuli"])
 
+    def first_captions(self, ids: np.ndarray) -> list[str]:
+        """The first caption that people wrote of each of these images; "" where there is none."""
+        described = Stimuli.open(self.paths["captions"])
+        every = described.table["captions"].iloc[described.rows(ids)]
+        return ["" if texts is None else next(iter(texts), "") for texts in every]
+
     @cached_property
     def captioned(self) -> pd.DataFrame:
         """image_id and caption: the captions that the study's captioner gives the true test images."""

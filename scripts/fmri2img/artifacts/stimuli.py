@@ -1,10 +1,11 @@
 """Stimuli: the images of a dataset, with their names, captions, categories and clusters.
 
-images.npy       uint8 (images, height, width, 3) RGB
+images.npy       uint8 (images, height, width, 3) RGB; absent where the user does not hold the pictures
 stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of the image), source (where the picture
                  comes from), captions and categories (lists of strings, empty where there are none), cluster (text, or
                  null where the dataset has no clusters); a dataset may add columns
-metadata.json    the dataset's record of how they were made, e.g. checksums of the source files
+metadata.json    the dataset's record of how they were made, e.g. checksums of the source files; `pictures`, false where
+                 there are none
 """
 
 from collections.abc import Iterable
@@ -21,14 +22,15 @@ from fmri2img.errors import UserError
 from fmri2img.integrity import again
 
 COLUMNS = {"image_id": "iu", "name": "OUT", "source": "OUT", "captions": "O", "categories": "O", "cluster": "OUT"}
+PICTURES = "pictures"  # entry of the metadata
 
 
 @dataclass(frozen=True)
 class Stimuli:
-    """Opened stimuli; `images` is a read-only memory map uint8 (images, height, width, 3)."""
+    """Opened stimuli; `pictures` is a read-only memory map uint8 (images, height, width, 3), None without pictures."""
 
     path: Path
-    images: np.ndarray
+    pictures: np.ndarray | None
     table: pd.DataFrame
     metadata: dict
 
@@ -37,15 +39,26 @@ class Stimuli:
         """Open and validate. Raises UserError naming the file that is missing or does not fit the others."""
         path = Path(path)
         table = read_table(path / "stimuli.parquet", COLUMNS)
-        images = read_array(path / "images.npy")
-        if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise UserError(
-                f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB images; "
-                f"{again(path)}"
-            )
+        metadata, images = read_json(path / "metadata.json"), None
+        if metadata.get(PICTURES, True):
+            images = read_array(path / "images.npy")
+            if images.ndim != 4 or images.shape[0] != len(table) or images.shape[3] != 3 or images.dtype != np.uint8:
+                raise UserError(
+                    f"{path / 'images.npy'}: {images.shape} {images.dtype} does not match {len(table)} uint8 RGB "
+                    f"images; {again(path)}"
+                )
         if not table["image_id"].is_monotonic_increasing or not table["image_id"].is_unique:
             raise UserError(f"{path / 'stimuli.parquet'}: image_id must be ascending and unique; {again(path)}")
-        return cls(path, images, table, read_json(path / "metadata.json"))
+        return cls(path, images, table, metadata)
+
+    @property
+    def images(self) -> np.ndarray:
+        """The pictures. Raises UserError where the user does not hold them."""
+        if self.pictures is None:
+            raise UserError(
+                f"{self.path}: holds no pictures, only their table; get the dataset's pictures and run again"
+            )
+        return self.pictures
 
     @property
     def ids(self) -> np.ndarray:
@@ -67,20 +80,29 @@ def rows_of(ids: np.ndarray, table_ids: np.ndarray, path: Path) -> np.ndarray:
 
 
 def save_stimuli(
-    path: str | Path, images: np.ndarray | Iterable[np.ndarray], table: pd.DataFrame, metadata: dict
+    path: str | Path, images: np.ndarray | Iterable[np.ndarray] | None, table: pd.DataFrame, metadata: dict
 ) -> None:
-    """Write stimuli; `images` is an array or an iterator of uint8 (n, height, width, 3) blocks in table order."""
+    """Write stimuli; `images` is an array or an iterator of uint8 (n, height, width, 3) blocks in table order.
+
+    It is None where the user does not hold the pictures: the table alone says which images there are.
+    """
     with atomic_directory(path) as directory:
-        blocks = [images] if isinstance(images, np.ndarray) else images
-        target, row = None, 0
-        for block in blocks:
-            if target is None:
-                target = ArrayWriter(directory / "images.npy", np.uint8, (len(table), *block.shape[1:]))
-            target.write(block)
-            row += len(block)
-        if target is None or row != len(table):
-            raise ValueError(f"{row} images for {len(table)} table rows")
-        target.close()
+        if images is None:
+            metadata = metadata | {PICTURES: False}
+        else:
+            _write_images(directory / "images.npy", [images] if isinstance(images, np.ndarray) else images, len(table))
         table.to_parquet(directory / "stimuli.parquet", index=False)
         write_json(directory / "metadata.json", metadata)
         Stimuli.open(directory)
+
+
+def _write_images(path: Path, blocks: Iterable[np.ndarray], count: int) -> None:
+    target, row = None, 0
+    for block in blocks:
+        if target is None:
+            target = ArrayWriter(path, np.uint8, (count, *block.shape[1:]))
+        target.write(block)
+        row += len(block)
+    if target is None or row != count:
+        raise ValueError(f"{row} images for {count} table rows")
+    target.close()

@@ -8,6 +8,8 @@ An entry of config/backbones.yaml has one `source`:
     url          one file, fetched once into models/<entry>
     page         a web page from which a person puts the files into models/<entry>
 
+The registry of a study also has the networks whose outputs its dataset brings (`brought`).
+
 The functions that build networks (encoders.py, autoencoders.py, generators.py, captioners.py, features.py) see only a
 Backbone, so the demo's networks and the paper's networks use the same code.
 """
@@ -25,6 +27,7 @@ from fmri2img.integrity import sha256
 from fmri2img.paths import REPOSITORY
 
 MODELS = Path("models")  # fetched files, below the working directory
+BROUGHT = "embeddings"  # kind of the networks whose outputs a dataset brings: they are not run, and have no files
 ACQUIRED = "acquired.json"  # next to the files: their source, written when they were fetched
 
 
@@ -163,6 +166,25 @@ def load_registry(path: str | Path = REPOSITORY / "config" / "backbones.yaml") -
         raise UserError(f"{path}: no such file; restore it from the repository")
     entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return {name: Backbone(name, record) for name, record in entries.items()}
+
+
+def brought(dataset: str, embeddings: dict[str, dict]) -> dict[str, dict]:
+    """Entries of the networks whose outputs a dataset brings: one vector for each image.
+
+    embeddings: name -> title, width and trained_on, as dataset.yaml declares them.
+    """
+    return {
+        name: {
+            "kind": BROUGHT,
+            "title": declared["title"],
+            "source": {"dataset": dataset},
+            "files": {},
+            "tokens": 1,
+            "token_width": declared["width"],
+            "trained_on": declared["trained_on"],
+        }
+        for name, declared in embeddings.items()
+    }
 
 
 def expect_kind(backbone: Backbone, *kinds: str) -> None:

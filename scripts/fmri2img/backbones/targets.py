@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmri2img.artifacts.axes import ALL, EACH
-from fmri2img.backbones.registry import Backbone, expect_kind
+from fmri2img.backbones.registry import BROUGHT, Backbone, expect_kind
 from fmri2img.backbones.vdvae_layout import latent_sizes
 
 
@@ -22,16 +22,16 @@ from fmri2img.backbones.vdvae_layout import latent_sizes
 class Source:
     """How networks of one kind give a target.
 
-    loader: "module:function", Backbone -> object. Of tokens it has encode_images(images) -> (tokens, pooled or None);
-    of texts encode(sentences) -> Prompt, whose states are the target; of latents encode_stimuli(images, size, noise) ->
-    float32 (images, tokens, width), axes(size) -> Axes and facts, a dictionary for the metadata. images: uint8
-    (images, height, width, 3); noise(*shapes): standard normal numbers of these shapes for each image. groups: names of
-    axes and runs along which a penalty can be chosen.
+    loader: "module:function", Backbone -> object; None where the dataset brings the values. Of tokens it has
+    encode_images(images) -> (tokens, pooled or None); of texts encode(sentences) -> Prompt, whose states are the
+    target; of latents encode_stimuli(images, size, noise) -> float32 (images, tokens, width), axes(size) -> Axes and
+    facts, a dictionary for the metadata. images: uint8 (images, height, width, 3); noise(*shapes): standard normal
+    numbers of these shapes for each image. groups: names of axes and runs along which a penalty can be chosen.
     values: (entry of the registry, side of a picture in pixels) -> values of one image, roughly, for the estimate of
     disk space.
     """
 
-    loader: str
+    loader: str | None
     groups: tuple[str, ...]
     values: Callable[[dict, int | None], int]
 
@@ -61,6 +61,7 @@ TARGETS: dict[str, dict[str, Source]] = {
         "clip_projected": Source("fmri2img.backbones.encoders:load_encoder", TOKEN, _tokens),
         "git": Source("fmri2img.backbones.captioners:load_captioner_encoder", TOKEN, _tokens),
         "blip": Source("fmri2img.backbones.captioners:load_captioner_encoder", TOKEN, _tokens),
+        BROUGHT: Source(None, TOKEN, _tokens),
     },
     "latents": {
         "diffusers_vae": Source("fmri2img.backbones.autoencoders:load_autoencoder", MAP, _map),
@@ -89,6 +90,7 @@ def target_path(target: str, network: str, size: int | None = None) -> str:
 
 def load_target(target: str, backbone: Backbone) -> Any:
     """Load the network that gives a target. Raises UserError for one of another kind, and as its loader does."""
-    expect_kind(backbone, *TARGETS[target])
-    module, _, function = TARGETS[target][backbone.kind].loader.partition(":")
+    loaders = {kind: source.loader for kind, source in TARGETS[target].items() if source.loader}
+    expect_kind(backbone, *loaders)
+    module, _, function = loaders[backbone.kind].partition(":")
     return getattr(importlib.import_module(module), function)(backbone)

@@ -62,6 +62,14 @@ class DeclaredSplit(Settings):
     sessions: Positive | None = Field(None, description="Sessions after this one are not used; null uses all.")
 
 
+class BroughtEmbeddings(Settings):
+    """Vectors of the stimuli that the dataset brings: one for each image, from a network that is not run here."""
+
+    title: Name = Field(description="The network, for reports.")
+    width: Positive = Field(description="Numbers in a vector.")
+    trained_on: Name = Field(description="The data that the network was trained on.")
+
+
 class Sizes(Settings):
     """Rough sizes, used to estimate how much disk space a study needs."""
 
@@ -92,6 +100,10 @@ class DatasetRecord(Settings):
     )
     regions: Unique[Name] = Field([], description="Boolean columns of the recordings' voxel table.")
     captions: bool = Field(description="Whether the stimuli have captions written by people.")
+    pictures: bool = Field(True, description="Whether users hold the pictures, not only what is known of them.")
+    embeddings: dict[Annotated[str, *PATH_NAME], BroughtEmbeddings] = Field(
+        {}, description="Name -> vectors of the stimuli that dataset.smk writes into <results>/embeddings/<name>."
+    )
     anatomy: Unique[Annotated[str, *matching("brain|mni", "brain or mni")]] = Field(
         [], description="What <results>/anatomy/{subject} holds: brain (a mask), mni (a map to the MNI152 template)."
     )
@@ -179,6 +191,21 @@ class Dataset:
         return self.record["captions"]
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether the user holds the pictures, not only their names, captions and brought embeddings."""
+        return self.record["pictures"]
+
+    @property
+    def pictures_remedy(self) -> str:
+        """How users get the pictures, for the end of a message."""
+        return ""
+
+    @property
+    def embeddings(self) -> dict[str, dict]:
+        """Name -> title, width and trained_on of vectors of the stimuli that the dataset brings."""
+        return self.record["embeddings"]
+
+    @property
     def regions(self) -> list[str]:
         """Boolean columns of the recordings' voxel table."""
         return self.record["regions"]
@@ -215,7 +242,7 @@ class Dataset:
     def bytes_of(self, study: Any) -> dict[Path, int]:
         """Folder -> bytes that the dataset's rules write into it: recordings (float32) and stimuli."""
         sizes = self.sizes(study)
-        total = sizes.images * 3 * sizes.image_size**2
+        total = sizes.images * 3 * sizes.image_size**2 if self.has_pictures else 0
         if self.has_recordings:
             sessions = sum(study.available_sessions[subject] for subject in study.recorded)
             total += 4 * sessions * sizes.session_trials * sizes.voxels

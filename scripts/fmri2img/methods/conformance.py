@@ -50,7 +50,7 @@ def _below_floor(results: Path, entries: dict[str, dict]) -> list[str]:
     captions."""
     problems = []
     for floor, entry in entries.items():
-        if "floor" not in entry.get("scale", {}) or entry["of"] not in entries:
+        if "floor" not in entry.get("scale", {}) or entry.get("of") not in entries:
             continue
         means = [_means(results, name) for name in (entry["of"], floor)]
         if not any(means[0][metric] > means[1].get(metric, 1) for metric in means[0].index):

@@ -144,10 +144,26 @@ class MethodQueries:
         kind = next(kind for kind in TARGETS if record[kind] is not None)
         network = self._setting(record[kind], kind, folder)
         self.network(network.value, network.key, *TARGETS[kind])
+        if kind == "tokens":
+            self.check_embedded(network.key, network.value)
+        elif kind == "latents" and not self.dataset.has_pictures:
+            raise self.without_pictures("methods", f"{folder} decodes latents of pictures")
         if kind == "texts" and not self.dataset.has_captions:
             what = f"{folder} decodes captions, which dataset {self.dataset.name} does not have"
             raise problem("methods", f"{what}; remove it")
         return kind, network.value, self._setting(record["size"], "size", folder).value
+
+    def check_embedded(self, key: str, network: str) -> None:
+        """Raise UserError where `key` names an encoder that would take pictures which the user does not hold."""
+        brought = self.dataset.embeddings
+        if not self.dataset.has_pictures and network not in brought:
+            remedy = f"use what it brings ({', '.join(brought)})" if brought else "use another dataset"
+            raise self.without_pictures(key, f"{network} takes pictures", remedy)
+
+    def without_pictures(self, key: str, what: str, remedy: str = "remove it") -> UserError:
+        """The error for a key that asks for something which needs the pictures. what: "pixcorr compares pictures"."""
+        remedies = ", or ".join(filter(None, [remedy, self.dataset.pictures_remedy]))
+        return problem(key, f"{what}, which you do not hold of dataset {self.dataset.name}; {remedies}")
 
     def _setting(self, value: Any, own_key: str, folder: str, words: bool = False) -> "_Setting":
         """A value of method.yaml, or of the key of the configuration that it names.
@@ -193,6 +209,13 @@ class MethodQueries:
         else:
             names = [target_path("tokens", self.config["encoder"])]
         return {name: f"<results>/{name}" for name in names}
+
+    def decoded_targets(self, decoder: str) -> list[str]:
+        """Artifacts that a decoder's outputs are estimates of, also where a function of its folder makes these."""
+        made_by = self.decoders[decoder].get("made_by")
+        if made_by is None:
+            return list(self.targets(decoder))
+        return [target_path("tokens", self.value_at(made_by["embeddings"], self.decoders[decoder]["folder"]))]
 
     def retrieval_network(self, method: str) -> str:
         """The network whose tokens of the true images a method's retrieval vectors are compared with."""

@@ -175,7 +175,7 @@ class Function(Settings):
     function: Member = Field(description="module:function in the folder; see artifacts/interfaces.py.")
     of: Literal["decoded", "predictions"] | None = Field(None, description="What of another method it is made from.")
     makes: Literal["decoded", "predictions"] = "predictions"
-    needs: list[Literal["recording", "embeddings", "stimuli", "captioned"]] = []
+    needs: list[Literal["recording", "embeddings", "stimuli", "captions", "captioned"]] = []
     embeddings: Key = Field("encoder", description="Key of the configuration with the network whose tokens it needs.")
 
 
@@ -281,7 +281,8 @@ def read_methods() -> dict[str, dict]:
 
     An entry holds title, kind (decoder: its pictures are drawn from what it decodes; stage: a further step on them, or
     a part of them; control), origin, sentence, reference, folder, family (the folder's title), module, outputs,
-    varies_with and configured_by; where they apply decoder (whose Decoded it draws from), drawing, takes, of, stage,
+    varies_with and configured_by; where they apply decoder (whose Decoded it draws from), drawing, takes, of, inherits
+    (whether a control has the outputs of the method that it is made from), stage,
     training, released, stands_for, linear, made_by, card, scale (end -> what metrics read). Raises UserError for a
     folder that cannot be used.
     """
@@ -449,6 +450,7 @@ def _controls(control: str, record: MethodRecord, methods: dict[str, dict]) -> d
             "sentence": record.sentence,
             "varies_with": [axis for axis in record.varies_with if axis in entry["varies_with"]],
             "outputs": list(outputs),
+            "inherits": record.outputs == "inherited",
             "retrieval_encoder": entry["retrieval_encoder"],
             "configured_by": list(inherited if record.configured_by == "inherited" else record.configured_by),
             "of": method,

@@ -82,10 +82,15 @@ def _network_data(study, method: str) -> list[tuple]:
     if "drawing" in entry:
         rows.append(("generator data", list(study.drawing(method)["networks"].values())))
     texts = {
-        item: "; ".join(f"{name}: {backbones[name]['trained_on']}" for name in dict.fromkeys(names))
+        item: "; ".join(f"{_named(name, backbones)}: {backbones[name]['trained_on']}" for name in dict.fromkeys(names))
         for item, names in rows
     }
     return [("networks", item, text) for item, text in texts.items() if text]
+
+
+def _named(name: str, backbones: dict) -> str:
+    """A network's name; with a title where a dataset brings its outputs, as config/backbones.yaml has nothing on it."""
+    return f"{name} ({backbones[name]['title']})" if "title" in backbones[name] else name
 
 
 def _published_networks(study, method: str) -> list[tuple]:

@@ -33,7 +33,7 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {  # what f
 
 def suspicions_of_pictures(prediction: Prediction, stimuli: Stimuli) -> list[str]:
     """What is suspicious of the pictures of a prediction, each with the cell that it is about."""
-    if prediction.images is None:
+    if prediction.images is None or stimuli.pictures is None:
         return []
     of = prediction.metadata
     cell = f"{of['subject']}, {of['sessions']:g} sessions, seed {of['seed']}"

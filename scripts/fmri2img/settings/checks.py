@@ -69,6 +69,8 @@ def check_registered(study: Any) -> None:
             study.regressions(entry["decoder"])  # raises where its method.yaml does not fit the study
         if "drawing" in entry:
             _check_drawing(study, method, entry)
+        if "captions" in entry.get("made_by", {}).get("needs", []):
+            _check_captions(study, "methods", method)
     for metric in study.config["metrics"]:
         entry = study.named("metrics", metric, "metrics")
         _check_metric(study, metric, entry)
@@ -89,12 +91,18 @@ def check_registered(study: Any) -> None:
         if methods[method]["kind"] != "decoder":
             raise problem("retrieval_only", f"{method} is not a decoder; remove it")
         for other in study.methods:
-            if methods[other].get("of") == method:
+            if methods[other].get("of") == method and _reads_pictures(methods[other]):
                 raise problem("retrieval_only", f"{other} needs the images of {method}; drop one of them")
     _check_budgets(study)
     _check_folds(study)
     _check_bottleneck(study)
     _check_encoding(study)
+
+
+def _reads_pictures(entry: dict) -> bool:
+    """Whether a method reads pictures of the one that it is made from; a control may read what that one decoded, or
+    make the same outputs of whatever there is."""
+    return entry.get("made_by", {}).get("of") != "decoded" and not entry.get("inherits")
 
 
 def _check_folds(study: Any) -> None:

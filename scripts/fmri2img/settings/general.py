@@ -33,7 +33,7 @@ STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]{0,63}", "lowercase letters, digits, -
 SUBMISSION_NAME = matching(r"[a-z][a-z0-9_]{0,63}", "lowercase letters, digits and _, at most 64")
 MINUTES = Annotated[str, *matching(r"[1-9][0-9]*min", "a number of minutes as in 10min")]
 BUDGET = one_of("a whole number of sessions from 1, minutes as in 10min, or all; give one of them")
-Encoder = Annotated[Name, Network("open_clip", "clip_projected")]
+Encoder = Annotated[Name, Network("open_clip", "clip_projected", "embeddings")]
 Autoencoder = Annotated[Name, Network("diffusers_vae")]
 Generator = Annotated[Name, Network("diffusers_unet")]
 
@@ -242,7 +242,10 @@ class General(Basis):
         description="A previously run study with the same methods on another split. A table and a figure compare "
         "its scores with this study's (config/cluster.yaml).",
     )
-    encoder: Encoder = Field(description="The image encoder whose tokens are decoded.")
+    encoder: Encoder = Field(
+        description="The image encoder whose tokens are decoded, or embeddings that the dataset brings; from these no "
+        "pictures are drawn."
+    )
     autoencoder: Autoencoder = Field(description="The autoencoder of the generator.")
     generator: Generator = Field(description="The unCLIP generator that draws images from tokens.")
     captioner: Annotated[Name, Network("git")] = Field(description="The captioner of decoded images.")

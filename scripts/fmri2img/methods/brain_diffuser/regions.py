@@ -5,6 +5,9 @@ array's deviation from the mean of the training images is brought to the typical
 picture does not depend on the number of voxels. The published code scales to fixed lengths instead, standardises the
 latents over its thirteen regions, and reads V1 to V4 from the file of face-selective regions (its README admits a bug
 that it does not name).
+
+The table also has the weights themselves: how much of what is decoded rests on a voxel of a region. A large weight is
+not a large response: weights also cancel noise that voxels share (Haufe et al., NeuroImage 87, 96 (2014)).
 """
 
 from pathlib import Path
@@ -17,7 +20,7 @@ from fmri2img.artifacts.embeddings import Embeddings, token_blocks
 from fmri2img.artifacts.recording import Recording
 from fmri2img.errors import UserError
 from fmri2img.linear.decode import voxels_of
-from fmri2img.linear.decoder import LinearDecoder
+from fmri2img.linear.decoder import LinearDecoder, token_gram
 
 INCHES = 1.1  # side of a picture in the figure
 
@@ -55,13 +58,25 @@ def region_arrays(decoder: LinearDecoder, embeddings: Embeddings, masks: np.ndar
     return embeddings.axes.arranged(mean + scaled), lengths
 
 
+def voxel_weights(decoder: LinearDecoder, embeddings: Embeddings) -> np.ndarray:
+    """Length of the weights of each voxel over all targets, float64 (voxels,), from products of the images' targets."""
+    rows, total = embeddings.rows(decoder.ids), np.zeros(len(decoder.voxel_mean))
+    for penalty, readout in enumerate(decoder.readouts):
+        parts = (
+            block[:, decoder.choice[columns] == penalty] for columns, block in token_blocks(embeddings.tokens, rows)
+        )
+        total += np.einsum("vi,vi->v", readout @ token_gram(parts), readout, dtype=np.float64)
+    return np.sqrt(total)
+
+
 def decoded_regions(
     path: str | Path, recording: Recording, targets: dict[str, Embeddings], names: list[str]
 ) -> tuple[list[str], dict[str, np.ndarray], pd.DataFrame]:
     """Regions of a subject, arrays (regions, ...) of its decoder for them, and a table with a row for each region.
 
     path: the fitted decoder, a folder for each array; targets: name -> Embeddings. Columns of the table: region, voxels
-    and response_<array>, how far the array moves per unit of response, in units of the typical length.
+    response_<array>, how far the array moves per unit of response, in units of the typical length, and weight_<array>,
+    the root mean square of the weights of the region's voxels over that of all voxels.
     """
     regions, masks = region_masks(recording, names)
     table = pd.DataFrame({"region": regions, "voxels": masks.sum(axis=1).astype(int)})
@@ -72,6 +87,10 @@ def decoded_regions(
         columns = voxels_of(recording, decoder.metadata["regions"])
         arrays[folder.name], lengths = region_arrays(decoder, embeddings, masks[:, columns])
         table[f"response_{folder.name}"] = lengths / np.sqrt(masks.sum(axis=1))
+        squares = voxel_weights(decoder, embeddings) ** 2
+        inside = masks[:, columns]
+        means = np.divide(inside @ squares, inside.sum(axis=1), out=np.zeros(len(inside)), where=inside.any(axis=1))
+        table[f"weight_{folder.name}"] = np.sqrt(means / squares.mean())
     return regions, arrays, table
 
 

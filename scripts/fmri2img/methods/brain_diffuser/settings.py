@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from fmri2img.settings import base
-from fmri2img.settings.base import Batch, Folds, Guidance, Name, Network, Share, Side, Steps, Unique
+from fmri2img.settings.base import Batch, Folds, Guidance, Name, Network, Share, Side, Steps, Unique, one_of
 from fmri2img.settings.checks import check_regions
 
 
@@ -49,6 +49,9 @@ class Settings(base.Settings):
     prompts: Annotated[Name, Network("open_clip", "clip_projected")] = Field(description="Encoder of caption states.")
     generator: Annotated[Name, Network("dual_unet")] = Field(description="Denoising network under two contexts.")
     autoencoder: Annotated[Name, Network("diffusers_vae")] = Field(description="The autoencoder it was trained with.")
+    voxels: Annotated[Literal["all"] | Unique[Name], one_of("all or a list of regions; give one")] = Field(
+        "all", description="Regions from whose voxels it decodes; published: all voxels of the mask."
+    )
     penalties: Penalties = Field(Penalties(), description=Penalties.__doc__)
     folds: Folds = Field(5, description="Folds of the cross-validation, grouped by image.")
     calibration: Literal["training_images", "test_batch", "none"] = Field(
