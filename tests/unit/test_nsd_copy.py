@@ -7,6 +7,7 @@ import pytest
 from configurations import changed, merged
 
 from fmri2img.datasets.acquisition import link
+from fmri2img.datasets.inventory import announced
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import why_requested
 from fmri2img.datasets.nsd.acquisition_plan import ranges
@@ -241,22 +242,27 @@ def test_labels_are_of_a_region_file(tmp_path):
 # What a run says
 
 
+def lines(study: Study, made: list[str]) -> list[str]:
+    return announced("NSD", study.dataset.inventory(study), made)
+
+
 def test_a_run_says_what_is_linked_and_what_is_downloaded(tmp_path):
     study = Study(paper(tmp_path, copy=None))
     dataset, keys = study.dataset, keys_of(study)
-    (alone,) = dataset.sources([dataset.tree(key) for key in keys])
-    betas = 40 * 1.1
-    assert f"NSD: {len(keys)} files, about {betas + 39.5 + 0.25:.1f} GB, are downloaded to {dataset.root}" in alone
-    assert "betas of subj01, sessions 1-40; the stimuli; COCO's annotations" in alone and "s3://natural-scenes" in alone
+    bucket, archive = lines(study, [dataset.tree(key) for key in keys])
+    assert (
+        f"NSD: {len(keys) - 4} files are downloaded from s3://natural-scenes-dataset (key nsd.bucket.bucket)" in bucket
+    )
+    assert f"about {40 * 1.1 + 39.5:.1f} GB: betas of subj01, sessions 1-40; the stimuli; " in bucket
+    assert "(key nsd.bucket.coco_url), about 0.2 GB: COCO's annotations." in archive
 
     copied = [key for key in keys if "session39" not in key and "session07" not in key and "annotations" not in key]
     write_responses(add(tmp_path / "copy", *copied), "subj01", 40)
     study = Study(paper(tmp_path))
-    linked, fetched = study.dataset.sources([study.dataset.tree(key) for key in keys] + ["results/paper/tables/a.csv"])
-    assert f"of {len(keys)} files that {tmp_path / 'tree'} lacks, {len(copied)} are in {tmp_path / 'copy'}" in linked
-    assert "(key nsd.bucket.copy)" in linked and "(key nsd.bucket.bucket)" in fetched
-    assert "8 files, about 2.5 GB, are not in the copy" in fetched and "betas of subj01, sessions 7, 39;" in fetched
-    assert study.dataset.sources([]) == [] and Study(merged()).dataset.sources(["data/simulated/x"]) == []
+    linked, fetched, _ = lines(study, [study.dataset.tree(key) for key in keys] + ["results/paper/tables/a.csv"])
+    assert f"{len(copied)} files are linked from {tmp_path / 'copy'} (key nsd.bucket.copy)" in linked
+    assert "4 files are downloaded" in fetched and "betas of subj01, sessions 7, 39; 2 small files" in fetched
+    assert lines(study, []) == [] and lines(Study(merged()), ["data/simulated/x"]) == []
 
 
 def test_a_failed_download_says_why_the_file_was_requested_and_which_keys_decide():

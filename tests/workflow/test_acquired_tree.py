@@ -115,8 +115,8 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
         nsd["copy"] = str(tmp_path / "copy")
         prepare(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
         fetched = make(tmp_path / "run", ["fetch"])
-    assert f"2 are in {tmp_path / 'copy'} (key nsd.bucket.copy) and are linked." in fetched
-    assert "betas of subj01, sessions 1-3; the stimuli; COCO's annotations" in fetched
+    assert f"NSD: 2 files are linked from {tmp_path / 'copy'} (key nsd.bucket.copy): betas of subj02" in fetched
+    assert "betas of subj01, sessions 1-3; the stimuli; " in fetched and "GB: COCO's annotations." in fetched
     assert "rule acquire_betas" in fetched and "rule mask_session" not in fetched
     printed = make(tmp_path / "run", targets_of("there"), offline)
     assert "rule mask_session" in printed and "rule acquire" not in printed

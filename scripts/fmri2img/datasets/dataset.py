@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from fmri2img import plugins
+from fmri2img.datasets.inventory import Source
 from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
-from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, WrongKey, matching, problem
+from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, matching, problem
 
 if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
@@ -95,8 +96,8 @@ class DatasetRecord(Settings):
     terms: Terms | None = Field(None, description=Terms.__doc__)
     subjects: dict[Annotated[str, *PATH_NAME], Positive] = Field(
         {},
-        description="Subject -> number of recorded sessions, in the order of reports. A pool may leave its subjects "
-        "out and find them in its files.",
+        description="Subject -> number of recorded sessions, in the order of reports. They may be left out where the "
+        "folder's dataset.py finds them.",
     )
     regions: Unique[Name] = Field([], description="Boolean columns of the recordings' voxel table.")
     captions: bool = Field(description="Whether the stimuli have captions written by people.")
@@ -109,16 +110,11 @@ class DatasetRecord(Settings):
     )
     id_aliases: Unique[Name] = Field([], description="Other names for image_id that submissions may use.")
     splits: dict[Annotated[str, *PATH_NAME, AfterValidator(_not_a_cluster)], DeclaredSplit] = Field(
-        {}, description="Splits that dataset.smk makes; a pool has none."
+        {},
+        description="Splits that dataset.smk makes; a pool has none. They may be left out where the folder's "
+        "dataset.py names them.",
     )
     sizes: Sizes = Field(description=Sizes.__doc__)
-
-    @model_validator(mode="after")
-    def _has_subjects_and_splits(self) -> "DatasetRecord":
-        for key in () if self.pool else ("subjects", "splits"):
-            if not getattr(self, key):
-                raise WrongKey(key, "is empty; give at least 1")
-        return self
 
 
 class Dataset:
@@ -141,6 +137,11 @@ class Dataset:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{file}: not YAML ({' '.join(str(error).split())}); correct it") from None
         self.record: dict = DatasetRecord.read(content, str(file)).to_dict()
+        own = {"subjects": type(self).sessions, "splits": type(self).splits}
+        inherited = {"subjects": Dataset.sessions, "splits": Dataset.splits}
+        for key in () if self.record["pool"] else own:
+            if not self.record[key] and own[key] is inherited[key]:
+                raise problem(key, "is empty; give at least 1", str(file))
 
     @property
     def title(self) -> str:
@@ -225,11 +226,8 @@ class Dataset:
         if self.settings is not None:
             self.settings.check(study)
 
-    def sources(self, made: list[str]) -> list[str]:
-        """What a run gets from where, a line each, for datasets that are downloaded or copied; the run begins with it.
-
-        made: paths of the files that the run's jobs make.
-        """
+    def inventory(self, study: Any) -> list[Source]:
+        """What the study reads from outside, whether or not it is there; a missing file raises nothing."""
         return []
 
     def check_terms(self) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fmri2img.datasets.bold5000 import layout
 from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
+from fmri2img.datasets.inventory import MADE, PLACED, Source
 from fmri2img.errors import UserError
 
 
@@ -34,6 +35,23 @@ class Dataset(FolderDataset):
             return [self.root / layout.betas(subject, r, h) for r in layout.REGIONS for h in layout.HEMISPHERES]
         return list(layout.find_betas(self.root, subject, self.settings.betas.version).values())
 
+    def inventory(self, study: Any) -> list[Source]:
+        if self.simulated:
+            return [Source("the simulated BOLD5000", [self.root], MADE, "the simulator")]
+        found = []
+        for subject in study.recorded:
+            files = self.betas(subject) or [
+                self.root / layout.BETAS / f"{subject}_GLMbetas-{self.settings.betas.version}"
+            ]
+            found.append(
+                Source(f"betas of {subject}", files, PLACED, self._remedy(layout.BETAS), layout.SUBJECT_GIGABYTES)
+            )
+        return [*found, Source("pictures and presentation lists", [self.stimuli], PLACED, self._remedy(layout.STIMULI))]
+
+    def _remedy(self, part: str) -> str:
+        archive, address = layout.ARCHIVES[part]
+        return f"download {archive} from {address} and unpack it in {self.root}"
+
     def check(self, study: Any) -> None:
         """Check that the user's files are in place. Raises UserError."""
         if self.simulated:
@@ -44,15 +62,10 @@ class Dataset(FolderDataset):
             lacking = [region for region in layout.REGIONS if not any((region, h) in found for h in layout.HEMISPHERES)]
             if lacking:
                 name = layout.betas(subject, lacking[0], "LH", self.settings.betas.version)
-                raise UserError(
-                    f"{self.root / name}: no such file; download BOLD5000_GLMsingle_ROI_betas.zip from "
-                    f"{layout.BETAS_ADDRESS} and unpack it in {self.root}"
-                )
+                raise UserError(f"{self.root / name}: no such file; {self._remedy(layout.BETAS)}")
             if not layout.session_folders(self.stimuli, subject):
-                raise UserError(
-                    f"{self.stimuli / layout.LISTS / subject}: no presentation lists; download BOLD5000_Stimuli.zip "
-                    f"from {layout.STIMULI_ADDRESS} and unpack it in {self.root}"
-                )
+                where = self.stimuli / layout.LISTS / subject
+                raise UserError(f"{where}: no presentation lists; {self._remedy(layout.STIMULI)}")
 
     def sizes(self, study: Any) -> Sizes:
         if not self.simulated:

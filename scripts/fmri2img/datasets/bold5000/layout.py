@@ -27,6 +27,11 @@ LABELS = "Image_Labels/imagenet_final_labels.txt"
 
 BETAS_ADDRESS = "https://figshare.com/articles/dataset/BOLD5000_Release_2_0/14456124"
 STIMULI_ADDRESS = "https://bold5000-dataset.github.io/website/download.html"
+ARCHIVES = {  # folder -> the archive that it comes in, and where that is
+    BETAS: ("BOLD5000_GLMsingle_ROI_betas.zip", BETAS_ADDRESS),
+    STIMULI: ("BOLD5000_Stimuli.zip", STIMULI_ADDRESS),
+}
+SUBJECT_GIGABYTES = 0.04  # float32 betas of up to 5,254 trials in about 2,000 voxels of five regions
 
 
 def betas(subject: str, region: str, hemisphere: str, version: str = VERSION) -> str:

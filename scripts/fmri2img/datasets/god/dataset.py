@@ -6,6 +6,7 @@ from typing import Any
 
 from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.datasets.god import layout
+from fmri2img.datasets.inventory import DOWNLOADED, MADE, PLACED, Source
 from fmri2img.errors import UserError
 
 
@@ -36,8 +37,7 @@ class Dataset(FolderDataset):
         images = self.root / self.settings.images
         if not images.exists() and not (self.downloads and self.settings.images in layout.ADDRESSES):
             raise UserError(
-                f"{images}: no such file or folder; request the pictures at {layout.PICTURES_FORM} and put them there, "
-                f"or take images_256.npz from MinD-Vis's data ({layout.MIND_VIS}); god.root and god.images name it"
+                f"{images}: no such file or folder; {self._pictures_remedy}; god.root and god.images name it"
             )
         for subject in [] if self.downloads else study.recorded:
             if not self.responses(subject).is_file():
@@ -47,12 +47,21 @@ class Dataset(FolderDataset):
                     "download"
                 )
 
-    def sources(self, made: list[str]) -> list[str]:
-        names = [Path(path).name for path in made if self.downloads and Path(path).parent == self.root]
-        if not names:
-            return []
-        listed = ", ".join(sorted(names))
-        return [f"GOD: {len(names)} files are downloaded to {self.root} (key god.source: download): {listed}."]
+    def inventory(self, study: Any) -> list[Source]:
+        if self.simulated:
+            return [Source("the simulated GOD", [self.root], MADE, "the simulator")]
+        found = []
+        for subject in study.recorded:
+            path = self.responses(subject)
+            address, way = layout.ADDRESSES[path.name], DOWNLOADED if self.downloads else PLACED
+            origin = address if self.downloads else f"download it from {address}, or set god.source to download"
+            found.append(Source(f"responses of {subject}", [path], way, origin, layout.GIGABYTES[self.settings.files]))
+        images = self.root / self.settings.images
+        if self.downloads and self.settings.images in layout.ADDRESSES:
+            found.append(Source("pictures", [images], DOWNLOADED, layout.ADDRESSES[self.settings.images]))
+        else:
+            found.append(Source("pictures", [images], PLACED, self._pictures_remedy))
+        return found
 
     def _holds(self, folder: Path) -> bool:
         names = [layout.responses(subject, self.settings.files) for subject in layout.SUBJECTS]
@@ -61,6 +70,13 @@ class Dataset(FolderDataset):
     @property
     def downloads(self) -> bool:
         return self.settings.source == "download"
+
+    @property
+    def _pictures_remedy(self) -> str:
+        return (
+            f"request the pictures at {layout.PICTURES_FORM} and put them there, or take images_256.npz from MinD-Vis's "
+            f"data ({layout.MIND_VIS})"
+        )
 
     def sizes(self, study: Any) -> Sizes:
         if not self.simulated:

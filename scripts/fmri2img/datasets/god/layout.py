@@ -25,6 +25,7 @@ FIGSHARE = {
 WEIZMANN = "https://github.com/WeizmannVision/SelfSuperReconst/releases/download/v1"
 ADDRESSES = {f"{name}.h5": f"https://ndownloader.figshare.com/files/{number}" for name, number in FIGSHARE.items()}
 ADDRESSES |= {name: f"{WEIZMANN}/{name}" for name in ("images_112.npz", *(f"sbj_{k}.npz" for k in range(1, 6)))}
+GIGABYTES = {BDPY: 0.13, NPZ: 0.1}  # of a subject, roughly: 3,450 samples of 4,650 voxels in 64 bits; 3,000 trials
 PICTURES_FORM = "https://forms.gle/ujvA34948Xg49jdn9"
 MIND_VIS = "https://figshare.com/s/94cd778e6afafb00946e"
 

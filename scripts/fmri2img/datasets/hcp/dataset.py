@@ -6,9 +6,11 @@ from typing import Any
 
 from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.datasets.hcp.settings import terms_not_accepted
+from fmri2img.datasets.inventory import MADE, PLACED, Source
 from fmri2img.errors import UserError
 
 FILE = "HCP_visual_voxel.npz"
+REMEDY = "extract V1 to V4 of HCP's resting state into such files, one for each subject"
 FIRST_SUBJECT = 100001  # of the simulation; HCP's subjects have six digits too
 
 
@@ -36,16 +38,19 @@ class Dataset(FolderDataset):
         """Subject -> 1: a subject has one recording."""
         return dict.fromkeys(self.files, 1)
 
+    def inventory(self, study: Any) -> list[Source]:
+        if self.simulated:
+            return [Source("the simulated resting state", [self.root], MADE, "the simulator")]
+        files = list(self.files.values()) or [self.root / f"<subject>/{FILE}"]
+        return [Source("resting state, V1 to V4", files, PLACED, REMEDY)]
+
     def check(self, study: Any) -> None:
         """Check that there are files. Raises UserError."""
         if self.simulated:
             return
         check_folder("hcp.root", self.root, _holds, "correct the path, or leave hcp out of pools")
         if not self.files:
-            raise UserError(
-                f"{self.root}: no folder of a subject with {FILE}; extract V1 to V4 of HCP's resting state into such "
-                "files, one for each subject, or leave hcp out of pools"
-            )
+            raise UserError(f"{self.root}: no folder of a subject with {FILE}; {REMEDY}, or leave hcp out of pools")
 
     def check_terms(self) -> None:
         if not self.simulated and not self.settings.terms_accepted:

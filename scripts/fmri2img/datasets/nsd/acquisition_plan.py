@@ -1,54 +1,62 @@
-"""What a run gets from where, as it says when it begins: from the user's copy, from NSD's bucket, and how many GB."""
+"""NSD's files by kind, and where they come from: the user's copy, NSD's bucket, COCO's archive; and how many GB."""
 
 import re
 from pathlib import Path
 
+from fmri2img.datasets.inventory import DOWNLOADED, LINKED, Source, Way
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import Bucket
 
+ANNOTATIONS = "annotations/"
 BETAS = re.compile(r"/ppdata/([^/]+)/.*/betas_session(\d\d)\.")
 
 
-def acquisition_plan(keys: list[str], linked: list[str], bucket: Bucket, root: Path) -> list[str]:
-    """One line for the user's copy and one for the bucket; none where there is nothing to get.
+def sources_of(keys: list[str], linked: set[str], bucket: Bucket, root: Path) -> list[Source]:
+    """Files of NSD by kind: those that are in the user's copy, and are linked, and those that are downloaded.
 
-    keys: files that jobs of the run acquire; linked: those of them that the copy has; root: the tree.
+    keys: of the tree `root`; linked: those of them that the copy has.
     """
-    fetched = [key for key in keys if key not in set(linked)]
-    lines = []
-    if keys and bucket.copied:
-        lines.append(
-            f"NSD: of {len(keys)} files that {root} lacks, {len(linked)} are in {bucket.copied} (key nsd.bucket.copy) "
-            "and are linked."
-        )
-    if fetched:
-        only = "are not in the copy and are" if bucket.copied else "are"
-        lines.append(
-            f"NSD: {len(fetched)} files, about {gigabytes(fetched):.1f} GB, {only} downloaded to {root} from "
-            f"s3://{bucket.bucket} (key nsd.bucket.bucket): {'; '.join(described(fetched))}."
-        )
-    return lines
+    copied = [key for key in keys if key in linked]
+    fetched = [key for key in keys if key not in linked]
+    annotations = [key for key in fetched if key.startswith(ANNOTATIONS)]
+    own = [key for key in fetched if not key.startswith(ANNOTATIONS)]
+    origins: list[tuple[list[str], Way, str]] = [
+        (copied, LINKED, f"{bucket.copied} (key nsd.bucket.copy)"),
+        (own, DOWNLOADED, f"s3://{bucket.bucket} (key nsd.bucket.bucket)"),
+        (annotations, DOWNLOADED, f"{bucket.coco_url} (key nsd.bucket.coco_url)"),
+    ]
+    return [
+        Source(what, [root / key for key in files], way, origin, gigabytes(files))
+        for part, way, origin in origins
+        for what, files in described(part).items()
+    ]
 
 
 def gigabytes(keys: list[str]) -> float:
     """Rough size of files. COCO's four annotation files are one archive."""
-    names = {layout.COCO_ARCHIVE if key.startswith("annotations/") else key for key in keys}
+    names = {layout.COCO_ARCHIVE if key.startswith(ANNOTATIONS) else key for key in keys}
     sessions = sum(bool(BETAS.search(key)) for key in names)
     return sessions * layout.SESSION_GIGABYTES + sum(layout.GIGABYTES.get(key, 0) for key in names)
 
 
-def described(keys: list[str]) -> list[str]:
-    """What the files are: sessions of betas by subject, the stimuli, COCO's annotations, and how many others."""
-    sessions: dict[str, list[int]] = {}
+def described(keys: list[str]) -> dict[str, list[str]]:
+    """Keys by what they are: sessions of betas by subject, the stimuli, COCO's annotations, and small files."""
+    sessions: dict[str, dict[int, str]] = {}
     for key in keys:
         if found := BETAS.search(key):
-            sessions.setdefault(found[1], []).append(int(found[2]))
-    parts = [f"betas of {subject}, sessions {ranges(numbers)}" for subject, numbers in sorted(sessions.items())]
-    parts += ["the stimuli"] if layout.STIMULI in keys else []
-    annotations = [key for key in keys if key.startswith("annotations/")]
-    parts += ["COCO's annotations, from their own archive (key nsd.bucket.coco_url)"] if annotations else []
-    small = len(keys) - sum(map(len, sessions.values())) - len(annotations) - (layout.STIMULI in keys)
-    return parts + ([f"{small} small files"] if small else [])
+            sessions.setdefault(found[1], {})[int(found[2])] = key
+    parts = {
+        f"betas of {subject}, sessions {ranges(list(own))}": list(own.values())
+        for subject, own in sorted(sessions.items())
+    }
+    parts |= {
+        "the stimuli": [key for key in keys if key == layout.STIMULI],
+        "COCO's annotations": [key for key in keys if key.startswith(ANNOTATIONS)],
+    }
+    listed = {key for part in parts.values() for key in part}
+    small = [key for key in keys if key not in listed]
+    parts[f"{len(small)} small files"] = small
+    return {what: part for what, part in parts.items() if part}
 
 
 def ranges(numbers: list[int]) -> str:

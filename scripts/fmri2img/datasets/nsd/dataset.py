@@ -7,8 +7,9 @@ from typing import Any
 
 from fmri2img.datasets import dataset
 from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes, check_folder
+from fmri2img.datasets.inventory import MADE, Source
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.nsd.acquisition_plan import acquisition_plan
+from fmri2img.datasets.nsd.acquisition_plan import sources_of
 from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.datasets.own_files import is_there
 from fmri2img.settings.base import nearest, problem
@@ -169,12 +170,13 @@ class Dataset(dataset.Dataset):
             yield layout.valid(subject, number)
             yield self.betas(subject, number)
 
-    def sources(self, made: list[str]) -> list[str]:
-        if self.source != BUCKET:
-            return []
-        keys = [Path(path).relative_to(self.root).as_posix() for path in made if Path(path).is_relative_to(self.root)]
-        linked = [key for key in keys if self._is_copied(key)]
-        return acquisition_plan(keys, linked, self.settings.bucket, self.root)
+    def inventory(self, study: Any) -> list[Source]:
+        if self.source == SIMULATED:
+            return [Source("the simulated NSD", [self.root], MADE, "the simulator")]
+        if self.source == IMAGES:
+            return []  # they are files of a registered network's entry
+        keys = list(self.keys(study))
+        return sources_of(keys, {key for key in keys if self._is_copied(key)}, self.settings.bucket, self.root)
 
     def _check_split_of_images(self, split: str) -> None:
         if split == "shared982" and self.settings.images.shared982 is None:
