@@ -74,8 +74,8 @@ class Dataset(FolderDataset):
     @property
     def _pictures_remedy(self) -> str:
         return (
-            f"request the pictures at {layout.PICTURES_FORM} and put them there, or take images_256.npz from MinD-Vis's "
-            f"data ({layout.MIND_VIS})"
+            f"request the pictures at {layout.PICTURES_FORM} and put them there, or take images_256.npz from "
+            f"MinD-Vis's data ({layout.MIND_VIS})"
         )
 
     def sizes(self, study: Any) -> Sizes:

@@ -18,6 +18,7 @@ import nibabel
 import numpy as np
 
 from fmri2img.artifacts.arrays import read_array
+from fmri2img.datasets.nifti import NIFTI, open_nifti
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 from fmri2img.integrity import ABSENT
@@ -80,9 +81,9 @@ def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
 
 
 def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
-    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
-        # Volumes are read in their order in the file, which stays open: a compressed file can only be read forwards.
-        proxy = nibabel.load(path, keep_file_open=True).dataobj
+    with readable(path, NIFTI, renew(path), ABSENT):
+        # Volumes are read in their order in the file, because a compressed one can only be read forwards.
+        proxy = open_nifti(path, renew(path))
         _check(path, proxy.dtype, proxy.shape, proxy.shape[:3] == mask.shape, "(X, Y, Z, trials)", mask)
         _check_trials(path, proxy.shape[3], n_trials)
         scaled = (proxy.slope, proxy.inter) != (1, 0)

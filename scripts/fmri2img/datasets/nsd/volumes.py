@@ -8,14 +8,12 @@ over (X, Y, Z): the order of every published NSD array.
 from collections.abc import Collection
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pandas as pd
 
+from fmri2img.datasets.nifti import read_nifti
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
-from fmri2img.integrity import ABSENT
-from fmri2img.reading import readable
 
 LISTED = 20  # labels that a message shows
 
@@ -23,18 +21,12 @@ LISTED = 20  # labels that a message shows
 OUTSIDE = -1  # label of voxels that are not cortex
 
 
-def read_nifti(path: str | Path) -> np.ndarray:
-    """Values of a NIfTI file, in the dtype of the file. Raises UserError when it is missing or damaged."""
-    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
-        return np.asanyarray(nibabel.load(path).dataobj)
-
-
 def read_volume(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:
     """Voxel values of a NIfTI file, (X, Y, Z), in the dtype of the file; it may be 4-D with one volume.
 
     shape: the grid the volume must have. Raises UserError when the file is damaged or has another shape.
     """
-    values = read_nifti(path)
+    values = read_nifti(path, renew(path))
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
     if values.ndim != 3 or (shape is not None and values.shape != shape):

@@ -8,7 +8,9 @@ from fmri2img import job
 from fmri2img.artifacts.anatomy import NOWHERE, save_anatomy
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.nsd import layout
-from fmri2img.datasets.nsd.volumes import read_nifti, read_volume
+from fmri2img.datasets.nifti import read_nifti
+from fmri2img.datasets.nsd.volumes import read_volume
+from fmri2img.datasets.own_files import renew
 
 
 def copy_anatomy(subject: str, brain: str, mask: str, mni: str | None, output: str | Path) -> None:
@@ -24,7 +26,7 @@ def copy_anatomy(subject: str, brain: str, mask: str, mni: str | None, output: s
 
 def _template_map(path: str) -> np.ndarray:
     """The map, in which NaN and infinities mean outside of the volume, as NSD's own value does."""
-    values = read_nifti(path)
+    values = read_nifti(path, renew(path))
     return np.where(np.isfinite(values), values, NOWHERE)
 
 

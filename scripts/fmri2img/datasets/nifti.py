@@ -1,0 +1,29 @@
+"""NIfTI files."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from fmri2img.integrity import ABSENT
+from fmri2img.reading import readable
+
+NIFTI = "a complete NIfTI file"
+
+
+def read_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> np.ndarray:
+    """Values of a file, in its own dtype or scaled as its header says.
+
+    remedy, absent: what to do about a file that is damaged, or missing. Raises UserError for either.
+    """
+    with readable(path, NIFTI, remedy, absent):
+        return np.asanyarray(nibabel.load(path).dataobj)
+
+
+def open_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> nibabel.arrayproxy.ArrayProxy:
+    """The values of a file, which stays open and is read when they are indexed.
+
+    A compressed file is read once where they are indexed in its order. Raises UserError as `read_nifti`.
+    """
+    with readable(path, NIFTI, remedy, absent):
+        return nibabel.load(path, keep_file_open=True).dataobj
