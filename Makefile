@@ -3,7 +3,9 @@
 # make test-slurm   run the tests that need a real Slurm, which they start (needs root, and munge and slurm-wlm of Debian)
 # make lint   run the linters, the type checker and the spelling check
 # make plan [STUDY=paper]   print jobs, GPU hours, memory, disk and the longest chain of a study before it runs
-# make data [STUDY=config/paper.yaml]   fetch all networks and data of a study; says first what is found and what is fetched
+# make data [STUDY=config/paper.yaml] [LIST=1]   list the data and networks of a study: what is there, what is missing, whose
+#   form it needs; then fetch what can be fetched, or nothing with LIST=1
+# make dataset PATH=folder [CONFIG=file]   check a folder of your own scans, and write a study of them (FROM= means the same)
 # make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
 # make method FROM=folder   check a method's folder on a tiny study
 # make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
@@ -13,12 +15,21 @@
 # make clean   delete the demo study's results and data
 # All create .venv from envs/requirements.lock first; PYTHON_ENV= uses the Python and tools on the PATH instead.
 
+# `make dataset PATH=folder` gives the folder by the name of the variable with which programs are found. The folder becomes
+# FROM, and programs are found again as in the environment that make was started in. (Before make 4.4 a shell gets that
+# environment; later ones pass the folder on, and Linux still has the old one in /proc.)
+ifeq ($(origin PATH),command line)
+FROM := $(PATH)
+override PATH := $(shell given="$$PATH"; PATH=/usr/bin:/bin; if [ "$$given" = '$(subst ','\'',$(FROM))' ]; then \
+  given=$$(tr '\0' '\n' < /proc/$$PPID/environ | sed -n 's/^PATH=//p'); fi; echo "$${given:-/usr/local/bin:/usr/bin:/bin}")
+endif
+override export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
 PYTHON_ENV := .venv/installed.lock
 PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-slurm lint plan data submission method slurm-check test-page benchmarks clean
+.PHONY: demo test test-slurm lint plan data dataset submission method slurm-check test-page benchmarks clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -44,7 +55,10 @@ plan: $(PYTHON_ENV)
 	@python scripts/plan_study.py $(STUDY)
 
 data: $(PYTHON_ENV)
-	@snakemake --cores 4 --quiet rules host $(if $(STUDY),--configfile $(STUDY)) -- fetch
+	@python scripts/fetch_data.py $(STUDY) $(if $(LIST),--list)
+
+dataset: $(PYTHON_ENV)
+	@python scripts/add_dataset.py "$(FROM)" $(if $(CONFIG),--config "$(CONFIG)")
 
 submission: $(PYTHON_ENV)
 	@python scripts/validate_submission.py "$(FROM)" $(if $(CONFIG),--configfile $(CONFIG))

@@ -1,4 +1,4 @@
-"""Snakemake's own graph of a study's jobs, whatever of it has been made."""
+"""Snakemake's own graph of a study's jobs."""
 
 import multiprocessing
 import sys
@@ -13,21 +13,23 @@ from fmri2img.paths import REPOSITORY
 Read = TypeVar("Read")
 
 
-def read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
+def read_graph(
+    configfiles: list[str], read: Callable[[Any], Read], targets: Iterable[str] = (), whole: bool = True
+) -> Read:
     """`read` of Snakemake's workflow, whose `dag` holds all jobs, in a process of its own, which the workflow changes.
 
-    configfiles: laid over config/config.yaml; read: a function of a module, whose result can be pickled. Raises
-    UserError for a configuration that Snakemake refuses.
+    configfiles: laid over config/config.yaml; read: a function of a module, whose result can be pickled; targets and
+    whole: as `graph_of`. Raises UserError for a configuration that Snakemake refuses.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_read_graph, configfiles, read).result()
+        return pool.submit(_read_graph, configfiles, read, list(targets), whole).result()
 
 
-def _read_graph(configfiles: list[str], read: Callable[[Any], Read]) -> Read:
+def _read_graph(configfiles: list[str], read: Callable[[Any], Read], targets: list[str], whole: bool) -> Read:
     from snakemake.exceptions import WorkflowError
 
     try:
-        return read(graph_of(configfiles=[Path(path).resolve() for path in configfiles]))
+        return read(graph_of(targets, whole, configfiles=[Path(path).resolve() for path in configfiles]))
     except WorkflowError as error:
         raise UserError(str(error)) from None
 
@@ -43,10 +45,11 @@ def _name(job: Any) -> tuple:
     return job.rule.name, sorted(job.wildcards_dict.items())
 
 
-def graph_of(targets: Iterable[str] = (), **configuration: Any) -> Any:
+def graph_of(targets: Iterable[str] = (), whole: bool = True, **configuration: Any) -> Any:
     """Snakemake's workflow with the graph of all jobs. It changes the process that it is in.
 
-    targets: rules or files; none for the default. configuration: as snakemake.settings.types.ConfigSettings takes it.
+    targets: rules or files; none for the default. whole: whether all jobs are to run, whatever has been made.
+    configuration: as snakemake.settings.types.ConfigSettings takes it.
     """
     from snakemake.api import SnakemakeApi
     from snakemake.settings import types
@@ -59,13 +62,13 @@ def graph_of(targets: Iterable[str] = (), **configuration: Any) -> Any:
             config_settings=types.ConfigSettings(**configuration),
             snakefile=REPOSITORY / "Snakefile",
         )
-        started.dag(types.DAGSettings(forceall=True, targets=set(targets)))
+        started.dag(types.DAGSettings(forceall=whole, targets=set(targets)))
         workflow = started._workflow
         workflow._executor_plugin = ExecutorPluginRegistry().get_plugin("dryrun")
         workflow.execution_settings = types.ExecutionSettings()
         workflow.group_settings = types.GroupSettings()
         workflow.remote_execution_settings = types.RemoteExecutionSettings()
         workflow.scheduling_settings = types.SchedulingSettings()
-        workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+        workflow._prepare_dag(forceall=whole, ignore_incomplete=True, lock_warn_only=True, nolock=True)
         workflow._build_dag()
         return workflow

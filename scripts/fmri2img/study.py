@@ -45,7 +45,8 @@ class Study(MethodQueries):
     pictures. Raises UserError when anything is wrong that can be known before the first job.
     """
 
-    def __init__(self, config: dict) -> None:
+    def __init__(self, config: dict, check_files: bool = True) -> None:
+        """check_files: whether datasets check their files, which need not be there yet where they are only listed."""
         self.settings = read_configuration(config)
         self.config = self.settings.to_dict()
         self.name: str = self.settings.study
@@ -73,7 +74,7 @@ class Study(MethodQueries):
         check_drawn(self)
         check_pictures(self)
         self._check_scored()
-        for dataset in (self.dataset, *self.pools.values()):
+        for dataset in (self.dataset, *self.pools.values()) if check_files else ():
             dataset.check(self)
         for section in self.settings.methods_sections.values():
             section.check(self)

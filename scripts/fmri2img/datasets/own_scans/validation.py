@@ -248,7 +248,7 @@ def _describe(report: Report, subject: str, checked: Checked) -> None:
 
 
 def _times(count: int) -> str:
-    return {1: "shown once", 2: "twice"}.get(count, f"{count} times")
+    return "shown " + {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 # ---- pictures and parts ----------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import numpy as np
 from fmri2img import job
 from fmri2img.artifacts.anatomy import NOWHERE, save_anatomy
 from fmri2img.datasets import lockfile
-from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nifti import read_nifti
+from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.datasets.own_files import renew
 
