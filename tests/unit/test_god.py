@@ -23,6 +23,7 @@ from fmri2img.datasets.god.recording import session_numbers, write_recording
 from fmri2img.datasets.god.responses import Pictures, pictures_of_bdpy, read_bdpy, read_npz
 from fmri2img.datasets.god.scripts.prepare_stimuli import prepare_stimuli
 from fmri2img.datasets.god.settings import Settings, Simulation
+from fmri2img.datasets.inventory import announced
 from fmri2img.datasets.normalise import noise_ceiling
 from fmri2img.datasets.remote import WebObject
 from fmri2img.errors import UserError
@@ -319,11 +320,13 @@ def test_files_that_the_user_has_to_provide_are_named_before_the_run(tmp_path):
         section = {"source": "copy", "root": str(tmp_path), "images": "images"} | changes
         return Dataset("god", FOLDER, Settings.read(section, key="god"))
 
-    study = SimpleNamespace(recorded=["Subject2"])
+    study = SimpleNamespace(recorded=["Subject1", "Subject2"])
     made = [str(tmp_path / "Subject2.h5"), str(tmp_path / "Subject1.h5"), "results/x/stimuli"]
-    (line,) = dataset(source="download").sources(made)
-    assert line == f"GOD: 2 files are downloaded to {tmp_path} (key god.source: download): Subject1.h5, Subject2.h5."
-    assert dataset().sources(made) == [] and dataset(source="download").sources(made[2:]) == []
+    (line,) = announced("GOD", dataset(source="download").inventory(study), made)
+    assert line.startswith("GOD: 2 files are downloaded from ndownloader.figshare.com (key god.source: download)")
+    assert line.endswith(": responses of Subject1; responses of Subject2.")
+    assert announced("GOD", dataset().inventory(study), made) == []
+    study = SimpleNamespace(recorded=["Subject2"])
     with pytest.raises(
         UserError, match=r"key 'god.root': there is no folder .*/go; correct the path, or set god.source"
     ):

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from tests.helpers.configurations import DEMO
 
 from fmri2img.artifacts.recording import NO_IMAGE, Recording
-from fmri2img.datasets.dataset import DatasetRecord
+from fmri2img.datasets.dataset import Dataset
 from fmri2img.datasets.hcp import dataset, patterns, simulator
 from fmri2img.datasets.hcp.settings import Settings, Simulation
 from fmri2img.errors import UserError
@@ -156,10 +157,18 @@ def test_a_study_names_its_pools_and_their_settings(tmp_path):
         assert message in str(caught.value)
 
 
-def test_only_a_pool_has_no_splits():
+def test_only_a_pool_or_a_class_that_finds_them_has_no_subjects_and_splits(tmp_path):
     sizes = dict.fromkeys(("images", "image_size", "test_images", "session_trials", "voxels"), 1)
     record = {"title": "T", "description": "D", "reference": "R", "captions": False, "sizes": sizes}
     record["licence"] = {"name": "n", "url": "u"}
-    assert DatasetRecord.read(record | {"pool": True}).splits == {}
-    with pytest.raises(UserError, match=r"key 'subjects': is empty; give at least 1"):
-        DatasetRecord.read(record)
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record | {"pool": True}))
+    assert Dataset("toy", tmp_path).splits == {}
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(record))
+    with pytest.raises(UserError, match=r"dataset.yaml: key 'subjects': is empty; give at least 1"):
+        Dataset("toy", tmp_path)
+
+    class Finds(Dataset):
+        sessions = property(lambda self: {"sub-01": 1})
+
+    with pytest.raises(UserError, match=r"dataset.yaml: key 'splits': is empty; give at least 1"):
+        Finds("toy", tmp_path)

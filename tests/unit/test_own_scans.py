@@ -21,6 +21,7 @@ from fmri2img.datasets.own_scans.settings import HeldOut, Settings
 from fmri2img.datasets.own_scans.stimuli import write_stimuli
 from fmri2img.datasets.own_scans.voxels import places_of
 from fmri2img.datasets.pictures import PAD, read_picture
+from fmri2img.datasets.scenes import draw, sample_scene
 from fmri2img.errors import UserError
 
 GRID, TRIALS = (4, 5, 3), 7
@@ -264,11 +265,10 @@ def test_transparent_grey_and_deep_pictures_become_what_was_seen(tmp_path):
 
 
 def test_the_same_picture_is_found_under_two_names_and_after_compression(tmp_path):
-    rng = np.random.default_rng(1)
-    scene = np.asarray(Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8)).resize((48, 48)))
-    Image.fromarray(scene).save(tmp_path / "packed.jpg", quality=80)
+    scene = draw(sample_scene(np.random.default_rng(1)), 64)
+    Image.fromarray(scene).save(tmp_path / "packed.jpg", quality=75)
     compared = Compared(["a", "b", "c", "d"])
-    for pixels in (scene, scene.copy(), read_picture(tmp_path / "packed.jpg", 48), scene[::-1]):
+    for pixels in (scene, scene.copy(), read_picture(tmp_path / "packed.jpg", 64), scene[::-1]):
         compared.add(pixels)
     assert compared.same() == [["a", "b"]]
     assert compared.alike({"a"}) == [("a", "c")]

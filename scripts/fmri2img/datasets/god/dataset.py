@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
 from fmri2img.datasets.god import layout
@@ -54,11 +55,14 @@ class Dataset(FolderDataset):
         for subject in study.recorded:
             path = self.responses(subject)
             address, way = layout.ADDRESSES[path.name], DOWNLOADED if self.downloads else PLACED
-            origin = address if self.downloads else f"download it from {address}, or set god.source to download"
+            origin = f"{urlsplit(address).hostname} (key god.source: download)"
+            if not self.downloads:
+                origin = f"download it from {address}, or set god.source to download"
             found.append(Source(f"responses of {subject}", [path], way, origin, layout.GIGABYTES[self.settings.files]))
         images = self.root / self.settings.images
         if self.downloads and self.settings.images in layout.ADDRESSES:
-            found.append(Source("pictures", [images], DOWNLOADED, layout.ADDRESSES[self.settings.images]))
+            origin = f"{urlsplit(layout.ADDRESSES[self.settings.images]).hostname} (key god.source: download)"
+            found.append(Source("pictures", [images], DOWNLOADED, origin))
         else:
             found.append(Source("pictures", [images], PLACED, self._pictures_remedy))
         return found

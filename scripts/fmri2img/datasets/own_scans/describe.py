@@ -44,6 +44,7 @@ PICTURE_COLUMNS = (
     "condition",
     "event_type",
 )
+OTHER_COLUMNS = {"onset", "duration", "session", "ses", "run", "trial", "response_time", "sample"}
 NAMED_PICTURES = re.compile(r"stim|image|picture|photo", re.IGNORECASE)
 SKIPPED = re.compile(r"figure|logs?$|^work$", re.IGNORECASE)  # folders whose pictures were not shown
 ONE_SUBJECT = "subj01"  # where no path names one
@@ -272,18 +273,23 @@ def _completed(folder: Path, section: dict[str, Any], files: list[str]) -> Setti
 
 
 def _column(folder: Path, pattern: str, subjects: list[str], pictures: Folder) -> str:
-    """The column whose values name most pictures. Raises UserError when none does."""
+    """The column whose values name most different pictures: one of the usual names if any of them does, because the
+    number of a run or trial may also be that of a picture. Raises UserError when none does."""
     found = [found for subject in subjects for found in layout.find(folder, pattern, subject)[:1]]
     table = read_columns(found[0].path) if found else pd.DataFrame()
-    named = {name: sum(len(pictures.meant(value)) == 1 for value in table[name]) for name in table if name != "onset"}
+    named = {
+        name: len({value for value in table[name].unique() if len(pictures.meant(value)) == 1})
+        for name in table
+        if name not in OTHER_COLUMNS
+    }
+    usual = [name for name in PICTURE_COLUMNS if named.get(name)]
     if not any(named.values()):
         where = found[0].path if found else folder / pattern
         raise UserError(
             f"{where}: no column names pictures of {pictures.path} (columns: {', '.join(table.columns) or 'none'}); "
             "name the column in own_scans.events.picture, or put the pictures there"
         )
-    usual = {name: -place for place, name in enumerate(PICTURE_COLUMNS)}
-    return max(named, key=lambda name: (named[name], usual.get(name, -len(usual))))
+    return max(usual or named, key=lambda name: named[name])
 
 
 def _modelled(folder: Path, settings: Settings, tables: dict[str, pd.DataFrame]) -> str:

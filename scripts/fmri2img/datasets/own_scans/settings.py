@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from fmri2img.datasets.dataset import PATH_NAME, Licence, Sizes
 from fmri2img.datasets.own_scans.layout import check_pattern
 from fmri2img.settings import base
-from fmri2img.settings.base import Name, Positive, Seed, Share, Side, UserPath
+from fmri2img.settings.base import Name, Positive, Seed, Share, Side, Unique, UserPath
 
 HELD_OUT = "held_out"
 Pattern = Annotated[Name, AfterValidator(check_pattern)]
@@ -48,7 +48,7 @@ class Events(base.Settings):
         "path, columns `session` and `run` say which an event belongs to; without either there is one."
     )
     picture: Name = Field("stim_file", description="The column that names the picture of an event, by its file name.")
-    blanks: list[str] = Field(
+    blanks: Unique[str] = Field(
         ["n/a", "", "blank", "fixation", "rest", "null", "baseline"],
         description="Values of that column that mean that no picture was shown, in any case.",
     )
