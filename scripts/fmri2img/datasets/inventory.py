@@ -13,7 +13,7 @@ from typing import Literal
 Way = Literal["downloaded", "linked", "placed", "made"]
 DOWNLOADED: Way = "downloaded"  # by a rule
 LINKED: Way = "linked"  # by a rule, from a copy that the user has
-PLACED: Way = "placed"  # by the user, and nobody else can
+PLACED: Way = "placed"  # by the user alone
 MADE: Way = "made"  # by the study's own rules, such as a simulator
 
 

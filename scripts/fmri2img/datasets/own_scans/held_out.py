@@ -14,7 +14,7 @@ from fmri2img.errors import UserError
 def held_out(root: Path, rule: HeldOut, folder: Folder, seen: dict[str, pd.Series]) -> dict[str, list[str]]:
     """Test set -> names of its pictures, in order, of those that a subject saw.
 
-    seen: subject -> the picture of each trial. Raises UserError when a list names what is no picture, a picture is in
+    seen: subject -> the picture of each trial. Raises UserError when a list names what is not there, a picture is in
     two test sets, or a test set would have fewer than two pictures, or the training none.
     """
     everyone = sorted(set().union(*(set(names) for names in seen.values())))
