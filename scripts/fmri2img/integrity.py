@@ -106,6 +106,18 @@ def _difference(path: Path, expected: dict, whole: bool) -> str | None:
     return None
 
 
+def is_whole(output: Path) -> bool:
+    """Whether an artifact has a record, and every file of it its size and, if it is small, its content.
+
+    Raises UserError when the record is damaged.
+    """
+    record, folder = record_of(output), output if output.is_dir() else output.parent
+    files = _recorded(record) if record.is_file() else {}
+    return bool(files) and not any(
+        _difference(folder / name, expected, whole=expected["bytes"] <= SMALL) for name, expected in files.items()
+    )
+
+
 def damage(output: Path) -> Iterator[str]:
     """All differences between an artifact, a folder or a single file, and its record, a line each.
 

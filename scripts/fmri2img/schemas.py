@@ -1,4 +1,7 @@
-"""Registries and records that are described by a JSON schema in workflow/schemas."""
+"""Registries and records that are described by a JSON schema in workflow/schemas.
+
+A schema marks with `prose: true` what only people read: it changes no result, so no job depends on it.
+"""
 
 import difflib
 from functools import cache
@@ -35,9 +38,30 @@ def check_schema(value: Any, schema_name: str, what: str) -> None:
     raise UserError(f"{what}: key '{key}': {problem}; see config/README.md")
 
 
+def prose_of(schema_name: str) -> set[str]:
+    """The keys of a registry's entries that workflow/schemas marks as prose."""
+    schema = _schema(schema_name)
+    entry = schema["additionalProperties"]
+    if "$ref" in entry:
+        entry = schema["$defs"][entry["$ref"].rpartition("/")[2]]
+    return {key for key, declared in entry["properties"].items() if declared.get("prose")}
+
+
+def without_prose(registry: dict[str, dict], schema_name: str) -> dict[str, dict]:
+    """The entries of a registry as jobs take them."""
+    prose = prose_of(schema_name)
+    return {name: {key: value for key, value in entry.items() if key not in prose} for name, entry in registry.items()}
+
+
 @cache
 def _validator(schema_name: str):
     from jsonschema import Draft202012Validator
 
+    return Draft202012Validator(_schema(schema_name))
+
+
+@cache
+def _schema(schema_name: str) -> dict:
     path = REPOSITORY / "workflow" / "schemas" / f"{schema_name}.schema.yaml"
-    return Draft202012Validator(yaml.safe_load(path.read_text(encoding="utf-8")))
+    found: dict = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found

@@ -21,7 +21,7 @@ from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import is_scored, read_metrics
 from fmri2img.paths import REPOSITORY
-from fmri2img.schemas import check_schema
+from fmri2img.schemas import check_schema, without_prose
 from fmri2img.settings import checks
 from fmri2img.settings.base import nearest, problem, shown
 from fmri2img.settings.configuration import read_configuration
@@ -148,6 +148,14 @@ class Study(MethodQueries):
             folders = {self.registries["methods"][method].get("folder") for method in self.methods}
             chosen = [name for name, entry in declared.items() if entry["folder"] in folders]
         return {name: declared[name] for name in chosen}
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, dict]]:
+        """Registry -> name -> entry of networks and of the study's metrics, as parameters of rules: without prose."""
+        return {
+            "backbones": without_prose(self.registries["backbones"], "backbones"),
+            "metrics": without_prose(self.metrics, "metrics"),
+        }
 
     def reads(self, needs: str) -> bool:
         """Whether a metric of the study reads images, retrieval, captions or brain."""

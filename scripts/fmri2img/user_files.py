@@ -14,19 +14,27 @@ def found(paths: Iterable[str | Path]) -> str:
     replaced by an older one (from an archive, or with its time kept), and one that is changed while a job reads it.
     What is missing counts as such: Snakemake says so.
     """
-    content = [(str(file), *_state(file)) for path in paths for file in _files(Path(path))]
+    return digest([(str(file), *state(file)) for path in paths for file in _files(Path(path))])
+
+
+def digest(content: list) -> str:
+    """Hash of what JSON can hold: 16 hex digits of SHA-256."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def state(file: Path) -> tuple[int, int]:
+    """Size and time (nanoseconds) of a file; -1 if there is none.
+
+    The number of the inode is left out: a copy that moves to another disk, or is mounted again, is the same copy.
+    """
+    try:
+        status = file.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
-
-
-def _state(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns

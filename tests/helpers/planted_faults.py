@@ -17,7 +17,8 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -44,19 +45,24 @@ class Outcome:
 
 
 class Job:
-    """A recorded job, and how to repeat it. script: that its rule runs."""
+    """A recorded job of a study, and how to repeat it. script: that its rule runs."""
 
     def __init__(self, study: Path, record: Path, script: Path) -> None:
-        self.study, self.record, self.script = study, record, script
+        self.record, self.script = record, script
         found = json.loads(record.read_text(encoding="utf-8"))
-        self.rule: str = found["rule"]
-        self.inputs: list[str] = found["input"]["values"]
-        self.outputs: list[str] = found["output"]["values"]
+        self._begin(study, found["rule"], found["input"]["values"], found["output"]["values"])
+
+    def _begin(self, study: Path, rule: str, inputs: list[str], outputs: list[str]) -> None:
+        self.study, self.rule, self.outputs = study, rule, outputs
+        self.inputs = [path for path in inputs if not path.startswith((os.sep, os.pardir))]
+        self._undisturbed: Outcome | None = None
+        self._timed: set[str] = set()
 
     def prepare(self, folder: Path) -> None:
-        """A folder with links to the job's inputs, and nothing else."""
+        """A folder next to the study, with links to the job's inputs in the study, and nothing else."""
+        assert folder.parent == self.study.parent  # inputs in the repository have relative paths
         for path in self.inputs:
-            if not Path(path).is_absolute():
+            if not (folder / path).exists():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).symlink_to(self.study / path)
         for path in self.outputs:
@@ -67,7 +73,7 @@ class Job:
         """Run the job in a prepared folder."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["fmri2img.preloaded"])
-        process = context.Process(target=_perform, args=(self.record, self.script, folder, fault))
+        process = context.Process(target=_perform, args=(self, folder, fault))
         begun = time.monotonic()
         process.start()
         process.join(fault.seconds if fault and fault.seconds is not None else None)
@@ -77,47 +83,86 @@ class Job:
         took = time.monotonic() - begun
         return Outcome(process.exitcode, (folder / "job.log").read_text(), self.made(folder), took)
 
+    def undisturbed(self, prepared: Callable[[], Path]) -> "Outcome":
+        """How it ends without a fault. Files that hold times are those that differ between two repetitions.
+
+        prepared: makes the folder anew.
+        """
+        if self._undisturbed is None:
+            once, again = (self.repeat(prepared()) for _ in range(2))
+            assert once.status == 0, once.said
+            self._timed = {name for name, content in once.made.items() if again.made.get(name) != content}
+            self._undisturbed = replace(once, made=self._without_times(once.made), seconds=again.seconds)
+        return self._undisturbed
+
+    def run(self) -> None:
+        """In the repetition's process and folder: do the job, and end as it does under Snakemake."""
+        sys.path.insert(0, str(self.script.parent))
+        from fmri2img import job
+
+        recorded = job.read_job(self.record)
+        recorded.log[0] = "job.log"
+        module = importlib.import_module(self.script.stem)
+        job.start(recorded)
+        try:
+            module.main(recorded)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        atexit._run_exitfuncs()
+
+    def _without_times(self, made: dict[str, bytes]) -> dict[str, bytes]:
+        return {name: b"" if name in self._timed else content for name, content in made.items()}
+
     def made(self, folder: Path) -> dict[str, bytes]:
-        """Output file -> bytes."""
+        """Output file -> bytes; none of a file that holds times."""
         found = {}
         for path in self.outputs:
             whole = folder / path
             for file in sorted(whole.rglob("*")) if whole.is_dir() else [whole]:
                 if file.is_file():
                     found[str(file.relative_to(folder))] = file.read_bytes()
-        return found
+        return self._without_times(found)
 
     def files_read(self) -> list[Path]:
         """Files of the study below the job's inputs, relative to it."""
         found = []
         for path in self.inputs:
             whole = self.study / path
-            if not Path(path).is_absolute():
-                found += [file for file in whole.rglob("*") if file.is_file()] if whole.is_dir() else [whole]
+            found += [file for file in whole.rglob("*") if file.is_file()] if whole.is_dir() else [whole]
         return sorted(file.relative_to(self.study) for file in found if file.name != ".snakemake_timestamp")
 
 
-def _perform(record: Path, script: Path, folder: Path, fault: Fault | None) -> None:
+class Training(Job):
+    """A training, which a shell starts. settings, code: parameters of its rule. Some steps of it suffice."""
+
+    def __init__(self, study: Path, rule: str, inputs: list[str], output: str, settings: str, code: str) -> None:
+        config = json.loads(settings)
+        config["training"] |= {"epochs": 1, "epoch_steps": 6, "checkpoint_steps": 1, "warmup_epochs": 0.5}
+        self.settings, self.code = json.dumps(config), code
+        self._begin(study, rule, inputs, [output])
+
+    def run(self) -> None:
+        sys.path.insert(0, str(SCRIPTS))
+        import train
+        from fmri2img import job
+
+        Path("settings.json").write_text(self.settings)
+        options = {"config": "settings.json", "output": self.outputs[0], "work": "work", "code": self.code}
+        sys.argv = ["train.py", *(part for name, value in options.items() for part in (f"--{name}", value))]
+        job.leave(train.main())
+
+
+def _perform(job: Job, folder: Path, fault: Fault | None) -> None:
     """In the forked process: become the job, with what the operating system refuses it."""
     os.chdir(folder)
-    sys.path.insert(0, str(script.parent))
-    from fmri2img import job
-
     with open("job.log", "a") as terminal:
+        os.dup2(terminal.fileno(), 1)
         os.dup2(terminal.fileno(), 2)
-    recorded = job.read_job(record)
-    recorded.log[0] = "job.log"
-    module = importlib.import_module(script.stem)
-    job.start(recorded)
     if fault and fault.bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.bytes, resource.RLIM_INFINITY))
     if fault and fault.kind == "read-only folder" and os.geteuid() == 0:
         _obey_permissions()
-    try:
-        module.main(recorded)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    atexit._run_exitfuncs()
+    job.run()
 
 
 def _obey_permissions() -> None:

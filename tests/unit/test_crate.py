@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 
 import pytest
 
@@ -75,6 +76,26 @@ def test_files_have_checksums_and_the_run_ends_with_the_last_of_them(crate):
         entities["#run"]["endTime"].endswith("+00:00")
         and entities["#run"]["endTime"] == entities["./"]["datePublished"]
     )
+
+
+HOSTILE = '"><script>alert(1)</script>\n[x](javascript:alert(1)) ../../etc $(id) \u202e'
+
+
+def test_hostile_names_stay_text_and_identifiers_stay_addresses(crate, tmp_path):
+    config = CONFIG | {"study": HOSTILE, "subjects": [HOSTILE], "methods": [HOSTILE]}
+    licence = {"name": HOSTILE, "url": "javascript:alert(1)", "note": HOSTILE}
+    citation = {"version": HOSTILE, "authors": [{"name": HOSTILE}]}
+    hostile = run_crate(
+        tmp_path, WORKFLOW, MADE, {HOSTILE: "8" * 64}, config, citation, snakemake="9.27.1", simulated=False,
+        licence=licence, versions={HOSTILE: HOSTILE}, failed=HOSTILE,
+    )  # fmt: skip
+    entities = by_id(json.loads(json.dumps(hostile)))
+    assert len(entities) == len(by_id(crate))
+    links = [link for entity in entities.values() for value in entity.values() for link in references(value)]
+    for identifier in (*entities, *links):
+        assert re.fullmatch(r"https?://\S+|[\w.#%/-]+", identifier)
+    texts = [entity.get(key) for entity in entities.values() for key in ("name", "version", "value", "error")]
+    assert texts.count(HOSTILE) == 9
 
 
 def test_real_data_are_under_the_agreement_they_came_with(crate, tmp_path):

@@ -1,18 +1,27 @@
 """Names, captions and archives that were made to do harm: text stays text, and nothing expands or runs."""
 
+import gzip
 import re
 import zipfile
+import zlib
 from io import StringIO
 from pathlib import Path
 
+import h5py
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
+from fmri2img import archives
 from fmri2img.archives import check_expansion, unpack
+from fmri2img.datasets.matlab import read_matlab
+from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.datasets.numpy_files import open_archive
+from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.errors import UserError
 from fmri2img.reporting.tables import Cell, Column, Row, Table, as_csv, escape_latex, escape_markdown, read_csv
 from fmri2img.submissions.files import open_pictures
@@ -79,6 +88,57 @@ def test_archives_that_expand_beyond_all_measure_are_refused_before_they_are_unp
         pass
     with pytest.raises(UserError, match=r"a\.pt: would expand"):
         read_checkpoint(tmp_path / "a.pt", "fetch it again")
+
+
+@pytest.fixture
+def small_measure(monkeypatch):
+    """As if a file may expand to a megabyte, and blocks of HDF5 above a kilobyte were large."""
+    monkeypatch.setattr(archives, "FREE", 10**6)
+    monkeypatch.setattr(archives, "CHUNK", 1000)
+
+
+def test_streams_and_elements_that_expand_beyond_what_they_say_are_refused_while_they_are_read(tmp_path, small_measure):
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(5 * 10**6)))
+    with pytest.raises(UserError, match=r"a\.nii\.gz: would expand"):
+        check_opens(tmp_path / "a.nii.gz", "a.nii.gz")
+    savemat(tmp_path / "a.mat", {"a": np.zeros(10**6)}, do_compression=True)
+    with pytest.raises(UserError, match=r"a\.mat: not a complete MATLAB file \(a block unpacks to more than 1\.\d MB"):
+        read_matlab(tmp_path / "a.mat", ("a",), "replace it", "")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", "x")
+    with pytest.raises(UserError, match=r"a\.zip: 'a' is neither stored nor deflated"):
+        check_expansion(tmp_path / "a.zip")
+
+
+def test_a_volume_whose_header_states_more_than_it_can_hold_is_refused(tmp_path, small_measure):
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((3000, 3000, 3000))
+    header.set_data_dtype(np.int16)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(5000)))
+    with pytest.raises(UserError, match=r"a\.nii\.gz: would expand from .* to 54\.0 GB"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
+def test_hdf5_that_unpacks_to_more_than_its_shape_is_refused_before_it_is_read(tmp_path, small_measure):
+    for name, block, filters in (
+        ("fits", zlib.compress(np.random.default_rng(0).bytes(4096)), "gzip"),
+        ("bomb", zlib.compress(bytes(10**7)), "gzip"),
+        ("states", None, None),
+    ):
+        with h5py.File(tmp_path / name, "w") as file:
+            shape = (4096,) if block else (10**10,)
+            dataset = file.create_dataset("betas", shape, np.uint8, chunks=(4096,), compression=filters)
+            if block:
+                dataset.id.write_direct_chunk((0,), block)
+    with h5py.File(tmp_path / "fits") as file:
+        archives.check_hdf5(tmp_path / "fits", file["betas"])
+        assert len(file["betas"][:]) == 4096
+    with h5py.File(tmp_path / "bomb") as file, pytest.raises(ValueError, match="a block unpacks to more than 0"):
+        archives.check_hdf5(tmp_path / "bomb", file["betas"])
+    with h5py.File(tmp_path / "states") as file, pytest.raises(UserError, match=r"states: would expand .* 10\.0 GB"):
+        archives.check_hdf5(tmp_path / "states", file["betas"])
+    with pytest.raises(Unreadable, match=r"a\.hdf5 does not open: ValueError: a block unpacks"):
+        check_opens(tmp_path / "bomb", "a.hdf5")
 
 
 def test_an_archive_writes_nothing_outside_its_folder(tmp_path):

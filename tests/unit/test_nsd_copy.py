@@ -1,11 +1,15 @@
 """A user's own copy of NSD: where it is, what of it is there, and what a run says before it begins."""
 
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from configurations import changed, merged
+from nsd_tree import Tree, save_betas, save_volume
 
+from fmri2img.datasets import lockfile
 from fmri2img.datasets.acquisition import link
 from fmri2img.datasets.inventory import announced
 from fmri2img.datasets.nsd import layout
@@ -203,6 +207,81 @@ def test_what_only_looks_like_no_file_is_not_downloaded_without_a_word(tmp_path,
         Study(paper(tmp_path))
     with pytest.raises(UserError, match=f"responses.tsv: {message}"):
         link(layout.responses("subj01"), tmp_path / "tree", str(tmp_path / "copy"))
+
+
+# What becomes of it
+
+
+def replace(path: Path, text: str) -> None:
+    """By a file that is older than everything that was made of it."""
+    path.unlink()
+    path.write_text(text)
+    os.utime(path, (1, 1))
+
+
+def test_an_older_file_in_the_place_of_a_linked_one_is_noticed_and_a_download_is_not_a_users_file(tmp_path):
+    keys = [layout.responses("subj01"), layout.roi("subj01", "nsdgeneral"), layout.betas("subj01", "b3", 1)]
+    write_responses(tmp_path / "copy", "subj01", 40)
+    dataset = Study(paper(tmp_path)).dataset
+    paths = [dataset.tree(key) for key in keys]
+    before = dataset.found(paths)
+    link(keys[0], dataset.root, str(tmp_path / "copy"))
+    assert before is not None and dataset.found(paths) == before and dataset.found(paths[1:]) is None
+    replace(tmp_path / "copy" / keys[0], "another")
+    assert dataset.found(paths) != before
+
+    own = add(dataset.root, keys[1]) / keys[1]  # put there by hand
+    assert dataset.found(paths[1:]) is not None
+    lockfile.write(dataset.root, keys[1], own, "bucket", "", "0" * 64)
+    assert dataset.found(paths[1:]) is None
+    assert Study(merged()).dataset.found(["data/simulated/x"]) is None
+
+
+def test_betas_may_go_from_the_copy_once_they_are_masked(tmp_path):
+    key = layout.betas("subj01", "b3", 1)
+    save_betas(add(tmp_path / "copy", layout.STIMULI, key) / key, np.zeros((2, 3, 4, 5), np.int16))
+    dataset = Study(paper(tmp_path)).dataset
+    before = dataset.found([dataset.tree(key)])
+    link(key, dataset.root, str(tmp_path / "copy"))
+    for path in (dataset.root / key, tmp_path / "copy" / key):  # as Snakemake does once they are masked; as users do
+        path.unlink()
+        assert dataset.found([dataset.tree(key)]) == before is not None
+    replace(add(tmp_path / "copy", key) / key, "other betas")
+    assert dataset.found([dataset.tree(key)]) != before
+
+
+@pytest.fixture
+def scanned(tmp_path):
+    """A copy with all volumes of a subject of the user's own, and its study."""
+    tree = Tree(tmp_path / "copy")
+    for name in ("ppdata", "../nsddata_betas/ppdata"):
+        folder = tmp_path / "copy/nsddata" / name
+        (folder / "subj02").rename(folder / "sub-01")
+    roi = tree.root / "nsddata/ppdata/sub-01/func1pt8mm/roi"
+    for name in ("attended", "../brainmask"):
+        shutil.copy(roi / "nsdgeneral.nii.gz", roi / f"{name}.nii.gz")
+    config = paper(tmp_path, sessions={"sub-01": 2}, mask="attended") | {"subjects": ["sub-01"]}
+    return roi, Study(config | {"metrics": ["pixcorr"]})
+
+
+def test_a_mask_in_another_grid_is_found_before_the_first_job(scanned):
+    roi, study = scanned
+    study.dataset.check_files(study)
+    save_volume(roi / "attended.nii.gz", np.ones((6, 8, 9), np.int16))
+    wrong = r"attended\.nii\.gz: 6 x 8 x 9 voxels, but .* has 6 x 8 x 10; .* or choose another nsd\.betas\.mask"
+    with pytest.raises(UserError, match=wrong):
+        study.dataset.check_files(study)
+
+
+def test_betas_in_another_grid_are_found_before_the_first_job(scanned):
+    roi, study = scanned
+    betas = study.dataset._copied / layout.betas("sub-01", "b3", 2)
+    save_betas(betas, np.zeros((24, 7, 8, 10), np.int16))
+    with pytest.raises(UserError, match=r"betas_session02\.hdf5: 7 x 8 x 10 voxels, but .* has 6 x 8 x 10; take all"):
+        study.dataset.check_files(study)
+    (roi / "streams.nii.gz").write_bytes(b"cut")
+    with pytest.raises(UserError, match=r"streams\.nii\.gz: not a complete NIfTI file"):
+        study.dataset.check_files(study)
 
 
 # The mask

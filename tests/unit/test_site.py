@@ -205,6 +205,21 @@ def test_several_nodes_need_slurm_and_slurm_needs_a_site():
     launch.check_cluster(large, classes(), slurm=True)
 
 
+def test_half_precision_without_a_gpu_is_refused_before_the_first_job(monkeypatch):
+    half = Study(changed(mindeye2__pretraining__training__precision="fp16"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    wrong = r"key 'mindeye2\.pretraining\.training\.precision': fp16 needs a GPU, and this machine has none; use bf16"
+    with pytest.raises(UserError, match=wrong):
+        launch.check_precision(half, launch.stages(half))
+    launch.check_precision(half, [("mindeye2", "finetuning")])  # the pretraining has been done
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    launch.check_precision(half, launch.stages(half))
+    training = {"precision": "fp16", "deepspeed": "config/deepspeed/zero2_offload.json"}
+    both = {f"mindeye2__finetuning__training__{key}": value for key, value in training.items()}
+    with pytest.raises(UserError, match=r"training\.precision': fp16 does not go with deepspeed; use bf16 or fp32"):
+        Study(changed(**both))
+
+
 def test_a_training_on_one_node_takes_its_gpus_before_it_starts():
     study = Study(changed(mindeye2__finetuning__gpus_per_node=2))
     command = launch.launcher(study, "mindeye2", "finetuning", threads=4, gpus=2)

@@ -19,6 +19,13 @@ from fmri2img.training import launch
 IMAGES = {"fetched": "mindeye2_test_images", "pictures": "images.pt", "ids": "ids.npy"}
 
 
+def test_the_encoding_model_is_checked_where_brain_correlation_is_scored():
+    published = changed(encoding__model="gnet_multisubject")
+    with pytest.raises(UserError, match=r"encoding\.model': gnet_multisubject only covers the subjects of nsd"):
+        Study(published)
+    assert Study(published | {"metrics": ["pixcorr", "retrieval_image"]}).predictions()
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "ablations.yaml", "paper.yaml", "rescore.yaml"])
 def test_every_shipped_configuration_is_valid(name):
     assert Study(merged(name)).predictions()

@@ -18,6 +18,7 @@ from reruns import jobs_of, rerun, workflow_of
 from fmri2img import study as study_module
 from fmri2img.backbones.registry import Backbone
 from fmri2img.errors import UserError
+from fmri2img.schemas import prose_of
 from fmri2img.study import Study
 
 TRIED = 16  # keys, and a fifth as many entries of registries, drawn at random; all are tried with --cases 30
@@ -175,14 +176,15 @@ def test_a_decoder_behind_the_bottleneck_is_fitted_again_with_the_others(small, 
     assert found == {f"{rule}{twin}" for rule in ("finetune", "fit_linear") for twin in ("", "_bottleneck")}
 
 
-def registered(registry, name, monkeypatch, change):
-    """Have studies read a registry in which one entry is changed."""
+def registered(registry, names, monkeypatch, change):
+    """Have studies read a registry in which these entries are changed."""
     function = {"backbones": "_backbones", "metrics": "read_metrics", "methods": "read_methods"}[registry]
     original = getattr(study_module, function)
 
     def read(*arguments):
         entries = copy.deepcopy(original(*arguments))
-        change(entries[name])
+        for name in names:
+            change(entries[name])
         return entries
 
     monkeypatch.setattr(study_module, function, read)
@@ -196,7 +198,7 @@ def test_a_changed_network_reruns_what_loads_it(small, graph, before, monkeypatc
         files = set(Backbone(name, study.registries["backbones"][name]).inputs())
         loads = {job[0] for job, identity in before.items() if files & set(identity.inputs)}
         with monkeypatch.context() as patched:
-            registered("backbones", name, patched, lambda entry: entry.update(note="another network"))
+            registered("backbones", [name], patched, lambda entry: entry.update(trained_on="others"))
             found = rerun(before, graph(small))
         assert found >= REPORTS | loads, f"{name}: {(REPORTS | loads) - found}"
         assert found - REPORTS <= {job[0] for job, identity in before.items() if name in str((job, identity))}, name
@@ -205,13 +207,22 @@ def test_a_changed_network_reruns_what_loads_it(small, graph, before, monkeypatc
 def test_a_changed_metric_or_method_reruns_what_it_defines(small, graph, before, monkeypatch, case):
     for name in drawn(small["metrics"], case, TRIED // 5):
         with monkeypatch.context() as patched:
-            registered("metrics", name, patched, lambda entry: entry.update(decimals=7))
+            registered("metrics", [name], patched, lambda entry: entry.update(decimals=7))
             found = rerun(before, graph(small)) - REPORTS
         assert found in ({"evaluate"}, {"evaluate", "evaluate_bottleneck"}), name
     for name in drawn(small["methods"], case, TRIED // 5):
         with monkeypatch.context() as patched:
-            registered("methods", name, patched, lambda entry: entry.update(title="Another title"))
+            registered("methods", [name], patched, lambda entry: entry.update(title="Another title"))
             assert rerun(before, graph(small)) == REPORTS, name
+
+
+@pytest.mark.parametrize("registry", ["backbones", "metrics"])
+def test_a_text_that_only_people_read_reruns_the_report_alone(small, graph, before, monkeypatch, registry):
+    prose = prose_of(registry)
+    assert {"note"} < prose
+    names = Study(copy.deepcopy(small)).records[registry]
+    registered(registry, names, monkeypatch, lambda entry: entry.update(dict.fromkeys(prose, "Another text")))
+    assert rerun(before, graph(small)) == REPORTS
 
 
 def test_a_changed_record_of_the_dataset_reaches_the_report(small, graph, before, monkeypatch):

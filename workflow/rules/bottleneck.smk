@@ -131,7 +131,11 @@ use rule evaluate as evaluate_bottleneck with:
             [*cell, in_results(f"<results>/bottleneck/{w.dimensions}/predictions/{w.method}/{cell.path}")]
             for cell in study.longest_cells(w.method)
         ],
-        metrics={name: metric for name, metric in study.metrics.items() if metric["needs"] in ("images", "retrieval")},
+        metrics={
+            name: metric
+            for name, metric in study.records["metrics"].items()
+            if metric["needs"] in ("images", "retrieval")
+        },
         may_lack=[],
 
 

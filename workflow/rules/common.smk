@@ -5,7 +5,6 @@ import re
 from os.path import relpath
 from pathlib import Path
 
-from fmri2img import user_files
 from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import TARGETS
@@ -85,6 +84,12 @@ DRAWING_GROUP, in_drawing = (None, {}) if DRAWN_ALONE else ("cell", in_cell)
 PICTURES_GROUP, with_pictures = ("pictures", {"within": "small"}) if DRAWN_ALONE else ("cell", in_cell)
 
 
+def trainings(jobs):
+    """Decoder and stage of those jobs that train."""
+    stages = {"pretrain": "pretraining", "finetune": "finetuning", "finetune_bottleneck": "finetuning"}
+    return {(job.wildcards.decoder, stages[job.rule.name]) for job in jobs if job.rule.name in stages}
+
+
 def submitted_with(group):
     """The group of downloads: none where they run on the login node."""
     return None if resources_of.downloads_are_local else group
@@ -107,7 +112,7 @@ def gpus_requested(wildcards, resources):
 
 def network(name):
     """(name, entry) of a registered network, as scripts take it."""
-    return name, study.registries["backbones"][name]
+    return name, study.records["backbones"][name]
 
 
 def drawing_network(name):
@@ -283,8 +288,7 @@ def brain_figures():
 
 def as_found(dataset, paths):
     """The parameter of rules that read these files of a dataset where they are the user's own."""
-    made = dataset.simulated or getattr(dataset, "downloads", False)
-    return None if made else user_files.found(paths)
+    return dataset.found(paths)
 
 
 def submitted(wildcards):

@@ -17,7 +17,7 @@ rule acquire_backbone:
     resources:
         **needs("download"),
     params:
-        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        record=lookup(dpath="{entry}", within=study.records["backbones"]),
     script:
         "../../scripts/acquire_backbone.py"
 
@@ -40,7 +40,7 @@ rule embed_stimuli:
     resources:
         **needs("embed"),
     params:
-        record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
+        record=lookup(dpath="{encoder}", within=study.records["backbones"]),
         shard=shard_of("embed"),
         code=lambda w: code_of("embed_stimuli", *loaders_of("tokens", w.encoder)),
     script:
@@ -67,7 +67,7 @@ rule encode_latents:
     resources:
         **needs("embed"),
     params:
-        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        record=lookup(dpath="{entry}", within=study.records["backbones"]),
         image_size=lambda w: int(w.size),
         shard=shard_of("embed"),
         code=lambda w: code_of("encode_latents", *loaders_of("latents", w.entry)),
@@ -92,7 +92,7 @@ rule embed_texts:
     resources:
         **needs("embed"),
     params:
-        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        record=lookup(dpath="{entry}", within=study.records["backbones"]),
         shard=shard_of("embed"),
         code=lambda w: code_of("embed_texts", *loaders_of("texts", w.entry)),
     script:
@@ -119,7 +119,7 @@ rule embed_local_features:
     resources:
         **needs("features"),
     params:
-        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        record=lookup(dpath="{entry}", within=study.records["backbones"]),
         shard=shard_of("embed"),
         code=code_of("embed_local_features"),
     script:

@@ -22,7 +22,7 @@ if config["encoding"]["model"] == "banded_ridge":
             **needs("features"),
         params:
             encoding=config["encoding"],
-            networks={name: study.registries["backbones"][name] for name in study.encoding_networks},
+            networks={name: study.records["backbones"][name] for name in study.encoding_networks},
             size=config["evaluation"]["size"],
             antialias=config["evaluation"]["antialias"],
             code=code_of("fit_encoding"),
@@ -49,7 +49,7 @@ else:
             **needs("features"),
         params:
             name=config["encoding"]["model"],
-            record=study.registries["backbones"][config["encoding"]["model"]],
+            record=study.records["backbones"][config["encoding"]["model"]],
             size=config["evaluation"]["size"],
             antialias=config["evaluation"]["antialias"],
             code=code_of("import_encoding"),

@@ -21,7 +21,7 @@ rule embed_test_images:
     resources:
         **needs("features"),
     params:
-        record=lookup(dpath="{entry}", within=study.registries["backbones"]),
+        record=lookup(dpath="{entry}", within=study.records["backbones"]),
         layers=lambda w: study.compared_layers[w.entry],
         size=config["evaluation"]["size"],
         antialias=config["evaluation"]["antialias"],
@@ -63,8 +63,8 @@ rule evaluate:
         ],
         may_lack=["predictions", "test_images", "recordings", "encodings"],
         lacking=lambda w: [record for record in lacking() if record["method"] == w.method],
-        metrics=study.metrics,
-        networks={name: study.registries["backbones"][name] for name in study.scoring_networks},
+        metrics=study.records["metrics"],
+        networks={name: study.records["backbones"][name] for name in study.scoring_networks},
         evaluation=config["evaluation"],
         retrieval=config["retrieval"],
         code=code_of("evaluate_predictions", "fmri2img.metrics.evaluate_modules"),

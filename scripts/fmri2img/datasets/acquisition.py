@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+from fmri2img import user_files
 from fmri2img.datasets import lockfile, transfer
 from fmri2img.datasets.opening import Unreadable, check_opens
 from fmri2img.datasets.own_files import is_there
@@ -47,6 +48,7 @@ def link(key: str, root: Path, copied: str | None) -> Path | None:
     temporary = target.with_name(f".{target.name}.part")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(original)
+    lockfile.write_linked(root, key, user_files.state(original))
     os.replace(temporary, target)
     print(f"{key}: linked to {original}", flush=True)
     return target
@@ -96,6 +98,7 @@ def _downloaded(remote: S3Object | WebObject, key: str, root: Path, terminal: Te
         else:
             # The lock comes first: files without a lock are taken for the user's own.
             lockfile.write(root, key, part, remote.name, version.etag, digest.sha256())
+            lockfile.write_linked(root, key, None)
             os.replace(part, target)
             transfer.discard(part)
             print(progress.summary(), flush=True)

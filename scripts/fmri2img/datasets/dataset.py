@@ -7,14 +7,14 @@ every reading of the workflow imports it.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field
 
-from fmri2img import plugins
+from fmri2img import plugins, user_files
 from fmri2img.datasets.inventory import Source
 from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
@@ -229,6 +229,17 @@ class Dataset:
     def inventory(self, study: Any) -> list[Source]:
         """What the study reads from outside, whether or not it is there; a missing file raises nothing."""
         return []
+
+    def found(self, paths: Iterable[str | Path]) -> str | None:
+        """Hash of these files' sizes and times where they are the user's own, None where a rule makes them.
+
+        It is a parameter of the rules that read them: see fmri2img.user_files.
+        """
+        made = self.simulated or getattr(self, "downloads", False)
+        return None if made else user_files.found(paths)
+
+    def check_files(self, study: Any) -> None:
+        """Raise UserError when headers of the user's own files do not fit together. Dry runs do not call it."""
 
     def check_terms(self) -> None:
         """Raise UserError when the user has not accepted the dataset's terms. Dry runs do not call it."""

@@ -62,11 +62,38 @@ def write(root: Path, key: str, file: Path, source: str, etag: str, sha256: str)
         os.setxattr(file, MARK, b"1")
     found = file.stat()
     record = Record(source, found.st_size, etag, sha256, found.st_ino)
-    path = record_path(root, key)
+    _write(record_path(root, key), json.dumps(asdict(record), indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def linked(root: Path, key: str) -> list[int] | None:
+    """Size and time (nanoseconds) of the user's own file when `key` was linked to it; None if it was not."""
+    try:
+        found: list[int] = json.loads(_link_path(root, key).read_text(encoding="utf-8"))
+        return found
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{_link_path(root, key)}: not readable ({error}); delete it to link {key} again") from error
+
+
+def write_linked(root: Path, key: str, state: tuple[int, int] | None) -> None:
+    """Record this, or that `key` is not a link: a session of betas is gone from the tree once it is masked."""
+    path = _link_path(root, key)
+    if state is None:
+        path.unlink(missing_ok=True)
+    else:
+        _write(path, json.dumps(state))
+
+
+def _link_path(root: Path, key: str) -> Path:
+    return record_path(root, key).with_suffix(".linked")
 
 
 def check_version(root: Path, key: str, version: "Version") -> None:

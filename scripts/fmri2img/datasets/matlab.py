@@ -1,12 +1,12 @@
 """MATLAB files of version 5, which MATLAB calls -v6 and -v7."""
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
+from fmri2img.archives import inflated, measure
 from fmri2img.reading import readable
 
 HEADER, TAG = 128, 8  # bytes
@@ -42,11 +42,11 @@ def check_structure(path: str | Path) -> None:
     order = ORDERS.get(content[HEADER - 4 : HEADER])
     if not order:
         raise ValueError("its header is not that of MATLAB's version 5")
-    _check_elements(memoryview(content)[HEADER:], order, {MATRIX, COMPRESSED})
+    _check_elements(memoryview(content)[HEADER:], order, {MATRIX, COMPRESSED}, measure(path))
 
 
-def _check_elements(content: memoryview, order: str, types: set[int]) -> int:
-    """Check data elements, which follow each other, and return their number."""
+def _check_elements(content: memoryview, order: str, types: set[int], most: int = 0) -> int:
+    """Check data elements, which follow each other, and return their number. most: bytes of a compressed one."""
     place = count = 0
     while place < len(content):
         kind, size = struct.unpack_from(f"{order}II", content, place)
@@ -56,7 +56,7 @@ def _check_elements(content: memoryview, order: str, types: set[int]) -> int:
         if kind not in types or len(inner) < (small or size) or small > TAG // 2:
             raise ValueError(f"a data element of type {kind} and {small or size} bytes cannot be there")
         if kind == COMPRESSED:
-            _check_elements(memoryview(zlib.decompress(inner)), order, {MATRIX})
+            _check_elements(memoryview(inflated(inner, most)), order, {MATRIX})
         elif kind == MATRIX and inner:
             _check_matrix(inner, order)
         place = start + len(inner)

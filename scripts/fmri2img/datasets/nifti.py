@@ -1,10 +1,12 @@
 """NIfTI files."""
 
+import math
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
+from fmri2img.archives import check_measure
 from fmri2img.integrity import ABSENT
 from fmri2img.reading import readable
 
@@ -16,8 +18,9 @@ def read_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> np.ndarra
 
     remedy, absent: what to do about a file that is damaged, or missing. Raises UserError for either.
     """
+    values = open_nifti(path, remedy, absent)
     with readable(path, NIFTI, remedy, absent):
-        return np.asanyarray(nibabel.load(path).dataobj)
+        return np.asanyarray(values)
 
 
 def open_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> nibabel.arrayproxy.ArrayProxy:
@@ -26,4 +29,6 @@ def open_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> nibabel.a
     A compressed file is read once where they are indexed in its order. Raises UserError as `read_nifti`.
     """
     with readable(path, NIFTI, remedy, absent):
-        return nibabel.load(path, keep_file_open=True).dataobj
+        values = nibabel.load(path, keep_file_open=True).dataobj
+        check_measure(path, math.prod(values.shape) * values.dtype.itemsize)
+        return values

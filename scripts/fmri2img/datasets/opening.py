@@ -11,7 +11,8 @@ import os
 import zipfile
 from pathlib import Path
 
-READ_BYTES = 4 * 2**20
+from fmri2img.archives import check_expansion, check_hdf5, read_through
+from fmri2img.errors import UserError
 
 
 class Unreadable(Exception):
@@ -19,13 +20,14 @@ class Unreadable(Exception):
 
 
 def check_opens(path: Path, name: str) -> None:
-    """Open `path` as the format that the suffix of `name` says. Raises Unreadable."""
+    """Open `path` as the format that the suffix of `name` says. Raises Unreadable, or UserError for what expands beyond
+    all measure."""
     for ending, check in CHECKS.items():
         if name.endswith(ending):
             try:
                 check(path)
-            except ImportError:
-                raise  # says nothing about the file
+            except (ImportError, UserError):
+                raise  # says nothing about the file, or says it in a line
             except Exception as error:
                 # Damaged bytes make h5py, scipy and zipfile raise almost anything.
                 raise Unreadable(f"{name} does not open: {type(error).__name__}: {error}") from error
@@ -41,6 +43,7 @@ def _hdf5(path: Path) -> None:
         if not datasets:
             raise ValueError("no dataset in it")
         for dataset in datasets:
+            check_hdf5(path, dataset)
             # The last chunk, or the last row of a contiguous dataset; HDF5 itself checks that the file is long enough.
             last = dataset.chunks or (1, *dataset.shape[1:])
             dataset[tuple(slice(max(0, n - chunk), n) for n, chunk in zip(dataset.shape, last, strict=True))]
@@ -48,8 +51,7 @@ def _hdf5(path: Path) -> None:
 
 def _gzip(path: Path) -> None:
     with gzip.open(path) as file:
-        while file.read(READ_BYTES):
-            pass
+        read_through(path, file)
 
 
 def _mat(path: Path) -> None:
@@ -87,6 +89,7 @@ def _json(path: Path) -> None:
 
 
 def _zip(path: Path) -> None:
+    check_expansion(path)
     with zipfile.ZipFile(path) as file:
         if not file.namelist():
             raise ValueError("empty archive")

@@ -11,8 +11,8 @@ from string import Formatter
 import yaml
 
 from fmri2img.errors import UserError
+from fmri2img.schemas import prose_of
 
-TEXTS = ("title", "note", "reference", "warning")
 ADDED = ("parameters", "words")  # an option's entries are added to the family's; its other fields replace the family's
 DEFAULTS = {"network": None, "layer": None, "range": [0, 1], "higher_is_better": True, "chance": None}
 
@@ -52,7 +52,8 @@ def _expanded(family: dict, where: str) -> list[tuple[str, dict]]:
             option = axes[axis][key]
             entry |= option | {part: entry.get(part, {}) | option[part] for part in ADDED if part in option}
         words = entry.pop("words", {}) | chosen
-        entry |= {text: _filled(entry[text], words, f"{where}: key '{text}'") for text in TEXTS if text in entry}
+        texts = prose_of("metrics") & entry.keys()
+        entry |= {text: _filled(entry[text], words, f"{where}: key '{text}'") for text in texts}
         found.append((_filled(family["names"], chosen, f"{where}: key 'names'"), entry))
     return found
 

@@ -5,8 +5,10 @@ Workflow RO-Crate 1.0. The crate's root is results/<study>.
 """
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
@@ -23,6 +25,7 @@ FORMATS = {
     ".json": "application/json", ".yaml": "application/yaml", ".svg": "image/svg+xml", ".png": "image/png",
     ".rst": "text/x-rst", ".parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
+ADDRESS = r"https?://[^\s<>\"{}|\\^`]+"
 PARAMETERS = ("subjects", "sessions", "seeds", "methods", "metrics", "split", "encoder", "generator")
 
 
@@ -57,7 +60,8 @@ def run_crate(
         f"{'simulated ' if simulated else ''}fMRI, as the workflow fmri2img made them."
     )
     crate.datePublished = finished
-    crate.license = _about(crate, licence["url"], "CreativeWork", name=licence["name"], description=licence["note"])
+    terms = licence["url"] if re.fullmatch(ADDRESS, licence["url"]) else _named("licence", licence["name"])
+    crate.license = _about(crate, terms, "CreativeWork", name=licence["name"], description=licence["note"])
     crate.root_dataset["conformsTo"] = [
         _about(crate, profile, "CreativeWork", name=title, version=version)
         for profile, (title, version) in PROFILES.items()
@@ -73,7 +77,9 @@ def run_crate(
     )
     for author in citation["authors"]:
         main.append_to(
-            "creator", _about(crate, f"#{author['name']}", "Organization", name=author["name"]), compact=True
+            "creator",
+            _about(crate, _named("author", author["name"]), "Organization", name=author["name"]),
+            compact=True,
         )
     main["hasPart"] = [_data(crate, root, path) for path in workflow[1:]]
     results = [_data(crate, root, path) for path in made]
@@ -103,6 +109,11 @@ def _about(crate: ROCrate, identifier: str, kind: str, **properties) -> ContextE
     return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
 
 
+def _named(kind: str, name: str) -> str:
+    """The identifier, within the crate, of what has a name that may hold any text."""
+    return f"#{kind}-{quote(name, safe='')}"
+
+
 def _data(crate: ROCrate, root: Path, path: str):
     """An entity for a file, with its size, format and SHA-256, or for a directory."""
     if (root / path).is_dir():
@@ -124,10 +135,10 @@ def _parameter(crate: ROCrate, workflow, key: str, value) -> ContextEntity:
     """A value of the configuration, and the parameter of the workflow that it is of."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     formal = _about(
-        crate, f"#parameter-{key}", "FormalParameter", name=key, additionalType="Text", valueRequired=True,
+        crate, _named("parameter", key), "FormalParameter", name=key, additionalType="Text", valueRequired=True,
         conformsTo={"@id": "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"},
     )  # fmt: skip
-    given = _about(crate, f"#value-{key}", "PropertyValue", name=key, value=text, exampleOfWork={"@id": formal.id})
+    given = _about(crate, _named("value", key), "PropertyValue", name=key, value=text, exampleOfWork={"@id": formal.id})
     formal["workExample"] = given
     workflow.append_to("input", formal)
     return given
@@ -135,12 +146,12 @@ def _parameter(crate: ROCrate, workflow, key: str, value) -> ContextEntity:
 
 def _package(crate: ROCrate, name: str, version: str) -> ContextEntity:
     """A package that jobs imported; where they differ, `version` has all versions with how many jobs each."""
-    return _about(crate, f"#package-{name}", "SoftwareApplication", name=name, version=version)
+    return _about(crate, _named("package", name), "SoftwareApplication", name=name, version=version)
 
 
 def _source(crate: ROCrate, name: str, sha256: str) -> ContextEntity:
     """A file the data were made from, which is not in the crate."""
-    return _about(crate, f"#source-{name}", "CreativeWork", name=name, sha256=sha256)
+    return _about(crate, _named("source", name), "CreativeWork", name=name, sha256=sha256)
 
 
 def _finished(root: Path, made: list[str]) -> str:

@@ -260,7 +260,7 @@ def check_released(study: Any, folder: str, key: str, encoder: str) -> None:
 
 
 def _check_encoding(study: Any) -> None:
-    """The encoding model behind brain correlation was trained on none of the images that it judges."""
+    """The encoding model behind brain correlation, where that is scored, was trained on no image that it judges."""
     model = study.config["encoding"]["model"]
-    if model != "banded_ridge":
+    if study.on_brain and model != "banded_ridge":
         check_published(study, "encoding.model", model, model, "use banded_ridge")

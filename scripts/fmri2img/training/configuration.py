@@ -53,7 +53,8 @@ class TrainingSettings(Settings):
     )
     precision: Literal["bf16", "fp32", "fp16"] = Field(
         "bf16",
-        description="Precision of matrix products under autocast, also on the CPU. Weights and optimiser are fp32.",
+        description="Precision of matrix products under autocast, also on the CPU. Weights and optimiser are fp32. "
+        "`fp16` needs a GPU: a run on a machine without one does not begin; on a cluster each job looks on its node.",
     )
     clip: Weight = Field(1.0, description="Largest norm of the gradient; 0 for no limit.")
     ema: Chance = Field(
@@ -81,6 +82,12 @@ class TrainingSettings(Settings):
             raise WrongKey(
                 "batch", f"{self.batch} is not a multiple of accumulation ({self.accumulation}); change one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _precision_is_possible(self) -> "TrainingSettings":
+        if self.precision == "fp16" and self.deepspeed:
+            raise WrongKey("precision", "fp16 does not go with deepspeed; use bf16 or fp32, or set deepspeed to null")
         return self
 
     def check_processes(self, world: int, where: str = "training configuration", key: str = "training") -> None:

@@ -1,11 +1,12 @@
 """How the rules start a training: the command, and the settings that scripts/train.py reads."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fmri2img import plugins
 from fmri2img.artifacts.budgets import parse_sessions
+from fmri2img.devices import visible
 from fmri2img.errors import UserError
 from fmri2img.resources import Devices, ResourceClasses
 from fmri2img.settings.base import problem
@@ -80,6 +81,24 @@ def check_cluster(study, classes: ResourceClasses, slurm: bool) -> None:
         if nodes > 1 and in_image:
             remedy = f"set it to 1, or remove `container` from {study.settings.site}"
             raise problem(key, f"{nodes} nodes need srun, which a container image does not hold; {remedy}")
+
+
+def check_precision(study, trained: Iterable[tuple[str, str]]) -> None:
+    """Raise UserError when a training that begins on this machine needs a GPU for its precision, and there is none.
+
+    trained: decoder and stage of the trainings. Where the jobs' environment has another torch, their jobs say so.
+    """
+    for decoder, stage in trained:
+        key = f"{study.decoders[decoder]['folder']}.{stage}.training.precision"
+        if study.section(decoder)[stage]["training"]["precision"] == "fp16" and not _gpu_may_be_here():
+            raise problem(key, "fp16 needs a GPU, and this machine has none; use bf16 or fp32")
+
+
+def _gpu_may_be_here() -> bool:
+    try:
+        return bool(visible())
+    except ImportError:
+        return True
 
 
 def stages(study) -> list[tuple[str, str]]:

@@ -26,8 +26,8 @@ def accelerator_for(config: TrainingConfig) -> Accelerator:
     The batch must be a multiple of the number of processes.
     """
     gpu = torch.cuda.is_available()
-    if config.precision == "fp16" and (config.deepspeed or not gpu):
-        raise UserError("training.precision = 'fp16' needs a GPU and no DeepSpeed; use bf16 or fp32")
+    if config.precision == "fp16" and not gpu:
+        raise UserError("training.precision = 'fp16' needs a GPU; use bf16 or fp32")
     if config.deepspeed:
         return _with_deepspeed(config, gpu)
     group = [InitProcessGroupKwargs(backend="nccl" if gpu else "gloo", timeout=PATIENCE)]

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.god import layout, names
 from fmri2img.datasets.numpy_files import ABSENT, REPLACE, Archive, checked_numbers, open_archive, whole_numbers
 from fmri2img.errors import UserError
@@ -67,6 +68,8 @@ class BData:
         for name in ("key", "value"):
             if name not in metadata:
                 raise UserError(f"{path}: has no 'metadata/{name}'; {self._remedy}")
+        for part in (self.data, metadata["key"], metadata["value"]):
+            check_hdf5(path, part)
         self.keys = [key.decode("utf-8") if isinstance(key, bytes) else str(key) for key in metadata["key"][()]]
         self.values = np.asarray(metadata["value"][()], np.float64)
         if self.data.ndim != 2 or self.values.shape != (len(self.keys), self.data.shape[1]):

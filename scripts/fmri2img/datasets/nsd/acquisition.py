@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import TextIO
 
+from fmri2img.archives import check_expansion
 from fmri2img.datasets import acquisition, lockfile, transfer
 from fmri2img.datasets.acquisition import download, link, present
 from fmri2img.datasets.nsd import layout
@@ -90,6 +91,7 @@ def _extract(archive: Path, key: str, root: Path, source: str) -> None:
     target = root / key
     temporary = target.with_name(f".{target.name}.part")
     try:
+        check_expansion(archive)
         # zipfile compares each member's CRC-32 when its last byte is read.
         with (
             transfer.full_disk(target),
@@ -103,6 +105,7 @@ def _extract(archive: Path, key: str, root: Path, source: str) -> None:
         check_opens(temporary, key)
         # Members have no tag; the archive's lock and their CRC-32 guarantee their content.
         lockfile.write(root, key, temporary, source, "", sha256(temporary))
+        lockfile.write_linked(root, key, None)
         os.replace(temporary, target)
     except (KeyError, zipfile.BadZipFile, Unreadable) as error:
         raise UserError(f"{archive}: {error}; delete the archive, then run again") from error

@@ -17,8 +17,10 @@ import h5py
 import nibabel
 import numpy as np
 
+from fmri2img.archives import check_hdf5
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.datasets.nifti import NIFTI, open_nifti
+from fmri2img.datasets.nsd.volumes import grid_of_volume
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 from fmri2img.integrity import ABSENT
@@ -63,11 +65,25 @@ def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np
     return reader(path, mask, n_trials)
 
 
+def grid_of_betas(path: str | Path) -> tuple[int, ...]:
+    """Voxels along X, Y and Z of a session's betas, by the header alone. Raises UserError when it is damaged."""
+    if str(path).endswith(".nii.gz"):
+        return grid_of_volume(path)
+    with readable(path, "a complete HDF5 file", renew(path), ABSENT), h5py.File(path, "r") as file:
+        return tuple(_dataset(path, file).shape[:0:-1])
+
+
+def _dataset(path: str | Path, file: h5py.File) -> h5py.Dataset:
+    betas = file.get("betas")
+    if not isinstance(betas, h5py.Dataset):
+        raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {renew(path)}")
+    return betas
+
+
 def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
     with readable(path, "a complete HDF5 file", renew(path), ABSENT), h5py.File(path, "r") as file:
-        betas = file.get("betas")
-        if not isinstance(betas, h5py.Dataset):
-            raise UserError(f"{path}: no dataset 'betas' (found: {', '.join(file) or 'none'}); {renew(path)}")
+        betas = _dataset(path, file)
+        check_hdf5(path, betas)
         _check(path, betas.dtype, betas.shape, betas.shape[:0:-1] == mask.shape, "(trials, Z, Y, X)", mask)
         _check_trials(path, len(betas), n_trials)
         x, y, z = np.nonzero(mask)

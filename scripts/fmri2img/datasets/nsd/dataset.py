@@ -1,11 +1,12 @@
 """NSD with a study's settings: simulated, downloaded from its bucket, or only its published test images."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets import dataset
+from fmri2img import user_files
+from fmri2img.datasets import dataset, lockfile
 from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes, check_folder
 from fmri2img.datasets.inventory import MADE, Source
 from fmri2img.datasets.nsd import layout
@@ -177,6 +178,36 @@ class Dataset(dataset.Dataset):
             return []  # they are files of a registered network's entry
         keys = list(self.keys(study))
         return sources_of(keys, {key for key in keys if self._is_copied(key)}, self.settings.bucket, self.root)
+
+    def found(self, paths: Iterable[str | Path]) -> str | None:
+        """Of files of the tree: sizes and times of those that are linked from the user's copy, or are the user's own.
+
+        Betas are gone from the tree once they are masked, and may then go from the copy too; they count as they were.
+        """
+        if self.simulated:
+            return None
+        states = {key: self._state(key) for key in (Path(path).relative_to(self.root).as_posix() for path in paths)}
+        return user_files.digest([*states.items()]) if any(states.values()) else None
+
+    def _state(self, key: str) -> Sequence[int] | None:
+        """Size and time of a file that was linked, or will be; None of one that is downloaded."""
+        recorded, path = lockfile.linked(self.root, key), self.root / key
+        if recorded is None and lockfile.record_path(self.root, key).exists():
+            return None
+        if is_there(path) and (recorded is None or not path.is_symlink()):
+            return user_files.state(path)
+        return user_files.state(self._copied / key) if self._copied and self._is_copied(key) else recorded
+
+    def check_files(self, study: Any) -> None:
+        """Volumes and betas of a subject that are the user's are in one grid, by their headers."""
+        if not self.has_recordings or self.simulated:
+            return
+        from fmri2img.datasets.nsd.grids import check_grids
+
+        for subject in study.recorded:
+            keys = [*self._subject_keys(subject, study.available_sessions[subject])]
+            paths = [folder / key for key in keys for folder in (self._copied, self.root) if folder]
+            check_grids([path for path in paths if is_there(path)], self.settings.betas.mask)
 
     def _check_split_of_images(self, split: str) -> None:
         if split == "shared982" and self.settings.images.shared982 is None:

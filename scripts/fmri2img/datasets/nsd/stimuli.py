@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
@@ -39,6 +40,7 @@ def image_blocks(path: str | Path, ids: np.ndarray) -> Iterator[np.ndarray]:
             raise UserError(f"{path}: no dataset imgBrick of uint8 (images, height, width, 3); {renew(path)}")
         if len(ids) and (ids[0] < 0 or ids[-1] >= len(bricks)):
             raise UserError(f"{path}: holds {len(bricks)} images, but image_id {ids[-1]} was shown; {renew(path)}")
+        check_hdf5(path, bricks)
         for start in range(0, len(ids), BLOCK):
             yield bricks[ids[start : start + BLOCK]]
 

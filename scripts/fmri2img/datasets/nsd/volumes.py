@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmri2img.datasets.nifti import read_nifti
+from fmri2img.datasets.nifti import open_nifti, read_nifti
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 
@@ -19,6 +19,11 @@ LISTED = 20  # labels that a message shows
 
 
 OUTSIDE = -1  # label of voxels that are not cortex
+
+
+def grid_of_volume(path: str | Path) -> tuple[int, ...]:
+    """Voxels along X, Y and Z, by the header alone. Raises UserError when it is damaged."""
+    return tuple(map(int, open_nifti(path, renew(path)).shape[:3]))
 
 
 def read_volume(path: str | Path, shape: tuple[int, int, int] | None = None) -> np.ndarray:

@@ -45,7 +45,7 @@ rule embed_views:
     resources:
         **needs("embed"),
     params:
-        record=lookup(dpath="{encoder}", within=study.registries["backbones"]),
+        record=lookup(dpath="{encoder}", within=study.records["backbones"]),
         shard=shard_of("embed"),
         code=code_of("embed_views"),
     script:

@@ -21,7 +21,7 @@ rule import_images:
         split=config["split"],
         sessions=study.dataset.splits[config["split"]]["sessions"],
         code=code_of(study.dataset.folder / "scripts/import_images.py"),
-        backbone=study.registries["backbones"][study.dataset.section["images"]["fetched"]],
+        backbone=study.records["backbones"][study.dataset.section["images"]["fetched"]],
     script:
         "../scripts/import_images.py"
 

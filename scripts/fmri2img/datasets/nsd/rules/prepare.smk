@@ -7,12 +7,57 @@ MASK_LABELS = study.dataset.section["betas"]["labels"] or list(
 )
 
 
+def session_files(wildcards):
+    """Files of NSD from which a session is masked."""
+    return {
+        "betas": study.dataset.tree(study.dataset.betas(wildcards.subject, int(wildcards.session))),
+        "mask": study.dataset.tree(layout.roi(wildcards.subject, study.dataset.region_files[0])),
+        "responses": study.dataset.tree(layout.responses(wildcards.subject)),
+    }
+
+
+def subject_files(wildcards):
+    """Files of NSD from which the tables of a recording are made."""
+    subject, tree = wildcards.subject, study.dataset.tree
+    return {
+        "trials": [tree(key) for key in (layout.responses(subject), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO)],
+        "regions": [tree(layout.roi(subject, name)) for name in study.dataset.region_files],
+        "ncsnr": tree(layout.ncsnr(subject, study.dataset.section["betas"]["version"])),
+        "valid": [tree(layout.valid(subject, number)) for number in study.used_sessions(subject)],
+    }
+
+
+STIMULUS_FILES = {
+    "images": study.dataset.tree(layout.STIMULI),
+    "design": study.dataset.tree(layout.EXPERIMENT_DESIGN),
+    "stimulus_info": study.dataset.tree(layout.STIMULUS_INFO),
+    "responses": [study.dataset.tree(layout.responses(subject)) for subject in study.recorded],
+    "captions": [study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
+    "instances": [study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],
+}
+
+
+def shown_files(wildcards):
+    """Files of NSD that say which images a subject was shown."""
+    return {
+        "responses": study.dataset.tree(layout.responses(wildcards.subject)),
+        "design": STIMULUS_FILES["design"],
+        "stimulus_info": STIMULUS_FILES["stimulus_info"],
+    }
+
+
+def anatomy_files(wildcards):
+    """Volumes of NSD that maps of a subject are drawn on."""
+    subject, tree = wildcards.subject, study.dataset.tree
+    mask = tree(layout.roi(subject, study.dataset.region_files[0]))
+    mni = {"mni": tree(layout.to_mni(subject))} if "mni" in study.dataset.anatomy else {}
+    return {"brain": tree(layout.func(subject, "brainmask.nii.gz")), "mask": mask} | mni
+
+
 rule mask_session:
     """Read one session of betas inside the mask. The result is kept, because the 1.1 GB of betas are then deleted."""
     input:
-        betas=lambda w: study.dataset.tree(study.dataset.betas(w.subject, int(w.session))),
-        mask=study.dataset.tree(layout.roi("{subject}", study.dataset.region_files[0])),
-        responses=study.dataset.tree(layout.responses("{subject}")),
+        unpack(session_files),
     output:
         "<results>/masked/{subject}/session{session}.npy",
     log:
@@ -29,6 +74,7 @@ rule mask_session:
         **needs("light", within="transfers"),
     params:
         labels=MASK_LABELS,
+        found=lambda w: as_found(study.dataset, session_files(w).values()),
         code=code_of("fmri2img.datasets.nsd.betas"),
     script:
         "../scripts/mask_session.py"
@@ -37,16 +83,9 @@ rule mask_session:
 rule prepare_recording:
     """Z-score all sessions of a subject and add its tables of trials and voxels."""
     input:
+        unpack(subject_files),
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in study.used_sessions(w.subject)],
         split=f"<results>/splits/{config['split']}.json",
-        trials=[
-            study.dataset.tree(layout.responses("{subject}")),
-            study.dataset.tree(layout.EXPERIMENT_DESIGN),
-            study.dataset.tree(layout.STIMULUS_INFO),
-        ],
-        regions=[study.dataset.tree(layout.roi("{subject}", name)) for name in study.dataset.region_files],
-        ncsnr=study.dataset.tree(layout.ncsnr("{subject}", study.dataset.section["betas"]["version"])),
-        valid=lambda w: [study.dataset.tree(layout.valid(w.subject, n)) for n in study.used_sessions(w.subject)],
     output:
         directory("<results>/recordings/{subject}"),
     log:
@@ -62,6 +101,7 @@ rule prepare_recording:
         sessions=lambda w: study.used_sessions(w.subject),
         root=lambda w: str(study.dataset.root),
         betas=study.dataset.section["betas"],
+        found=lambda w: as_found(study.dataset, flat(subject_files(w))),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
         "../scripts/prepare_recording.py"
@@ -70,12 +110,7 @@ rule prepare_recording:
 rule prepare_stimuli:
     """Collect the images that any subject of the study saw, with COCO's captions and categories."""
     input:
-        images=study.dataset.tree(layout.STIMULI),
-        design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
-        stimulus_info=study.dataset.tree(layout.STIMULUS_INFO),
-        responses=[study.dataset.tree(layout.responses(subject)) for subject in study.recorded],
-        captions=[study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
-        instances=[study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],
+        **STIMULUS_FILES,
     output:
         directory("<results>/stimuli"),
     log:
@@ -89,6 +124,7 @@ rule prepare_stimuli:
         **needs("cpu"),
     params:
         sessions={subject: study.available_sessions[subject] for subject in study.recorded},
+        found=as_found(study.dataset, flat(STIMULUS_FILES)),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "../scripts/prepare_stimuli.py"
@@ -97,7 +133,7 @@ rule prepare_stimuli:
 rule make_splits:
     """Choose which of the shared images are held out."""
     input:
-        design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
+        design=STIMULUS_FILES["design"],
     output:
         shared1000="<results>/splits/shared1000.json",
         shared982="<results>/splits/shared982.json",
@@ -110,6 +146,7 @@ rule make_splits:
         **needs("light"),
     params:
         shared982_sessions=study.dataset.section["shared982_sessions"],
+        found=as_found(study.dataset, [STIMULUS_FILES["design"]]),
         code=code_of(study.dataset.folder / "scripts/make_splits.py"),
     script:
         "../scripts/make_splits.py"
@@ -118,10 +155,8 @@ rule make_splits:
 rule list_test_images:
     """List the test images of one subject from the images it was shown; no betas are needed."""
     input:
+        unpack(shown_files),
         split=f"<results>/splits/{config['split']}.json",
-        responses=study.dataset.tree(layout.responses("{subject}")),
-        design=study.dataset.tree(layout.EXPERIMENT_DESIGN),
-        stimulus_info=study.dataset.tree(layout.STIMULUS_INFO),
     output:
         "<results>/test_images/{subject}.json",
     log:
@@ -135,6 +170,7 @@ rule list_test_images:
         **needs("light", within="small"),
     params:
         sessions=lambda w: study.available_sessions[w.subject],
+        found=lambda w: as_found(study.dataset, shown_files(w).values()),
         code=code_of(study.dataset.folder / "scripts/list_test_images.py"),
     script:
         "../scripts/list_test_images.py"
@@ -143,9 +179,7 @@ rule list_test_images:
 rule copy_anatomy:
     """Copy a subject's brain mask and, for real data, the map from the MNI152 template to its functional volume."""
     input:
-        brain=study.dataset.tree(layout.func("{subject}", "brainmask.nii.gz")),
-        mask=study.dataset.tree(layout.roi("{subject}", study.dataset.section["betas"]["mask"])),
-        mni=[study.dataset.tree(layout.to_mni("{subject}"))] if "mni" in study.dataset.anatomy else [],
+        unpack(anatomy_files),
     output:
         directory("<results>/anatomy/{subject}"),
     log:
@@ -158,6 +192,7 @@ rule copy_anatomy:
     resources:
         **needs("light", within="small"),
     params:
+        found=lambda w: as_found(study.dataset, anatomy_files(w).values()),
         code=code_of(study.dataset.folder / "scripts/copy_anatomy.py"),
     script:
         "../scripts/copy_anatomy.py"

@@ -32,7 +32,7 @@ def _template_map(path: str) -> np.ndarray:
 
 def main(snakemake) -> None:
     given = snakemake.input
-    copy_anatomy(snakemake.wildcards.subject, given.brain, given.mask, given.mni or None, snakemake.output[0])
+    copy_anatomy(snakemake.wildcards.subject, given.brain, given.mask, given.get("mni"), snakemake.output[0])
 
 
 if __name__ == "__main__":
