@@ -6,10 +6,8 @@ Every problem is one line that names the configuration key and the remedy.
 import hashlib
 import json
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-
-import yaml
 
 from fmri2img import plugins
 from fmri2img.artifacts.budgets import Budget, sessions_of
@@ -21,7 +19,7 @@ from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import is_scored, read_metrics
 from fmri2img.paths import REPOSITORY
-from fmri2img.schemas import check_schema, without_prose
+from fmri2img.schemas import check_schema, read_yaml, without_prose
 from fmri2img.settings import checks
 from fmri2img.settings.base import nearest, problem, shown
 from fmri2img.settings.configuration import read_configuration
@@ -338,9 +336,16 @@ class Study(MethodQueries):
 def _backbones(dataset: Dataset) -> dict[str, dict]:
     """The registered networks, and those whose outputs the dataset brings. Raises UserError for a name of both."""
     path = REPOSITORY / "config" / "backbones.yaml"
-    registry = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    check_schema(registry, "backbones", "config/backbones.yaml")
+    registry = {name: dict(entry) for name, entry in _read_backbones(path, path.stat().st_mtime_ns).items()}
     for name in registry.keys() & dataset.embeddings.keys():
         where = str(dataset.folder / plugins.RECORDS["datasets"])
         raise problem(f"embeddings.{name}", "is the name of a network of config/backbones.yaml; rename it", where)
     return registry | brought(dataset.name, dataset.embeddings)
+
+
+@cache
+def _read_backbones(path: Path, changed: int) -> dict[str, dict]:
+    """Read and checked once in a process, unless the file has `changed` since (its time in nanoseconds)."""
+    registry = read_yaml(path)
+    check_schema(registry, "backbones", "config/backbones.yaml")
+    return registry

@@ -18,6 +18,7 @@ from fmri2img import plugins, user_files
 from fmri2img.datasets.inventory import Source
 from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
+from fmri2img.schemas import read_yaml
 from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, matching, problem
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Dataset:
         self.section: dict = {} if settings is None else settings.to_dict()
         file = folder / plugins.RECORDS["datasets"]
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = read_yaml(file)
         except FileNotFoundError:
             raise UserError(f"{file}: no such file; write one as described in docs/adding-a-dataset.md") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:

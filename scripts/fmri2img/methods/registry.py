@@ -19,6 +19,7 @@ from fmri2img.artifacts.axes import ALL
 from fmri2img.backbones.targets import TARGETS
 from fmri2img.errors import UserError
 from fmri2img.generation.pipelines import DrawingRecord
+from fmri2img.schemas import read_yaml
 from fmri2img.settings.base import PositiveNumber, Settings, WrongKey, matching, nearest, one_of, problem
 
 Output = Literal["images", "captions", "retrieval", "responses"]
@@ -270,7 +271,7 @@ class MethodRecord(Settings):
 @cache
 def _record(path: Path) -> MethodRecord:
     try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); correct the file") from None
     return MethodRecord.read(text, str(path))

@@ -5,13 +5,12 @@ head of the file explains its name and texts. This module has no heavy imports, 
 """
 
 import itertools
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
-import yaml
-
 from fmri2img.errors import UserError
-from fmri2img.schemas import prose_of
+from fmri2img.schemas import prose_of, read_yaml
 
 ADDED = ("parameters", "words")  # an option's entries are added to the family's; its other fields replace the family's
 DEFAULTS = {"network": None, "layer": None, "range": [0, 1], "higher_is_better": True, "chance": None}
@@ -25,8 +24,15 @@ def read_metrics(path: str | Path) -> dict[str, dict]:
     `check_schema` compares them with it. Raises UserError that names the family if it has no names, if variants are not
     mappings, if a {word} is not defined, or if two metrics have the same name.
     """
+    read = _read(Path(path), Path(path).stat().st_mtime_ns)
+    return {name: dict(entry) for name, entry in read.items()}
+
+
+@cache
+def _read(path: Path, changed: int) -> dict[str, dict]:
+    """Read once in a process, unless the file has `changed` since (its time in nanoseconds)."""
     metrics: dict[str, dict] = {}
-    for family, fields in _mapping(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path)).items():
+    for family, fields in _mapping(read_yaml(path), str(path)).items():
         where = f"{path}: family '{family}'"
         for name, entry in _expanded(_mapping(fields, where), where):
             if name in metrics:
