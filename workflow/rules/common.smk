@@ -5,6 +5,7 @@ import re
 from os.path import relpath
 from pathlib import Path
 
+from fmri2img import user_files
 from fmri2img.artifacts.cells import ALL, Cell, PATTERN as CELL
 from fmri2img.backbones.registry import Backbone
 from fmri2img.backbones.targets import TARGETS

@@ -35,7 +35,7 @@ def training_settings(study, entry: dict, stage: str, initial: str | None) -> di
 
 def target_bytes(study, images: int) -> int:
     """Bytes of the artifacts that it is trained on besides the encoder's tokens, for this number of images."""
-    section, backbones = study.config["mindeye1"], study.registries["backbones"]
+    section, backbones = study.config["mindeye1"], study.records["backbones"]
     encoder, low_level = backbones[section["encoder"]], section["low_level"]
     values = section["image_views"] * encoder["tokens"] * encoder["token_width"]
     if low_level:
@@ -47,5 +47,5 @@ def target_bytes(study, images: int) -> int:
 def network_bytes(study) -> int:
     """Bytes of the trained networks: float32, of which the layer that makes tokens is four fifths."""
     section = study.config["mindeye1"]
-    encoder = study.registries["backbones"][section["encoder"]]
+    encoder = study.records["backbones"][section["encoder"]]
     return 5 * section["model"]["hidden"] * encoder["tokens"] * encoder["token_width"]

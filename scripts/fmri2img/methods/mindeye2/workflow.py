@@ -18,19 +18,19 @@ def target_bytes(study, images: int) -> int:
     low_level = study.config["mindeye2"]["low_level"]
     if not low_level:
         return 0
-    teacher = study.registries["backbones"][low_level["teacher"]]
+    teacher = study.records["backbones"][low_level["teacher"]]
     return images * 2 * teacher["tokens"] * teacher["token_width"] * (low_level["augmentations"] + 1)
 
 
 def network_bytes(study) -> int:
     """Bytes of one trained network: float32, of which the layer that makes tokens is four fifths."""
-    encoder = study.registries["backbones"][study.config["encoder"]]
+    encoder = study.records["backbones"][study.config["encoder"]]
     return 5 * study.config["mindeye2"]["model"]["hidden"] * encoder["tokens"] * encoder["token_width"]
 
 
 def training_settings(study, entry: dict, stage: str, initial: str | None) -> dict:
     """Settings of MindEye2Task besides recordings, sessions, targets and initial weights."""
-    section, encoder = study.config["mindeye2"], study.registries["backbones"][study.config["encoder"]]
+    section, encoder = study.config["mindeye2"], study.records["backbones"][study.config["encoder"]]
     model = section["model"] | entry["training"]["settings"]
     model |= {"tokens": encoder["tokens"], "token_width": encoder["token_width"]}
     if section["low_level"]:

@@ -5,7 +5,7 @@ from fmri2img.backbones.registry import Backbone
 
 def training_inputs(study) -> dict[str, str | list[str] | None]:
     """Setting of the tasks -> artifacts: the images, and the files of generator and autoencoder."""
-    section, backbones = study.config["mindvis"], study.registries["backbones"]
+    section, backbones = study.config["mindvis"], study.records["backbones"]
     files = [
         path
         for key in ("generator", "autoencoder")
@@ -32,7 +32,7 @@ def network_bytes(study) -> int:
 
 def training_settings(study, entry: dict, stage: str, initial: str | None) -> dict:
     """Settings of the stage's task besides recordings, sessions, inputs and initial weights."""
-    section, backbones = study.config["mindvis"], study.registries["backbones"]
+    section, backbones = study.config["mindvis"], study.records["backbones"]
     found = {key: section[key] for key in ("model", "augmentation", "validation_share")}
     if stage == "pretraining":
         return found
