@@ -18,7 +18,7 @@ def main(snakemake) -> None:
     metadata = cell._asdict() | {
         "method": params.method,
         "split": given.split.name,
-        "split_sha256": given.split.sha256,
+        "split_sha256": given.split.of(cell.subject).sha256,
         "disclosure": made.disclosure.but(origin=params.origin).record(),
     }
     if params.of:

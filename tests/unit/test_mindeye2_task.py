@@ -560,7 +560,7 @@ def test_recordings_of_different_splits_are_refused(study, tmp_path):
     with Recording.writer(tmp_path / "other") as writer:
         writer.betas(*source.betas.shape)[:] = source.betas
         writer.finish(source.trials, source.voxels, source.metadata | {"split_sha256": "cd"})
-    with pytest.raises(UserError, match="other: its split is not that of the other recordings"):
+    with pytest.raises(UserError, match="other: its test images are not those of"):
         task(study | {"recordings": study["recordings"] | {"subj02": str(tmp_path / "other")}})
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fmri2img.artifacts.recording import Recording
+from fmri2img.artifacts.splits import UNUSED
 from fmri2img.artifacts.stimuli import Stimuli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +34,16 @@ STUDIES = {
             "root": "data/bold5000",
             "image_size": 64,
             "simulation": {"seed": 3, "subjects": 1, "sessions": 2, "voxels": 120, "ncsnr": 0.9},
+        },
+    },
+    "laion_fmri": {
+        "split": "random_0",
+        "subjects": ["sub-01"],
+        "laion_fmri": {
+            "source": "simulated",
+            "root": "data/laion",
+            "image_size": 64,
+            "simulation": {"seed": 3, "ncsnr": 0.9},
         },
     },
 }
@@ -73,12 +84,14 @@ def test_ridge_lies_between_its_floor_and_its_ceiling(results):
 
 
 def test_no_test_picture_is_trained_on(results):
-    (path,) = (results / "recordings").glob("[SC]*1")
+    (path,) = (results / "recordings").glob("[SCs]*1")
     recording = Recording.open(path)
     (test_set,) = recording.test_sets
-    trained = set(recording.training_ids(recording.n_sessions))
-    assert trained and not trained & set(recording.test_ids(test_set))
-    assert set(Stimuli.open(results / "stimuli").ids) == trained | set(recording.test_ids(test_set))
+    trained, trials = set(recording.training_ids(recording.n_sessions)), recording.trials
+    unused = set(trials.loc[trials["part"] == UNUSED, "image_id"])  # those of LAION-fMRI outside of the split
+    assert trained and not trained & (unused | set(recording.test_ids(test_set)))
+    assert set(Stimuli.open(results / "stimuli").ids) == trained | unused | set(recording.test_ids(test_set))
+    assert bool(unused) == (results.name == "laion_fmri")
 
 
 def test_a_pool_has_recordings_without_pictures(results):

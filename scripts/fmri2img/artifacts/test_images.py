@@ -35,9 +35,10 @@ class TestImages:
     @classmethod
     def of(cls, subject: str, split: Split, image_ids: np.ndarray, sessions: np.ndarray) -> "TestImages":
         """The same images as `Recording.test_ids`. image_ids, sessions (1-based): of its trials, (trials,)."""
-        parts = split.assign(image_ids, sessions)
-        seen = {name: np.unique(np.asarray(image_ids, np.int64)[parts == name]) for name in split.test_sets}
-        return cls(subject, split.name, split.sha256, seen)
+        own = split.of(subject)
+        parts = own.assign(image_ids, sessions)
+        seen = {name: np.unique(np.asarray(image_ids, np.int64)[parts == name]) for name in own.test_sets}
+        return cls(subject, own.name, own.sha256, seen)
 
     def only(self, test_set: str) -> "TestImages":
         """The images of one test set."""

@@ -69,6 +69,26 @@ def present(key: str, root: Path) -> Path | None:
     return path
 
 
+def check_may_be_deleted(root: str | Path, pattern: str, section: str) -> None:
+    """Raise UserError if a tree has files that were not downloaded into it, where a rule deletes them after use.
+
+    Snakemake deletes such files no matter who put them there, so the user's own must never be in that place. pattern:
+    of the files below `root`; section: of the configuration, with `root` and `bucket.copy`.
+    """
+    root = Path(root)
+    for path in sorted(root.glob(pattern)):
+        try:
+            may_go = path.is_symlink() or lockfile.is_own(root, path.relative_to(root).as_posix())
+        except FileNotFoundError:
+            continue  # another job has masked and deleted it just now
+        if not may_go:
+            raise UserError(
+                f"{path}: not downloaded by this workflow, which deletes betas once they are masked; keep your own "
+                f"files in another folder, name it in {section}.bucket.copy (files in it are only linked) and give "
+                f"{section}.root a folder for the workflow's use"
+            )
+
+
 def download(remote: S3Object | WebObject, key: str, root: Path, why: str, terminal: TextIO | None = None) -> Path:
     """Download `<root>/<key>`, lock it and return it. Raises UserError as `acquire`; its message ends with `why`."""
     try:

@@ -65,5 +65,6 @@ def draw_true_captions(drawing: Drawing) -> Drawn:
     disclosure = Disclosure(
         test_averaging="none: the true image's first caption", **drawn_by(drawing.networks["generator"])
     )
-    identity = drawing.cell._asdict() | {"split": split.name, "split_sha256": split.sha256}
+    own = split.of(drawing.cell.subject)
+    identity = drawing.cell._asdict() | {"split": own.name, "split_sha256": own.sha256}
     return Drawn(disclosure, images=images, captions=captions, ids=ids, identity=identity)

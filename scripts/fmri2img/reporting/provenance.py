@@ -47,7 +47,7 @@ def disclosures(predictions: list[str], design: Design, split: Split) -> pd.Data
     records: dict[str, list[dict]] = {method: [] for method in design.methods}
     for path in predictions:
         metadata = Prediction.open(path).metadata
-        if metadata["split_sha256"] != split.sha256:
+        if metadata["split_sha256"] != split.of(metadata["subject"]).sha256:
             raise UserError(f"{path}: made on another split than {split.name}; {again(path)}")
         records[metadata["method"]].append(metadata["disclosure"])
     table = [

@@ -62,7 +62,8 @@ def open_trials(
     for subject, recording in opened.items():
         if splits[subject] not in (None, split):
             raise UserError(
-                f"{recording.path}: its split is not that of the other recordings; prepare all of them with one split"
+                f"{recording.path}: its test images are not those of {next(iter(opened))}, so training on both would "
+                "see some of them; use one split that holds out the same images for all subjects"
             )
         if subject not in sessions:
             raise UserError(f"training configuration: key 'settings.sessions.{subject}' is missing")

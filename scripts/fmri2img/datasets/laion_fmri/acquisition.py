@@ -1,0 +1,131 @@
+"""Fill the tree of LAION-fMRI, one file at a time, from its public bucket and the authors' repository.
+
+Nothing needs an account or an agreement, except the pictures, which the authors send on request: they are never
+requested here. Files that the user has already are linked from `laion_fmri.bucket.copy`. How a file is checked and
+locked is in datasets.acquisition.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from fmri2img.artifacts.tables import write_json
+from fmri2img.datasets import acquisition, lockfile, transfer
+from fmri2img.datasets.acquisition import link, present
+from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.laion_fmri.settings import Bucket as Source
+from fmri2img.datasets.own_files import visible
+from fmri2img.datasets.remote import S3Object, WebObject, keys_below
+from fmri2img.errors import UserError
+
+
+def acquire(key: str, root: str | Path, source: Source, terminal: TextIO | None = None) -> Path:
+    """Make `<root>/<key>` exist: link it from the user's copy, or download it.
+
+    A file that is there and agrees with its lock is kept. Raises UserError when it is one that is not public, is
+    missing on the server or not the one that was locked, the server does not answer, or the disk is full.
+    """
+    root = Path(root)
+    if key == layout.PICTURES:
+        with lockfile.alone(root, key):
+            found = present(key, root) or link(key, root, source.copied)
+        if found is None:
+            raise UserError(f"{root / key}: no such file; {pictures_remedy(root)}")
+        return found
+    check_is_public(key)
+    return acquisition.acquire(remote_of(key, source), key, root, why_requested(key, source), source.copied, terminal)
+
+
+def remote_of(key: str, source: Source) -> S3Object | WebObject:
+    if key.startswith(layout.SPLIT_FOLDER):
+        return WebObject(f"{source.splits_url}/{key}")
+    return S3Object(source.bucket, key, source.region, source.endpoint, transfer.CONNECTIONS)
+
+
+def check_is_public(key: str) -> None:
+    """Raise UserError for an object of a session that the authors hold out, so that it is never requested."""
+    found = re.search(r"/ses-(\d+)/", key)
+    if found and int(found[1]) > layout.SESSIONS:
+        raise UserError(
+            f"{key}: session {int(found[1])} is held out by the authors (sessions 1 to {layout.SESSIONS} are public); "
+            "lower laion_fmri.sessions"
+        )
+
+
+def pictures_remedy(root: Path) -> str:
+    """What a user does to get the pictures, or to do without."""
+    return (
+        f"request the pictures at {layout.FORM}, and put task-images_stimuli.h5 there, or into the folder that "
+        f"laion_fmri.bucket.copy names (as {layout.PICTURES}); without them set laion_fmri.pictures to false"
+    )
+
+
+def why_requested(key: str, source: Source) -> str:
+    """Where a file is requested and why, for messages."""
+    where = f"{source.splits_url} (laion_fmri.bucket.splits_url)"
+    if not key.startswith(layout.SPLIT_FOLDER):
+        where = f"bucket {source.bucket}"
+    if source.copied is None:
+        return f"it is requested from {where} because no copy is named in laion_fmri.bucket.copy"
+    fewer = "; if your copy has fewer sessions, state them in laion_fmri.sessions" if "/ses-" in key else ""
+    return f"it is not in {source.copied} (laion_fmri.bucket.copy), so it is requested from {where}{fewer}"
+
+
+def acquire_regions(subject: str, root: str | Path, source: Source, terminal: TextIO | None = None) -> Path:
+    """Make a subject's region masks exist, and the list of them (layout.region_list); returns the list.
+
+    They are taken from the user's copy if it has any, else from the bucket; in both, from the folder where they are
+    now, or else from the one where they were. Raises UserError as `acquire`, and when neither has `laion-general`.
+    """
+    root = Path(root)
+    found = masks_in(subject, local_keys(subject, Path(source.copied))) if source.copied else {}
+    found = found or masks_in(subject, local_keys(subject, root))
+    for folder in () if found else layout.REGION_FOLDERS:
+        remote = S3Object(source.bucket, f"{folder.format(subject=subject)}/", source.region, source.endpoint)
+        listed = transfer.retrying(partial(keys_below, remote))
+        found = masks_in(subject, listed)
+        if found:
+            break
+    check_masks(subject, found, f"s3://{source.bucket}" if source.copied is None else source.copied)
+    for key in found.values():
+        acquire(key, root, source, terminal)
+    path = root / layout.region_list(subject)
+    write_json(path, found)
+    return path
+
+
+def local_keys(subject: str, folder: Path) -> list[str]:
+    """Keys of the files below a subject's region folders in a tree or copy."""
+    folders = [folder / one.format(subject=subject) for one in layout.REGION_FOLDERS]
+    return [path.relative_to(folder).as_posix() for one in folders for path in visible(one.rglob("*"))]
+
+
+def masks_in(subject: str, keys: Iterable[str]) -> dict[str, str]:
+    """Region -> key of its mask, ascending; the folder where masks are now comes first."""
+    found: dict[str, str] = {}
+    for key in sorted(keys, key=lambda key: (not key.startswith("derivatives/rois/"), key)):
+        region = layout.region_in(subject, key)
+        if region is not None:
+            found.setdefault(region, key)
+    return dict(sorted(found.items()))
+
+
+def check_masks(subject: str, found: dict[str, str], where: str) -> None:
+    if layout.GENERAL not in found:
+        tried = " nor ".join(f"{where}/{folder.format(subject=subject)}" for folder in layout.REGION_FOLDERS)
+        raise UserError(
+            f"{subject}: neither {tried} has a mask of {layout.GENERAL} in the grid of the betas (found: "
+            f"{', '.join(found) or 'none'}); check laion_fmri.bucket"
+        )
+
+
+def list_regions(subject: str, root: str | Path) -> Path:
+    """Write the list of region masks that a tree has. Raises UserError when it lacks `laion-general`."""
+    root = Path(root)
+    found = masks_in(subject, local_keys(subject, root))
+    check_masks(subject, found, str(root))
+    path = root / layout.region_list(subject)
+    write_json(path, found)
+    return path

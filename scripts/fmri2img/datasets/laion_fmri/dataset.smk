@@ -1,0 +1,12 @@
+# LAION-fMRI: from its bucket and the authors' repository, or from a simulator that writes the same files.
+
+if study.dataset.simulated:
+
+    include: "rules/simulate.smk"
+
+else:
+
+    include: "rules/acquire.smk"
+
+
+include: "rules/prepare.smk"

@@ -1,0 +1,145 @@
+# Files in LAION-fMRI's layout -> Recording, anatomy and test images of each subject, Stimuli, splits.
+
+from fmri2img.datasets.laion_fmri import layout
+
+NAMES = study.dataset.tree(layout.embeddings(layout.EMBEDDINGS[0]))  # lists all images
+
+
+rule laion_mask_session:
+    """Read one session of betas inside the mask. The result is kept, because the betas are then deleted."""
+    input:
+        betas=lambda w: study.dataset.tree(layout.betas(w.subject, int(w.session))),
+        trials=lambda w: study.dataset.tree(layout.trials(w.subject, int(w.session))),
+        regions=study.dataset.tree(layout.region_list("{subject}")),
+    output:
+        "<results>/masked/{subject}/session{session}.npy",
+    log:
+        "<logs>/laion_mask_session/{subject}_session{session}.log",
+    wildcard_constraints:
+        session=r"\d\d",
+    priority: 1  # before the next session is downloaded
+    group:
+        "sessions"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light", within="transfers"),
+    params:
+        root=str(study.dataset.root),
+        mask=study.dataset.section["betas"]["mask"],
+        code=code_of("fmri2img.datasets.laion_fmri.betas", "fmri2img.datasets.laion_fmri.volumes"),
+    script:
+        "../scripts/mask_session.py"
+
+
+rule laion_recording:
+    """Z-score all sessions of a subject and add its tables of trials and voxels."""
+    input:
+        masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in study.used_sessions(w.subject)],
+        trials=lambda w: [study.dataset.tree(layout.trials(w.subject, n)) for n in study.used_sessions(w.subject)],
+        regions=study.dataset.tree(layout.region_list("{subject}")),
+        ceiling=study.dataset.tree(layout.noise_ceiling("{subject}", study.dataset.section["betas"]["noise_ceiling"])),
+        names=NAMES,
+        split=f"<results>/splits/{config['split']}.json",
+    output:
+        recording=directory("<results>/recordings/{subject}"),
+        test_images="<results>/test_images/{subject}.json",
+    log:
+        "<logs>/laion_recording/{subject}.log",
+    benchmark:
+        "<benchmarks>/laion_recording/{subject}.tsv"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("cpu")
+    resources:
+        **needs("cpu"),
+    params:
+        sessions=lambda w: study.used_sessions(w.subject),
+        root=str(study.dataset.root),
+        betas=study.dataset.section["betas"],
+        code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
+    script:
+        "../scripts/prepare_recording.py"
+
+
+rule laion_stimuli:
+    """Collect the images that any subject of the study saw, with people's captions."""
+    input:
+        trials=[
+            study.dataset.tree(layout.trials(subject, session))
+            for subject in study.recorded
+            for session in study.used_sessions(subject)
+        ],
+        names=NAMES,
+        captions=study.dataset.tree(layout.CAPTIONS),
+        pictures=[study.dataset.tree(layout.PICTURES)] if study.dataset.has_pictures else [],
+        metadata=[study.dataset.tree(layout.METADATA)] if study.dataset.has_pictures else [],
+    output:
+        directory("<results>/stimuli"),
+    log:
+        "<logs>/laion_stimuli.log",
+    benchmark:
+        "<benchmarks>/laion_stimuli.tsv"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("cpu")
+    resources:
+        **needs("cpu"),
+    params:
+        root=str(study.dataset.root),
+        sessions={subject: study.available_sessions[subject] for subject in study.recorded},
+        image_size=study.dataset.section["image_size"],
+        code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
+    script:
+        "../scripts/prepare_stimuli.py"
+
+
+rule laion_split:
+    """Read the published split of each subject, or of the images that all subjects saw."""
+    input:
+        lists=lambda w: [study.dataset.tree(layout.split(pool, w.split)) for pool in study.dataset.pools_of(study)],
+        names=NAMES,
+    output:
+        "<results>/splits/{split}.json",
+    log:
+        "<logs>/laion_split/{split}.log",
+    wildcard_constraints:
+        split=one_of(study.dataset.splits),
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light"),
+    params:
+        root=str(study.dataset.root),
+        pool=study.dataset.section["pool"],
+        pools=study.dataset.pools_of(study),
+        published=not study.dataset.simulated,
+        code=code_of(study.dataset.folder / "scripts/make_split.py"),
+    script:
+        "../scripts/make_split.py"
+
+
+rule laion_anatomy:
+    """Copy a subject's brain mask."""
+    input:
+        brain=study.dataset.tree(layout.r2mean("{subject}")),
+        regions=study.dataset.tree(layout.region_list("{subject}")),
+    output:
+        directory("<results>/anatomy/{subject}"),
+    log:
+        "<logs>/laion_anatomy/{subject}.log",
+    group:
+        "lists"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light", within="small"),
+    params:
+        root=str(study.dataset.root),
+        mask=study.dataset.section["betas"]["mask"],
+        code=code_of(study.dataset.folder / "scripts/copy_anatomy.py"),
+    script:
+        "../scripts/copy_anatomy.py"
