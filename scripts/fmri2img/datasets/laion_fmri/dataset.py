@@ -1,10 +1,12 @@
 """LAION-fMRI with a study's settings: simulated, or from its public bucket and the user's copy."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
+from fmri2img.datasets.inventory import DOWNLOADED, LINKED, MADE, PLACED, Source
 from fmri2img.datasets.laion_fmri import layout
 from fmri2img.datasets.own_files import is_there
 from fmri2img.settings.base import problem
@@ -24,6 +26,18 @@ class Dataset(FolderDataset):
     @property
     def has_pictures(self) -> bool:
         return bool(self.settings.pictures)
+
+    @property
+    def pictures_remedy(self) -> str:
+        return f"request the pictures at {layout.FORM} and set laion_fmri.pictures to true"
+
+    @property
+    def embeddings(self) -> dict[str, dict]:
+        declared = super().embeddings
+        if not self.simulated:
+            return declared
+        width = self.settings.simulation.width
+        return {name: one | {"width": width, "trained_on": "nothing (simulated)"} for name, one in declared.items()}
 
     def tree(self, key: str) -> str:
         """Path of a file of the tree. key: from the functions and constants of layout.py."""
@@ -62,6 +76,46 @@ class Dataset(FolderDataset):
             f"is true, but there is no {folders[-1] / layout.PICTURES}, which is not public; request it at "
             f"{layout.FORM} and put it there, or set the key to false",
         )
+
+    def inventory(self, study: Any) -> list[Source]:
+        if self.simulated:
+            return [Source("the simulated LAION-fMRI", [self.root], MADE, "the simulator")]
+        found = []
+        for what, keys, gigabytes in self._kinds(study):
+            linked = [key for key in keys if self._copied is not None and is_there(self._copied / key)]
+            bucket = self.settings.bucket
+            origin = bucket.splits_url if keys[0].startswith(layout.SPLIT_FOLDER) else f"s3://{bucket.bucket}"
+            groups = [
+                (linked, LINKED, str(self._copied)),
+                ([key for key in keys if key not in linked], DOWNLOADED, origin),
+            ]
+            for own, way, where in groups:
+                if own == [layout.PICTURES] and way == DOWNLOADED:
+                    way, where = PLACED, f"request them at {layout.FORM} and put the file there"
+                if own:
+                    share = gigabytes * len(own) / len(keys)
+                    found.append(Source(what, [self.root / key for key in own], way, where, share))
+        return found
+
+    def _kinds(self, study: Any) -> Iterator[tuple[str, list[str], float]]:
+        """What each kind of file is, their keys, and their size in GB."""
+        for subject in study.recorded:
+            sessions = study.used_sessions(subject)
+            counted = f"sessions 1-{len(sessions)}" if len(sessions) > 1 else "session 1"
+            keys = [layout.betas(subject, number) for number in sessions]
+            yield f"betas of {subject}, {counted}", keys, layout.SESSION_GIGABYTES * len(keys)
+            keys = [layout.trials(subject, number) for number in sessions]
+            ceiling = layout.noise_ceiling(subject, self.settings.betas.noise_ceiling)
+            yield f"trials and maps of {subject}", [*keys, ceiling, layout.r2mean(subject)], 0.05
+            yield f"region masks of {subject}", [layout.region_list(subject)], 0.01
+        models = {layout.EMBEDDINGS[0], layout.BROUGHT.get(study.config["encoder"])}
+        keys = [layout.embeddings(model) for model in layout.EMBEDDINGS if model in models]
+        yield "embeddings", keys, layout.EMBEDDINGS_GIGABYTES * len(keys)
+        yield "captions", [layout.CAPTIONS], 0.02
+        yield "splits", [layout.split(pool, study.config["split"]) for pool in self.pools_of(study)], 0.0
+        if self.has_pictures:
+            yield "list of the pictures", [layout.METADATA], 0.0
+            yield "pictures", [layout.PICTURES], layout.PICTURES_GIGABYTES
 
     def sizes(self, study: Any) -> Sizes:
         sizes = super().sizes(study)

@@ -95,6 +95,30 @@ rule laion_stimuli:
         "../scripts/prepare_stimuli.py"
 
 
+rule laion_embeddings:
+    """Take the public embeddings of one model for the images of the study."""
+    input:
+        embeddings=lambda w: study.dataset.tree(layout.embeddings(layout.BROUGHT[w.brought])),
+        stimuli="<results>/stimuli",
+    output:
+        directory("<results>/embeddings/{brought}"),
+    log:
+        "<logs>/laion_embeddings/{brought}.log",
+    wildcard_constraints:
+        brought=one_of(layout.BROUGHT),
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light"),
+    params:
+        root=str(study.dataset.root),
+        trained_on=lambda w: study.dataset.embeddings[w.brought]["trained_on"],
+        code=code_of(study.dataset.folder / "scripts/prepare_embeddings.py"),
+    script:
+        "../scripts/prepare_embeddings.py"
+
+
 rule laion_split:
     """Read the published split of each subject, or of the images that all subjects saw."""
     input:
