@@ -19,8 +19,11 @@ BLOCK = 64  # images at a time
 
 
 def captions_of(stimuli: Stimuli) -> list[list[str]]:
-    """Up to CAPTIONS captions of each image. Raises UserError for an image without one."""
-    captions = [list(texts)[:CAPTIONS] for texts in stimuli.table["captions"]]
+    """Up to CAPTIONS captions of each image; the empty text for test images of which no one wrote any.
+
+    Raises UserError for another image without one.
+    """
+    captions = [[""] if texts is None else texts[:CAPTIONS] for texts in stimuli.captions]
     empty = [int(image) for image, texts in zip(stimuli.ids, captions, strict=True) if not texts]
     if empty:
         raise UserError(

@@ -23,9 +23,13 @@ def responses(subject: str) -> str:
 
 
 def record(
-    tree: Tree, results: Path, subject: str = "subj01", split=None, sessions: int | None = None, **betas
-) -> Recording:
-    """Recording of the first `sessions` sessions (all) with `betas` over the default options; split: shared1000."""
+    tree: Tree, results: Path, subject: str = "subj01", split=None, sessions: int | None = None, transfer=None,
+    further=(), **betas,
+) -> Recording:  # fmt: skip
+    """Recording of the first `sessions` sessions (all) with `betas` over the default options; split: shared1000.
+
+    transfer: of prepare_recording, with the files `further`.
+    """
     options = {"version": "b3", "mask": "nsdgeneral", "labels": [], "normalise": "session", "statistics": "train"}
     options |= betas
     region_file, labels = layout.mask_of(options["mask"])
@@ -42,11 +46,12 @@ def record(
     files += [tree.func(subject, f"valid_session{number:02d}.nii.gz") for number in numbers]
     files += [tree.betas_file(subject, 1, BETA_FOLDER[options["version"]]).with_name("ncsnr.nii.gz")]
     output = results / "recordings" / subject
-    prepare_recording(subject, numbers, masked, split_file, by_key(tree.root, files), options, output)
+    files = by_key(tree.root, [*files, *further])
+    prepare_recording(subject, numbers, masked, split_file, files, options, output, transfer)
     return Recording.open(output)
 
 
-def stimuli(tree: Tree, results: Path, subjects: tuple[str, ...] = ("subj01", "subj02")) -> Stimuli:
+def stimuli(tree: Tree, results: Path, subjects: tuple[str, ...] = ("subj01", "subj02"), transfer=None) -> Stimuli:
     coco = {
         what: {split: tree.root / f"annotations/{what}_{split}.json" for split in ("train2017", "val2017")}
         for what in ("captions", "instances")
@@ -59,5 +64,6 @@ def stimuli(tree: Tree, results: Path, subjects: tuple[str, ...] = ("subj01", "s
         tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
         **coco,
         output=results / "stimuli",
+        transfer=transfer,
     )
     return Stimuli.open(results / "stimuli")

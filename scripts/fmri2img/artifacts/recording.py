@@ -1,10 +1,11 @@
 """Recording: one subject's z-scored single-trial betas inside a mask, with tables of its trials and voxels.
 
 betas.npy       float32 (trials, voxels), z-scored, all finite: voxels with NaN or an infinity are left out
-trials.parquet  trial (0-based position in the experiment), session and run (1-based), image_id (0-based; -1 where no
-                picture was shown, as in the resting state, which has no split and no test sets), repeat (0, 1, 2, ...:
-                earlier presentations of that image to this subject), part (train, unused, or the name of a test set of
-                the split); a dataset may add columns
+trials.parquet  trial (0-based position in the experiment), session and run (1-based; session 0: a further experiment
+                outside the numbered sessions, which is only tested), image_id (0-based; -1 where no picture was shown,
+                as in the resting state, which has no split and no test sets), repeat (0, 1, 2, ...: earlier
+                presentations of that image to this subject), part (train, unused, or the name of a test set of the
+                split); a dataset may add columns
 voxels.parquet  x, y, z (0-based; the number along x where positions are not known), ncsnr (noise ceiling
                 signal-to-noise ratio, finite; 0 where no signal is known), one boolean column per region of interest;
                 in the dataset's order of voxels
@@ -92,6 +93,12 @@ class Recording:
     @property
     def n_sessions(self) -> int:
         return int(self.trials["session"].max())
+
+    @property
+    def session_trials(self) -> int:
+        """Trials of the longest of the numbered sessions, test images counted."""
+        session = self.trials["session"]
+        return int(session[session > 0].value_counts().max())
 
     def training_rows(self, sessions: int | float) -> np.ndarray:
         """Row numbers of the training trials of the first `sessions` sessions, in recording order.

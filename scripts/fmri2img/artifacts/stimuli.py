@@ -2,8 +2,9 @@
 
 images.npy       uint8 (images, height, width, 3) RGB; absent where the user does not hold the pictures
 stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of the image), source (where the picture
-                 comes from), captions and categories (lists of strings, empty where there are none), cluster (text, or
-                 null where the dataset has no clusters); a dataset may add columns
+                 comes from), captions and categories (lists of strings, empty where there are none; captions may be
+                 null for test images of which no one wrote any, and metrics of captions are NaN there), cluster (text,
+                 or null where the dataset has no clusters); a dataset may add columns
 metadata.json    the dataset's record of how they were made, e.g. checksums of the source files; `pictures`, false where
                  there are none
 """
@@ -63,6 +64,11 @@ class Stimuli:
     @property
     def ids(self) -> np.ndarray:
         return self.table["image_id"].to_numpy(np.int64)
+
+    @property
+    def captions(self) -> list[list[str] | None]:
+        """Captions of each image, None where no one wrote any."""
+        return [None if texts is None else list(texts) for texts in self.table["captions"]]
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is missing."""

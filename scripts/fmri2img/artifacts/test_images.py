@@ -16,7 +16,7 @@ class TestImages:
     """The images of each test set that one subject saw.
 
     test_sets: name -> image_id int64, ascending; numberings: other numbers that the dataset's own tables have for the
-    images, name -> image_id -> number.
+    images, name -> image_id -> number; of a dataset with several test sets, one may number the images of some alone.
     """
 
     subject: str
@@ -41,8 +41,10 @@ class TestImages:
         return cls(subject, own.name, own.sha256, seen)
 
     def only(self, test_set: str) -> "TestImages":
-        """The images of one test set."""
-        return replace(self, test_sets={test_set: self.test_sets[test_set]})
+        """The images of one test set, with the numberings that have all of them."""
+        ids = self.test_sets[test_set]
+        numberings = {name: of for name, of in self.numberings.items() if set(ids.tolist()) <= of.keys()}
+        return replace(self, test_sets={test_set: ids}, numberings=numberings)
 
     def save(self, path: str | Path) -> None:
         test_sets = [{"name": name, "image_ids": ids.tolist()} for name, ids in self.test_sets.items()]

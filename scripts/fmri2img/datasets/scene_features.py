@@ -20,14 +20,17 @@ LATENTS = 48
 INDOORS = ("kitchen", "living room")
 
 
-def standardised(columns: np.ndarray) -> np.ndarray:
-    """Each column with mean 0 and standard deviation 1 over the rows; constant columns become 0. float32."""
-    centred = columns - columns.mean(axis=0)
-    deviation = centred.std(axis=0)
+def standardised(columns: np.ndarray, known: int | None = None) -> np.ndarray:
+    """Each column with mean 0 and standard deviation 1 over the rows; constant columns become 0. float32.
+
+    known: number of the leading rows that mean and deviation come from; None: all. The functions below have it too.
+    """
+    centred = columns - columns[:known].mean(axis=0)
+    deviation = centred[:known].std(axis=0)
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-9).astype(np.float32)
 
 
-def pixel_features(images: np.ndarray) -> np.ndarray:
+def pixel_features(images: np.ndarray, known: int | None = None) -> np.ndarray:
     """images uint8 (stimuli, height, width, 3) -> (stimuli, GRID * GRID * CHANNELS) float32, standardised.
 
     At each position of an 8 x 8 grid: contrast energy of a quadrature pair of Gabor filters at three scales and four
@@ -47,19 +50,19 @@ def pixel_features(images: np.ndarray) -> np.ndarray:
             here[..., channel] = _by_place(np.abs(ifft2(spectrum * gabor)))
         for channel, signal in enumerate((luminance, red - green, blue - (red + green) / 2), start=ENERGIES):
             here[..., channel] = _by_place(signal)
-    return standardised(features.reshape(len(images), -1))
+    return standardised(features.reshape(len(images), -1), known)
 
 
-def components(columns: np.ndarray) -> np.ndarray:
+def components(columns: np.ndarray, known: int | None = None) -> np.ndarray:
     """The first LATENTS principal components of standardised columns, standardised too, (stimuli, <= LATENTS)."""
-    size = columns.shape[1]
-    covariance = columns.astype(np.float64).T @ columns / len(columns)
+    size, rows = columns.shape[1], columns[:known]
+    covariance = rows.astype(np.float64).T @ rows / len(rows)
     values, directions = eigh(covariance, subset_by_index=(max(0, size - LATENTS), size - 1))
     directions = directions[:, ::-1][:, values[::-1] > 1e-8 * values[-1]]
     # The sign of a direction is arbitrary: fix it.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.sign(directions[largest, np.arange(directions.shape[1])])
-    return standardised(columns @ directions)
+    return standardised(columns @ directions, known)
 
 
 def _gabor_spectra():
@@ -88,12 +91,16 @@ def receptive_fields(fields: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def semantic_latents(scenes: list[Scene]) -> np.ndarray:
+def semantic_latents(scenes: list[Scene | None], known: int | None = None) -> np.ndarray:
     """The meaning of each scene in the space that all subjects share, (stimuli, at most LATENTS) float32.
 
-    Principal components of `scenes.describe`, standardised.
+    Principal components of `scenes.describe`, standardised. None, of a picture without meaning, has the mean of the
+    others.
     """
-    return components(standardised(np.stack([describe(scene) for scene in scenes]).astype(np.float64)))
+    described = np.stack([describe(scene) for scene in scenes if scene is not None]).astype(np.float64)
+    meanings = np.tile(described[:known].mean(axis=0), (len(scenes), 1))
+    meanings[[scene is not None for scene in scenes]] = described
+    return components(standardised(meanings, known), known)
 
 
 def preferences(scenes: list[Scene]) -> dict[str, np.ndarray]:

@@ -46,10 +46,14 @@ def draw(
 
 
 def draw_true_captions(drawing: Drawing) -> Drawn:
-    """The pipeline: pictures from the first reference caption of every image of the cell's test set."""
+    """The pipeline: pictures from the first reference caption of every image of the cell's test set.
+
+    An image of which no one wrote a caption has the empty text.
+    """
     stimuli, split = drawing.stimuli, drawing.split
     ids = drawing.ids
-    captions = [texts[0] for texts in stimuli.table["captions"].iloc[stimuli.rows(ids)]]
+    every = stimuli.captions
+    captions = ["" if every[row] is None else every[row][0] for row in stimuli.rows(ids)]
     generator = load_generator(drawing.networks["generator"])
     negative_prompt = drawing.settings["negative_prompt"]
     prompt, negative = prompts_of(captions, negative_prompt, drawing.networks["prompts"], generator)

@@ -197,29 +197,37 @@ def _on_captions(
     ids = predictions[0].ids
     for name, m in metrics.items():
         options = dict(m.get("parameters", {}))
-        references = _references(options.pop("references"), stimuli, captioned, ids)
-        if m["function"] in BY_TEXT_VECTORS:
+        every = _references(options.pop("references"), stimuli, captioned, ids)
+        rows = np.array([row for row, several in enumerate(every) if several is not None], int)
+        references = [every[row] for row in rows]
+        if m["function"] in BY_TEXT_VECTORS and len(rows):
             options["encode"] = networks.texts(m["network"])
             if m["layer"]:
-                options["pictures"] = true_features[m["network"]].of(m["layer"], ids)
-        elif m["network"] is not None:
+                options["pictures"] = true_features[m["network"]].of(m["layer"], ids[rows])
+        elif m["network"] is not None and len(rows):
             options["wordnet"] = networks.wordnet(m["network"])
         for prediction in predictions:
-            captions_of = prediction.captions["caption"].fillna("").tolist()
-            yield prediction, name, ON_CAPTIONS[m["function"]](references, captions_of, **options)
+            captions_of = prediction.captions["caption"].fillna("").iloc[rows].tolist()
+            values = np.full(len(ids), np.nan)
+            if len(rows):
+                values[rows] = ON_CAPTIONS[m["function"]](references, captions_of, **options)
+            yield prediction, name, values
 
 
-def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str]]:
-    """Reference captions: those written by people (`first` or `all`), or the captioner's caption of the true image."""
+def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str] | None]:
+    """Reference captions: those written by people (`first` or `all`), or the captioner's caption of the true image.
+
+    None for an image of which no one wrote any: its score is not defined.
+    """
     if kind == "captioner":
         rows = rows_of(ids, captioned["image_id"].to_numpy(), "captions of the true images")
         return [[text] for text in captioned["caption"].iloc[rows]]
-    table = stimuli.table.iloc[stimuli.rows(ids)]
-    every = [list(several) for several in table["captions"]]
-    lacking = [i for i, several in zip(table["image_id"], every, strict=True) if not several]
+    written = stimuli.captions
+    every = [written[row] for row in stimuli.rows(ids)]
+    lacking = [i for i, several in zip(ids, every, strict=True) if several is not None and not several]
     if lacking:
         raise UserError(f"{stimuli.path}: image_id {lacking[0]} has no caption ({len(lacking)} images lack one)")
-    return [several[:1] for several in every] if kind == "first" else every
+    return [several and several[:1] for several in every] if kind == "first" else every
 
 
 def _on_brain(

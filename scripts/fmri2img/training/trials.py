@@ -44,7 +44,7 @@ class SubjectTrials:
     @property
     def epoch_trials(self) -> int:
         """Trials of the budget, test images counted: 750 per session in NSD. MindEye2 calls this an epoch."""
-        return round(self.sessions * int(self.recording.trials["session"].value_counts().max()))
+        return round(self.sessions * self.recording.session_trials)
 
 
 def open_trials(

@@ -74,7 +74,7 @@ def check_betas_are_own(root: str | Path) -> None:
     """
     root = Path(root)
     folders = "nsddata_betas/ppdata/*/func1pt8mm/*"
-    for path in sorted(path for form in layout.BETA_FORMS for path in root.glob(f"{folders}/betas_session*.{form}")):
+    for path in sorted(path for form in layout.BETA_FORMS for path in root.glob(f"{folders}/betas_*.{form}")):
         try:
             may_go = path.is_symlink() or lockfile.is_own(root, path.relative_to(root).as_posix())
         except FileNotFoundError:

@@ -8,7 +8,8 @@ from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import Bucket
 
 ANNOTATIONS = "annotations/"
-BETAS = re.compile(r"/ppdata/([^/]+)/.*/betas_session(\d\d)\.")
+BETAS = re.compile(r"/ppdata/([^/]+)/.*/betas_(session(\d\d)|\w+)\.")
+EXPERIMENTS = {layout.IMAGERY: "NSD-Imagery", layout.SYNTHETIC: "NSD-Synthetic"}
 
 
 def sources_of(keys: list[str], linked: set[str], bucket: Bucket, root: Path) -> list[Source]:
@@ -40,14 +41,22 @@ def gigabytes(keys: list[str]) -> float:
 
 
 def described(keys: list[str]) -> dict[str, list[str]]:
-    """Keys by what they are: sessions of betas by subject, the stimuli, COCO's annotations, and small files."""
+    """Keys by what they are: betas by subject and session or experiment, stimuli, annotations, and small files."""
     sessions: dict[str, dict[int, str]] = {}
+    further: dict[str, dict[str, str]] = {}
     for key in keys:
         if found := BETAS.search(key):
-            sessions.setdefault(found[1], {})[int(found[2])] = key
+            if found[3]:
+                sessions.setdefault(found[1], {})[int(found[3])] = key
+            else:
+                further.setdefault(found[2], {})[found[1]] = key
     parts = {
         f"betas of {subject}, sessions {ranges(list(own))}": list(own.values())
         for subject, own in sorted(sessions.items())
+    }
+    parts |= {
+        f"betas of {', '.join(sorted(of))} in {EXPERIMENTS[name]}": list(of.values())
+        for name, of in sorted(further.items())
     }
     parts |= {
         "the stimuli": [key for key in keys if key == layout.STIMULI],

@@ -53,16 +53,18 @@ def count_trials(responses: str | Path) -> dict[int, int]:
     return counts
 
 
-def read_masked_session(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
+def read_masked_session(
+    path: str | Path, mask: np.ndarray, n_trials: int, listed_in: str = "responses.tsv"
+) -> np.ndarray:
     """Betas of one session inside a mask.
 
-    path: betas_sessionNN.hdf5 or .nii.gz; mask: bool (X, Y, Z); n_trials: number of trials of this session in
-    responses.tsv. Returns (trials, voxels), voxels in C order over (X, Y, Z): int16 (percent signal change x 300) as
+    path: betas_sessionNN.hdf5 or .nii.gz; mask: bool (X, Y, Z); n_trials: number of trials of this session in the file
+    `listed_in`. Returns (trials, voxels), voxels in C order over (X, Y, Z): int16 (percent signal change x 300) as
     NSD stores them, float32 (percent signal change) where the file has floats or a scale factor. Memory: the result and
     one plane or volume. Raises UserError when the file is truncated or its shape is not that of the mask.
     """
     reader = _read_nifti if str(path).endswith(".nii.gz") else _read_hdf5
-    return reader(path, mask, n_trials)
+    return reader(path, mask, n_trials, listed_in)
 
 
 def grid_of_betas(path: str | Path) -> tuple[int, ...]:
@@ -80,12 +82,12 @@ def _dataset(path: str | Path, file: h5py.File) -> h5py.Dataset:
     return betas
 
 
-def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
+def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int, listed_in: str) -> np.ndarray:
     with readable(path, "a complete HDF5 file", renew(path), ABSENT), h5py.File(path, "r") as file:
         betas = _dataset(path, file)
         check_hdf5(path, betas)
         _check(path, betas.dtype, betas.shape, betas.shape[:0:-1] == mask.shape, "(trials, Z, Y, X)", mask)
-        _check_trials(path, len(betas), n_trials)
+        _check_trials(path, len(betas), n_trials, listed_in)
         x, y, z = np.nonzero(mask)
         masked = np.empty((n_trials, len(x)), _stored(betas.dtype))
         for plane in np.unique(z):
@@ -96,12 +98,12 @@ def _read_hdf5(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
     return masked
 
 
-def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int) -> np.ndarray:
+def _read_nifti(path: str | Path, mask: np.ndarray, n_trials: int, listed_in: str) -> np.ndarray:
     with readable(path, NIFTI, renew(path), ABSENT):
         # Volumes are read in their order in the file, because a compressed one can only be read forwards.
         proxy = open_nifti(path, renew(path))
         _check(path, proxy.dtype, proxy.shape, proxy.shape[:3] == mask.shape, "(X, Y, Z, trials)", mask)
-        _check_trials(path, proxy.shape[3], n_trials)
+        _check_trials(path, proxy.shape[3], n_trials, listed_in)
         scaled = (proxy.slope, proxy.inter) != (1, 0)
         masked = np.empty((n_trials, int(mask.sum())), np.float32 if scaled else _stored(proxy.dtype))
         for trial, volume in enumerate(_volumes(proxy)):
@@ -135,10 +137,10 @@ def _check(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], fits: bool
         )
 
 
-def _check_trials(path: str | Path, found: int, listed: int) -> None:
+def _check_trials(path: str | Path, found: int, listed: int, listed_in: str) -> None:
     if found != listed:
         raise UserError(
-            f"{path}: {found} trials, but responses.tsv lists {listed} for this session; take both from the same "
+            f"{path}: {found} trials, but {listed_in} lists {listed} for this session; take both from the same "
             f"subject and release; {renew(path)}"
         )
 

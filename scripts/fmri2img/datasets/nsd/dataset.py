@@ -12,6 +12,7 @@ from fmri2img.datasets.inventory import MADE, Source
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition_plan import sources_of
 from fmri2img.datasets.nsd.settings import terms_not_accepted
+from fmri2img.datasets.nsd.transfer_sets import experiments, image_ids, picture_keys, trial_keys
 from fmri2img.datasets.own_files import is_there
 from fmri2img.settings.base import nearest, problem
 
@@ -63,7 +64,19 @@ class Dataset(dataset.Dataset):
     def splits(self) -> dict[str, dict]:
         declared, last = super().splits, self.settings.shared982_sessions
         clause = f"the shared images shown within the first {last} sessions; later sessions unused"
-        return declared | {"shared982": declared["shared982"] | {"sessions": last, "description": clause}}
+        declared = declared | {"shared982": declared["shared982"] | {"sessions": last, "description": clause}}
+        if not self.transfer:
+            return declared
+        return {name: split | {"test_sets": [*split["test_sets"], *self.transfer]} for name, split in declared.items()}
+
+    @property
+    def transfer(self) -> list[str]:
+        """Test sets of experiments that nothing is fitted to."""
+        return self.settings.transfer
+
+    def transfer_of(self, study: Any, subject: str) -> list[str]:
+        """Those in which the subject's trials are tested. Subjects that networks are only pretrained on have none."""
+        return self.transfer if subject in study.subjects else []
 
     def tree(self, key: str) -> str:
         """Path of a file of the tree. key: from the functions and constants of layout.py."""
@@ -71,8 +84,15 @@ class Dataset(dataset.Dataset):
 
     def betas(self, subject: str, session: int) -> str:
         """Key of a session's betas: as HDF5, or as NIfTI where the user's copy has only that."""
-        keys = layout.forms(layout.betas(subject, self.settings.betas.version, session))
-        return next((key for key in keys if self._is_copied(key)), keys[0])
+        return self._copied_form(layout.betas(subject, self.settings.betas.version, session))
+
+    def experiment_betas(self, subject: str, experiment: str) -> str:
+        """The same of NSD-Imagery or NSD-Synthetic."""
+        return self._copied_form(layout.experiment_betas(subject, self.settings.betas.version, experiment))
+
+    def _copied_form(self, key: str) -> str:
+        keys = layout.forms(key)
+        return next((form for form in keys if self._is_copied(form)), keys[0])
 
     @property
     def region_files(self) -> list[str]:
@@ -105,6 +125,20 @@ class Dataset(dataset.Dataset):
             if subject not in layout.SESSIONS:
                 self._check_own_subject(subject, study.available_sessions[subject])
         self._check_mask(study.recorded)
+        self._check_transfer(study)
+
+    def _check_transfer(self, study: Any) -> None:
+        if not self.transfer:
+            return
+        split = study.config["split"]
+        if split not in self.splits:
+            what = f"split {split} is computed from all pictures, which would be those of {self.transfer[0]} too"
+            raise problem("nsd.transfer", f"{what}; set it to [], or use split {' or '.join(self.splits)}")
+        others = [subject for subject in study.subjects if subject not in layout.SESSIONS]
+        if others:
+            raise problem(
+                "nsd.transfer", f"{others[0]} is not a subject of NSD, and was not in these experiments; set it to []"
+            )
 
     def _check_copy(self, study: Any) -> None:
         if self._copied is None:
@@ -161,6 +195,15 @@ class Dataset(dataset.Dataset):
         yield from (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
         for subject in study.recorded:
             yield from self._subject_keys(subject, study.available_sessions[subject])
+        yield from dict.fromkeys(self._transfer_keys(study))
+
+    def _transfer_keys(self, study: Any) -> Iterator[str]:
+        yield from picture_keys(study.subjects, self.transfer)
+        for subject in study.subjects:
+            yield from trial_keys(subject, self.transfer)
+            for experiment in experiments(self.transfer):
+                yield layout.experiment_valid(subject, experiment)
+                yield self.experiment_betas(subject, experiment)
 
     def _subject_keys(self, subject: str, sessions: int) -> Iterator[str]:
         yield layout.responses(subject)
@@ -226,15 +269,18 @@ class Dataset(dataset.Dataset):
         if not self.simulated:
             # Each subject saw 9,000 images of its own and 1,000 that all subjects saw.
             images = sizes.test_images + (9000 * len(study.recorded) if self.has_recordings else 0)
-            return sizes.model_copy(update={"images": images})
+            return sizes.model_copy(update={"images": images + self._transfer_images(study)})
         simulation = self.settings.simulation
         return Sizes(
-            images=simulation.stimuli,
+            images=simulation.stimuli + self._transfer_images(study),
             image_size=simulation.image_size,
             test_images=max(1, simulation.stimuli // 10),
             session_trials=self.settings.simulation.trials_per_session,
             voxels=max(math.prod(simulation.subjects[subject].dims) for subject in study.recorded),
         )
+
+    def _transfer_images(self, study: Any) -> int:
+        return sum(len(image_ids(test_set, study.subjects)) for test_set in self.transfer)
 
     def bytes_of(self, study: Any) -> dict[Path, int]:
         """Bytes of recordings, stimuli, masked sessions (int16) and the tree (simulated files or unmasked betas).
@@ -246,6 +292,7 @@ class Dataset(dataset.Dataset):
             return found
         sizes = self.sizes(study)
         sessions = sum(study.available_sessions[subject] for subject in study.recorded)
+        sessions += len(experiments(self.transfer)) * len(study.subjects)  # of as many trials, roughly
         masked = 2 * sessions * sizes.session_trials * sizes.voxels
         return {folder: size + masked for folder, size in found.items()} | {self.root: self._tree_bytes(sizes)}
 

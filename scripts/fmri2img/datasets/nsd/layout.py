@@ -46,9 +46,36 @@ ROI_LABELS = {
     },
 }  # fmt: skip
 
+# The two further experiments of NSD's subjects, a session each, and the runs of the first in the order of its betas.
+IMAGERY, SYNTHETIC = "nsdimagery", "nsdsynthetic"
+IMAGERY_RUNS = (
+    "visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1", "imgA_2", "imgB_2", "imgC_2",
+)  # fmt: skip
+IMAGERY_TRIALS = 48  # of every run
+# Letter that a subject saw -> picture that it stands for. Set A: bars and crosses; B: five photographs of NSD's shared
+# images (in the names counted from 1) and a painting; C: concepts, which no one picture shows.
+IMAGERY_TARGETS = {
+    "A": {
+        "H": "bar_000.0deg_450L_43W", "R": "bar_045.0deg_450L_43W", "V": "bar_090.0deg_450L_43W",
+        "L": "bar_135.0deg_450L_43W", "P": "crs_000.0deg_450L_43W", "E": "crs_045.0deg_450L_43W",
+    },
+    "B": {
+        "W": "shared0385_nsd28752", "K": "shared0413_nsd30857", "B": "shared0741_nsd53882", "C": "shared0842_nsd61178",
+        "D": "shared0907_nsd65873", "T": "shared0000_nsd00000",
+    },
+    "C": {"S": "stripes", "Z": "zebra", "M": "mammal", "Y": "yellow", "N": "banana", "F": "fruit"},
+}  # fmt: skip
+PICTURED_SETS = ("A", "B")
+IMAGERY_DESIGN = f"nsddata/experiments/{IMAGERY}/designmatrixGLMsingle.mat"
+SYNTHETIC_DESIGN = f"nsddata/experiments/{SYNTHETIC}/{SYNTHETIC}_expdesign.mat"
+SYNTHETIC_INFO = f"nsddata/experiments/{SYNTHETIC}/nsdsyntheticimageinformation.csv"
+SYNTHETIC_STIMULI = f"nsddata_stimuli/stimuli/{SYNTHETIC}/nsdsynthetic_stimuli.hdf5"
+SYNTHETIC_SHARED, SYNTHETIC_COLOURED = 220, 64  # images that all subjects saw, and that each saw in its own colours
+
 HEMISPHERES = ("lh.", "rh.")
 TAIL_BYTES = 4096
-GIGABYTES = {STIMULI: 39.5, COCO_ARCHIVE: 0.25}  # of the large files; a session of betas: SESSION_GIGABYTES
+# Of the large files; a session of betas: SESSION_GIGABYTES.
+GIGABYTES = {STIMULI: 39.5, COCO_ARCHIVE: 0.25, SYNTHETIC_STIMULI: 0.64}
 SESSION_GIGABYTES = 1.1
 
 
@@ -102,10 +129,16 @@ def betas(subject: str, version: str, session: int, extension: str = "hdf5") -> 
     return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{BETA_FOLDERS[version]}/betas_session{session:02d}.{extension}"
 
 
+def experiment_betas(subject: str, version: str, experiment: str, extension: str = "hdf5") -> str:
+    """Key of the betas of IMAGERY or SYNTHETIC."""
+    folder = f"{experiment}{BETA_FOLDERS[version]}"
+    return f"nsddata_betas/ppdata/{subject}/func1pt8mm/{folder}/betas_{experiment}.{extension}"
+
+
 def forms(key: str) -> list[str]:
     """The key and, of betas in HDF5, that of the same numbers in NIfTI."""
     stem = key.removesuffix(f".{BETA_FORMS[0]}")
-    return [key] if "/betas_session" not in key or stem == key else [f"{stem}.{form}" for form in BETA_FORMS]
+    return [key] if "/betas_" not in key or stem == key else [f"{stem}.{form}" for form in BETA_FORMS]
 
 
 def ncsnr(subject: str, version: str) -> str:
@@ -115,6 +148,26 @@ def ncsnr(subject: str, version: str) -> str:
 def valid(subject: str, session: int) -> str:
     """Key of the map of voxels that had data in all runs of a session; session is 1-based."""
     return func(subject, f"valid_session{session:02d}.nii.gz")
+
+
+def experiment_valid(subject: str, experiment: str) -> str:
+    """Key of the map of voxels that had data in all runs of IMAGERY or SYNTHETIC."""
+    return func(subject, f"valid_{experiment}.nii.gz")
+
+
+def imagery_responses(subject: str, run: str) -> str:
+    """Key of what a subject saw, imagined and answered in a run of IMAGERY_RUNS."""
+    return f"nsddata/bdata/{IMAGERY}/{IMAGERY}_{subject}_{run}.tsv"
+
+
+def imagery_picture(stimulus_set: str, name: str) -> str:
+    """Key of a target of IMAGERY_TARGETS, of a set that has pictures."""
+    return f"nsddata/experiments/{IMAGERY}/rawtargetimages/set{stimulus_set}/{name}.png"
+
+
+def coloured_stimuli(subject: str) -> str:
+    """Key of the synthetic images in the colours that the subject saw, of equal brightness to it."""
+    return f"nsddata_stimuli/stimuli/{SYNTHETIC}/nsdsynthetic_colorstimuli_{subject}.hdf5"
 
 
 def image_name(image_id: int) -> str:

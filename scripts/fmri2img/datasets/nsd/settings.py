@@ -6,10 +6,12 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 
 from fmri2img.datasets.dataset import PATH_NAME
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.transfer_sets import EXPERIMENT
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Positive, Seed, Side, Unique, UserPath, problem
 
 TERMS_FORM = "https://forms.gle/xue2bCdM9LaFNMeb7"
+TransferSet = Literal["vision", "imagery", "attention", "synthetic"]
 FEWEST_TESTED = 4  # images of a subject, in expectation: scores compare images with one another
 SHARED_SHARE = 0.1  # of each simulated subject's images; NSD: 1,000 of 10,000
 Trials = Annotated[int, Field(ge=1, le=1000)]  # of a run
@@ -39,6 +41,11 @@ def _in_order(subjects: dict[str, SimulatedSubject]) -> dict[str, SimulatedSubje
         if name not in layout.SESSIONS:
             raise ValueError(f"{name} is not one of {', '.join(layout.SESSIONS)}; rename it")
     return dict(sorted(subjects.items()))
+
+
+def _as_declared(chosen: list[str]) -> list[str]:
+    """In one order, so that results do not depend on the order in which they are named."""
+    return [name for name in EXPERIMENT if name in chosen]
 
 
 class SimulationSettings(base.Settings):
@@ -188,6 +195,19 @@ class Settings(base.Settings):
     )
     images: Images | None = Field(None, description="Required when the source is `images`.")
     betas: Betas = Field(Betas(), description="Which betas are used and how they are normalised.")
+    transfer: Annotated[Unique[TransferSet], AfterValidator(_as_declared)] = Field(
+        [],
+        description="Further test sets of the study's subjects, from two experiments that nothing is fitted to: "
+        "`vision`, `imagery` and `attention` of NSD-Imagery (12 pictures each), `synthetic` of NSD-Synthetic (284 "
+        "images). Each experiment adds 1.1 GB of betas a subject to what is downloaded, and every method is scored on "
+        "each test set, at every budget and seed. Not with `split: cluster<k>`.",
+    )
+    transfer_normalise: Literal["published", "session", "training"] = Field(
+        "published",
+        description="What trials of `transfer` are z-scored by, as their sessions have no training trials: those of "
+        "their own run (NSD-Imagery) or session (NSD-Synthetic) as `published`, those of their own `session`, or all "
+        "`training` trials of NSD.",
+    )
     shared982_sessions: Positive = Field(
         37, description="Sessions that split `shared982` uses; the later ones are held out in NSD."
     )
@@ -197,6 +217,12 @@ class Settings(base.Settings):
         section = {"simulated": "simulation", "images": "images"}.get(self.source, "bucket")
         if getattr(self, section) is None:
             raise base.WrongKey(section, f"missing; source is '{self.source}', so add the section")
+        return self
+
+    @model_validator(mode="after")
+    def _transfer_has_recordings(self) -> "Settings":
+        if self.transfer and self.source == "images":
+            raise base.WrongKey("transfer", "needs recordings, which source 'images' does not have; set it to []")
         return self
 
     @model_validator(mode="after")

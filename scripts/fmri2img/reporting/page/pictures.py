@@ -141,7 +141,8 @@ def picture_data(
             "captions": None if prediction.captions is None else prediction.captions["caption"].iloc[rows].tolist(),
         }
     seen = sorted({i for subject in subjects.values() for i in subject["ids"]})
-    captions = stimuli.table["captions"].iloc[stimuli.rows(np.array(seen))]
+    every = stimuli.captions
+    captions = [every[row] or () for row in stimuli.rows(np.array(seen))]
     return {
         "side": side,
         "gridSide": grid_side,

@@ -20,7 +20,9 @@ import json
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import check_betas_are_own
 
-BETA_FORM = f"({'|'.join(map(re.escape, layout.BETA_FORMS))})"
+BETA_FILE = (
+    rf"/betas_(session\d\d|{layout.IMAGERY}|{layout.SYNTHETIC})\.({'|'.join(map(re.escape, layout.BETA_FORMS))})"
+)
 
 # Snakemake deletes temp() files after use even if it did not make them (tests/faults/test_own_betas.py).
 try:
@@ -52,7 +54,7 @@ rule acquire_stimuli:
 
 use rule acquire_stimuli as acquire with:
     wildcard_constraints:
-        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/betas_session\d\d\.{BETA_FORM}$)(_betas|_stimuli)?/.+",
+        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*{BETA_FILE}$)(_betas|_stimuli)?/.+",
     group:
         submitted_with("files")
     threads: threads_of("file")
@@ -61,13 +63,13 @@ use rule acquire_stimuli as acquire with:
 
 
 rule acquire_betas:
-    """Download or link one session's betas, about 1.1 GB, which are deleted once they are masked."""
+    """Download or link the betas of a session or of a further experiment, about 1.1 GB, deleted once they are masked."""
     output:
         temp(study.dataset.tree("{key}")),
     log:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
-        key=rf"nsddata_betas/.+/betas_session\d\d\.{BETA_FORM}",
+        key=rf"nsddata_betas/.+{BETA_FILE}",
     group:
         submitted_with("sessions")
     conda:

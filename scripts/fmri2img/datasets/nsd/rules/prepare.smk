@@ -1,10 +1,12 @@
 # Raw files in NSD's layout -> Recording, anatomy and test images of each subject, Stimuli, splits.
 
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.transfer_sets import experiments, picture_keys, trial_keys
 
 MASK_LABELS = study.dataset.section["betas"]["labels"] or list(
     layout.mask_of(study.dataset.section["betas"]["mask"])[1]
 )
+TRANSFER = {"test_sets": study.dataset.transfer, "subjects": study.subjects if study.dataset.transfer else []}
 
 
 def session_files(wildcards):
@@ -16,14 +18,27 @@ def session_files(wildcards):
     }
 
 
+def experiment_files(wildcards):
+    """Files from which the betas of NSD-Imagery or NSD-Synthetic are masked."""
+    subject, experiment, tree = wildcards.subject, wildcards.experiment, study.dataset.tree
+    return {
+        "betas": tree(study.dataset.experiment_betas(subject, experiment)),
+        "mask": tree(layout.roi(subject, study.dataset.region_files[0])),
+        "design": tree(layout.IMAGERY_DESIGN if experiment == layout.IMAGERY else layout.SYNTHETIC_DESIGN),
+    }
+
+
 def subject_files(wildcards):
     """Files of NSD from which the tables of a recording are made."""
     subject, tree = wildcards.subject, study.dataset.tree
+    further = study.dataset.transfer_of(study, subject)
+    valid = [layout.experiment_valid(subject, experiment) for experiment in experiments(further)]
     return {
         "trials": [tree(key) for key in (layout.responses(subject), layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO)],
         "regions": [tree(layout.roi(subject, name)) for name in study.dataset.region_files],
         "ncsnr": tree(layout.ncsnr(subject, study.dataset.section["betas"]["version"])),
         "valid": [tree(layout.valid(subject, number)) for number in study.used_sessions(subject)],
+        "transfer": [tree(key) for key in [*trial_keys(subject, further), *valid]],
     }
 
 
@@ -34,15 +49,18 @@ STIMULUS_FILES = {
     "responses": [study.dataset.tree(layout.responses(subject)) for subject in study.recorded],
     "captions": [study.dataset.tree(key) for key in layout.COCO_CAPTIONS.values()],
     "instances": [study.dataset.tree(key) for key in layout.COCO_INSTANCES.values()],
+    "transfer": [study.dataset.tree(key) for key in picture_keys(study.subjects, study.dataset.transfer)],
 }
 
 
 def shown_files(wildcards):
     """Files of NSD that say which images a subject was shown."""
+    further = trial_keys(wildcards.subject, study.dataset.transfer_of(study, wildcards.subject))
     return {
         "responses": study.dataset.tree(layout.responses(wildcards.subject)),
         "design": STIMULUS_FILES["design"],
         "stimulus_info": STIMULUS_FILES["stimulus_info"],
+        "transfer": [study.dataset.tree(key) for key in further],
     }
 
 
@@ -80,11 +98,41 @@ rule mask_session:
         "../scripts/mask_session.py"
 
 
+rule mask_experiment:
+    """Read the betas of NSD-Imagery or NSD-Synthetic inside the mask. They are kept, and the 1.1 GB are deleted."""
+    input:
+        unpack(experiment_files),
+    output:
+        "<results>/masked/{subject}/{experiment}.npy",
+    log:
+        "<logs>/mask_experiment/{subject}_{experiment}.log",
+    wildcard_constraints:
+        experiment=f"{layout.IMAGERY}|{layout.SYNTHETIC}",
+    priority: 1
+    group:
+        "sessions"
+    conda:
+        "../../../../../envs/prepare.yaml"
+    threads: threads_of("light")
+    resources:
+        **needs("light", within="transfers"),
+    params:
+        labels=MASK_LABELS,
+        found=lambda w: as_found(study.dataset, experiment_files(w).values()),
+        code=code_of("fmri2img.datasets.nsd.betas", "fmri2img.datasets.nsd.transfer_trials"),
+    script:
+        "../scripts/mask_experiment.py"
+
+
 rule prepare_recording:
     """Z-score all sessions of a subject and add its tables of trials and voxels."""
     input:
         unpack(subject_files),
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in study.used_sessions(w.subject)],
+        transfer_masked=lambda w: [
+            f"<results>/masked/{w.subject}/{experiment}.npy"
+            for experiment in experiments(study.dataset.transfer_of(study, w.subject))
+        ],
         split=f"<results>/splits/{config['split']}.json",
     output:
         directory("<results>/recordings/{subject}"),
@@ -101,6 +149,10 @@ rule prepare_recording:
         sessions=lambda w: study.used_sessions(w.subject),
         root=lambda w: str(study.dataset.root),
         betas=study.dataset.section["betas"],
+        transfer=lambda w: {
+            "test_sets": study.dataset.transfer_of(study, w.subject),
+            "normalise": study.dataset.section["transfer_normalise"],
+        },
         found=lambda w: as_found(study.dataset, flat(subject_files(w))),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
@@ -124,6 +176,8 @@ rule prepare_stimuli:
         **needs("cpu"),
     params:
         sessions={subject: study.available_sessions[subject] for subject in study.recorded},
+        transfer=TRANSFER,
+        root=str(study.dataset.root),
         found=as_found(study.dataset, flat(STIMULUS_FILES)),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
@@ -146,6 +200,7 @@ rule make_splits:
         **needs("light"),
     params:
         shared982_sessions=study.dataset.section["shared982_sessions"],
+        transfer=TRANSFER,
         found=as_found(study.dataset, [STIMULUS_FILES["design"]]),
         code=code_of(study.dataset.folder / "scripts/make_splits.py"),
     script:
@@ -170,7 +225,9 @@ rule list_test_images:
         **needs("light", within="small"),
     params:
         sessions=lambda w: study.available_sessions[w.subject],
-        found=lambda w: as_found(study.dataset, shown_files(w).values()),
+        transfer=lambda w: study.dataset.transfer_of(study, w.subject),
+        root=lambda w: str(study.dataset.root),
+        found=lambda w: as_found(study.dataset, flat(shown_files(w))),
         code=code_of(study.dataset.folder / "scripts/list_test_images.py"),
     script:
         "../scripts/list_test_images.py"

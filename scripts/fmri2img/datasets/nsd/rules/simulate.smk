@@ -2,6 +2,9 @@
 # other files of the layout (betas as NIfTI, the other beta version, further maps).
 
 from fmri2img.datasets.nsd import layout
+from fmri2img.datasets.nsd.transfer_sets import experiments, picture_keys, trial_keys
+
+FURTHER = experiments(study.dataset.transfer)  # NSD-Imagery and NSD-Synthetic, where the study tests on them
 
 
 rule simulate_stimuli:
@@ -66,3 +69,71 @@ for subject in study.dataset.sessions:
             code=code_of(study.dataset.folder / "scripts/simulate_subject.py"),
         script:
             "../scripts/simulate_subject.py"
+
+
+def trials_of_all():
+    """Files of FURTHER that say which trial is which, and are common to all subjects."""
+    keys = trial_keys("", study.dataset.transfer)
+    return [study.dataset.tree(key) for key in keys if key in (layout.IMAGERY_DESIGN, layout.SYNTHETIC_DESIGN)]
+
+
+if FURTHER:
+
+    rule simulate_transfer_stimuli:
+        """Simulate what is common to all subjects in NSD-Imagery and NSD-Synthetic, and the pictures in their colours."""
+        output:
+            designs=trials_of_all(),
+            pictures=[study.dataset.tree(key) for key in picture_keys(study.dataset.sessions, study.dataset.transfer)],
+        log:
+            "<logs>/simulate_transfer_stimuli.log",
+        conda:
+            "../../../../../envs/prepare.yaml"
+        threads: threads_of("cpu")
+        resources:
+            **needs("cpu"),
+        params:
+            simulation=study.dataset.section["simulation"],
+            root=str(study.dataset.root),
+            experiments=FURTHER,
+            code=code_of(study.dataset.folder / "scripts/simulate_transfer_stimuli.py"),
+        script:
+            "../scripts/simulate_transfer_stimuli.py"
+
+
+for subject in study.subjects if FURTHER else []:
+
+    rule:
+        """Simulate one subject's sessions of NSD-Imagery and NSD-Synthetic."""
+        name:
+            f"simulate_transfer_{subject}"
+        input:
+            images=study.dataset.tree(layout.STIMULI),
+        output:
+            trials=[
+                path
+                for path in map(study.dataset.tree, trial_keys(subject, study.dataset.transfer))
+                if path not in trials_of_all()
+            ],
+            betas=[
+                study.dataset.tree(layout.experiment_betas(subject, version, experiment))
+                for version in ("b2", "b3")
+                for experiment in FURTHER
+            ],
+            valid=[study.dataset.tree(layout.experiment_valid(subject, experiment)) for experiment in FURTHER],
+        log:
+            f"<logs>/simulate_transfer/{subject}.log",
+        benchmark:
+            f"<benchmarks>/simulate_transfer/{subject}.tsv"
+        conda:
+            "../../../../../envs/prepare.yaml"
+        threads: threads_of("cpu")
+        resources:
+            **needs("cpu"),
+        params:
+            simulation=study.dataset.section["simulation"],
+            root=str(study.dataset.root),
+            subject=subject,
+            experiments=FURTHER,
+            code=code_of(study.dataset.folder / "scripts/simulate_transfer.py"),
+        script:
+            "../scripts/simulate_transfer.py"

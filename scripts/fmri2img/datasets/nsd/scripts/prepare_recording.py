@@ -13,19 +13,24 @@ from fmri2img.datasets.normalise import all_finite, fit_moments, percent_signal_
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_trials
+from fmri2img.datasets.nsd.transfer import TransferTrials
+from fmri2img.datasets.nsd.transfer_sets import experiments
 from fmri2img.datasets.nsd.volumes import read_mask, read_valid, voxel_columns
 from fmri2img.errors import UserError
 
 
 def prepare_recording(
-    subject: str, sessions: list[int], masked: list[str], split: str, files: dict[str, str], options: dict, output: str
-) -> None:
+    subject: str, sessions: list[int], masked: list[str], split: str, files: dict[str, str], options: dict, output: str,
+    transfer: dict | None = None,
+) -> None:  # fmt: skip
     """Z-score the sessions and write the Recording.
 
     sessions: 1-based numbers; masked: the file of each, (trials, voxels of the mask); files: key of layout.py -> path;
     options: configuration `betas` (version, mask, labels, normalise, statistics). Voxels without data in any of the
     sessions, with NaN or an infinity in any trial, or constant over the trials that the statistics come from, are left
-    out. Raises UserError when a file is damaged, or is not what was downloaded.
+    out. transfer: `test_sets` and `normalise` (keys `nsd.transfer` and `nsd.transfer_normalise`) and `masked`
+    (experiment -> file) of trials that are added after those of the sessions, which stay as they are without. Raises
+    UserError when a file is damaged, or is not what was downloaded.
     """
     lockfile.verify_downloaded(files)
     images = Split.open(split)
@@ -69,8 +74,15 @@ def prepare_recording(
             "the valid_session files and the betas, or choose another nsd.betas.mask"
         )
 
+    further, n_further = None, 0
+    if transfer and transfer["test_sets"]:
+        further = TransferTrials.read(
+            subject, mask, keep, files, lambda: fit_moments(blocks(), n_voxels, "pooled")[sessions[0]], **transfer
+        )
+        n_further = len(further.trials)
+
     with Recording.writer(output) as recording:
-        betas_file = recording.betas(len(trials), int(keep.sum())).filename
+        betas_file = recording.betas(len(trials) + n_further, int(keep.sum())).filename
         for session in sessions:
             # Reopened for each session, so that the pages written before need not stay in memory.
             target = np.lib.format.open_memmap(betas_file, "r+")
@@ -78,6 +90,11 @@ def prepare_recording(
                 percent(session)[:, keep], moments[session].mean[keep], moments[session].sd[keep]
             )
             target.flush()
+        if further:
+            target = np.lib.format.open_memmap(betas_file, "r+")
+            target[len(trials) :] = further.betas
+            target.flush()
+            trials = further.after(trials)
         regions = {name: files[layout.roi(subject, name)] for name in layout.ROI_LABELS}
         ncsnr = files[layout.ncsnr(subject, options["version"])]
         voxels, not_finite = voxel_columns(mask, ncsnr, regions, layout.ROI_LABELS)
@@ -94,19 +111,23 @@ def prepare_recording(
                 {f"session{number:02d}": path for number, path in zip(sessions, masked, strict=True)}
             ),
         }
+        if further:
+            metadata["transfer"] = further.record
         recording.finish(trials, voxels[keep], metadata)
 
 
 def main(snakemake) -> None:
-    given = snakemake.input
+    given, params = snakemake.input, snakemake.params
+    masked = dict(zip(experiments(params.transfer["test_sets"]), given.transfer_masked, strict=True))
     prepare_recording(
         snakemake.wildcards.subject,
-        snakemake.params.sessions,
+        params.sessions,
         given.masked,
         given.split,
-        by_key(snakemake.params.root, [*given.trials, *given.regions, given.ncsnr, *given.valid]),
-        snakemake.params.betas,
+        by_key(params.root, [*given.trials, *given.regions, given.ncsnr, *given.valid, *given.transfer]),
+        params.betas,
         snakemake.output[0],
+        params.transfer | {"masked": masked},
     )
 
 

@@ -18,8 +18,9 @@ from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.simulator import behaviour, brain, design, stimuli, volumes, writers
 from fmri2img.datasets.nsd.simulator.parameters import Simulation
 from fmri2img.datasets.nsd.simulator.sessions import Sessions
+from fmri2img.datasets.nsd.simulator.transfer import simulate_transfer, simulate_transfer_stimuli
 
-__all__ = ["Simulation", "simulate_stimuli", "simulate_subject"]
+__all__ = ["Simulation", "simulate_stimuli", "simulate_subject", "simulate_transfer", "simulate_transfer_stimuli"]
 
 
 def simulate_stimuli(root: str | Path, simulation: Simulation) -> None:

@@ -101,19 +101,31 @@ def session_turn(simulation: Simulation, session: int) -> float:
     return DRIFT * ((session - 1) / max(simulation.planned_sessions - 1, 1) - 0.5)
 
 
-def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.ndarray, scenes: list[Scene]) -> Brain:
-    """Draw a subject's brain. images: uint8 (N, height, width, 3); scenes: their descriptions."""
+def build(
+    simulation: Simulation,
+    subject: str,
+    anatomy: Anatomy,
+    images: np.ndarray,
+    scenes: list[Scene | None],
+    known: int | None = None,
+) -> Brain:
+    """Draw a subject's brain. images: uint8 (N, height, width, 3); scenes: their descriptions, None without meaning.
+
+    known: number of the leading images that the brain is drawn from, by default all; the others have responses of the
+    same brain, which are not standardised.
+    """
     rng = simulation.stream(subject, "brain")
     voxels = np.argwhere(anatomy.brain)
     at = tuple(voxels.T)
     early = anatomy.rois["prf-visualrois"][at] > 0
     smoothing = tuple(_smoothing(n, SMOOTHNESS) for n in anatomy.brain.shape)
 
-    pixels = features.pixel_features(images)
-    latents = features.semantic_latents(scenes)
-    private = _private_features(np.concatenate([latents, features.components(pixels)], axis=1), rng)
+    pixels = features.pixel_features(images, known)
+    latents = features.semantic_latents(scenes, known)
+    private = _private_features(np.concatenate([latents, features.components(pixels, known)], axis=1), rng, known)
     preferred = {
-        name: np.linalg.lstsq(latents, column, rcond=None)[0] for name, column in features.preferences(scenes).items()
+        name: np.linalg.lstsq(latents[:known], column, rcond=None)[0]
+        for name, column in features.preferences(scenes[:known]).items()
     }
     spectrum = np.arange(1, latents.shape[1] + 1) ** (-SPECTRUM / 2)
     basis = _rotation(latents.shape[1], rng) * spectrum
@@ -121,17 +133,18 @@ def build(simulation: Simulation, subject: str, anatomy: Anatomy, images: np.nda
     def tuned():
         """One set of tunings: the signal (N, V) and the weights of early and of other voxels."""
         maps = _smooth_maps(TUNING_MAPS + latents.shape[1], smoothing, rng)[(slice(None), *at)]
-        weights = _pixel_weights(pixels, anatomy.fields[at][early], maps[:TUNING_MAPS, early].T)
-        loadings = _loadings(basis @ maps[TUNING_MAPS:], latents, preferred, anatomy, at)[:, ~early]
+        weights = _pixel_weights(pixels[:known], anatomy.fields[at][early], maps[:TUNING_MAPS, early].T)
+        loadings = _loadings(basis @ maps[TUNING_MAPS:], latents[:known], preferred, anatomy, at)[:, ~early]
         common = np.empty((len(images), len(voxels)), np.float32)
         common[:, early], common[:, ~early] = pixels @ weights, latents @ loadings
         own = private @ _smooth_maps(PRIVATE_FEATURES, smoothing, rng)[(slice(None), *at)]
-        mixed = np.sqrt(1 - PRIVATE) * features.standardised(common) + np.sqrt(PRIVATE) * features.standardised(own)
-        return features.standardised(mixed), weights, loadings
+        shares = (1 - PRIVATE, common), (PRIVATE, own)
+        mixed = sum(np.sqrt(share) * features.standardised(part, known) for share, part in shares)
+        return features.standardised(mixed, known), weights, loadings
 
     signal, pixel_weights, loadings = tuned()
     drifted = tuned()[0]
-    drifted = features.standardised(drifted - signal * (signal * drifted).mean(axis=0))
+    drifted = features.standardised(drifted - signal * (signal * drifted)[:known].mean(axis=0), known)
 
     ncsnr = _ncsnr(simulation.subjects[subject].ncsnr, anatomy, at, rng)
     shared_noise = rng.standard_normal((SHARED_COMPONENTS, len(voxels)), np.float32)
@@ -168,10 +181,10 @@ def _smooth_maps(count, smoothing, rng):
     return maps
 
 
-def _private_features(common, rng):
+def _private_features(common, rng, known):
     """Nonlinear mixtures of the shared features, drawn separately for each subject, (N, PRIVATE_FEATURES) float32."""
     mixing = rng.normal(0, 1.5 / np.sqrt(common.shape[1]), (common.shape[1], PRIVATE_FEATURES))
-    return features.standardised(np.tanh(features.standardised(common) @ mixing))
+    return features.standardised(np.tanh(features.standardised(common, known) @ mixing), known)
 
 
 def _pixel_weights(pixels, fields, maps):

@@ -12,6 +12,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.io import savemat
 
 from fmri2img.artifacts.atomic import atomic_file
@@ -85,10 +86,22 @@ def write_responses(path: Path, table: pd.DataFrame) -> None:
         temporary.write_text("\n".join(lines) + "\n")
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a comma-separated table with the unnamed index column first."""
+def write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
+    """Write a comma-separated table, with the unnamed index column first unless `index` is false."""
     with atomic_file(path) as temporary:
-        table.to_csv(temporary)
+        table.to_csv(temporary, index=index)
+
+
+def write_run(path: Path, table: pd.DataFrame) -> None:
+    """Write a tab-separated table of numbers and texts, with NaN as text."""
+    with atomic_file(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="NaN")
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write uint8 (height, width, 3) as PNG."""
+    with atomic_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def write_json(path: Path, content: dict) -> None:
