@@ -9,6 +9,7 @@ from fmri2img.artifacts.atomic import atomic_directory
 from fmri2img.artifacts.cells import Cell
 from fmri2img.artifacts.embeddings import Embeddings
 from fmri2img.artifacts.features import Features
+from fmri2img.artifacts.permutations import save_permutations
 from fmri2img.artifacts.prediction import Prediction
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import save_scores
@@ -17,6 +18,7 @@ from fmri2img.artifacts.tables import read_table
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
+from fmri2img.metrics.assigned import Assigned
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
@@ -44,8 +46,11 @@ def on_a_map(predictions: list[Prediction], test_set: str) -> Prediction | None:
     return max(drawing, key=lambda p: (p.metadata["sessions"], -p.metadata["seed"]), default=None)
 
 
-def scores(predictions: list[Prediction], given, params, brain_tables: Path | None) -> pd.DataFrame:
-    """The table of scores. brain_tables: folder for the tables from which each subject's maps are made."""
+def scores(
+    predictions: list[Prediction], given, params, brain_tables: Path | None, assigned: Assigned | None = None
+) -> pd.DataFrame:
+    """The table of scores. brain_tables: folder for the tables from which each subject's maps are made; assigned: takes
+    the values of all pairs of images and predictions for permutation tests."""
     networks, parts = RegisteredNetworks(params.networks, params.evaluation["antialias"]), []
     stimuli = Stimuli.open(given.stimuli)
     embeddings = Embeddings.open(given.embeddings) if given.get("embeddings") else None
@@ -70,7 +75,8 @@ def scores(predictions: list[Prediction], given, params, brain_tables: Path | No
 
         evaluation = params.metrics, networks, params.evaluation, params.retrieval
         distinct, copies = once(made)
-        table = score(distinct, stimuli, embeddings, *evaluation, brain, captioned, true_features, see)
+        seen = {"see": see} | ({"see_pairs": assigned.see} if assigned else {})
+        table = score(distinct, stimuli, embeddings, *evaluation, brain, captioned, true_features, **seen)
         parts += [table, *repeated(table, copies)]
         print(f"{subject}, {test_set}: {len(made)} predictions, {len(distinct)} of them distinct", flush=True)
     return pd.concat(parts, ignore_index=True)
@@ -105,11 +111,15 @@ def main(snakemake) -> None:
     for record in params.lacking:
         print(f"Warning: without {record['what']}, because {record['job']} failed: {record['reason']}")
     predictions = of_cells(params.cells, test_images)
+    permutations = params.statistics["permutations"]
+    assigned = Assigned(permutations, params.metrics) if permutations else None
     if snakemake.output.get("brain"):
         with atomic_directory(snakemake.output.brain) as directory:
-            table = scores(predictions, given, params, directory)
+            table = scores(predictions, given, params, directory, assigned)
     else:
-        table = scores(predictions, given, params, None)
+        table = scores(predictions, given, params, None, assigned)
+    if assigned:
+        save_permutations(snakemake.output.permutations, assigned.table(predictions))
     means = table.groupby(["test_set", "subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     print(means.to_string(float_format=lambda value: f"{value:.4f}"))
     submitted = {p.metadata["method"] for p in predictions if p.disclosure.origin == "submission"}

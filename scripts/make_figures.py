@@ -9,10 +9,11 @@ from fmri2img import job
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
 from fmri2img.reporting.estimates import estimates, scored_design
-from fmri2img.reporting.figures import session_curves, subject_bars
+from fmri2img.reporting.figures import session_curves, subject_bars, test_set_figure
 from fmri2img.reporting.grids import banner, grid, index_predictions, strips
 from fmri2img.reporting.ranking import rank_name, ranking
 from fmri2img.reporting.style import missing_figure, save_figure
+from fmri2img.reporting.test_sets import cells_by_test_set
 from fmri2img.study import Study
 
 
@@ -26,6 +27,11 @@ def main(snakemake) -> None:
     save_figure(subject_bars(scores, by_subject, design, design.longest_budget), folder / "subjects")
 
     settings = yaml.safe_load(Path(snakemake.input.settings).read_text(encoding="utf-8"))
+    if snakemake.output.test_sets:
+        of_sets = {name: read_scores(snakemake.input.scores, name) for name in study.test_sets}
+        designs = {name: scored_design(study, table) for name, table in of_sets.items()}
+        cells = cells_by_test_set(of_sets, designs)
+        save_figure(test_set_figure(cells, design, settings["test_sets"]), folder / "test_sets")
     stimuli = Stimuli.open(snakemake.input.stimuli)
     if stimuli.pictures is None:
         why = "No pictures are shown: those of the dataset were not at hand."

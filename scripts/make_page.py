@@ -15,9 +15,11 @@ from fmri2img.reporting.analyses import shown_analyses
 from fmri2img.reporting.caption_table import caption_table, quoted_captions
 from fmri2img.reporting.estimates import scored_design
 from fmri2img.reporting.grids import index_predictions
+from fmri2img.reporting.image_sources import source_table
 from fmri2img.reporting.page.build import Parts, page
 from fmri2img.reporting.page.costs import costs
 from fmri2img.reporting.page.pictures import picture_data
+from fmri2img.reporting.permutation_table import permutation_table
 from fmri2img.reporting.published import quoted_rows, quoted_table, read_published, read_sources
 from fmri2img.reporting.similarity import SIMILARITY_COLUMNS, quarter_means, with_similarity
 from fmri2img.reporting.split_comparison import split_table
@@ -42,9 +44,14 @@ def main(snakemake) -> None:
     splits = None
     if snakemake.input.splits:
         splits = split_table(read_csv(Path(snakemake.input.splits)), design)
-    test_sets = None
+    test_sets = of_sets = sources = permutations = None
     if snakemake.input.test_sets:
-        test_sets = table_by_test_set(read_csv(Path(snakemake.input.test_sets)), design)
+        of_sets = read_csv(Path(snakemake.input.test_sets))
+        test_sets = table_by_test_set(of_sets, design)
+    if snakemake.input.sources:
+        sources = source_table(read_csv(Path(snakemake.input.sources)), design.condensed())
+    if snakemake.input.permutations:
+        permutations = permutation_table(read_csv(Path(snakemake.input.permutations)), design.condensed())
     board, captions = read_csv(Path(snakemake.input.leaderboard)), None
     if study.reads("captions"):
         published = read_published(snakemake.params.published)
@@ -83,6 +90,9 @@ def main(snakemake) -> None:
             splits=splits,
             captions=captions,
             test_sets=test_sets,
+            of_sets=of_sets,
+            sources=sources,
+            permutations=permutations,
             costs=costs(snakemake.params.benchmarks),
             checksums=checksums,
         ),

@@ -26,6 +26,7 @@ from fmri2img.reporting.page.costs import COLUMNS as COSTS
 from fmri2img.reporting.page.pictures import picture_data
 from fmri2img.reporting.similarity import quarter_means, similarity_effects, with_similarity
 from fmri2img.reporting.tables import Cell, Column, Row, Table
+from fmri2img.reporting.test_sets import cells_by_test_set
 
 N_IMAGES, SIDE = 12, 8
 HOSTILE = '</script><script>alert("title")</script> & <b>"bold"</b>'
@@ -261,6 +262,24 @@ def planted_parts(
                 Row(["", "cluster0"], [Cell(GAP)], False),
             ],
             "Trained on all sessions.",
+        ),
+        of_sets=cells_by_test_set(
+            {"shared1000": scores, HOSTILE: scores.assign(value=0.8 * scores["value"])},
+            {"shared1000": design, HOSTILE: design},
+        ),
+        sources=Table(
+            "Scores by image source",
+            ["Method", "Source", "Images"],
+            [Column("PixCorr", direction="↑"), Column("Networks trained on it")],
+            [Row(["First", HOSTILE, "12"], [Cell("0.511", "[0.43, 0.57]"), Cell("a network")], False)],
+            f"Confound: {HOSTILE}.",
+        ),
+        permutations=Table(
+            "Permutation tests within subjects",
+            ["Method", "Subject"],
+            [Column("PixCorr", direction="↑")],
+            [Row(["First", "subj01"], [Cell("0.511", "[0.43, 0.57] p 0.012")], False)],
+            "Of 999 random assignments.",
         ),
         test_sets=Table(
             "Scores on each test set",

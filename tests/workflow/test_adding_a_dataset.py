@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fmri2img.artifacts.permutations import read_permutations
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.scores import read_scores
 from fmri2img.artifacts.stimuli import Stimuli
@@ -55,6 +56,32 @@ def test_both_test_sets_are_scored(results):
     images = scores[scores["metric"] == "pixcorr"].groupby("test_set")["image_id"].agg(set)
     assert images.to_dict() == {"scenes": set(range(48, 56)), "gratings": set(range(56, 60))}
     assert set(scores["subject"]) == {"sub-03", "sub-07"}
+
+
+def test_test_sets_stand_next_to_each_other_and_claims_span_them(results):
+    assert (results / "figures" / "test_sets.svg").is_file()
+    cells = pd.read_csv(results / "tables" / "test_sets.csv")
+    assert dict(zip(cells["test_set"], cells["test_kind"], strict=True)) == {"scenes": "seen", "gratings": "synthetic"}
+    alike = cells[cells["metric"] == "identification_demo_clip"].groupby("test_set")["alike"].first()
+    assert 0 < alike["scenes"] < alike["gratings"] < 1
+    claims = pd.read_csv(results / "tables" / "claims.csv")
+    falls = claims[claims["reference"] == "scenes → gratings"]
+    assert set(falls["metric"]) == {"identification_demo_clip"} and set(falls["method"]) == {"ridge"}
+    assert 'id="test-sets"' in (page := (results / "page.html").read_text()) and 'id="permutations"' in page
+
+
+def test_each_subject_has_a_permutation_test_whose_mean_is_that_of_its_scores(results):
+    scores = read_scores([results / "scores" / f"{method}.parquet" for method in METHODS])
+    tested = read_permutations(sorted((results / "permutations").iterdir()))
+    keys = ["method", "subject", "sessions", "test_set", "metric"]
+    means = scores.groupby(keys)["value"].mean()
+    assert len(tested) == len(means) and set(tested["permutations"]) == {199} and (tested["why"] == "").all()
+    found = tested.set_index(keys)
+    pd.testing.assert_series_equal(found["observed"].sort_index(), means, check_names=False, atol=1e-5)
+    best = found.loc["ridge", :, 2, "scenes", "retrieval_image"]
+    assert (best["p"] < 0.05).all() and (found.loc["mean_training_image"]["p"] > 0.9).all()
+    table = pd.read_csv(results / "tables" / "permutations.csv")
+    assert table.loc[table["mean"].notna(), "p"].notna().all() and table["p"].min() >= 1 / 200
 
 
 def test_the_dataset_keeps_its_own_names(results):

@@ -44,6 +44,7 @@ READERS = [
     (r"evaluation\.pixel_size|retrieval\..*", {"evaluate"}),
     (r"statistics\.resamples", {"fit_components"}),
     (r"statistics\.confidence", {"draw_encoding"}),
+    (r"statistics\.permutations", {"evaluate"}),
     (r"nsd\.root", None),
     (r"nsd\.simulation\.subjects\.\w+\.sessions", None),
     (r"nsd\.simulation\..*", {"simulate_stimuli", "simulate_subj01", "simulate_subj02"}),

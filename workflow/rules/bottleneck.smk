@@ -137,6 +137,7 @@ use rule evaluate as evaluate_bottleneck with:
             if metric["needs"] in ("images", "retrieval")
         },
         may_lack=[],
+        statistics={"permutations": 0},  # of whole studies
 
 
 rule bottleneck:

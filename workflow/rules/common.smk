@@ -161,6 +161,17 @@ def predictions_of(method):
     return list(dict.fromkeys(prediction_path(method, cell) for cell in scored_cells(method)))
 
 
+def scores_compared():
+    """Scores of the finished study that this one is compared with, of the methods that both have."""
+    other = config["compare_with"]
+    return [f"results/{other}/scores/{method}.parquet" for method in study.methods_compared()] if other else []
+
+
+def config_compared():
+    """The configuration that study ran with; no file without one."""
+    return f"results/{config['compare_with']}/config.yaml" if config["compare_with"] else []
+
+
 def all_predictions():
     return [path for method in study.methods for path in predictions_of(method)]
 

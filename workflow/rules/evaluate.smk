@@ -47,6 +47,7 @@ rule evaluate:
     output:
         scores="<results>/scores/{method}.parquet",
         brain=directory("<results>/brain/{method}") if study.on_brain else [],
+        permutations="<results>/permutations/{method}.parquet" if config["statistics"]["permutations"] else [],
     log:
         "<logs>/evaluate/{method}.log",
     benchmark:
@@ -67,6 +68,7 @@ rule evaluate:
         networks={name: study.records["backbones"][name] for name in study.scoring_networks},
         evaluation=config["evaluation"],
         retrieval=config["retrieval"],
+        statistics={"permutations": config["statistics"]["permutations"]},
         code=code_of("evaluate_predictions", "fmri2img.metrics.evaluate_modules"),
     script:
         "../../scripts/evaluate_predictions.py"

@@ -22,6 +22,8 @@ rule make_page:
         effects=if_there("<results>/tables/similarity.csv") if study.dataset.has_recordings else [],
         splits=if_there("<results>/tables/splits.csv") if config["compare_with"] else [],
         test_sets="<results>/tables/test_sets.csv" if len(study.test_sets) > 1 else [],
+        sources="<results>/tables/sources.csv" if len(study.dataset.image_sources) > 1 else [],
+        permutations="<results>/tables/permutations.csv" if config["statistics"]["permutations"] else [],
         brain=there(brain_figures()),
         analyses=there([analysis_path(name) for name in study.analyses]),
         settings=in_repository("config/figures.yaml"),

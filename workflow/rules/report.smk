@@ -9,6 +9,15 @@ rule make_tables:
         scores=all_scores(),
         predictions=all_predictions(),
         split=f"<results>/splits/{config['split']}.json",
+        stimuli="<results>/stimuli",
+        features=rules.evaluate.input.features if len(study.test_sets) > 1 else [],
+        permutations=(
+            [f"<results>/permutations/{method}.parquet" for method in scored_methods()]
+            if config["statistics"]["permutations"]
+            else []
+        ),
+        others=scores_compared(),
+        other_config=config_compared(),
         layouts=[in_repository(f"config/tables/{layout}.yaml") for layout in ("main", "subjects")],
         published=published_files(),
         claims=[in_repository("config/claims.yaml"), *map(relpath, plugins.files("methods", "claims.yaml"))],
@@ -54,6 +63,26 @@ rule make_tables:
             if len(study.test_sets) > 1
             else []
         ),
+        sources=(
+            report(
+                "<results>/tables/sources.html",
+                caption="../report/sources.rst",
+                category="1 Scores",
+                labels={"content": "Table: by image source", "trained on": "the longest budget"},
+            )
+            if len(study.dataset.image_sources) > 1
+            else []
+        ),
+        permutations=(
+            report(
+                "<results>/tables/permutations.html",
+                caption="../report/permutations.rst",
+                category="1 Scores",
+                labels={"content": "Table: permutation tests", "trained on": "the longest budget"},
+            )
+            if config["statistics"]["permutations"]
+            else []
+        ),
         captions=(
             report(
                 "<results>/tables/captions.html",
@@ -88,6 +117,8 @@ rule make_tables:
                 *(f"{layout}_{budget}" for layout in ("main", "subjects") for budget in config["sessions"]),
                 *("leaderboard", "claims", "disclosures", "provenance", "gaps"),
                 *(["test_sets"] if len(study.test_sets) > 1 else []),
+                *(["sources"] if len(study.dataset.image_sources) > 1 else []),
+                *(["permutations"] if config["statistics"]["permutations"] else []),
                 *(["captions"] if study.reads("captions") else []),
             ],
             suffix=["csv", "md", "tex"],
@@ -114,7 +145,7 @@ rule make_tables:
         study=study.fingerprint,
         data=study.dataset.label,  # for the captions of the report
         published=lambda w, input: dirname(input.published[0]),
-        may_lack=["scores", "predictions"],
+        may_lack=["scores", "predictions", "permutations"],
         lacking=lacking(),
         logs=LOGS,
         jobs=LISTED,
@@ -143,6 +174,16 @@ rule make_figures:
             category="1 Scores",
             labels={"content": "Figure: each subject", "trained on": "the longest budget"},
         ),
+        test_sets=(
+            report(
+                "<results>/figures/test_sets.svg",
+                caption="../report/test_sets_figure.rst",
+                category="1 Scores",
+                labels={"content": "Figure: each test set", "trained on": "the longest budget"},
+            )
+            if len(study.test_sets) > 1
+            else []
+        ),
         grids=[
             report(
                 f"<results>/figures/grid_{subject}.svg",
@@ -152,7 +193,10 @@ rule make_figures:
             )
             for subject in study.subjects
         ],
-        plain=collect("<results>/figures/{figure}.png", figure=["sessions", "subjects"]),
+        plain=collect(
+            "<results>/figures/{figure}.png",
+            figure=["sessions", "subjects", *(["test_sets"] if len(study.test_sets) > 1 else [])],
+        ),
         grid_plain=collect("<results>/figures/grid_{subject}.png", subject=study.subjects),
         banner="<results>/figures/banner.png",
     log:

@@ -5,8 +5,8 @@ rule compare_splits:
     """Compare each score with its value when the test images resemble no training image."""
     input:
         scores=all_scores(),
-        others=[f"results/{config['compare_with']}/scores/{method}.parquet" for method in study.methods_compared()],
-        config=f"results/{config['compare_with']}/config.yaml",
+        others=scores_compared(),
+        config=config_compared(),
     output:
         table=report(
             "<results>/tables/splits.html",

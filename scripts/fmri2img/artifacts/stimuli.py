@@ -4,7 +4,9 @@ images.npy       uint8 (images, height, width, 3) RGB; absent where the user doe
 stimuli.parquet  image_id (0-based, ascending), name (the dataset's own key of the image), source (where the picture
                  comes from), captions and categories (lists of strings, empty where there are none; captions may be
                  null for test images of which no one wrote any, and metrics of captions are NaN there), cluster (text,
-                 or null where the dataset has no clusters); a dataset may add columns
+                 or null where the dataset has no clusters); a dataset may add columns. One of them reports
+                 read: flag (text or null), why the scores of an image are to be read with care, such as "outside the
+                 crop"
 metadata.json    the dataset's record of how they were made, e.g. checksums of the source files; `pictures`, false where
                  there are none
 """
@@ -24,6 +26,7 @@ from fmri2img.integrity import again
 
 COLUMNS = {"image_id": "iu", "name": "OUT", "source": "OUT", "captions": "O", "categories": "O", "cluster": "OUT"}
 PICTURES = "pictures"  # entry of the metadata
+FLAG = "flag"  # a column that a dataset may add
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class Stimuli:
     def captions(self) -> list[list[str] | None]:
         """Captions of each image, None where no one wrote any."""
         return [None if texts is None else list(texts) for texts in self.table["captions"]]
+
+    @property
+    def flags(self) -> pd.Series:
+        """Why the scores of an image are to be read with care, by image_id; "" for all others."""
+        texts = self.table[FLAG].fillna("") if FLAG in self.table else pd.Series("", self.table.index)
+        return texts.astype(str).set_axis(self.table["image_id"])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers of `ids` (any order, repeats allowed). Raises UserError for an id that is missing."""

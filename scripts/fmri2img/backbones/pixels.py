@@ -42,6 +42,17 @@ def resized_pictures(images: np.ndarray, *sizes: int, antialias: bool = True) ->
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
 
 
+def resize_matrix(side: int, *sizes: int, antialias: bool = True) -> np.ndarray:
+    """The matrix by which `resized_pictures` multiplies a column (or row) of `side` pixels: float64 (size, side)."""
+    columns = torch.eye(side)[:, None, :, None]
+    parts = []
+    for part in columns.split(32):  # 23 MB at 425 pixels
+        for size in sizes:
+            part = resize(part, size, antialias=antialias)
+        parts.append(part[:, 0, :, 0])
+    return torch.cat(parts).T.double().numpy()
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resize to a square, map 0..1 to offset..offset + scale, subtract the mean and divide by the deviation.

@@ -171,7 +171,7 @@ def load_registry(path: str | Path = REPOSITORY / "config" / "backbones.yaml") -
 def brought(dataset: str, embeddings: dict[str, dict]) -> dict[str, dict]:
     """Entries of the networks whose outputs a dataset brings: one vector for each image.
 
-    embeddings: name -> title, width and trained_on, as dataset.yaml declares them.
+    embeddings: name -> title, width, trained_on and training_data, as dataset.yaml declares them.
     """
     return {
         name: {
@@ -182,6 +182,7 @@ def brought(dataset: str, embeddings: dict[str, dict]) -> dict[str, dict]:
             "tokens": 1,
             "token_width": declared["width"],
             "trained_on": declared["trained_on"],
+            "training_data": declared["training_data"],
         }
         for name, declared in embeddings.items()
     }

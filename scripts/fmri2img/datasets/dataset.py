@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
 
 PATH_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, ., - and _")  # a part of paths and of wildcards
+CORPUS = matching(r"[a-z][a-z0-9_]*", "lowercase letters, digits and _")
+KIND = matching(r"[a-z]+", "one word of lowercase letters")
+SEEN = "seen"  # kind of a test set whose images were shown, of the same kind as the training images
 SIMULATED_LICENCE = {
     "name": "MIT License",
     "url": "https://spdx.org/licenses/MIT",
@@ -70,6 +73,10 @@ class BroughtEmbeddings(Settings):
     title: Name = Field(description="The network, for reports.")
     width: Positive = Field(description="Numbers in a vector.")
     trained_on: Name = Field(description="The data that the network was trained on.")
+    training_data: Unique[Annotated[str, *CORPUS]] = Field(
+        ["unpublished"],
+        description="The public collections of pictures among these data, as `training_data` of config/backbones.yaml.",
+    )
 
 
 class Sizes(Settings):
@@ -114,6 +121,18 @@ class DatasetRecord(Settings):
         {},
         description="Splits that dataset.smk makes; a pool has none. They may be left out where the folder's "
         "dataset.py names them.",
+    )
+    test_set_kinds: dict[Annotated[str, *PATH_NAME], Annotated[str, *KIND]] = Field(
+        {},
+        description="Test set -> kind of test, one word; claims of config/claims.yaml name kinds. Those in use: `seen` "
+        "(of all not listed: shown pictures like the training images), `cluster` (whole semantic clusters held out), "
+        "`ood`, `synthetic`, `imagined`, `attended`.",
+    )
+    image_sources: dict[Name, Unique[Annotated[str, *CORPUS]]] = Field(
+        {},
+        description="Value of the Stimuli's column `source` -> public collections that hold its pictures, named as in "
+        "`training_data` of config/backbones.yaml. Two or more sources: scores are also reported by source, with the "
+        "networks that were trained on it.",
     )
     sizes: Sizes = Field(description=Sizes.__doc__)
 
@@ -176,6 +195,17 @@ class Dataset:
     def test_sets(self, split: str) -> list[str]:
         """Names of a split's test sets. A split that holds out a semantic cluster has one, named after the split."""
         return self.splits[split]["test_sets"] if split in self.splits else [split]
+
+    def kind_of(self, test_set: str) -> str:
+        """The kind of a test set: what the dataset declares, else `cluster` for a held-out cluster, else SEEN."""
+        cluster = test_set.removeprefix(CLUSTER).isdecimal() and test_set not in self.splits
+        kind: str = self.record["test_set_kinds"].get(test_set, CLUSTER if cluster else SEEN)
+        return kind
+
+    @property
+    def image_sources(self) -> dict[str, list[str]]:
+        """Where the pictures come from: value of the Stimuli's column `source` -> names of public collections."""
+        return self.record["image_sources"]
 
     def used_sessions(self, split: str) -> dict[str, int]:
         """Subject -> number of sessions that a split uses."""

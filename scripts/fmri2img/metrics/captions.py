@@ -64,7 +64,7 @@ def text_cosine(references: list[list[str]], captions: list[str], encode) -> np.
         max(float(vectors[row[one]] @ vectors[row[text]]) for text in several)
         for several, one in zip(references, captions, strict=True)
     ]
-    return np.where(_worded(captions), values, 0.0)
+    return np.where(worded(captions), values, 0.0)
 
 
 PREFIX, WEIGHT = "A photo depicts ", 2.5  # of CLIPScore, section 3
@@ -78,7 +78,7 @@ def clip_score(references: list[list[str]], captions: list[str], encode, picture
     vectors = np.asarray(encode([PREFIX + one for one in captions]), np.float64)
     seen = np.asarray(pictures, np.float64)
     cosines = (vectors * seen).sum(1) / np.linalg.norm(seen, axis=1)
-    return np.where(_worded(captions), WEIGHT * cosines.clip(min=0), 0.0)
+    return np.where(worded(captions), WEIGHT * cosines.clip(min=0), 0.0)
 
 
 def ref_clip_score(references: list[list[str]], captions: list[str], encode, pictures: np.ndarray) -> np.ndarray:
@@ -92,7 +92,8 @@ def ref_clip_score(references: list[list[str]], captions: list[str], encode, pic
     return np.divide(2 * seen * read, seen + read, out=np.zeros(len(seen)), where=seen + read > 0)
 
 
-def _worded(captions: list[str]) -> list[bool]:
+def worded(captions: list[str]) -> list[bool]:
+    """Which captions hold a word at all."""
     return [any(character.isalnum() for character in one) for one in captions]
 
 

@@ -11,6 +11,7 @@ Resizing is bilinear on float pixels and squashes to a square. Pictures that bec
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from fmri2img.backbones.features import BLOCK_IMAGES, features_of
 from fmri2img.backbones.pixels import resized_pictures
 from fmri2img.errors import UserError
 from fmri2img.metrics import brain, captions, features, pixels, retrieval, sets
+from fmri2img.metrics.pairs import PAIRS
 
 # Functions by their name in the registry. An entry's `parameters` are keyword arguments.
 ON_PIXELS = {"pixcorr": pixels.pixcorr, "ssim": pixels.ssim}
@@ -81,6 +83,7 @@ def score(
     captioned: pd.DataFrame | None = None,
     true_features: Mapping[str, Features] = MappingProxyType({}),
     see: Callable[[Prediction, brain.MeasuredBrain, np.ndarray], None] = lambda prediction, measured, betas: None,
+    see_pairs: "Callable[[Prediction, str, Pairs], None]" = lambda prediction, metric, pairs: None,
 ) -> pd.DataFrame:
     """Scores of predictions that share their test images: the table of `artifacts.scores`.
 
@@ -90,7 +93,8 @@ def score(
     captioned: image_id and caption, the captioner's captions of the true images, for metrics that use them as
     references; true_features: each network's features of the stimuli; see: called with each prediction that has
     pictures, the betas measured for its images and the betas predicted from its pictures (of several samples, each in
-    turn).
+    turn); see_pairs: called with each prediction, metric, and a function that makes the values of all pairs of its
+    images and rows (`fmri2img.metrics.pairs`), None where there is none.
 
     A metric whose input a prediction lacks is left out, and a prediction without any metric has no rows. Responses to
     repeats replace retrieval vectors and predicted betas (see `_on_repeats`). Raises UserError when the predictions
@@ -115,7 +119,8 @@ def score(
         if made == "images":
             having = [sample for prediction in having for sample in prediction.by_sample]
         if wanted and having:
-            for prediction, metric, values in compute(having, wanted, reference, networks, settings):
+            for prediction, metric, values, pairs in compute(having, wanted, reference, networks, settings):
+                see_pairs(prediction, metric, pairs)
                 identity = {key: prediction.metadata[key] for key in IDENTITY if key != "split_sha256"}
                 rows = ids if np.ndim(values) else [WHOLE_SET]
                 columns = {"metric": metric, "image_id": rows, "value": np.atleast_1d(values).astype(np.float64)}
@@ -129,7 +134,14 @@ def score(
     return table
 
 
-Found = Iterator[tuple[Prediction, str, np.ndarray | float]]
+Pairs = Callable[[], np.ndarray] | None
+Found = Iterator[tuple[Prediction, str, np.ndarray | float, Pairs]]
+
+
+def _pairs(metric: dict, *given, **parameters) -> Pairs:
+    """What makes the values of all pairs by a metric, from what its function takes."""
+    function = PAIRS.get(metric["function"])
+    return None if function is None else partial(function, *given, **parameters)
 
 
 def _on_images(
@@ -145,13 +157,14 @@ def _on_images(
     if on_pixels:
         for prediction, values in _pixel_values(on_pixels, truth, predictions, sizes):
             for name in on_pixels:
-                yield prediction, name, values[name]
+                shapes = {"size": sizes["size"], "pixel_size": sizes["pixel_size"], "antialias": sizes["antialias"]}
+                yield prediction, name, values[name], _pairs(metrics[name], truth, prediction.images, **shapes)
 
     for name, m in metrics.items():
         if m["function"] in ON_PAIRS:
             network = networks.perceptual(m["network"])
             for prediction in predictions:
-                yield prediction, name, _distances(network, truth, prediction.images, sizes)
+                yield prediction, name, _distances(network, truth, prediction.images, sizes), None
 
     on_features = {name: m for name, m in metrics.items() if m["function"] in ON_FEATURES}
     for network_name in dict.fromkeys(m["network"] for m in on_features.values()):
@@ -161,7 +174,8 @@ def _on_images(
             found = features_of(prediction.images, network, sizes["size"], sizes["antialias"])
             for name, m in by_layer.items():
                 pair = true_features[network_name].of(m["layer"], prediction.ids), found[m["layer"]]
-                yield prediction, name, ON_FEATURES[m["function"]](*pair, **m.get("parameters", {}))
+                given = m.get("parameters", {})
+                yield prediction, name, ON_FEATURES[m["function"]](*pair, **given), _pairs(m, *pair, **given)
 
 
 def _on_retrieval(
@@ -176,14 +190,19 @@ def _on_retrieval(
                 f"tokens in {embeddings.path} have {tokens.shape[1]}; score it with the encoder it was made for"
             )
         for name, m in metrics.items():
-            yield prediction, name, _retrieval(m, tokens, prediction.retrieval, pools)
+            found = _retrieval(m, tokens, prediction.retrieval, pools)
+            yield prediction, name, found, _pairs(m, tokens, prediction.retrieval, *_pool(m, tokens, pools))
 
 
 def _retrieval(metric: dict, truth: np.ndarray, decoded: np.ndarray, pools: dict) -> np.ndarray:
+    return ON_RETRIEVAL[metric["function"]](truth, decoded, *_pool(metric, truth, pools))
+
+
+def _pool(metric: dict, truth: np.ndarray, pools: dict) -> tuple[int, int, int | None]:
+    """Size of a pool, number of pools, and ways."""
     parameters = metric.get("parameters", {})
     whole = parameters.get("pool") == "all"
-    pool, resamples = (len(truth), 1) if whole else (pools["pool"], pools["resamples"])
-    return ON_RETRIEVAL[metric["function"]](truth, decoded, pool, resamples, parameters.get("ways"))
+    return *((len(truth), 1) if whole else (pools["pool"], pools["resamples"])), parameters.get("ways")
 
 
 def _on_captions(
@@ -211,7 +230,7 @@ def _on_captions(
             values = np.full(len(ids), np.nan)
             if len(rows):
                 values[rows] = ON_CAPTIONS[m["function"]](references, captions_of, **options)
-            yield prediction, name, values
+            yield prediction, name, values, _pairs(m, references, captions_of, **options) if len(rows) else None
 
 
 def _references(kind: str, stimuli: Stimuli, captioned: pd.DataFrame | None, ids: np.ndarray) -> list[list[str] | None]:
@@ -243,7 +262,8 @@ def _on_brain(
         predicted = here.predict(prediction.images)
         see(prediction, here, predicted)
         for name, m in metrics.items():
-            yield prediction, name, ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
+            found = ON_BRAIN[m["function"]](here, predicted, **m["parameters"])
+            yield prediction, name, found, _pairs(m, here, predicted, **m["parameters"])
 
 
 def _halves(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -265,7 +285,7 @@ def _on_repeats(
         for name, m in metrics.items():
             values = np.full(len(prediction.ids), np.nan)
             values[rows] = _retrieval(m, others, first, pools)
-            yield prediction, name, values
+            yield prediction, name, values, _pairs(m, others, first, *_pool(m, others, pools))
 
 
 def _brain_on_repeats(
@@ -288,7 +308,7 @@ def _brain_on_repeats(
             if np.ndim(values):
                 values, found = np.full(len(prediction.ids), np.nan), values
                 values[rows] = found
-            yield prediction, name, values
+            yield prediction, name, values, _pairs(m, here, first, **m["parameters"])
 
 
 def _pixel_values(

@@ -9,6 +9,7 @@ from fmri2img.backbones.registry import Backbone
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 from fmri2img.reporting.trained_runs import PRETRAINING, TrainedRun
+from fmri2img.reporting.training_data import networks_of, trained_on
 
 TRAINING_KEYS = (
     "epochs", "batch", "accumulation", "optimiser", "learning_rate", "weight_decay", "schedule", "warmup_epochs",
@@ -73,19 +74,19 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
 
 
 def _network_data(study, method: str) -> list[tuple]:
-    """On what the frozen networks were trained: those whose outputs are decoded, and those that draw."""
-    entry, backbones = study.registries["methods"][method], study.registries["backbones"]
+    """On what the frozen networks were trained: those whose outputs are decoded, and those that draw or describe; and
+    which of them may have seen the dataset's pictures."""
+    backbones = study.registries["backbones"]
     rows = []
-    if entry.get("decoder") in study.decoders and {"linear", "training", "released"} & entry.keys():
-        named = [name for path in study.targets(entry["decoder"]).values() for name in path.split("/")]
-        rows.append(("encoder data", [name for name in named if name in backbones]))
-    if "drawing" in entry:
-        rows.append(("generator data", list(study.drawing(method)["networks"].values())))
-    texts = {
-        item: "; ".join(f"{_named(name, backbones)}: {backbones[name]['trained_on']}" for name in dict.fromkeys(names))
-        for item, names in rows
-    }
-    return [("networks", item, text) for item, text in texts.items() if text]
+    for role, names in networks_of(study, method).items():
+        texts = [f"{_named(name, backbones)}: {backbones[name]['trained_on']}" for name in names]
+        rows.append(("networks", f"{role} data", "; ".join(texts)))
+    for source, collections in study.dataset.image_sources.items():
+        seen, unknown = trained_on(study, method, collections)
+        texts = [*seen, *(f"{name} (not published)" for name in unknown if collections)]
+        if texts:
+            rows.append(("networks", f"may have seen pictures of {source}", ", ".join(texts)))
+    return rows
 
 
 def _named(name: str, backbones: dict) -> str:

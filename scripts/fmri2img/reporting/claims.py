@@ -22,6 +22,8 @@ from fmri2img.reporting.estimates import at_budgets, intervals
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.suspicions import EQUAL
 from fmri2img.reporting.tables import Cell, Column, Row, Table
+from fmri2img.reporting.transfer_claims import TESTS as TRANSFER_TESTS
+from fmri2img.reporting.transfer_claims import Transfer
 from fmri2img.settings.base import Settings, nearest, problem
 
 GENERAL = REPOSITORY / "config" / "claims.yaml"
@@ -44,7 +46,7 @@ class Claim(Settings):
     claim: str = Field(description="The claim as a sentence without a full stop.")
     test: Literal[
         "rises", "does_not_fall", "at_chance", "no_better_than_chance", "beats", "beats_in_some_metric",
-        "larger_gain_at", "differs_from_stimulus",
+        "larger_gain_at", "differs_from_stimulus", "ranks_do_not_carry_over", "falls",
     ]  # fmt: skip
     methods: str | None = Field(
         None,
@@ -57,10 +59,14 @@ class Claim(Settings):
     metrics: list[str] = Field(min_length=1, description="Metrics, * standing for any letters.")
     budgets: list[int | str] | Literal["shortest", "longest"] | None = Field(None, description="By default all.")
     at: Literal["shortest", "longest"] | None = None
+    test_sets: list[str] | None = Field(
+        None, min_length=2, description="Kinds or names of test sets, in order, for tests that span them."
+    )
     tolerance: float = Field(
         0,
         ge=0,
-        description="Share of the chance level within which a mean is at chance; of beats_in_some_metric a gain.",
+        description="Share of the chance level within which a mean is at chance; of beats_in_some_metric a gain, of "
+        "ranks_do_not_carry_over a correlation.",
     )
 
 
@@ -109,10 +115,13 @@ def read_claims(methods: dict[str, dict], metrics: dict[str, dict]) -> list[dict
             for role, tests in (
                 ("than", ("beats", "beats_in_some_metric", "larger_gain_at")),
                 ("at", ("larger_gain_at",)),
+                ("test_sets", tuple(TRANSFER_TESTS)),
             ):
                 if (getattr(claim, role) is None) == (claim.test in tests):
                     lack = "missing; add it" if claim.test in tests else f"test {claim.test} has none; remove it"
                     raise problem(f"{where}.{role}", lack, str(file))
+            if claim.test == "ranks_do_not_carry_over" and len(claim.test_sets or []) != 2:
+                raise problem(f"{where}.test_sets", "must name two; correct them", str(file))
             texts = (
                 {"source": claim.source, "note": claim.otherwise}
                 if isinstance(claim, Finding)
@@ -187,19 +196,25 @@ def claimed_budgets(claim: dict, design: Design, method: str) -> list[str]:
     return ordered if asked is None else [label for label in ordered if label in map(str, asked)]
 
 
-def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, design: Design) -> pd.DataFrame:
+def judge_claims(
+    claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, design: Design, transfer: Transfer | None = None
+) -> pd.DataFrame:
     """One row for every claim, method, metric and budget that the design has, in the order of the claims.
 
-    claims: of `read_claims`; cells: `estimates(scores, design)`. Columns: kind, claim, method, metric, budget ("" where
-    the claim spans them), reference (what it is compared with), mean, low, high (of the difference or of the mean),
-    tested, met, finding (text), source, note. A claim about cells without a full set of scores is not met, and it is
-    not tested where these are gaps of a failure. Claims whose methods or metrics the study lacks give no row, and
-    neither do metrics of the whole set, which have no interval to judge by.
+    claims: of `read_claims`; cells: `estimates(scores, design)`; transfer: the test sets for claims that span them,
+    None for a study with one. Columns: kind, claim, method, metric, budget ("" where the claim spans them), reference
+    (what it is compared with), mean, low, high (of the difference or of the mean), tested, met, finding (text), source,
+    note. A claim about cells without a full set of scores is not met, and it is not tested where these are gaps of a
+    failure. Claims whose methods or metrics the study lacks give no row, and neither do metrics of the whole set, which
+    have no interval to judge by.
     """
     means = cells.set_index(["method", "metric", "budget"])["mean"]
     labelled = at_budgets(scores, design)
     rows = []
     for claim in claims:
+        if claim["test"] in TRANSFER_TESTS:
+            rows += [] if transfer is None else _across_test_sets(claim, transfer, design)
+            continue
         chosen = [
             (method, than, metrics)
             for method in claimed_methods(claim, design)
@@ -211,6 +226,14 @@ def judge_claims(claims: list[dict], scores: pd.DataFrame, cells: pd.DataFrame, 
             if case.budgets:
                 rows += map(case.told_of_gaps, TESTS[claim["test"]](case))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _across_test_sets(claim: dict, transfer: Transfer, design: Design) -> list[dict]:
+    """Rows of a claim about several test sets."""
+    texts = {key: claim.get(key, "") for key in ("kind", "claim", "source", "note")}
+    empty = dict(zip(("mean", "low", "high"), NOTHING, strict=True))
+    found = TRANSFER_TESTS[claim["test"]](claim, claimed_methods(claim, design), transfer, design)
+    return [texts | empty | row for row in found]
 
 
 def claimed_methods(claim: dict, design: Design) -> list[str]:
@@ -448,6 +471,11 @@ def counted(verdict) -> str:
     return ", ".join(filter(None, [tests, untested]))
 
 
+def method_title(row, design: Design) -> str:
+    """The title of the method of a row, or of all methods that it is about."""
+    return design.methods[row.method]["title"] if row.method in design.methods else "All methods together"
+
+
 def word_of(row) -> str:
     """The verdict of one row of `judge_claims`."""
     return VERDICTS[row.kind][not row.met] if row.tested else NOT_TESTED
@@ -465,7 +493,7 @@ def claims_tables(tested: pd.DataFrame, design: Design) -> list[Table]:
 def _claims_table(tested: pd.DataFrame, design: Design, kind: str) -> Table:
     rows, previous = [], ["", "", ""]
     for row in tested[tested["kind"] == kind].itertuples():
-        names = [row.claim, design.methods[row.method]["title"], design.metrics[row.metric]["title"]]
+        names = [row.claim, method_title(row, design), design.metrics[row.metric]["title"]]
         # A name is printed once for all the rows below it.
         first = next((n for n in range(3) if names[n] != previous[n]), 3)
         heads = ["" if n < first else name for n, name in enumerate(names)]

@@ -20,9 +20,9 @@ class Design:
     metric's `chance` is a number or None; a level that depends on the images is None until `with_chances` sets it.
     budgets: label ("1", "2", "all") -> subject -> training sessions, in the order of the configuration. own_seeds:
     seeds of methods whose seeds differ from the study's (submissions). own_budgets: labels of the budgets of methods
-    that run at fewer than the study's. encoding: the encoding model that brain
-    correlation is measured with. dataset, data: name of the dataset, and of its data in texts. gaps: method -> what it
-    lacks because jobs failed, as records of `gaps.missing_scores`.
+    that run at fewer than the study's. encoding: the encoding model that brain correlation is measured with. kinds:
+    test set -> its kind (`Dataset.kind_of`). dataset, data: name of the dataset, and of its data in texts. gaps:
+    method -> what it lacks because jobs failed, as records of `gaps.missing_scores`.
     """
 
     study: str
@@ -41,6 +41,7 @@ class Design:
     own_seeds: dict[str, list[int]] = field(default_factory=dict)
     own_budgets: dict[str, list[str]] = field(default_factory=dict)
     encoding: str = "banded_ridge"
+    kinds: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, list[dict]] = field(default_factory=dict)
 
     @classmethod
@@ -69,6 +70,7 @@ class Design:
             own_seeds={name: study.seeds_of(name) for name in study.submissions},
             own_budgets={name: [str(value) for value in study.chosen_budgets(name)] for name in study.settings.methods},
             encoding=config["encoding"]["model"],
+            kinds={name: study.dataset.kind_of(name) for name in study.test_sets},
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Figures of scores: against training sessions, by subject, against similarity, against a bottleneck, on two splits.
+"""Figures of scores: against sessions, by subject, on each test set, against similarity or a bottleneck, on two splits.
 
 Means and intervals are the study's own (`estimates`, `fmri2img.stats`); seaborn draws them and computes none.
 """
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fmri2img.metrics.registry import is_scored
 from fmri2img.reporting.bottleneck import ALL
-from fmri2img.reporting.design import Design, arrow, is_proportion
+from fmri2img.reporting.design import Design, arrow, is_proportion, matching
 from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.similarity import quarter_means
 from fmri2img.reporting.style import (
@@ -32,6 +32,7 @@ from fmri2img.reporting.style import (
 PANELS_ACROSS = 3
 FEW = 6  # methods whose bands may overlap without hiding the lines
 BARS_ACROSS = 72  # bars that fit side by side on a page
+POINTS_ACROSS = 130  # points with their intervals
 PANEL_HEIGHT, ROW_HEIGHT = 2.3, 0.24  # inches; a row is a method's in `split_figure`
 BAR_WIDTH, BAR_GAP = 0.86, 0.12  # of all bars of a subject in the fullest panel; share of a bar left free
 STEPS = [1, 2, 2.5, 5, 10]  # between ticks, times a power of ten
@@ -86,8 +87,8 @@ def _panels(data: pd.DataFrame, design: Design, metrics: list[str], across: int,
     return grid
 
 
-def _curve_panels(data: pd.DataFrame, design: Design, metrics: list[str], sharex: bool = True):
-    grid = _panels(data, design, metrics, PANELS_ACROSS, PANEL_HEIGHT, sharex=sharex, sharey=False)
+def _curve_panels(data: pd.DataFrame, design: Design, metrics: list[str], across: int = PANELS_ACROSS):
+    grid = _panels(data, design, metrics, across, PANEL_HEIGHT, sharex=True, sharey=False)
     for name, panel in grid.axes_dict.items():
         _format(panel.yaxis, design.metrics[name])
         panel.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
@@ -205,6 +206,62 @@ def subject_bars(scores: pd.DataFrame, cells: pd.DataFrame, design: Design, budg
             dot = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 3.6}
             handles.append(Line2D([], [], **dot, markeredgewidth=0.7, linestyle="none", label="single seeds"))
         return _finish(grid, handles + _chance_lines(grid, design) + missing)
+
+
+def test_set_figure(cells: pd.DataFrame, design: Design, patterns: list[str]):
+    """A panel for each metric that matches, test sets across: the mean of each method with its interval, side by side.
+
+    cells: `cells_by_test_set`. A line joins a method's test sets, so that a change of order shows as a crossing;
+    nothing lies between them. Dashes: the chance level, which depends on how many images a test set has. Of many
+    methods, the first of each family is drawn.
+    """
+    design = design.condensed()
+    names, shown = list(dict.fromkeys(cells["test_set"])), matching(design.metrics, patterns) or list(design.metrics)
+    cells = cells[cells["method"].isin(design.methods) & cells["metric"].isin(shown)]
+    shown = [name for name in shown if cells.loc[cells["metric"] == name, "mean"].notna().any()]
+    if not shown:
+        return missing_figure("No method has a full set of scores on any test set.")
+    cells = cells[cells["metric"].isin(shown)]
+    styles = method_styles(design)
+    offsets = dict(zip(styles, spread(len(styles)), strict=True))
+    x = cells["test_set"].map(names.index) + cells["method"].map(offsets)
+    cells, marked = cells.assign(x=x), False
+    with look():
+        across = max(1, min(PANELS_ACROSS, POINTS_ACROSS // (len(names) * len(styles))))
+        grid = _curve_panels(cells, design, shown, across)
+        for metric, panel in grid.axes_dict.items():
+            of_metric = cells[cells["metric"] == metric]
+            for method, style in styles.items():
+                own = of_metric[of_metric["method"] == method]
+                panel.plot(
+                    own["x"], own["mean"], color=style["color"], linestyle=style["linestyle"], linewidth=0.8, alpha=0.55
+                )
+                own = own.dropna(subset="mean")
+                panel.vlines(own["x"], own["low"], own["high"], color=style["color"], linewidth=1.3, zorder=2)
+                panel.scatter(
+                    own["x"], own["mean"], marker=style["marker"], s=26, color=style["color"], edgecolor="white",
+                    linewidth=0.6, zorder=3,
+                )  # fmt: skip
+            levels = of_metric.drop_duplicates("test_set").set_index("test_set")["chance"].dropna()
+            for name, level in levels.items():
+                panel.hlines(level, names.index(name) - 0.45, names.index(name) + 0.45, **CHANCE)
+            marked = marked or len(levels) > 0
+            panel.set_xticks(range(len(names)), names)
+            panel.set_xlim(-0.55, len(names) - 0.45)
+            panel.tick_params(axis="x", length=0)
+            for between in range(1, len(names)):
+                panel.axvline(between - 0.5, color=RULE, linewidth=0.7, zorder=0)
+        chance = [Line2D([], [], **CHANCE, label="chance level")] if marked else []
+        return _finish(grid, _handles(styles, design) + chance)
+
+
+test_set_figure.__test__ = False  # keeps pytest from collecting it
+
+
+def spread(n: int) -> np.ndarray:
+    """Places of n points around 0, side by side within a test set's width of 1: float64 (n,)."""
+    step = min(0.13, 0.8 / max(n, 1))
+    return step * (np.arange(n) - (n - 1) / 2)
 
 
 def _bar_colours(design: Design) -> dict[str, tuple]:

@@ -31,7 +31,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two studies: its scores (artifacts.scores) and its design, metrics of the whole set left out."""
+    """Scores (artifacts.scores) of one test set with their design, metrics of the whole set left out."""
 
     scores: pd.DataFrame
     design: Design
@@ -80,7 +80,7 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
     correlation is compared only where both studies measure it by the same encoding model. Raises UserError when
     nothing is left to compare.
     """
-    found = [_of_one(side, budget, BOOTSTRAP_SEED + number) for number, side in enumerate((there, here))]
+    found = [resampled_cells(side, budget, BOOTSTRAP_SEED + number) for number, side in enumerate((there, here))]
     same_model = here.design.encoding == there.design.encoding
     rows = []
     for metric, entry in here.design.metrics.items():
@@ -105,13 +105,18 @@ def split_effects(here: Side, there: Side, budget: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _of_one(side: Side, budget: str, seed: int) -> tuple[pd.DataFrame, dict, dict]:
-    """Complete cells of one study, by metric and method: estimates, with draws, and normalised scores."""
+def resampled_cells(side: Side, budget: str, seed: int) -> tuple[pd.DataFrame, dict, dict]:
+    """Complete cells of one side, by metric and method: estimates, their draws, and normalised scores.
+
+    seed: of the draws; sides with different images are drawn independently.
+    """
     keys = ["metric", "method"]
     cells = estimates(side.scores, side.design)
     cells = cells[(cells["budget"] == budget) & cells["mean"].notna()]
     labelled = at_budgets(side.scores, side.design)
     labelled = labelled[labelled["budget"] == budget].merge(cells[keys], on=keys)
+    if labelled.empty:
+        return cells.set_index(keys), {}, {}
     found = bootstrap_groups(image_values(labelled, keys), keys, side.design.resamples, seed)
     cells, shares = cells.set_index(keys), {}
     for metric, method in cells.index:

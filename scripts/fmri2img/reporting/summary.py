@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmri2img.metrics.registry import is_scored
-from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts
+from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, method_title, verdicts
 from fmri2img.reporting.design import GAP, Design, arrow, is_proportion, number
 from fmri2img.reporting.tables import read_csv
 
@@ -96,9 +96,9 @@ def finding_lines(tested: pd.DataFrame, design: Design) -> list[Text]:
 def _test_lines(rows: pd.DataFrame, design: Design) -> list[str]:
     """A line for each method and metric with what was found, FEW_TESTS at most."""
     lines, several = [], rows["method"].nunique() > 1
-    for (method, metric), found in rows.groupby(["method", "metric"], sort=False):
+    for (_, metric), found in rows.groupby(["method", "metric"], sort=False):
         title = design.metrics[metric]["title"]
-        name = f"{design.methods[method]['title']}, {title}" if several else title
+        name = f"{method_title(found.iloc[0], design)}, {title}" if several else title
         lines.append(f"            {name}: {' | '.join(found['finding'])}")
     more = len(lines) - FEW_TESTS
     return lines if more <= 0 else [*lines[:FEW_TESTS], f"            and {more} more; tables/claims.html lists them"]

@@ -28,6 +28,7 @@ from fmri2img.settings.base import (
 )
 from fmri2img.settings.site import SITE
 
+FEWEST_PERMUTATIONS = 19  # with which a p-value can be 0.05
 FEATURE_KINDS = ("open_clip", "torchvision", "efficientnet_lite")  # of networks that have layers to read
 STUDY_NAME = matching(r"[a-z0-9][a-z0-9_-]{0,63}", "lowercase letters, digits, - and _, at most 64")
 SUBMISSION_NAME = matching(r"[a-z][a-z0-9_]{0,63}", "lowercase letters, digits and _, at most 64")
@@ -124,6 +125,12 @@ class Evaluation(Settings):
     )
 
 
+def _none_or_enough(permutations: int) -> int:
+    if permutations and not FEWEST_PERMUTATIONS <= permutations <= 100_000:
+        raise ValueError(f"{permutations} is neither 0, for no tests, nor from {FEWEST_PERMUTATIONS} to 100,000")
+    return permutations
+
+
 class Retrieval(Settings):
     """How retrieval is measured."""
 
@@ -134,10 +141,17 @@ class Retrieval(Settings):
 
 
 class Statistics(Settings):
-    """Confidence intervals."""
+    """Confidence intervals, and permutation tests within each subject."""
 
     resamples: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples over test images.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence of the intervals.")
+    permutations: Annotated[int, AfterValidator(_none_or_enough)] = Field(
+        0,
+        description="Random assignments of each subject's predictions to its test images, with which its scores are "
+        "compared: p = (1 + assignments that score as well) / (1 + permutations). 0 makes no such test; 1000 to 10000 "
+        "are usual.",
+        json_schema_extra={"minimum": 0, "maximum": 100_000},
+    )
 
 
 def _is_submission(entry: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from fmri2img.reporting.analyses import ShownAnalysis
-from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, verdicts, word_of
+from fmri2img.reporting.claims import CHECK, FINDING, NOT_TESTED, counted, method_title, verdicts, word_of
 from fmri2img.reporting.design import GAP, Design, is_proportion, matching
 from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import charts
@@ -20,6 +20,7 @@ from fmri2img.reporting.page.costs import duration
 from fmri2img.reporting.page.pictures import pictures_note
 from fmri2img.reporting.similarity import copies_note
 from fmri2img.reporting.tables import Table, note
+from fmri2img.reporting.test_sets import test_sets_note
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "leaderboard.js", "pictures.js")
@@ -30,9 +31,10 @@ class Parts:
     """The contents of a page. Parts that a study does not have are empty, and their sections are left out.
 
     board, claims, disclosures, facts, effects: tables as the CSV files of the report hold them. curves: `quarter_means`
-    (flat) and the mean similarity of each quarter. splits: `split_table`. test_sets: `table_by_test_set`. pictures:
-    `picture_data`. brain: paths of maps. quoted: published numbers on the split, `quoted_table`. costs: `costs`.
-    checksums: name -> SHA-256 of what the study was made from and of its scores. configuration: YAML.
+    (flat) and the mean similarity of each quarter. splits: `split_table`. test_sets: `table_by_test_set` of `of_sets`.
+    sources: `source_table`. permutations: `permutation_table`. pictures: `picture_data`. brain: paths of maps. quoted:
+    published numbers on the split, `quoted_table`. costs: `costs`. checksums: name -> SHA-256 of what the study was
+    made from and of its scores. configuration: YAML.
     """
 
     board: pd.DataFrame
@@ -50,6 +52,9 @@ class Parts:
     splits: Table | None = None
     captions: Table | None = None
     test_sets: Table | None = None
+    of_sets: pd.DataFrame | None = None
+    sources: Table | None = None
+    permutations: Table | None = None
     costs: pd.DataFrame | None = None
     checksums: dict[str, str] = field(default_factory=dict)
 
@@ -98,6 +103,10 @@ def page(parts: Parts, design: Design) -> str:
         "splits": parts.splits,
         "captions": parts.captions,
         "test_sets": parts.test_sets,
+        "test_set_panels": [] if parts.of_sets is None else charts.test_set_panels(parts.of_sets, design),
+        "test_sets_note": "" if parts.of_sets is None else test_sets_note(parts.of_sets, design),
+        "sources": parts.sources,
+        "permutations": parts.permutations,
         "test_set": design.test_set,
         "costs": _cost_rows(costs) if has_costs else [],
         "cost_lede": _cost_lede(costs) if has_costs else "",
@@ -139,6 +148,8 @@ def page(parts: Parts, design: Design) -> str:
         "similarity": ("Similarity", context["similarity_panels"]),
         "splits": ("Splits", parts.splits),
         "test-sets": ("Test sets", parts.test_sets),
+        "sources": ("Image sources", parts.sources),
+        "permutations": ("Permutation tests", parts.permutations),
         "reconstructions": ("Reconstructions", pictures),
         "images": ("All images", pictures),
         "brain": ("Brain maps", parts.brain),
@@ -213,7 +224,7 @@ def _claims(tested: pd.DataFrame, design: Design) -> list[dict]:
                 "count": counted(verdict),
                 "rows": [
                     {
-                        "method": design.methods[row.method]["title"],
+                        "method": method_title(row, design),
                         "metric": design.metrics[row.metric]["title"]
                         + (" (%)" if is_proportion(design.metrics[row.metric]) else ""),
                         "budget": "all budgets" if pd.isna(row.budget) else design.budget(row.budget).title,

@@ -1,6 +1,6 @@
 """Geometry of line charts with intervals; the page's template draws it as SVG, in colours that follow its theme."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -26,17 +26,22 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A method's curve. paths and bands have a part for each stretch without gaps; points are (x, y, text)."""
+    """A method's curve. paths and bands have a part for each stretch without gaps; points are (x, y, text). Where what
+    lies between two points means nothing, intervals are bars (x, y of either end) and not bands."""
 
     method: str
     paths: list[str]
     bands: list[str]
     points: list[tuple[float, float, str]]
+    bars: list[tuple[float, float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric: its heading, its scales as (position, text), the chance level's position or None, and its lines."""
+    """One metric: its heading, its scales as (position, text), the chance level's position or None, and its lines.
+
+    chances: chance levels that differ along the axis, as (x, x, y).
+    """
 
     metric: str
     title: str
@@ -46,6 +51,7 @@ class Panel:
     chance: float | None
     lines: list[Line]
     summary: str
+    chances: list[tuple[float, float, float]] = field(default_factory=list)
 
     @property
     def methods(self) -> list[str]:
@@ -61,28 +67,42 @@ def looks(design: Design) -> dict[str, dict]:
     return found
 
 
-def panels(curves: pd.DataFrame, design: Design, places: dict, labels: dict) -> list[Panel]:
+def panels(
+    curves: pd.DataFrame, design: Design, places: dict, labels: dict, shifts: dict[str, float] | None = None
+) -> list[Panel]:
     """A panel for each metric that has values.
 
     curves: metric, method, at, mean, low, high, with `at` a key of places (its position, any scale) and of labels. NaN
-    leaves a gap in a line.
+    leaves a gap in a line. shifts: method -> by how much of the distance between two places its points are shifted, for
+    places between which nothing lies; curves then also has the column chance, of each place.
     """
     if not places:  # no metric has values for single images
         return []
     ends = min(places.values()), max(places.values())
-    across = {at: _scaled(place, ends, (LEFT + 12, WIDTH - RIGHT - 8)) for at, place in places.items()}
+    margin = 0.0 if shifts is None else (WIDTH - LEFT - RIGHT) / len(places) / 2 - 8
+    inner = LEFT + 12 + margin, WIDTH - RIGHT - 8 - margin
+    across = {at: _scaled(place, ends, inner) for at, place in places.items()}
     found = []
     for name, metric in design.metrics.items():
         values = curves[(curves["metric"] == name) & curves["mean"].notna()]
         if len(values):
-            found.append(_panel(name, metric, values, design, across, labels))
+            found.append(_panel(name, metric, values, design, across, labels, shifts))
     return found
 
 
-def _panel(name: str, metric: dict, values: pd.DataFrame, design: Design, across: dict, labels: dict) -> Panel:
+def _panel(
+    name: str,
+    metric: dict,
+    values: pd.DataFrame,
+    design: Design,
+    across: dict,
+    labels: dict,
+    shifts: dict[str, float] | None,
+) -> Panel:
     extremes = [*values[["low", "high", "mean"]].min(), *values[["low", "high", "mean"]].max()]
-    if metric["chance"] is not None:
-        extremes.append(metric["chance"])
+    levels = {} if shifts is None else values.dropna(subset="chance").groupby("at")["chance"].first().to_dict()
+    chance = metric["chance"] if shifts is None else None
+    extremes += [*levels.values(), *([] if chance is None else [chance])]
     low, high = np.nanmin(extremes), np.nanmax(extremes)
     slack = MARGIN * (high - low) or MARGIN * (abs(high) or 1)
     ends = float(low - slack), float(high + slack)
@@ -96,7 +116,8 @@ def _panel(name: str, metric: dict, values: pd.DataFrame, design: Design, across
     for method, entry in design.methods.items():
         own = values[values["method"] == method].set_index("at")
         if len(own):
-            lines.append(_line(method, entry["title"], metric, own, across, labels, down))
+            shift = None if shifts is None else shifts[method] * _distance(across)
+            lines.append(_line(method, entry["title"], metric, own, across, labels, down, shift))
             summaries.append(
                 f"{entry['title']}: {', '.join(number(own['mean'].get(at, np.nan), metric) for at in across)}"
             )
@@ -108,32 +129,48 @@ def _panel(name: str, metric: dict, values: pd.DataFrame, design: Design, across
         detail=detail,
         x_ticks=[(round(x, 1), labels[at]) for at, x in across.items()],
         y_ticks=[(down(tick), f"{factor * tick:.6g}".replace("-", "−")) for tick in ticks],
-        chance=None if metric["chance"] is None else down(metric["chance"]),
+        chance=None if chance is None else down(chance),
         lines=lines,
         summary="; ".join(summaries),
+        chances=[
+            (round(x - 0.45 * _distance(across), 1), round(x + 0.45 * _distance(across), 1), down(levels[at]))
+            for at, x in across.items()
+            if at in levels
+        ],
     )
 
 
-def _line(method: str, title: str, metric: dict, own: pd.DataFrame, across: dict, labels: dict, down) -> Line:
+def _distance(across: dict) -> float:
+    """Between two neighbouring places."""
+    return (max(across.values()) - min(across.values())) / max(len(across) - 1, 1) or float(WIDTH - LEFT - RIGHT)
+
+
+def _line(
+    method: str, title: str, metric: dict, own: pd.DataFrame, across: dict, labels: dict, down, shift: float | None
+) -> Line:
     stretches: list[list] = [[]]
     for at in across:
         if at in own.index:
             stretches[-1].append(at)
         elif stretches[-1]:
             stretches.append([])
-    paths, bands, points = [], [], []
+    paths, bands, points, bars = [], [], [], []
+    across = {at: x + (shift or 0.0) for at, x in across.items()}
     for stretch in filter(None, stretches):
         upper, middle, lower = (
             [f"{across[at]:.1f},{down(own.loc[at, part])}" for at in stretch] for part in ("high", "mean", "low")
         )
         paths.append("M" + "L".join(middle))
-        if own.loc[stretch, ["low", "high"]].notna().all(axis=None):
+        if shift is not None:
+            whole = [at for at in stretch if own.loc[at, ["low", "high"]].notna().all()]
+            bars += [(round(across[at], 1), down(own.loc[at, "low"]), down(own.loc[at, "high"])) for at in whole]
+        elif own.loc[stretch, ["low", "high"]].notna().all(axis=None):
             bands.append("M" + "L".join([*upper, *reversed(lower)]) + "Z")
         for at in stretch:
             shown = score_cell(*own.loc[at, ["mean", "low", "high"]], metric)
             text = f"{title}, {labels[at]}: {shown}"
             points.append((round(across[at], 1), down(own.loc[at, "mean"]), text))
-    return Line(method, paths, bands, points)
+    return Line(method, paths, bands, points, bars)
 
 
 def _scaled(value: float, source: tuple[float, float], target: tuple[float, float]) -> float:
@@ -162,3 +199,16 @@ def similarity_panels(quarters: pd.DataFrame, similarity: pd.Series, design: Des
     places = {quarter: float(value) for quarter, value in similarity.items()}
     labels = {quarter: f"{value:.2f}".replace("-", "−") for quarter, value in places.items()}
     return panels(quarters.rename(columns={"quarter": "at"}), design, places, labels)
+
+
+def test_set_panels(cells: pd.DataFrame, design: Design) -> list[Panel]:
+    """Score on each test set, families of methods side by side. cells: `cells_by_test_set`."""
+    names = list(dict.fromkeys(cells["test_set"]))
+    families = list(design.families.values())
+    step = min(0.13, 0.8 / len(families))
+    shifts = {name: step * (n - (len(families) - 1) / 2) for n, members in enumerate(families) for name in members}
+    places = {name: float(number) for number, name in enumerate(names)}
+    return panels(cells.rename(columns={"test_set": "at"}), design, places, {name: name for name in names}, shifts)
+
+
+test_set_panels.__test__ = False  # keeps pytest from collecting it
