@@ -96,11 +96,11 @@ def downloads_of(workflow) -> Downloads:
 
 def of_dataset(dataset: Dataset, study: Study, downloads: Downloads | None) -> Iterator[Line]:
     """The lines of a dataset."""
+    sources = dataset.inventory(study)
     try:
         dataset.check_terms()
     except UserError as error:
         yield Line(FORM, str(error), for_you=True)
-    sources = dataset.inventory(study)
     for source in sources:
         yield from of_source(source, downloads)
     if not any(source.way == PLACED and source.missing for source in sources):

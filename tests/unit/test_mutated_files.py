@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import god_files
+import mosaic_files
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +37,9 @@ from fmri2img.backbones.converters import CaptionConverter, load_converter, save
 from fmri2img.datasets.bold5000.stimuli import read_arrays as read_picture_arrays
 from fmri2img.datasets.god.responses import Pictures, read_bdpy, read_npz
 from fmri2img.datasets.hcp.patterns import read_volumes
+from fmri2img.datasets.mosaic.betas import open_subject
+from fmri2img.datasets.mosaic.parcels import read_parcels
+from fmri2img.datasets.mosaic.tables import read_list, read_stimuli
 from fmri2img.datasets.nsd.betas import read_masked_session
 from fmri2img.datasets.nsd.design import read_design, read_trials
 from fmri2img.datasets.nsd.stimuli import describe_images, image_blocks
@@ -107,6 +111,28 @@ def god(folder: Path) -> Opened:
         read_npz(root / "sbj_1.npz", "VC", pictures)
 
     return Opened(["Subject1.h5", "sbj_1.npz"], read)
+
+
+def mosaic(folder: Path) -> Opened:
+    folder.mkdir()
+    parts = mosaic_files.nsd_responses(1)
+    ceilings = {"sub-01_NSD_phase-test_n-1_noiseceiling": np.full(mosaic_files.ELEMENTS, 30.0)}
+    mosaic_files.write_betas(folder / "sub-01_NSD.hdf5", "sub-01_NSD", parts, ceilings)
+    mosaic_files.write_table(folder / "table.tsv", mosaic_files.NSD_ROWS)
+    mosaic_files.write_list(folder / "list.json", [("sub-01_NSD", row[0], 2, row[3]) for row in mosaic_files.NSD_ROWS])
+    mosaic_files.write_parcels(folder / "parcels.npz")
+
+    def read(root: Path) -> None:
+        columns = np.arange(mosaic_files.VISUAL)
+        with open_subject(root / "sub-01_NSD.hdf5", "sub-01_NSD", mosaic_files.ELEMENTS) as file:
+            file.filled()
+            file.ncsnr(columns)
+            list(file.blocks(columns))
+        read_stimuli(root / "table.tsv", "NSD")
+        read_list(root / "list.json")
+        read_parcels(root / "parcels.npz")
+
+    return Opened(["sub-01_NSD.hdf5", "table.tsv", "list.json", "parcels.npz"], read)
 
 
 def others(folder: Path) -> Opened:
@@ -261,7 +287,7 @@ ARTIFACTS = (
     recording, stimuli, embeddings, features, decoded, prediction, anatomy, single_files, ridge, encoding, network,
     converter,
 )  # fmt: skip
-FILES_OF_OTHERS = (nsd, god, others, submission)
+FILES_OF_OTHERS = (nsd, god, mosaic, others, submission)
 
 
 @pytest.fixture(scope="module")

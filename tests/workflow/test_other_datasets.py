@@ -46,6 +46,16 @@ STUDIES = {
             "simulation": {"seed": 3, "ncsnr": 0.9},
         },
     },
+    "mosaic": {
+        "split": "filtered_artificial",
+        "subjects": ["sub-01_NSD"],
+        "mosaic": {
+            "source": "simulated",
+            "root": "data/mosaic",
+            "image_size": 64,
+            "simulation": {"seed": 3, "subjects": ["sub-01_NSD", "sub-01_BOLD5000"], "ncsnr": 0.9},
+        },
+    },
 }
 
 
@@ -84,14 +94,32 @@ def test_ridge_lies_between_its_floor_and_its_ceiling(results):
 
 
 def test_no_test_picture_is_trained_on(results):
-    (path,) = (results / "recordings").glob("[SCs]*1")
-    recording = Recording.open(path)
-    (test_set,) = recording.test_sets
-    trained, trials = set(recording.training_ids(recording.n_sessions)), recording.trials
-    unused = set(trials.loc[trials["part"] == UNUSED, "image_id"])  # those of LAION-fMRI outside of the split
-    assert trained and not trained & (unused | set(recording.test_ids(test_set)))
-    assert set(Stimuli.open(results / "stimuli").ids) == trained | unused | set(recording.test_ids(test_set))
-    assert bool(unused) == (results.name == "laion_fmri")
+    recording = Recording.open(results / "recordings" / STUDIES[results.name]["subjects"][0])
+    trained = set(recording.training_ids(recording.n_sessions))
+    tested = set().union(*(recording.test_ids(name) for name in recording.test_sets))
+    trials = recording.trials
+    unused = set(trials.loc[trials["part"] == UNUSED, "image_id"])  # those outside of the split
+    assert trained and tested and not trained & (unused | tested)
+    assert set(Stimuli.open(results / "stimuli").ids) == trained | unused | tested
+    assert bool(unused) == (results.name in ("laion_fmri", "mosaic"))
+
+
+@pytest.mark.parametrize(
+    "dataset, folder, subject",
+    [("god", "images", "Subject1"), ("mosaic", "pictures/BOLD5000", "sub-01_BOLD5000")],
+)
+def test_what_is_downloaded_is_planned(tmp_path, dataset, folder, subject):
+    root = tmp_path / "data"
+    (root / folder).mkdir(parents=True)
+    section = {"source": "download", "root": str(root), **({"images": folder} if dataset == "god" else {})}
+    study = {"study": dataset, "dataset": dataset, "subjects": [subject], "split": STUDIES[dataset]["split"]}
+    study |= {dataset: section, "sessions": ["all"], "methods": ["ridge"], "metrics": ["pixcorr"]}
+    study["split"] = study["split"].removesuffix("_artificial")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    planned = run(tmp_path, f"results/{dataset}/recordings/{subject}", "--dry-run", "--quiet", "rules")
+    assert planned.returncode == 0, planned.stdout[-3000:] + planned.stderr[-6000:]
+    downloads = {"god": 1, "mosaic": 6}[dataset]  # betas; and a table, three lists of the split, the parcellation
+    assert f"{dataset}_acquire{downloads}" in "".join(planned.stdout.split())
 
 
 def test_a_pool_has_recordings_without_pictures(results):

@@ -5,6 +5,7 @@ format; its size, ETag and SHA-256 are locked (lockfile.py).
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -31,6 +32,18 @@ def acquire(
     """
     with lockfile.alone(root, key):
         return present(key, root) or link(key, root, copied) or download(remote, key, root, why, terminal)
+
+
+def listing(remote: S3Object) -> dict[str, int]:
+    """All objects of the bucket whose keys begin with that of `remote`, on however many pages: key -> size.
+
+    Raises UserError when the bucket may not be listed, or does not answer.
+    """
+    found, after = transfer.retrying(remote.page)
+    while after is not None:
+        more, after = transfer.retrying(partial(remote.page, after))
+        found |= more
+    return found
 
 
 def link(key: str, root: Path, copied: str | None) -> Path | None:

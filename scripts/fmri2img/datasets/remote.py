@@ -88,6 +88,19 @@ class S3Object:
             # Parts of unequal size are allowed; then the tag cannot be recomputed from the first one's.
             return Version(size, etag, first if first and -(-size // first) == int(parts[1]) else None)
 
+    def page(self, after: str | None = None) -> tuple[dict[str, int], str | None]:
+        """Objects whose keys begin with this one's: key -> size, and where the next page begins (None on the last).
+
+        after: what the page before returned. Raises UserError (such as 403), or Transient.
+        """
+        with _failures(self):
+            place = {"ContinuationToken": after} if after else {}
+            answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.key, **place)
+        following = answer.get("NextContinuationToken")
+        if answer.get("IsTruncated") and not following:
+            raise Transient(f"{self.name}: the server's list of objects ends before its end")
+        return {one["Key"]: int(one["Size"]) for one in answer.get("Contents", [])}, following
+
     def read(self, start: int, stop: int, version: Version) -> Iterator[bytes]:
         """Bytes [start, stop) in blocks. Raises Changed when the object is no longer `version`."""
         with _failures(self):

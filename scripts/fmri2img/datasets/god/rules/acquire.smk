@@ -17,7 +17,6 @@ rule god_acquire:
     threads: threads_of("download")
     resources:
         **needs("download"),
-        downloads=1,
     params:
         script=lambda wildcards, output: str(study.dataset.folder / "scripts/acquire.py"),
         root=lambda wildcards, output: str(study.dataset.root),
