@@ -56,8 +56,8 @@ def main(snakemake) -> None:
     if study.reads("captions"):
         published = read_published(snakemake.params.published)
         found = quoted_captions(published, list(study.dataset.splits))
-        sources = read_sources(snakemake.params.published)
-        captions = caption_table(board, found, design, sources)
+        quoted_sources = read_sources(snakemake.params.published)
+        captions = caption_table(board, found, design, quoted_sources)
     registry, quoted = study.registries["metrics"], None
     rows = quoted_rows(read_published(snakemake.params.published), design.split)
     if len(rows):
