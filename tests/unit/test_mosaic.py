@@ -413,6 +413,20 @@ def test_what_is_missing_is_named_before_any_job(tmp_path):
         dataset(tmp_path).check(study("sub-01_NSD", split="filtered"))
 
 
+def test_a_file_that_does_not_fit_is_refused_when_a_run_begins(tmp_path):
+    own = dataset(tmp_path)
+    own.check_files(study("sub-01_NSD"))  # nothing is there
+    files.write_parcels(tmp_path / layout.PARCELS)
+    path = files.write_betas(tmp_path / layout.betas("sub-01_NSD"), "sub-01_NSD", files.nsd_responses(1))
+    own.check_files(study("sub-01_NSD"))
+    files.write_betas(path, "sub-01_NSD", files.nsd_responses(1, elements=59))
+    with pytest.raises(UserError, match=r"has shape \(59,\), not \(60,\) floats"):
+        own.check_files(study("sub-01_NSD"))
+    shutil.copy(path, tmp_path / "sub-02_NSD.hdf5")
+    with pytest.raises(UserError, match=r"attribute subjectID is 'sub-01', which is not sub-02_NSD"):
+        dataset(tmp_path).check_files(study("sub-02_NSD"))
+
+
 def test_videos_artificial_images_and_terms_are_asked_for(tmp_path):
     own = dataset(tmp_path, source="download")
     with pytest.raises(UserError, match=r"key 'subjects': sub-02_BMD saw videos; .* set mosaic.videos to middle_frame"):
@@ -576,6 +590,7 @@ def test_all_eight_datasets_are_read_from_their_simulated_files(simulated, tmp_p
     prepare_stimuli(tables, simulated / "pictures", EVERY, 16, str(tmp_path / "stimuli"))
     stimuli = Stimuli.open(tmp_path / "stimuli")
     assert len(stimuli.images) == 8 * 30 + 2 * 6 and stimuli.table["source"].str.contains("middle frame").sum() == 60
+    assert set(stimuli.table["source"]) <= set(dataset(simulated).record["image_sources"])
     lists = {part: simulated / layout.filtered(part) for part in layout.FILTERED}
     parcels = read_parcels(simulated / layout.PARCELS)
     for lists_of, doubled in (({}, 0), (lists, simulator.DOUBLES)):

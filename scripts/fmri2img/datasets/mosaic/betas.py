@@ -18,12 +18,14 @@ GLMsingle was run on at once. Deeprecon's parts, and all artificial images, are 
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.mosaic import layout
 from fmri2img.errors import UserError
 from fmri2img.integrity import ABSENT
@@ -38,14 +40,13 @@ PARTS = ("test", "train")  # whose noise ceilings are used, the first that a fil
 
 
 class SubjectFile:
-    """An opened file. trials: key (in `betas`), stimulus (file name), phase (train or test), repeat; sorted by key."""
+    """An opened file, of which everything is read when it is used."""
 
     def __init__(self, file: h5py.File, path: Path, subject: str, grayordinates: int) -> None:
         """Raises UserError when the file is of another subject or layout."""
         self.file, self.path, self.subject, self.grayordinates = file, path, subject, grayordinates
         with _reading(path):
             self._check_subject()
-            self.trials = self._trials()
 
     def _check_subject(self) -> None:
         betas = self.file.get("betas")
@@ -70,8 +71,20 @@ class SubjectFile:
                     f"{self.path}: its attribute {name} is '{found}', which is not {self.subject}; {REPLACE}"
                 )
 
-    def _trials(self) -> pd.DataFrame:
-        betas, rows = self.file["betas"], []
+    def check_length(self) -> None:
+        """Raise UserError when the betas of a trial are not one for each element of the parcellation."""
+        with _reading(self.path):
+            self._beta(next(iter(self.file["betas"])))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """key (in `betas`), stimulus (file name), phase (train or test), repeat; sorted by key. Raises UserError."""
+        with _reading(self.path):
+            rows = self._trials(self.file["betas"])
+        return pd.DataFrame(rows, columns=["key", "stimulus", "phase", "repeat"])
+
+    def _trials(self, betas: h5py.Group) -> list[tuple[str, str, str, int]]:
+        rows = []
         for key in sorted(betas):
             found = layout.KEY.fullmatch(key)
             if found is None or found["subject"] != self.subject:
@@ -86,7 +99,7 @@ class SubjectFile:
             # An older file may lack the name with its suffix; the stem is enough where stimuli have different ones.
             stimulus = _text(attributes.get("presented_stimulus_filename", "")) or found["stem"]
             rows.append((key, stimulus, found["phase"], int(found["rep"])))
-        return pd.DataFrame(rows, columns=["key", "stimulus", "phase", "repeat"])
+        return rows
 
     def filled(self) -> np.ndarray:
         """Elements that some trial names as missing, whether they are NaN or were filled: bool (grayordinates,)."""
@@ -122,6 +135,7 @@ class SubjectFile:
                 f"{self.path}: {what} has shape {shape}, not ({self.grayordinates},) floats: one for each element of "
                 f"the parcellation; {REPLACE}"
             )
+        check_hdf5(self.path, array)
         return array[()].astype(np.float64)
 
     def ncsnr(self, columns: np.ndarray) -> tuple[np.ndarray, str] | None:

@@ -52,7 +52,8 @@ class Constituent:
 
     folder: of its betas in the bucket; table: of its stimuli; trials: of each subject, in order; images: in its table;
     seen: by one subject; also_called: what its files may call it besides `folder`; videos: whether its stimuli are
-    videos; artificial: whether it has a test set of artificial images; address: where its pictures are had;
+    videos; artificial: whether it has a test set of artificial images; own_statistics: whether MOSAIC z-scored its test
+    images by their own trials, not by training trials; address: where its pictures are had;
     same_pictures: another constituent whose folder of pictures serves too; terms: an agreement to sign, and where.
     """
 
@@ -65,6 +66,7 @@ class Constituent:
     also_called: str = ""
     videos: bool = False
     artificial: bool = False
+    own_statistics: bool = False
     same_pictures: str | None = None
     terms: tuple[str, str] | None = None
 
@@ -105,6 +107,7 @@ CONSTITUENTS = {
         1300,
         "https://github.com/KamitaniLab/DeepImageReconstruction (artificial images; the others are GOD's)",
         artificial=True,
+        own_statistics=True,
         same_pictures="GOD",
     ),
     "THINGS": Constituent(

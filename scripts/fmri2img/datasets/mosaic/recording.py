@@ -35,7 +35,7 @@ def write_recording(
     options: `vertices` and `sessions` of configuration `mosaic`; stimuli: table of the Stimuli; sources: name of a
     source file -> SHA-256. Raises UserError when the file does not fit the table of stimuli.
     """
-    elements = parcels.used(options["vertices"])
+    elements, one = parcels.used(options["vertices"]), layout.CONSTITUENTS[layout.constituent_of(subject)]
     with open_subject(path, subject, len(parcels.areas)) as file:
         trials = trials_of(file, stimuli, options["sessions"], split)
         fitted = (trials["part"] == TRAIN).to_numpy()
@@ -49,6 +49,9 @@ def write_recording(
             "betas": options,
             "n_sessions": int(options["sessions"]),
             "order": "random: the files do not say when a trial was",
+            "zscored_before": "by its own trials"
+            if one.own_statistics
+            else "by training trials; artificial by its own",
             "voxels_left_out": left_out,
             "ncsnr": "none: no stimulus was repeated" if ceilings is None else ceilings[1],
             "sources_sha256": sources,

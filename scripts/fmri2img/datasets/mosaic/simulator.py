@@ -189,7 +189,7 @@ def _simulate_subject(root, simulation, subject, stimuli, images, areas) -> None
     repeats = np.concatenate([np.arange(_shown(one, simulation)) for one in stimuli])
     part = np.array([stimuli[k].part for k in shown])
     betas = voxels.trials(shown, rng).astype(np.float64)
-    betas = _normalised(betas, part, own_statistics=layout.constituent_of(subject) == "deeprecon")
+    betas = _normalised(betas, part, layout.CONSTITUENTS[layout.constituent_of(subject)].own_statistics)
     missing = np.sort(rng.choice(len(areas) // 2, MISSING, replace=False))
     betas[:, missing[1:]] = np.nan
     betas[int(np.flatnonzero(part == "train")[7]), missing[0]] = np.nan

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.mosaic import layout
 from fmri2img.datasets.own_files import visible
 from fmri2img.datasets.pictures import SUFFIXES, read_picture, square
@@ -106,6 +107,7 @@ def _read(pictures: Pictures, own: pd.DataFrame, found: list, in_brick: np.ndarr
         brick = file.get(BRICK)
         if brick is None or brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
             raise UserError(f"{path}: has no array '{BRICK}' of uint8 RGB pictures; replace it")
+        check_hdf5(path, brick)
         for alias, name, place, within in zip(own["alias"], own["filename"], found, in_brick, strict=True):
             if not within:
                 yield read_picture(place, size)
