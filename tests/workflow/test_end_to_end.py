@@ -5,6 +5,8 @@ with sessions), and the shuffled brain is at chance. Then: nothing is left to do
 """
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -87,20 +89,28 @@ def test_a_second_run_has_nothing_to_do(study):
     assert "Nothing to be done" in snakemake(study)
 
 
-def test_a_flipped_bit_in_a_fitted_decoder_is_found_with_the_rule_that_made_it(study):
+def test_a_flipped_bit_is_found_with_its_rule_and_the_repair_ends_in_the_same_scores(study):
     command = [sys.executable, str(REPOSITORY / "scripts/verify_study.py"), "small.yaml"]
     whole = subprocess.run(command, capture_output=True, text=True, cwd=study)
     assert whole.returncode == 0 and "no record" not in whole.stdout, whole.stdout + whole.stderr
-    weights = study / "results/small/decoders/ridge/subj02/1sessions/seed0/tokens/decoder.safetensors"
+    copy = study.with_name("damaged")  # next to it, as its jobs have relative paths to the repository
+    shutil.copytree(study, copy, symlinks=True)
+    weights = copy / "results/small/decoders/ridge/subj02/1sessions/seed0/tokens/decoder.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    found = subprocess.run(command, capture_output=True, text=True, cwd=study)
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=copy)
     assert found.returncode == 1
-    assert f"{weights.relative_to(study)}: is damaged" in found.stdout
+    assert f"{weights.relative_to(copy)}: is damaged" in found.stdout
     assert "made by: fit_linear decoder=ridge subject=subj02 sessions=1 seed=0" in found.stdout
+
+    repaired = re.search(r"--forcerun (\S+)$", found.stdout.strip())[1]
+    scores = "results/small/scores/ridge.parquet"
+    before = (copy / scores).stat().st_mtime_ns
+    snakemake(copy, "--forcerun", repaired, "--", scores)
+    assert (copy / scores).stat().st_mtime_ns > before
+    for path in (weights, copy / scores):
+        assert path.read_bytes() == (study / path.relative_to(copy)).read_bytes()
 
 
 def test_the_report_opens_as_one_file(study):
