@@ -2,8 +2,7 @@
 
 import pytest
 
-
-# What takes longest begins first, so that no process works alone at the end; the rest follows in the order of the files.
+# What takes longest begins first, so that no process works alone at the end; the rest follows in the files' order.
 LONGEST = (
     "test_method_folders", "finished", "test_conda", "test_failures", "test_training_faults", "test_dag",
     "test_what_reruns", "test_other_datasets", "test_adding_a_method", "test_adding_a_dataset", "test_acquired_tree",
