@@ -1,6 +1,7 @@
 """LAION-fMRI: its files as others write them, its published splits, and what the simulator writes."""
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -8,23 +9,26 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from configurations import merged
 from tests.helpers import laion_files as files
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import Split
 from fmri2img.artifacts.test_images import TestImages
+from fmri2img.datasets.inventory import DOWNLOADED, LINKED, PLACED
 from fmri2img.datasets.laion_fmri import layout, simulator
-from fmri2img.datasets.laion_fmri.acquisition import list_regions, masks_in
 from fmri2img.datasets.laion_fmri.betas import read_masked_session, read_session_trials
 from fmri2img.datasets.laion_fmri.embeddings import read_embeddings, read_names
 from fmri2img.datasets.laion_fmri.names import read_name, seen_by
 from fmri2img.datasets.laion_fmri.recording import inverse_repeats, read_trials, write_recording
+from fmri2img.datasets.laion_fmri.regions import list_regions, masks_in
 from fmri2img.datasets.laion_fmri.scripts.mask_session import mask_session
 from fmri2img.datasets.laion_fmri.settings import Settings, Simulation
 from fmri2img.datasets.laion_fmri.splits import PublishedSplit, fingerprint, published, read_split, split_of
 from fmri2img.datasets.laion_fmri.stimuli import describe_images, picture_blocks, read_captions
 from fmri2img.datasets.laion_fmri.volumes import Regions, ncsnr_of, read_ncsnr, read_volume
 from fmri2img.errors import UserError
+from fmri2img.study import Study
 
 SUBJECT = "sub-03"
 OPTIONS = {"mask": layout.GENERAL, "normalise": "session", "statistics": "all", "noise_ceiling": "12rep"}
@@ -463,3 +467,68 @@ def settings(**changes) -> dict:
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(UserError, match=message):
         Settings.read(settings(**changes), key="laion_fmri")
+
+
+# ---- the dataset of a study ------------------------------------------------------------------------------------------
+
+
+def laion(tmp_path, methods=("ridge",), split="tau", **changes) -> Study:
+    config = merged("laion.yaml")
+    config |= {"subjects": ["sub-03"], "methods": [*methods], "metrics": ["retrieval_image"], "split": split}
+    config["laion_fmri"] |= {"root": str(tmp_path / "root")} | changes
+    config["mindeye2"]["pretraining"]["subjects"] = "all"
+    return Study(config)
+
+
+def test_a_split_of_each_subject_is_refused_where_a_network_trains_on_others(tmp_path):
+    trained = ("mindeye2_unrefined",)
+    assert laion(tmp_path, trained, split="ood").recorded == list(layout.SUBJECTS)
+    assert laion(tmp_path, trained, pool="shared").dataset.is_one_split("tau")
+    with pytest.raises(
+        UserError, match=r"'methods': mindeye2_unrefined is pretrained on other subjects, and split tau"
+    ):
+        laion(tmp_path, trained)
+    assert laion(tmp_path, ("mindeye2_scratch_unrefined",)).recorded == ["sub-03"]
+
+
+def test_the_form_of_the_pictures_is_named_and_everything_else_goes_without(tmp_path):
+    study = laion(tmp_path)
+    with pytest.raises(
+        UserError, match=rf"laion_fmri\.pictures.*{layout.PICTURES}.*not public; request it at https://"
+    ):
+        study.dataset.check_terms()
+    (pictures,) = [one for one in study.dataset.inventory(study) if one.what == "pictures"]
+    assert (pictures.way, pictures.missing) == (PLACED, [tmp_path / "root" / layout.PICTURES])
+    files.put(tmp_path, f"root/{layout.PICTURES}", b"")
+    study.dataset.check_terms()
+
+
+def test_what_a_study_reads_is_listed_with_its_size(tmp_path):
+    copy = files.write(tmp_path / "copy")
+    study = laion(tmp_path, sessions={"sub-03": 2}, bucket={"copy": str(copy)})
+    listed = {(one.what, one.way): one for one in study.dataset.inventory(study)}
+    assert listed["betas of sub-03, sessions 1-2", LINKED].gigabytes == pytest.approx(2.6)
+    assert [one.origin for (what, way), one in listed.items() if way == DOWNLOADED] == [
+        "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI/main"
+    ]
+    files_of_all = [path for one in listed.values() for path in one.files]
+    assert not any("ses-03" in path.name for path in files_of_all) and len(files_of_all) == len(set(files_of_all))
+
+
+def test_a_copy_that_is_another_folder_is_not_taken_for_an_empty_one(tmp_path):
+    copy = files.write(tmp_path / "copy")
+    with pytest.raises(UserError, match=r"holds none of the dataset's files; did you mean .*/copy\?"):
+        laion(tmp_path, bucket={"copy": str(copy / "derivatives")})
+    (tmp_path / "elsewhere" / "a" / "b" / "c").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"laion_fmri\.bucket\.copy.*holds no files of LAION-fMRI"):
+        laion(tmp_path, bucket={"copy": str(tmp_path / "elsewhere/a/b/c")})
+
+
+def test_a_mask_that_is_replaced_in_the_copy_is_noticed(tmp_path):
+    copy = files.write(tmp_path / "copy")
+    dataset = laion(tmp_path, bucket={"copy": str(copy)}).dataset
+    masks = dataset.region_masks("sub-03")
+    before = dataset.found(masks)
+    os.utime(copy / Path(masks[0]).relative_to(tmp_path / "root"), ns=(1, 1))
+    assert len(masks) == 3 and before is not None and dataset.found(masks) != before
+    assert laion(tmp_path).dataset.found([dataset.tree(layout.CAPTIONS)]) is None

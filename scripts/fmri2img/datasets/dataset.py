@@ -207,6 +207,10 @@ class Dataset:
         """Where the pictures come from: value of the Stimuli's column `source` -> names of public collections."""
         return self.record["image_sources"]
 
+    def is_one_split(self, split: str) -> bool:
+        """Whether a split tests all subjects on the same images; else what is trained on several sees some of them."""
+        return True
+
     def used_sessions(self, split: str) -> dict[str, int]:
         """Subject -> number of sessions that a split uses."""
         last = self.splits[split]["sessions"] if split in self.splits else None

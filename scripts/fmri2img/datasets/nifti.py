@@ -23,6 +23,12 @@ def read_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> np.ndarra
         return np.asanyarray(values)
 
 
+def read_affine(path: str | Path, remedy: str, absent: str = ABSENT) -> np.ndarray:
+    """The map from indices of voxels to millimetres, float64 (4, 4). Raises UserError as `read_nifti`."""
+    with readable(path, NIFTI, remedy, absent):
+        return np.asarray(nibabel.load(path).affine, np.float64)
+
+
 def open_nifti(path: str | Path, remedy: str, absent: str = ABSENT) -> nibabel.arrayproxy.ArrayProxy:
     """The values of a file, which stays open and is read when they are indexed.
 

@@ -71,6 +71,7 @@ def check_registered(study: Any) -> None:
             _check_drawing(study, method, entry)
         if "captions" in entry.get("made_by", {}).get("needs", []):
             _check_captions(study, "methods", method)
+    _check_trained_together(study)
     for metric in study.config["metrics"]:
         entry = study.named("metrics", metric, "metrics")
         _check_metric(study, metric, entry)
@@ -103,6 +104,20 @@ def _reads_pictures(entry: dict) -> bool:
     """Whether a method reads pictures of the one that it is made from; a control may read what that one decoded, or
     make the same outputs of whatever there is."""
     return entry.get("made_by", {}).get("of") != "decoded" and not entry.get("inherits")
+
+
+def _check_trained_together(study: Any) -> None:
+    """No network is trained on other subjects' trials of images that a subject is tested on."""
+    split = study.config["split"]
+    for method in [] if study.dataset.is_one_split(split) else study.trained:
+        entry = study.registries["methods"][method]
+        if entry["training"]["pretrained"] and any(
+            "/" not in subject
+            for target in study.subjects
+            for subject in study.pretraining_subjects(entry["decoder"], target)
+        ):
+            what = f"{method} is pretrained on other subjects, and split {split} trains them on images that it tests"
+            raise problem("methods", f"{what}; drop {method}, or use a split that is the same for all subjects")
 
 
 def _check_folds(study: Any) -> None:

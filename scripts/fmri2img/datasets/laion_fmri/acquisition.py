@@ -6,17 +6,15 @@ locked is in datasets.acquisition.
 """
 
 import re
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from fmri2img.artifacts.tables import write_json
 from fmri2img.datasets import acquisition, lockfile, transfer
 from fmri2img.datasets.acquisition import link, present
 from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.laion_fmri.regions import check_masks, local_keys, masks_in, write_list
 from fmri2img.datasets.laion_fmri.settings import Bucket as Source
-from fmri2img.datasets.own_files import visible
 from fmri2img.datasets.remote import S3Object, WebObject, keys_below
 from fmri2img.errors import UserError
 
@@ -91,41 +89,4 @@ def acquire_regions(subject: str, root: str | Path, source: Source, terminal: Te
     check_masks(subject, found, f"s3://{source.bucket}" if source.copied is None else source.copied)
     for key in found.values():
         acquire(key, root, source, terminal)
-    path = root / layout.region_list(subject)
-    write_json(path, found)
-    return path
-
-
-def local_keys(subject: str, folder: Path) -> list[str]:
-    """Keys of the files below a subject's region folders in a tree or copy."""
-    folders = [folder / one.format(subject=subject) for one in layout.REGION_FOLDERS]
-    return [path.relative_to(folder).as_posix() for one in folders for path in visible(one.rglob("*"))]
-
-
-def masks_in(subject: str, keys: Iterable[str]) -> dict[str, str]:
-    """Region -> key of its mask, ascending; the folder where masks are now comes first."""
-    found: dict[str, str] = {}
-    for key in sorted(keys, key=lambda key: (not key.startswith("derivatives/rois/"), key)):
-        region = layout.region_in(subject, key)
-        if region is not None:
-            found.setdefault(region, key)
-    return dict(sorted(found.items()))
-
-
-def check_masks(subject: str, found: dict[str, str], where: str) -> None:
-    if layout.GENERAL not in found:
-        tried = " nor ".join(f"{where}/{folder.format(subject=subject)}" for folder in layout.REGION_FOLDERS)
-        raise UserError(
-            f"{subject}: neither {tried} has a mask of {layout.GENERAL} in the grid of the betas (found: "
-            f"{', '.join(found) or 'none'}); check laion_fmri.bucket"
-        )
-
-
-def list_regions(subject: str, root: str | Path) -> Path:
-    """Write the list of region masks that a tree has. Raises UserError when it lacks `laion-general`."""
-    root = Path(root)
-    found = masks_in(subject, local_keys(subject, root))
-    check_masks(subject, found, str(root))
-    path = root / layout.region_list(subject)
-    write_json(path, found)
-    return path
+    return write_list(subject, root, found)

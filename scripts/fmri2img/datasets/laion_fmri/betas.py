@@ -11,12 +11,12 @@ label, the file name of the image.
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.arrays import read_array
 from fmri2img.datasets.laion_fmri.volumes import Volume
+from fmri2img.datasets.nifti import NIFTI, open_nifti, read_affine
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 from fmri2img.integrity import ABSENT
@@ -53,15 +53,13 @@ def read_masked_session(path: str | Path, mask: Volume, n_trials: int) -> np.nda
     Memory: the result and one volume. Raises UserError when the file is truncated, or does not fit the mask or the
     number of trials in its table.
     """
-    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
-        # The file stays open, so that each volume goes on where the last one ended.
-        image = nibabel.load(path, keep_file_open=True)
-        proxy = image.dataobj
+    with readable(path, NIFTI, renew(path), ABSENT):
+        proxy = open_nifti(path, renew(path))
         if len(proxy.shape) != 4 or proxy.dtype.kind != "f":
             raise UserError(
                 f"{path}: {proxy.dtype} of shape {proxy.shape}, expected floats (X, Y, Z, trials); {renew(path)}"
             )
-        mask.check_grid(proxy.shape[:3], np.asarray(image.affine, np.float64), path)
+        mask.check_grid(proxy.shape[:3], read_affine(path, renew(path)), path)
         if proxy.shape[3] != n_trials:
             raise UserError(
                 f"{path}: {proxy.shape[3]} trials, but the session's table lists {n_trials}; take both from one "

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fmri2img.datasets.dataset import FolderDataset, Sizes, check_folder
+from fmri2img.datasets.dataset import Sizes, check_folder
 from fmri2img.datasets.inventory import DOWNLOADED, LINKED, MADE, PLACED, Source
 from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.laion_fmri.regions import local_keys, masks_in
 from fmri2img.datasets.own_files import is_there
+from fmri2img.datasets.tree import TreeDataset
 from fmri2img.settings.base import problem
 
 SUBJECT = "subject"
@@ -16,7 +18,7 @@ SESSION_BYTES = 1_300_000_000  # of compressed betas
 IN_FLIGHT = 8  # sessions in the tree at the same time, before they are masked and deleted (slurm/config.yaml)
 
 
-class Dataset(FolderDataset):
+class Dataset(TreeDataset):
     """LAION-fMRI. root: folder of the files in the bucket's own layout, simulated or real."""
 
     @property
@@ -39,36 +41,29 @@ class Dataset(FolderDataset):
         width = self.settings.simulation.width
         return {name: one | {"width": width, "trained_on": "nothing (simulated)"} for name, one in declared.items()}
 
-    def tree(self, key: str) -> str:
-        """Path of a file of the tree. key: from the functions and constants of layout.py."""
-        return str(self.root / key)
+    def is_one_split(self, split: str) -> bool:
+        return self.settings.pool == layout.SHARED or split not in self.splits or split == layout.OOD
 
     def pools_of(self, study: Any) -> list[str]:
         """The pools whose splits a study reads: its subjects', or the shared one."""
         return list(study.recorded) if self.settings.pool == SUBJECT else [layout.SHARED]
 
-    @property
-    def _copied(self) -> Path | None:
-        """The user's own copy, where files may come from it."""
-        copied = None if self.simulated else self.settings.bucket.copied
-        return Path(copied) if copied else None
-
     def check(self, study: Any) -> None:
         """Check that a copy holds LAION-fMRI. Raises UserError."""
-        if self._copied is None:
+        if self.copied is None:
             return
         remedy = "correct the path, or set the key to null, so that all files are downloaded"
-        check_folder("laion_fmri.bucket.copy", self._copied, _holds, remedy)
-        if not _holds(self._copied):
+        check_folder("laion_fmri.bucket.copy", self.copied, _holds, remedy)
+        if not _holds(self.copied):
             raise problem(
                 "laion_fmri.bucket.copy",
-                f"{self._copied} holds no files of LAION-fMRI ({layout.GLMSINGLE}/, stimuli/task-images_..., "
+                f"{self.copied} holds no files of LAION-fMRI ({layout.GLMSINGLE}/, stimuli/task-images_..., "
                 f"{layout.SPLIT_FOLDER}/); {remedy}",
             )
 
     def check_terms(self) -> None:
         """Check that the pictures, which come with an agreement, are in place if they are used. Raises UserError."""
-        folders = [self.root, *([self._copied] if self._copied else [])]
+        folders = [self.root, *([self.copied] if self.copied else [])]
         if self.simulated or not self.has_pictures or any([is_there(one / layout.PICTURES) for one in folders]):
             return
         raise problem(
@@ -77,16 +72,22 @@ class Dataset(FolderDataset):
             f"{layout.FORM} and put it there, or set the key to false",
         )
 
+    def region_masks(self, subject: str) -> list[str]:
+        """Paths in the tree of the region masks that the user's copy has, which are then used."""
+        keys = local_keys(subject, self.copied) if self.copied else []
+        return [self.tree(key) for key in masks_in(subject, keys).values()]
+
     def inventory(self, study: Any) -> list[Source]:
         if self.simulated:
             return [Source("the simulated LAION-fMRI", [self.root], MADE, "the simulator")]
         found = []
+        listed = [layout.region_list(subject) for subject in study.recorded if self.region_masks(subject)]
         for what, keys, gigabytes in self._kinds(study):
-            linked = [key for key in keys if self._copied is not None and is_there(self._copied / key)]
+            linked = [key for key in keys if key in listed or self.is_copied(key)]
             bucket = self.settings.bucket
             origin = bucket.splits_url if keys[0].startswith(layout.SPLIT_FOLDER) else f"s3://{bucket.bucket}"
             groups = [
-                (linked, LINKED, str(self._copied)),
+                (linked, LINKED, str(self.copied)),
                 ([key for key in keys if key not in linked], DOWNLOADED, origin),
             ]
             for own, way, where in groups:

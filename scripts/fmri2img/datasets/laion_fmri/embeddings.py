@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
 from fmri2img.integrity import ABSENT
@@ -28,6 +29,7 @@ def read_names(path: str | Path) -> list[str]:
 
 def _names(path: str | Path) -> list[str]:
     with readable(path, HDF5, renew(path), ABSENT), h5py.File(path, "r") as file:
+        check_hdf5(path, file["image_ids"])
         return [name.decode() if isinstance(name, bytes) else str(name) for name in file["image_ids"][:]]
 
 
@@ -42,6 +44,7 @@ def read_embeddings(path: str | Path, names: list[str]) -> np.ndarray:
         raise UserError(f"{path}: lacks image {missing[0]} ({len(missing)} of {len(names)}); {renew(path)}")
     rows = np.array([place[name] for name in names])
     with readable(path, HDF5, renew(path), ABSENT), h5py.File(path, "r") as file:
+        check_hdf5(path, file["embedding"])
         vectors, valid = file["embedding"][:], file["valid"][:].astype(bool)
     if vectors.ndim != 2 or len(vectors) != len(place) or len(valid) != len(place):
         raise UserError(f"{path}: embedding {vectors.shape} does not match {len(place)} names; {renew(path)}")

@@ -40,7 +40,7 @@ PUBLISHED = (GENERAL, *SECTORS, *RETINOTOPIC, *LOCALISED)
 UNIONS = {"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d"), "FFA": ("FFA-1", "FFA-2"),
           "VWFA": ("VWFA-1", "VWFA-2")}  # fmt: skip
 
-SHARED = "shared"
+SHARED, OOD = "shared", "ood"  # a pool, and the split whose test images are the same in all pools
 OOD_TYPES = ("cropped", "gabor", "gaudy", "illusion-classic", "illusion-natural", "relations", "selfmade", "shape",
              "unusual")  # fmt: skip
 NAME = re.compile(

@@ -7,15 +7,13 @@ another space or resolution is refused. Inside a mask, voxels are listed in C or
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from fmri2img.artifacts.tables import read_json
 from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.nifti import read_affine, read_nifti
 from fmri2img.datasets.own_files import renew
 from fmri2img.errors import UserError
-from fmri2img.integrity import ABSENT
-from fmri2img.reading import readable
 from fmri2img.settings.base import nearest
 
 SAME_MM = 1e-2  # positions that differ by less are the same: headers are float32
@@ -42,14 +40,12 @@ class Volume:
 def read_volume(path: str | Path) -> Volume:
     """A NIfTI file of one volume. Raises UserError when it is missing or damaged, or holds several."""
     path = Path(path)
-    with readable(path, "a complete NIfTI file", renew(path), ABSENT):
-        image = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
+    values = read_nifti(path, renew(path))
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}, expected one volume (X, Y, Z); {renew(path)}")
-    return Volume(path, values, np.asarray(image.affine, np.float64))
+    return Volume(path, values, read_affine(path, renew(path)))
 
 
 class Regions:

@@ -2,15 +2,64 @@
 
 from fmri2img.datasets.laion_fmri import layout
 
+
+def session_files(wildcards):
+    """Files from which a session is masked."""
+    subject, session = wildcards.subject, int(wildcards.session)
+    return {
+        "betas": study.dataset.tree(layout.betas(subject, session)),
+        "trials": study.dataset.tree(layout.trials(subject, session)),
+        "regions": study.dataset.tree(layout.region_list(subject)),
+    }
+
+
+def subject_files(wildcards):
+    """Files from which the tables of a recording are made."""
+    subject, kind = wildcards.subject, study.dataset.section["betas"]["noise_ceiling"]
+    return {
+        "trials": [study.dataset.tree(layout.trials(subject, n)) for n in study.used_sessions(subject)],
+        "regions": study.dataset.tree(layout.region_list(subject)),
+        "ceiling": study.dataset.tree(layout.noise_ceiling(subject, kind)),
+        "names": NAMES,
+    }
+
+
+def anatomy_files(wildcards):
+    """Files that maps of a subject are drawn on."""
+    return {
+        "brain": study.dataset.tree(layout.r2mean(wildcards.subject)),
+        "regions": study.dataset.tree(layout.region_list(wildcards.subject)),
+    }
+
+
+def split_lists(wildcards):
+    """The published lists that a split of the study is made from."""
+    return [study.dataset.tree(layout.split(pool, wildcards.split)) for pool in study.dataset.pools_of(study)]
+
+
+def found_for(files):
+    """The parameter of a rule that reads these files of a subject: of the masks themselves, not of their list."""
+    return lambda w: as_found(study.dataset, flat(files(w) | {"regions": study.dataset.region_masks(w.subject)}))
+
+
 NAMES = study.dataset.tree(layout.embeddings(layout.EMBEDDINGS[0]))  # lists all images
+STIMULUS_FILES = {
+    "trials": [
+        study.dataset.tree(layout.trials(subject, session))
+        for subject in study.recorded
+        for session in study.used_sessions(subject)
+    ],
+    "names": NAMES,
+    "captions": study.dataset.tree(layout.CAPTIONS),
+    "pictures": [study.dataset.tree(layout.PICTURES)] if study.dataset.has_pictures else [],
+    "metadata": [study.dataset.tree(layout.METADATA)] if study.dataset.has_pictures else [],
+}
 
 
 rule laion_mask_session:
     """Read one session of betas inside the mask. The result is kept, because the betas are then deleted."""
     input:
-        betas=lambda w: study.dataset.tree(layout.betas(w.subject, int(w.session))),
-        trials=lambda w: study.dataset.tree(layout.trials(w.subject, int(w.session))),
-        regions=study.dataset.tree(layout.region_list("{subject}")),
+        unpack(session_files),
     output:
         "<results>/masked/{subject}/session{session}.npy",
     log:
@@ -28,6 +77,7 @@ rule laion_mask_session:
     params:
         root=str(study.dataset.root),
         mask=study.dataset.section["betas"]["mask"],
+        found=found_for(session_files),
         code=code_of("fmri2img.datasets.laion_fmri.betas", "fmri2img.datasets.laion_fmri.volumes"),
     script:
         "../scripts/mask_session.py"
@@ -36,11 +86,8 @@ rule laion_mask_session:
 rule laion_recording:
     """Z-score all sessions of a subject and add its tables of trials and voxels."""
     input:
+        unpack(subject_files),
         masked=lambda w: [f"<results>/masked/{w.subject}/session{n:02d}.npy" for n in study.used_sessions(w.subject)],
-        trials=lambda w: [study.dataset.tree(layout.trials(w.subject, n)) for n in study.used_sessions(w.subject)],
-        regions=study.dataset.tree(layout.region_list("{subject}")),
-        ceiling=study.dataset.tree(layout.noise_ceiling("{subject}", study.dataset.section["betas"]["noise_ceiling"])),
-        names=NAMES,
         split=f"<results>/splits/{config['split']}.json",
     output:
         recording=directory("<results>/recordings/{subject}"),
@@ -58,6 +105,7 @@ rule laion_recording:
         sessions=lambda w: study.used_sessions(w.subject),
         root=str(study.dataset.root),
         betas=study.dataset.section["betas"],
+        found=found_for(subject_files),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
         "../scripts/prepare_recording.py"
@@ -66,15 +114,7 @@ rule laion_recording:
 rule laion_stimuli:
     """Collect the images that any subject of the study saw, with people's captions."""
     input:
-        trials=[
-            study.dataset.tree(layout.trials(subject, session))
-            for subject in study.recorded
-            for session in study.used_sessions(subject)
-        ],
-        names=NAMES,
-        captions=study.dataset.tree(layout.CAPTIONS),
-        pictures=[study.dataset.tree(layout.PICTURES)] if study.dataset.has_pictures else [],
-        metadata=[study.dataset.tree(layout.METADATA)] if study.dataset.has_pictures else [],
+        **STIMULUS_FILES,
     output:
         directory("<results>/stimuli"),
     log:
@@ -90,6 +130,7 @@ rule laion_stimuli:
         root=str(study.dataset.root),
         sessions={subject: study.available_sessions[subject] for subject in study.recorded},
         image_size=study.dataset.section["image_size"],
+        found=lambda w: as_found(study.dataset, flat(STIMULUS_FILES)),
         code=code_of(study.dataset.folder / "scripts/prepare_stimuli.py"),
     script:
         "../scripts/prepare_stimuli.py"
@@ -114,6 +155,7 @@ rule laion_embeddings:
     params:
         root=str(study.dataset.root),
         trained_on=lambda w: study.dataset.embeddings[w.brought]["trained_on"],
+        found=lambda w: as_found(study.dataset, [study.dataset.tree(layout.embeddings(layout.BROUGHT[w.brought]))]),
         code=code_of(study.dataset.folder / "scripts/prepare_embeddings.py"),
     script:
         "../scripts/prepare_embeddings.py"
@@ -122,7 +164,7 @@ rule laion_embeddings:
 rule laion_split:
     """Read the published split of each subject, or of the images that all subjects saw."""
     input:
-        lists=lambda w: [study.dataset.tree(layout.split(pool, w.split)) for pool in study.dataset.pools_of(study)],
+        lists=split_lists,
         names=NAMES,
     output:
         "<results>/splits/{split}.json",
@@ -140,6 +182,7 @@ rule laion_split:
         pool=study.dataset.section["pool"],
         pools=study.dataset.pools_of(study),
         published=not study.dataset.simulated,
+        found=lambda w: as_found(study.dataset, [*split_lists(w), NAMES]),
         code=code_of(study.dataset.folder / "scripts/make_split.py"),
     script:
         "../scripts/make_split.py"
@@ -148,8 +191,7 @@ rule laion_split:
 rule laion_anatomy:
     """Copy a subject's brain mask."""
     input:
-        brain=study.dataset.tree(layout.r2mean("{subject}")),
-        regions=study.dataset.tree(layout.region_list("{subject}")),
+        unpack(anatomy_files),
     output:
         directory("<results>/anatomy/{subject}"),
     log:
@@ -164,6 +206,7 @@ rule laion_anatomy:
     params:
         root=str(study.dataset.root),
         mask=study.dataset.section["betas"]["mask"],
+        found=found_for(anatomy_files),
         code=code_of(study.dataset.folder / "scripts/copy_anatomy.py"),
     script:
         "../scripts/copy_anatomy.py"

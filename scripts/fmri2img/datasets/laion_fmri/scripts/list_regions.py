@@ -1,7 +1,7 @@
 """List the region masks of a simulated subject, as acquisition lists those of a real one."""
 
 from fmri2img import job
-from fmri2img.datasets.laion_fmri.acquisition import list_regions
+from fmri2img.datasets.laion_fmri.regions import list_regions
 
 
 def main(snakemake) -> None:
