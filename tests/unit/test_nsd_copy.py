@@ -275,7 +275,7 @@ def test_a_mask_in_another_grid_is_found_before_the_first_job(scanned):
 
 def test_betas_in_another_grid_are_found_before_the_first_job(scanned):
     roi, study = scanned
-    betas = study.dataset._copied / layout.betas("sub-01", "b3", 2)
+    betas = study.dataset.copied / layout.betas("sub-01", "b3", 2)
     save_betas(betas, np.zeros((24, 7, 8, 10), np.int16))
     with pytest.raises(UserError, match=r"betas_session02\.hdf5: 7 x 8 x 10 voxels, but .* has 6 x 8 x 10; take all"):
         study.dataset.check_files(study)

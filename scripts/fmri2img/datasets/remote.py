@@ -114,13 +114,6 @@ class S3Object:
                 yield from body.iter_chunks(BLOCK_BYTES)
 
 
-def keys_below(folder: S3Object) -> list[str]:
-    """Keys of the bucket that begin with the object's key, ascending. Raises UserError or Transient."""
-    with _failures(folder):
-        pages = folder.client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.key)
-        return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
-
-
 class WebObject:
     """One file on a web server that supports byte ranges."""
 

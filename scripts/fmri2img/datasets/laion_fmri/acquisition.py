@@ -6,7 +6,6 @@ locked is in datasets.acquisition.
 """
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -15,7 +14,7 @@ from fmri2img.datasets.acquisition import link, present
 from fmri2img.datasets.laion_fmri import layout
 from fmri2img.datasets.laion_fmri.regions import check_masks, local_keys, masks_in, write_list
 from fmri2img.datasets.laion_fmri.settings import Bucket as Source
-from fmri2img.datasets.remote import S3Object, WebObject, keys_below
+from fmri2img.datasets.remote import S3Object, WebObject
 from fmri2img.errors import UserError
 
 
@@ -82,8 +81,7 @@ def acquire_regions(subject: str, root: str | Path, source: Source, terminal: Te
     found = found or masks_in(subject, local_keys(subject, root))
     for folder in () if found else layout.REGION_FOLDERS:
         remote = S3Object(source.bucket, f"{folder.format(subject=subject)}/", source.region, source.endpoint)
-        listed = transfer.retrying(partial(keys_below, remote))
-        found = masks_in(subject, listed)
+        found = masks_in(subject, acquisition.listing(remote))
         if found:
             break
     check_masks(subject, found, f"s3://{source.bucket}" if source.copied is None else source.copied)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from fmri2img.archives import check_expansion
 from fmri2img.datasets import acquisition, lockfile, transfer
-from fmri2img.datasets.acquisition import download, link, present
+from fmri2img.datasets.acquisition import check_may_be_deleted, download, link, present
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.settings import Bucket as Source
 from fmri2img.datasets.nsd.settings import terms_not_accepted
@@ -72,19 +72,8 @@ def check_betas_are_own(root: str | Path) -> None:
     Snakemake deletes a session's betas once they are masked, no matter who put them there. The user's own betas must
     never be in that place.
     """
-    root = Path(root)
-    folders = "nsddata_betas/ppdata/*/func1pt8mm/*"
-    for path in sorted(path for form in layout.BETA_FORMS for path in root.glob(f"{folders}/betas_*.{form}")):
-        try:
-            may_go = path.is_symlink() or lockfile.is_own(root, path.relative_to(root).as_posix())
-        except FileNotFoundError:
-            continue  # another job has masked and deleted it just now
-        if not may_go:
-            raise UserError(
-                f"{path}: not downloaded by this workflow, which deletes betas once they are masked; keep your own "
-                "files in another folder, name it in nsd.bucket.copy (files in it are only linked) and give nsd.root a "
-                "folder for the workflow's use"
-            )
+    for form in layout.BETA_FORMS:
+        check_may_be_deleted(root, f"nsddata_betas/ppdata/*/func1pt8mm/*/betas_*.{form}", "nsd")
 
 
 def _extract(archive: Path, key: str, root: Path, source: str) -> None:

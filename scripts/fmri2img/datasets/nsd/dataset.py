@@ -1,19 +1,18 @@
 """NSD with a study's settings: simulated, downloaded from its bucket, or only its published test images."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fmri2img import user_files
-from fmri2img.datasets import dataset, lockfile
-from fmri2img.datasets.dataset import SIMULATED_LICENCE, Sizes, check_folder
+from fmri2img.datasets.dataset import Sizes, check_folder
 from fmri2img.datasets.inventory import MADE, Source
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition_plan import sources_of
 from fmri2img.datasets.nsd.settings import terms_not_accepted
 from fmri2img.datasets.nsd.transfer_sets import experiments, image_ids, picture_keys, trial_keys
 from fmri2img.datasets.own_files import is_there
+from fmri2img.datasets.tree import TreeDataset
 from fmri2img.settings.base import nearest, problem
 
 SIMULATED, BUCKET, IMAGES = "simulated", "bucket", "images"
@@ -21,20 +20,12 @@ SESSION_BYTES = 1_300_000_000  # the largest betas_sessionNN.hdf5 (subject 6)
 IN_FLIGHT = 8  # sessions in the tree at the same time, before they are masked and deleted (slurm/config.yaml)
 
 
-class Dataset(dataset.Dataset):
+class Dataset(TreeDataset):
     """NSD. root: folder of the files in NSD's own layout, simulated or real."""
 
     @property
     def source(self) -> str:
         return self.settings.source
-
-    @property
-    def root(self) -> Path:
-        return Path(self.settings.root)
-
-    @property
-    def simulated(self) -> bool:
-        return self.source == SIMULATED
 
     @property
     def has_recordings(self) -> bool:
@@ -47,10 +38,6 @@ class Dataset(dataset.Dataset):
     @property
     def anatomy(self) -> list[str]:
         return {SIMULATED: ["brain"], BUCKET: ["brain", "mni"], IMAGES: []}[self.source]
-
-    @property
-    def licence(self) -> dict:
-        return SIMULATED_LICENCE if self.simulated else super().licence
 
     @property
     def sessions(self) -> dict[str, int]:
@@ -78,10 +65,6 @@ class Dataset(dataset.Dataset):
         """Those in which the subject's trials are tested. Subjects that networks are only pretrained on have none."""
         return self.transfer if subject in study.subjects else []
 
-    def tree(self, key: str) -> str:
-        """Path of a file of the tree. key: from the functions and constants of layout.py."""
-        return str(self.root / key)
-
     def betas(self, subject: str, session: int) -> str:
         """Key of a session's betas: as HDF5, or as NIfTI where the user's copy has only that."""
         return self._copied_form(layout.betas(subject, self.settings.betas.version, session))
@@ -92,23 +75,15 @@ class Dataset(dataset.Dataset):
 
     def _copied_form(self, key: str) -> str:
         keys = layout.forms(key)
-        return next((form for form in keys if self._is_copied(form)), keys[0])
+        return next((form for form in keys if self.is_copied(form)), keys[0])
 
     @property
     def region_files(self) -> list[str]:
         """Names of the region files that are read: the mask's, then those of the columns of voxels."""
         return list(dict.fromkeys([layout.mask_of(self.settings.betas.mask)[0], *layout.ROI_LABELS]))
 
-    @property
-    def _copied(self) -> Path | None:
-        """The user's own copy of NSD, where files may come from it."""
-        return Path(self.settings.bucket.copied) if self.source == BUCKET and self.settings.bucket.copied else None
-
-    def _is_copied(self, key: str) -> bool:
-        return self._copied is not None and is_there(self._copied / key)
-
     def _is_there(self, key: str) -> bool:
-        return is_there(self.root / key) or self._is_copied(key)
+        return is_there(self.root / key) or self.is_copied(key)
 
     def check(self, study: Any) -> None:
         """Check that a copy holds NSD, that it has the sessions and the mask, and that published images are registered.
@@ -141,22 +116,22 @@ class Dataset(dataset.Dataset):
             )
 
     def _check_copy(self, study: Any) -> None:
-        if self._copied is None:
+        if self.copied is None:
             return
 
         def holds(folder: Path) -> bool:
             return any((folder / form).is_file() for key in self.keys(study) for form in layout.forms(key))
 
         remedy = "correct the path, or set the key to null, so that all files are downloaded"
-        check_folder("nsd.bucket.copy", self._copied, holds, remedy)
-        if not holds(self._copied):
+        check_folder("nsd.bucket.copy", self.copied, holds, remedy)
+        if not holds(self.copied):
             files = "files of NSD that this study reads (nsddata/, nsddata_betas/, nsddata_stimuli/, annotations/)"
-            raise problem("nsd.bucket.copy", f"{self._copied} holds none of the {files}; {remedy}")
+            raise problem("nsd.bucket.copy", f"{self.copied} holds none of the {files}; {remedy}")
 
     def _check_sessions(self, subject: str, used: int) -> None:
         """The subject's record of its trials, where the user has it, lists all sessions that are used."""
         key = layout.responses(subject)
-        path = next((folder / key for folder in (self.root, self._copied) if folder and is_there(folder / key)), None)
+        path = next((folder / key for folder in (self.root, self.copied) if folder and is_there(folder / key)), None)
         listed = layout.last_session(path) if path else None
         if listed is not None and listed < used:
             raise problem(
@@ -171,7 +146,7 @@ class Dataset(dataset.Dataset):
         if lacking:
             raise problem(
                 "nsd.sessions",
-                f"{subject} is not a subject of NSD, and {self._copied or self.root} lacks {lacking[0]} "
+                f"{subject} is not a subject of NSD, and {self.copied or self.root} lacks {lacking[0]} "
                 f"({len(lacking)} of its files are missing); put them there, or use NSD's {', '.join(layout.SESSIONS)}",
             )
 
@@ -182,7 +157,7 @@ class Dataset(dataset.Dataset):
         for subject in subjects:
             if not self._is_there(layout.roi(subject, name)):
                 regions = [region for labels in layout.ROI_LABELS.values() for region in labels]
-                where = (self._copied or self.root) / layout.roi(subject, name)
+                where = (self.copied or self.root) / layout.roi(subject, name)
                 raise problem(
                     "nsd.betas.mask",
                     f"'{name}' is neither a region file nor a region of NSD, and there is no {where}, which a file of "
@@ -220,26 +195,7 @@ class Dataset(dataset.Dataset):
         if self.source == IMAGES:
             return []  # they are files of a registered network's entry
         keys = list(self.keys(study))
-        return sources_of(keys, {key for key in keys if self._is_copied(key)}, self.settings.bucket, self.root)
-
-    def found(self, paths: Iterable[str | Path]) -> str | None:
-        """Of files of the tree: sizes and times of those that are linked from the user's copy, or are the user's own.
-
-        Betas are gone from the tree once they are masked, and may then go from the copy too; they count as they were.
-        """
-        if self.simulated:
-            return None
-        states = {key: self._state(key) for key in (Path(path).relative_to(self.root).as_posix() for path in paths)}
-        return user_files.digest([*states.items()]) if any(states.values()) else None
-
-    def _state(self, key: str) -> Sequence[int] | None:
-        """Size and time of a file that was linked, or will be; None of one that is downloaded."""
-        recorded, path = lockfile.linked(self.root, key), self.root / key
-        if recorded is None and lockfile.record_path(self.root, key).exists():
-            return None
-        if is_there(path) and (recorded is None or not path.is_symlink()):
-            return user_files.state(path)
-        return user_files.state(self._copied / key) if self._copied and self._is_copied(key) else recorded
+        return sources_of(keys, {key for key in keys if self.is_copied(key)}, self.settings.bucket, self.root)
 
     def check_files(self, study: Any) -> None:
         """Volumes and betas of a subject that are the user's are in one grid, by their headers."""
@@ -249,7 +205,7 @@ class Dataset(dataset.Dataset):
 
         for subject in study.recorded:
             keys = [*self._subject_keys(subject, study.available_sessions[subject])]
-            paths = [folder / key for key in keys for folder in (self._copied, self.root) if folder]
+            paths = [folder / key for key in keys for folder in (self.copied, self.root) if folder]
             check_grids([path for path in paths if is_there(path)], self.settings.betas.mask)
 
     def _check_split_of_images(self, split: str) -> None:
