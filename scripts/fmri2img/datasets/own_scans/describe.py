@@ -47,6 +47,7 @@ PICTURE_COLUMNS = (
 OTHER_COLUMNS = {"onset", "duration", "session", "ses", "run", "trial", "response_time", "sample"}
 NAMED_PICTURES = re.compile(r"stim|image|picture|photo", re.IGNORECASE)
 SKIPPED = re.compile(r"figure|logs?$|^work$", re.IGNORECASE)  # folders whose pictures were not shown
+NEARLY_ALL = 0.8  # of the pictures
 ONE_SUBJECT = "subj01"  # where no path names one
 OFTEN = 2  # times the usual number of presentations, from which a picture counts as a test picture
 METRICS = ["pixcorr", "ssim", "identification_efficientnet_lite2", "retrieval_image", "retrieval_brain"]
@@ -62,7 +63,7 @@ def describe(folder: Path, given: dict[str, Any]) -> Described:
     guesses = {
         ("events", "files"): lambda: _one_pattern(files, _is_events, "events.files", "tables of events (*_events.tsv)"),
         ("betas", "files"): lambda: _betas(folder, files),
-        ("pictures", "folder"): lambda: _pictures(folder, files),
+        ("pictures", "folder"): lambda: _pictures(files),
         ("voxels", "mask"): lambda: _mask(files),
         ("voxels", "regions"): lambda: _regions(files),
         ("pictures", "captions"): lambda: _captions(files),
@@ -178,18 +179,23 @@ def _rank(folder: Path, file: str) -> tuple[bool, int]:
         return True, model
 
 
-def _pictures(folder: Path, files: list[str]) -> str:
-    """The folder with most pictures, first among those whose name says so."""
-    counts: dict[str, int] = {}
-    for file in files:
-        parts = file.split("/")
-        if file.lower().endswith(PICTURES) and not any(SKIPPED.search(part) for part in parts[:-1]):
-            named = next((place for place, part in enumerate(parts[:-1]) if NAMED_PICTURES.search(part)), None)
-            top = parts[: named + 1] if named is not None else parts[:-1]
-            counts["/".join(top)] = counts.get("/".join(top), 0) + 1
-    if not counts:
+def _pictures(files: list[str]) -> str:
+    """The folder whose name says that it holds pictures, and that has most; else the innermost that has nearly all."""
+    parents = [
+        file.split("/")[:-1]
+        for file in files
+        if file.lower().endswith(PICTURES) and not any(SKIPPED.search(part) for part in file.split("/")[:-1])
+    ]
+    if not parents:
         raise UserError("no pictures found; put them into a folder stimuli, or name it in own_scans.pictures.folder")
-    return max(counts, key=lambda name: (bool(NAMED_PICTURES.search(name)), counts[name])) or "."
+    counts: dict[str, int] = {}
+    for parts in parents:
+        for depth in range(len(parts) + 1):
+            counts["/".join(parts[:depth])] = counts.get("/".join(parts[:depth]), 0) + 1
+    named = [name for name in counts if NAMED_PICTURES.search(name.rpartition("/")[2])]
+    if named:
+        return max(named, key=lambda name: counts[name])  # the outer one of two with equal counts, which comes first
+    return max(name for name in counts if counts[name] >= NEARLY_ALL * len(parents)) or "."
 
 
 def _is_volume(file: str) -> bool:

@@ -1,6 +1,5 @@
 """One subject's betas and tables of events -> Recording."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +22,24 @@ UNKNOWN_CEILING = "not known (0): fewer than two pictures were shown more than o
 
 
 def named(events: pd.DataFrame, folder: Folder) -> pd.DataFrame:
-    """Events with the name of their picture, "" for blanks. Raises UserError for the first problem of `unnamed`."""
-    for problem in unnamed(events, folder):
+    """Events with the name of their picture, "" for blanks. Raises UserError for the problem of `unnamed`."""
+    if problem := unnamed(events, folder):
         raise UserError(problem)
     meant = {value: folder.named(value) for value in events.loc[~events["blank"], "value"].unique()}
     return events.assign(name=events["value"].where(~events["blank"]).map(meant).fillna(""))
 
 
-def unnamed(events: pd.DataFrame, folder: Folder) -> Iterator[str]:
-    """Problems of values that do not mean one picture, one for each table."""
+def unnamed(events: pd.DataFrame, folder: Folder) -> str | None:
+    """The problem of values that do not mean one picture, of all tables together; None where all do."""
     pictures = events[~events["blank"]]
-    wrong = pictures[[len(folder.meant(value)) != 1 for value in pictures["value"]]]
-    for file, own in wrong.groupby("file", sort=False):
-        number = own["value"].nunique()
-        also = f" ({len(own)} events, {number} such values)" if number > 1 else f" ({len(own)} events)"
-        yield f"{file}: {folder.path} {folder.wrong(own['value'].iloc[0])}{also}"
+    meant = {value: len(folder.meant(value)) == 1 for value in pictures["value"].unique()}
+    wrong = pictures[~pictures["value"].map(meant).astype(bool)]
+    if wrong.empty:
+        return None
+    tables, first = wrong["file"].nunique(), wrong.iloc[0]
+    others = f" and {tables - 1} other tables" if tables > 1 else ""
+    also = f" ({len(wrong)} events, {wrong['value'].nunique()} such values)"
+    return f"{first['file']}{others}: {folder.path} {folder.wrong(first['value'])}{also}"
 
 
 def problem_of_count(betas: Betas, expected: int, events: pd.DataFrame, of: str) -> str | None:

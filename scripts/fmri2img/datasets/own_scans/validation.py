@@ -128,9 +128,9 @@ def _check_subject(report: Report, root: Path, subject: str, settings: Settings,
         )
     names_known = False
     if folder is not None:
-        wrong = list(unnamed(events, folder))
-        report.problems += wrong
-        names_known = not wrong
+        wrong = unnamed(events, folder)
+        report.problems += [wrong] if wrong else []
+        names_known = wrong is None
     events = named(events, folder) if names_known else events.assign(name="")
     if events["blank"].all():
         raise UserError(
@@ -241,10 +241,10 @@ def _describe(report: Report, subject: str, checked: Checked) -> None:
     repeats = shown.groupby("name" if shown["name"].all() else "value").size().value_counts().sort_index()
     times = ", ".join(f"{number} {_times(count)}" for count, number in repeats.items())
     blank = int(events["blank"].sum())
-    report.facts.append(
-        f"{subject}: {sessions} session{'s' * (sessions > 1)}, {runs} run{'s' * (runs > 1)}, {len(shown)} trials of "
-        f"{repeats.sum()} pictures ({times}){f', {blank} blanks' if blank else ''}; {checked.voxels:,} voxels"
-    )
+    fact = f"{subject}: {sessions} session{'s' * (sessions > 1)}, {runs} run{'s' * (runs > 1)}, {len(shown)} trials of "
+    fact += f"{repeats.sum()} pictures ({times})"
+    fact += f", {blank} blanks" if blank else ""
+    report.facts.append(fact + (f"; {checked.voxels:,} voxels" if checked.voxels else ""))
 
 
 def _times(count: int) -> str:
