@@ -6,6 +6,7 @@ status is 1. With --list (make data LIST=1) nothing is fetched in any case.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,12 @@ def show(study: Study, files: list[str]) -> tuple[int, float]:
             print(f"  {line.state:<9} {line.text}")
         print()
     lines = [line for part in parts.values() for line in part]
+    downloaded = [line for line in lines if line.state == WORDS[DOWNLOADED]]
+    if downloaded:
+        total, unknown = sum(line.gigabytes for line in downloaded), sum(not line.gigabytes for line in downloaded)
+        free = shutil.disk_usage(Path.cwd()).free / 1e9
+        more = f", and {unknown} parts of small or unknown size" if unknown else ""
+        print(f"To download: about {total:.0f} GB{more}; {free:.0f} GB are free on this disk\n")
     needs_you = sum(line.for_you for line in lines)
     if downloads is None and needs_you:
         print("Networks are listed once these files are there.\n")
@@ -137,7 +144,7 @@ def _of(files: list[Path], source: Source) -> str:
 
 def _size(source: Source, files: list[Path]) -> str:
     size = source.gigabytes_of(files)
-    return f" (about {size:.2g} GB)" if size is not None and size < 10 else f" (about {size:.0f} GB)" if size else ""
+    return "" if not size else f" (about {size:.2g} GB)" if size < 10 else f" (about {size:.0f} GB)"
 
 
 def _place(files: list[Path]) -> str:

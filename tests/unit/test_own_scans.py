@@ -15,6 +15,7 @@ from fmri2img.datasets.own_scans.betas import open_betas
 from fmri2img.datasets.own_scans.describe import describe, pattern_of
 from fmri2img.datasets.own_scans.events import in_order, read_table
 from fmri2img.datasets.own_scans.held_out import held_out
+from fmri2img.datasets.own_scans.order import fit_of_order
 from fmri2img.datasets.own_scans.pictures import Compared, Folder
 from fmri2img.datasets.own_scans.recording import write_recording
 from fmri2img.datasets.own_scans.settings import HeldOut, Settings
@@ -293,6 +294,21 @@ def test_held_out_pictures_follow_the_rule(tmp_path, folder):
         held_out(tmp_path, HeldOut(rule="repeated", repeats=2), folder, {"S1": seen["S1"]})
     with pytest.raises(UserError, match=r"all 4 pictures are tested, so none is left to train on"):
         held_out(tmp_path, HeldOut(rule="random", share=1.0), folder, seen)
+
+
+@pytest.mark.parametrize("runs", [1, 4])
+def test_the_order_of_events_that_fits_the_betas_is_found(runs):
+    rng = np.random.default_rng(0)
+    pictures = rng.permutation([*range(60), *range(30)])
+    betas = 0.4 * rng.normal(size=(60, 300))[pictures] + rng.normal(size=(90, 300))
+    blocks = np.arange(90) * runs // 90
+    for shift in (0, 1, -2):
+        fits = fit_of_order(np.roll(betas, shift, axis=0), pictures, blocks)
+        assert max(fits, key=fits.__getitem__) == shift and fits[shift] > 5
+        assert all(abs(fit) < 4 for other, fit in fits.items() if other != shift)
+    noise = [fit_of_order(rng.normal(size=(90, 50)), pictures, blocks, seed)[0] for seed in range(40)]
+    assert abs(np.mean(noise)) < 0.6 and 0.6 < np.std(noise) < 1.5  # standard deviations of chance
+    assert fit_of_order(betas[:60], np.arange(60), blocks[:60]) == {}
 
 
 # ---- a folder of another lab -----------------------------------------------------------------------------------------

@@ -167,6 +167,7 @@ PLANTED = {
     "every volume of a picture is marked in the design": lambda scans: replace_betas(
         scans, lambda betas: np.concatenate([betas, betas], axis=3)
     ),
+    "betas are those of another row": lambda scans: replace_betas(scans, lambda betas: np.roll(betas, 1, axis=3)),
     "a run was added twice": lambda scans: edit(events(scans), lambda text: text + text.partition("\n")[2]),
     "a picture is damaged": lambda scans: (scans / "stimuli/scene_03.png").write_bytes(b"\x89PNG\r\n\x1a\n no more"),
 }

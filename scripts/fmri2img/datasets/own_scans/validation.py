@@ -21,6 +21,7 @@ from fmri2img.datasets.own_scans.events import (
     read_table,
 )
 from fmri2img.datasets.own_scans.held_out import held_out
+from fmri2img.datasets.own_scans.order import FITS, MISPLACED, fit_of_order
 from fmri2img.datasets.own_scans.pictures import Compared, Folder, leaked, message_of_leak
 from fmri2img.datasets.own_scans.recording import named, of_file, problem_of_count, problem_of_grids, unnamed
 from fmri2img.datasets.own_scans.settings import Settings
@@ -30,6 +31,7 @@ from fmri2img.errors import UserError
 
 FEW_TESTED, FEW_TRAINED, FEW_REPEATED = 20, 100, 10  # pictures, below which a note says so
 LOST_SHARE = 0.1  # of voxels that are left out, above which a note says so
+SAMPLED = 1000  # voxels with which the order of trials is checked
 WHOLE_BRAIN = 50_000  # voxels without a mask, above which a note says so
 LISTED = 3
 
@@ -155,8 +157,9 @@ def _check_betas(
     """Check a subject's betas, and mask and regions with them; returns the number of voxels that can be used."""
     files = files_of_betas(root, subject, settings, events)
     grid: tuple[int, ...] | None = None
-    first, usable, finite = files[0][0], None, None
+    first, usable = files[0][0], None
     hashes: dict[str, Path] = {}
+    sampled: list[np.ndarray] = []
     for path, rows in files:
         with report.step(), open_betas(path, settings.betas.variable) as betas:
             expected = int(rows.sum())
@@ -170,18 +173,21 @@ def _check_betas(
             if not mask_known:
                 continue
             block = betas.read(expected, selected(mask, grid, str(_mask_file(root, subject, settings))))
-            digest = hashlib.sha256(block.tobytes()).hexdigest()
+            digest = hashlib.sha256(block).hexdigest()
             if digest in hashes:
                 raise UserError(f"{path}: has the same betas as {hashes[digest]}; replace one of them")
             hashes[digest] = path
             _check_values(path, block, events[rows])
-            good = np.isfinite(block).all(axis=0)
-            finite = good if finite is None else finite & good
-            varying = good & (block.max(axis=0, initial=-np.inf) > block.min(axis=0, initial=np.inf))
+            varying = np.isfinite(block).all(axis=0) & (
+                block.max(axis=0, initial=-np.inf) > block.min(axis=0, initial=np.inf)
+            )
             usable = varying if usable is None else usable & varying
+            sampled.append(_sample(block[~events.loc[rows, "blank"].to_numpy()]))
     if grid is None or usable is None:
         return 0
-    _check_voxels(report, root, subject, settings, mask, grid, usable, finite)
+    _check_voxels(report, root, subject, settings, mask, grid, usable)
+    if len(sampled) == len(files):
+        _check_order(report, subject, np.concatenate(sampled), events[~events["blank"]])
     return int(usable.sum())
 
 
@@ -203,9 +209,38 @@ def _check_values(path: Path, block: np.ndarray, events: pd.DataFrame) -> None:
         )
 
 
+def _sample(block: np.ndarray) -> np.ndarray:
+    """Some voxels of betas (trials, voxels), the same of every file, z-scored within it, or 0 where that cannot be."""
+    some = block[:, :: max(1, block.shape[1] // SAMPLED)].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = (some - some.mean(axis=0)) / some.std(axis=0)
+    return np.where(np.isfinite(z).all(axis=0), z, 0).astype(np.float32)
+
+
+def _check_order(report: Report, subject: str, betas: np.ndarray, shown: pd.DataFrame) -> None:
+    """Whether repeated pictures have like responses, and if not, whether they have after a shift of the pictures."""
+    runs = (shown["session"] * len(shown) + shown["run"]).to_numpy()
+    fits = fit_of_order(betas, shown["value"].to_numpy(), runs)
+    if not fits or fits.get(0, 0) >= FITS:
+        return
+    best = max(fits, key=fits.__getitem__)
+    if fits[best] >= MISPLACED:
+        where = f"{abs(best)} {'before' if best > 0 else 'after'}"
+        report.problems.append(
+            f"{subject}: each beta fits the picture {where} its own: only so are responses to repeated pictures alike "
+            f"({fits[best]:.0f} standard deviations from chance, {fits.get(0, 0):.0f} as they are); a beta or an event "
+            "is missing at the beginning, or one too many: give betas and tables of the same events"
+        )
+    elif 0 in fits:
+        report.notes.append(
+            f"{subject}: responses to repeated pictures are hardly more alike than others ({fits[0]:.1f} standard "
+            "deviations from chance); check the order of runs in betas and events, and the mask"
+        )
+
+
 def _check_voxels(
     report: Report, root: Path, subject: str, settings: Settings, mask: np.ndarray | None, grid: tuple[int, ...],
-    usable: np.ndarray, finite: np.ndarray,
+    usable: np.ndarray,
 ) -> None:  # fmt: skip
     """Notes on voxels without values, and problems of regions."""
     where = _mask_file(root, subject, settings)
