@@ -7,6 +7,7 @@
 #   form it needs; then fetch what can be fetched, or nothing with LIST=1
 # make dataset PATH=folder [CONFIG=file]   check a folder of your own scans, and write a study of them (FROM= means the same)
 # make submission FROM=folder [CONFIG=config/paper.yaml]   check reconstructions made elsewhere and score them
+# make laion-check [STUDY=file]   decode one real session of LAION-fMRI, which needs no form; STUDY= is laid over its configuration
 # make method FROM=folder   check a method's folder on a tiny study
 # make slurm-check [STUDY=config/paper.yaml]   say what of a study does not fit this cluster, before anything is submitted
 # make test-page [PAGE=results/demo/page.html]   test a study's page in Chromium (needs Chromium and npm)
@@ -29,7 +30,7 @@ PYTHON_ENV := .venv/installed.lock
 PYTHON := scripts tests tools
 SMK := Snakefile workflow/Snakefile tools/demo_networks/Snakefile $(shell find workflow scripts -name "*.smk")
 
-.PHONY: demo test test-slurm lint plan data dataset submission method slurm-check test-page benchmarks clean
+.PHONY: demo test test-slurm lint plan data dataset submission method laion-check slurm-check test-page benchmarks clean
 
 demo: $(PYTHON_ENV)
 	@python scripts/run_demo.py
@@ -65,6 +66,9 @@ submission: $(PYTHON_ENV)
 
 method: $(PYTHON_ENV)
 	@python scripts/check_method.py "$(FROM)"
+
+laion-check: $(PYTHON_ENV)
+	@python scripts/run_study.py config/laion_check.yaml $(STUDY)
 
 slurm-check: $(PYTHON_ENV)
 	@python scripts/slurm_check.py $(if $(STUDY),--configfile $(STUDY))
