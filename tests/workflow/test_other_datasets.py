@@ -7,10 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from servers import BUCKET, REGION, s3_server, serve_tree
 
 from fmri2img.artifacts.recording import Recording
 from fmri2img.artifacts.splits import UNUSED
 from fmri2img.artifacts.stimuli import Stimuli
+from fmri2img.datasets.mosaic import layout, simulator
+from fmri2img.datasets.mosaic.settings import Simulation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDIES = {
@@ -104,22 +107,39 @@ def test_no_test_picture_is_trained_on(results):
     assert bool(unused) == (results.name in ("laion_fmri", "mosaic"))
 
 
-@pytest.mark.parametrize(
-    "dataset, folder, subject",
-    [("god", "images", "Subject1"), ("mosaic", "pictures/BOLD5000", "sub-01_BOLD5000")],
-)
-def test_what_is_downloaded_is_planned(tmp_path, dataset, folder, subject):
-    root = tmp_path / "data"
-    (root / folder).mkdir(parents=True)
-    section = {"source": "download", "root": str(root), **({"images": folder} if dataset == "god" else {})}
-    study = {"study": dataset, "dataset": dataset, "subjects": [subject], "split": STUDIES[dataset]["split"]}
-    study |= {dataset: section, "sessions": ["all"], "methods": ["ridge"], "metrics": ["pixcorr"]}
-    study["split"] = study["split"].removesuffix("_artificial")
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    planned = run(tmp_path, f"results/{dataset}/recordings/{subject}", "--dry-run", "--quiet", "rules")
+def test_gods_downloads_are_planned(tmp_path):
+    (tmp_path / "data/images").mkdir(parents=True)
+    section = {"source": "download", "root": "data", "images": "images"}
+    study = {"study": "god", "dataset": "god", "subjects": ["Subject1"], "split": "classes", "god": section}
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump(study | {"sessions": ["all"], "methods": ["ridge"], "metrics": ["pixcorr"]})
+    )
+    planned = run(tmp_path, "results/god/recordings/Subject1", "--dry-run", "--quiet", "rules")
     assert planned.returncode == 0, planned.stdout[-3000:] + planned.stderr[-6000:]
-    downloads = {"god": 1, "mosaic": 6}[dataset]  # betas; and a table, three lists of the split, the parcellation
-    assert f"{dataset}_acquire{downloads}" in "".join(planned.stdout.split())
+    assert "god_acquire1" in "".join(planned.stdout.split())
+
+
+def test_what_a_bucket_has_becomes_a_recording(tmp_path):
+    tree, subject = tmp_path / "bucket", "sub-01_GOD"
+    one = Simulation(seed=2, subjects=[subject], training=24, tested=6, image_size=16, grayordinates=120)
+    simulator.simulate(tree, tmp_path / "pictures", one)
+    parcels = tmp_path / "data" / layout.PARCELS  # comes from another server, which a test does not ask
+    parcels.parent.mkdir(parents=True)
+    (tree / layout.PARCELS).rename(parcels)
+    study = {"study": "mosaic", "dataset": "mosaic", "subjects": [subject], "split": "filtered", "sessions": ["all"]}
+    with s3_server() as (url, owner):
+        serve_tree(owner, tree)
+        where = {"bucket": BUCKET, "region": REGION, "endpoint": url}
+        own = {"source": "download", "root": "data", "pictures": "pictures", "image_size": 16, "bucket": where}
+        (tmp_path / "study.yaml").write_text(
+            yaml.safe_dump(study | {"mosaic": own, "methods": ["ridge"], "metrics": ["pixcorr"]})
+        )
+        made = run(tmp_path, f"results/mosaic/recordings/{subject}")
+    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
+    assert f"5 files are downloaded from bucket {BUCKET}" in made.stdout + made.stderr
+    assert len(list((tmp_path / "data/.lock").rglob("*.json"))) == 5  # betas, a table, three lists
+    recording = Recording.open(tmp_path / "results/mosaic/recordings" / subject)
+    assert len(recording.trials) == 24 + 6 * 4 and (recording.trials["part"] == UNUSED).sum() == simulator.DOUBLES
 
 
 def test_a_pool_has_recordings_without_pictures(results):
