@@ -438,6 +438,7 @@ def test_videos_artificial_images_and_terms_are_asked_for(tmp_path):
     own.check(study("sub-01_GOD"))
     own.check_terms()
     own.check(study("sub-01_NSD", "sub-01_GOD"))
+    assert own.licence["name"].startswith("NSD: NSD Data Sharing and Usage Agreement; GOD: none stated")
     with pytest.raises(UserError, match=r"key 'mosaic.terms_accepted': lacks NSD; read and sign the NSD Data Sharing"):
         own.check_terms()
     signed = dataset(tmp_path, source="download", terms_accepted=["NSD"])

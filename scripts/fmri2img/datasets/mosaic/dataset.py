@@ -38,6 +38,12 @@ class Dataset(FolderDataset):
         subjects = self.settings.simulation.subjects if self.simulated else layout.SUBJECTS
         return dict.fromkeys(subjects, self.settings.sessions)
 
+    @property
+    def licence(self) -> dict:
+        """The licences of the study's constituents, once they are known."""
+        known = [f"{name}: {layout.CONSTITUENTS[name].licence}" for name in self.constituents]
+        return super().licence if self.simulated or not known else super().licence | {"name": "; ".join(known)}
+
     def file(self, key: str) -> Path:
         """Path of a file. key: of layout.py. Simulated files and those to be downloaded are at `<root>/<key>`."""
         place = self.root / key

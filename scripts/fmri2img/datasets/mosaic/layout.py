@@ -51,10 +51,11 @@ class Constituent:
     """One of the datasets in MOSAIC.
 
     folder: of its betas in the bucket; table: of its stimuli; trials: of each subject, in order; images: in its table;
-    seen: by one subject; also_called: what its files may call it besides `folder`; videos: whether its stimuli are
-    videos; artificial: whether it has a test set of artificial images; own_statistics: whether MOSAIC z-scored its test
-    images by their own trials, not by training trials; address: where its pictures are had;
-    same_pictures: another constituent whose folder of pictures serves too; terms: an agreement to sign, and where.
+    seen: by one subject; licence: of its responses, as its dataset_description.json on OpenNeuro states it;
+    also_called: what its files may call it besides `folder`; videos: whether its stimuli are videos; artificial:
+    whether it has a test set of artificial images; own_statistics: whether MOSAIC z-scored its test images by their own
+    trials, not by training trials; address: where its pictures are had; same_pictures: another constituent whose folder
+    of pictures serves too; terms: an agreement to sign, and where.
     """
 
     folder: str
@@ -62,6 +63,7 @@ class Constituent:
     trials: tuple[int, ...]
     images: int
     seen: int
+    licence: str
     address: str
     also_called: str = ""
     videos: bool = False
@@ -78,6 +80,7 @@ CONSTITUENTS = {
         tuple(750 * sessions + 744 for sessions in (40, 40, 32, 30, 40, 32, 40, 30)),
         70_850,
         10_284,
+        NSD_TERMS[0],
         f"NSD's bucket: nsddata_stimuli/stimuli/nsd/{NSD_BRICK}, after its form",
         artificial=True,
         terms=NSD_TERMS,
@@ -88,6 +91,7 @@ CONSTITUENTS = {
         (5254, 5254, 5254, 3108),
         4916,
         4916,
+        "CC0",
         "https://bold5000-dataset.github.io/website/download.html (BOLD5000_Stimuli.zip)",
     ),
     "GOD": Constituent(
@@ -96,6 +100,7 @@ CONSTITUENTS = {
         (2950,) * 5,
         1250,
         1250,
+        "none stated (OpenNeuro ds001246)",
         "https://forms.gle/ujvA34948Xg49jdn9 (ImageNet's pictures, on request)",
         same_pictures="deeprecon",
     ),
@@ -105,6 +110,7 @@ CONSTITUENTS = {
         (8120,) * 3,
         1300,
         1300,
+        "none stated (OpenNeuro ds001506)",
         "https://github.com/KamitaniLab/DeepImageReconstruction (artificial images; the others are GOD's)",
         artificial=True,
         own_statistics=True,
@@ -116,6 +122,7 @@ CONSTITUENTS = {
         (9840,) * 3,
         8740,
         8740,
+        "that of OpenNeuro ds004192",
         "https://osf.io/jum2f/ (all THINGS pictures)",
         also_called="THINGS_fmri",
     ),
@@ -125,6 +132,7 @@ CONSTITUENTS = {
         (5200, *(5320,) * 8, *(1000,) * 21),
         57_120,
         4120,
+        "CC0",
         f"{OPENNEURO}/ds004496 (stimuli)",
     ),
     "BMD": Constituent(
@@ -133,6 +141,7 @@ CONSTITUENTS = {
         (4020,) * 10,
         1102,
         1102,
+        "CC0",
         "https://github.com/blahner/BOLDMomentsDataset (videos)",
         videos=True,
     ),
@@ -142,6 +151,7 @@ CONSTITUENTS = {
         (720,) * 30,
         21_600,
         720,
+        "that of OpenNeuro ds004488",
         f"{OPENNEURO}/ds004488 (videos)",
         videos=True,
     ),
