@@ -72,7 +72,7 @@ def test_test_sets_stand_next_to_each_other_and_claims_span_them(results):
 
 def test_each_subject_has_a_permutation_test_whose_mean_is_that_of_its_scores(results):
     scores = read_scores([results / "scores" / f"{method}.parquet" for method in METHODS])
-    tested = read_permutations(sorted((results / "permutations").iterdir()))
+    tested = read_permutations(sorted((results / "permutations").glob("*.parquet")))
     keys = ["method", "subject", "sessions", "test_set", "metric"]
     means = scores.groupby(keys)["value"].mean()
     assert len(tested) == len(means) and set(tested["permutations"]) == {199} and (tested["why"] == "").all()
