@@ -225,6 +225,31 @@ def test_fetch_downloads_networks_and_data_and_makes_nothing_else(tmp_path):
     assert [rule for rule in counts if not rule.startswith("acquire")] == ["total"]
 
 
+def test_test_sets_of_other_experiments_refit_nothing(tmp_path):
+    (tmp_path / "alone.yaml").write_text("nsd: {transfer: []}")
+    files = ["--configfile", "config/transfer.yaml"]
+    alone = dry_run(*files, str(tmp_path / "alone.yaml"), directory=tmp_path)
+    counts = dry_run(*files, directory=tmp_path)
+    added = {"mask_experiment": 4, "simulate_transfer_stimuli": 1, "simulate_transfer_subj01": 1}
+    added |= {"simulate_transfer_subj02": 1}
+    assert {rule: counts.get(rule) for rule in added} == added and not added.keys() & alone.keys()
+    again = ("decode", "draw", "draw_quickly", "make_decoded", "make_prediction", "make_from_prediction")
+    assert {rule: counts[rule] for rule in again} == {rule: 5 * alone[rule] for rule in again}  # 5 test sets
+    same = counts.keys() - added.keys() - {*again, "total"}
+    assert {rule: counts[rule] for rule in same} == {rule: alone.get(rule) for rule in same}
+    assert counts["fit_linear"] == 6
+
+
+def test_betas_of_other_experiments_are_fetched_and_masked_like_those_of_sessions(tmp_path):
+    (tmp_path / "one.yaml").write_text(
+        "{subjects: [subj01], methods: [ridge], analyses: [], bottleneck: {methods: [ridge]}, "
+        "nsd: {transfer: [imagery, synthetic]}}"
+    )
+    files = ["--configfile", "config/paper.yaml", str(tmp_path / "one.yaml")]
+    counts = dry_run(*files, directory=tmp_path)
+    assert (counts["acquire_betas"], counts["mask_session"], counts["mask_experiment"]) == (42, 40, 2)
+
+
 @pytest.mark.parametrize(("method", "fitted"), [("ridge", "fit_linear"), ("mindeye2_unrefined", "finetune")])
 def test_the_bottleneck_refits_a_decoder_for_each_number_of_dimensions(method, fitted, tmp_path):
     curve = f"bottleneck: {{methods: [{method}], dimensions: [2, 30]}}"

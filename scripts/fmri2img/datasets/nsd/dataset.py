@@ -61,6 +61,14 @@ class Dataset(TreeDataset):
         """Test sets of experiments that nothing is fitted to."""
         return self.settings.transfer
 
+    @property
+    def image_sources(self) -> dict[str, list[str]]:
+        """Those of the study's test images; drawn ones are in no collection."""
+        declared = super().image_sources
+        if self.simulated:
+            return {name: [] for name in declared} if self.transfer else {}
+        return {name: found for name, found in declared.items() if self.transfer or name.startswith("COCO")}
+
     def transfer_of(self, study: Any, subject: str) -> list[str]:
         """Those in which the subject's trials are tested. Subjects that networks are only pretrained on have none."""
         return self.transfer if subject in study.subjects else []
