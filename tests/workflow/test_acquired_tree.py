@@ -54,7 +54,7 @@ def prepare(folder: Path, study: str, dataset: dict) -> None:
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {
         "study": study,
-        "nsd": dataset | {"transfer": ["vision", "imagery", "synthetic"]},
+        "nsd": dataset | {"transfer": ["synthetic"]},
         "subjects": list(SUBJECTS),
         "sessions": [1, "all"],
         "methods": ["ridge"],
@@ -116,8 +116,8 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
         prepare(tmp_path / "run", "there", {"source": "bucket", "root": "tree", "bucket": nsd})
         fetched = make(tmp_path / "run", ["fetch"])
     assert f"NSD: 2 files are linked from {tmp_path / 'copy'} (key nsd.bucket.copy): betas of subj02" in fetched
-    assert "betas of subj01, sessions 1-3; the stimuli; " in fetched and "GB: COCO's annotations." in fetched
-    assert "betas of subj01, subj02 in NSD-Imagery" in fetched and "in NSD-Synthetic" in fetched
+    listed = "betas of subj01, sessions 1-3; betas of subj01, subj02 in NSD-Synthetic; the stimuli; "
+    assert listed in fetched and "GB: COCO's annotations." in fetched
     assert "rule acquire_betas" in fetched and "rule mask_session" not in fetched
     printed = make(tmp_path / "run", targets_of("there"), offline)
     assert "rule mask_session" in printed and "rule acquire" not in printed
@@ -127,9 +127,8 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
 
     tree = tmp_path / "run" / "tree"
     assert not list((tree / "nsddata_betas").rglob("betas_*"))  # masked, then deleted
-    for experiment in (layout.IMAGERY, layout.SYNTHETIC):
-        assert lockfile.read(tree, layout.experiment_betas("subj02", "b3", experiment)) is not None
-        lockfile.verify(tree, layout.experiment_valid("subj02", experiment))
+    assert lockfile.read(tree, layout.experiment_betas("subj02", "b3", layout.SYNTHETIC)) is not None
+    lockfile.verify(tree, layout.experiment_valid("subj02", layout.SYNTHETIC))
     assert len(list((tmp_path / "copy").rglob("betas_session*.nii.gz"))) == 2  # links to them were
     for subject, sessions in SUBJECTS.items():
         for session in range(1, sessions + 1):
