@@ -126,7 +126,7 @@ def test_recordings_and_stimuli_of_an_acquired_tree_are_those_of_the_tree_on_dis
     assert [name for name in here if here[name] != there.get(name)] == [] and set(there) == set(here)
 
     tree = tmp_path / "run" / "tree"
-    assert not list((tree / "nsddata_betas").rglob("betas_*"))  # masked, then deleted
+    assert not list((tree / "nsddata_betas").rglob("betas_*.*"))  # masked, then deleted
     assert lockfile.read(tree, layout.experiment_betas("subj02", "b3", layout.SYNTHETIC)) is not None
     lockfile.verify(tree, layout.experiment_valid("subj02", layout.SYNTHETIC))
     assert len(list((tmp_path / "copy").rglob("betas_session*.nii.gz"))) == 2  # links to them were
