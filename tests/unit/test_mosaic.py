@@ -120,6 +120,18 @@ def test_vertices_that_a_trial_lacks_or_had_filled_are_left_out_and_counted(tmp_
     assert found.metadata["voxels_left_out"] == {"not_finite": 3, "constant": 1}
 
 
+def test_trials_that_the_table_does_not_have_or_has_more_of_are_counted(tmp_path, parcels, nsd):
+    parts = files.nsd_responses(1)
+    parts["test"][0][:, 2] = np.nan  # the third presentation of one of the two
+    parts["artificial"][0][0, 2] = 1.0  # a one-back repeat
+    found, _ = record(tmp_path, nsd_file(tmp_path, parts), parcels, nsd)
+    assert found.metadata["trials_unlike_table"] == {"missing": 1, "more": 1}
+    assert record(tmp_path / "b", nsd_file(tmp_path), parcels, nsd)[0].metadata["trials_unlike_table"] == {
+        "missing": 0,
+        "more": 0,
+    }
+
+
 def test_published_noise_ceilings_become_ncsnr(tmp_path, parcels, nsd):
     percent = np.full(files.ELEMENTS, 50.0)
     percent[:4] = [0, 80, np.nan, 100]

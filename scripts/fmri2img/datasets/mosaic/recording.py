@@ -38,7 +38,7 @@ def write_recording(
     elements, one = parcels.used(options["vertices"]), layout.CONSTITUENTS[layout.constituent_of(subject)]
     with open_subject(path, subject, len(parcels.areas)) as file:
         trials = trials_of(file, stimuli, options["sessions"], split)
-        fitted = (trials["part"] == TRAIN).to_numpy()
+        fitted, unlike = (trials["part"] == TRAIN).to_numpy(), unlike_table(trials, stimuli, subject)
         keep, moments, left_out = _fit(file, elements, trials["row"].to_numpy(), fitted)
         voxels = parcels.table(elements[keep])
         ceilings = file.ncsnr(elements[keep])
@@ -48,6 +48,7 @@ def write_recording(
             **split.identity,
             "betas": options,
             "n_sessions": int(options["sessions"]),
+            "trials_unlike_table": unlike,
             "order": "random: the files do not say when a trial was",
             "zscored_before": "by its own trials"
             if one.own_statistics
@@ -64,6 +65,10 @@ def write_recording(
                 betas[place[rows]] = zscore(block, moments.mean[keep], moments.sd[keep])
             recording.finish(trials.drop(columns="row"), voxels, metadata)
     print(f"{subject}: {len(trials)} trials, {len(voxels)} vertices; left out of them: {left_out}")
+    if unlike["missing"] or unlike["more"]:
+        print(
+            f"{subject}: unlike the table of stimuli, {unlike['missing']} trials are missing, {unlike['more']} are more"
+        )
     return TestImages.of(subject, split, trials["image_id"].to_numpy(), trials["session"].to_numpy())
 
 
@@ -98,6 +103,17 @@ def trials_of(file: SubjectFile, stimuli: pd.DataFrame, sessions: int, split: Sp
     trials["repeat"] = pd.Series(shown_before).groupby(trials["image_id"]).rank(method="first").astype(int) - 1
     trials["part"] = split.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
     return trials
+
+
+def unlike_table(trials: pd.DataFrame, stimuli: pd.DataFrame, subject: str) -> dict[str, int]:
+    """How many trials the table of stimuli has and the file lacks (missing), and the other way round (more).
+
+    The two are counted in different places, so a difference is reported and not refused: MOSAIC's table leaves the
+    one-back repeats of NSD-Synthetic out, for example. A file that is not whole shows here.
+    """
+    found = trials["image_id"].value_counts().reindex(stimuli["image_id"], fill_value=0).to_numpy()
+    difference = found - stimuli[subject].to_numpy()
+    return {"missing": int(-difference[difference < 0].sum()), "more": int(difference[difference > 0].sum())}
 
 
 def _by_name(own: pd.DataFrame) -> dict[str, int]:

@@ -65,7 +65,7 @@ def seen_stimuli(tables: dict[str, pd.DataFrame], subjects: list[str]) -> pd.Dat
 
     tables: constituent -> `read_stimuli`. Columns: image_id (the same in every study: 100,000 for each dataset before,
     and the position in the alphabetical order of its table), name (<constituent>/<filename>), constituent, filename,
-    alias, source, test_train.
+    alias, source, test_train, and how often each of the subjects saw it, in a column of the subject's name.
     """
     parts = []
     for constituent, table in tables.items():
@@ -77,8 +77,8 @@ def seen_stimuli(tables: dict[str, pd.DataFrame], subjects: list[str]) -> pd.Dat
         )
     every = pd.concat(parts, ignore_index=True).sort_values("image_id", ignore_index=True)
     every.insert(1, "name", every["constituent"] + "/" + every["filename"])
-    seen = every.loc[every["shown"], ["image_id", "name", "constituent", *COLUMNS]]
-    return seen.reset_index(drop=True)
+    every[subjects] = every[subjects].fillna(0).astype(int)  # those of other constituents
+    return every.loc[every["shown"], ["image_id", "name", "constituent", *COLUMNS, *subjects]].reset_index(drop=True)
 
 
 def is_artificial(stimuli: pd.DataFrame) -> pd.Series:
