@@ -139,6 +139,10 @@ class Design:
         methods = {n: entry | {"suspicions": texts[n]} if texts[n] else entry for n, entry in self.methods.items()}
         return replace(self, methods=methods)
 
+    def at_longest(self) -> "Design":
+        """The same design at the longest budget alone."""
+        return replace(self, budgets={self.longest_budget: self.budgets[self.longest_budget]})
+
     def of_images(self) -> "Design":
         """The same design without metrics that have no value for a single image."""
         metrics = {name: entry for name, entry in self.metrics.items() if entry.get("unit", "image") == "image"}

@@ -38,12 +38,11 @@ def cells_by_source(
     """
     groups, parts = groups_of(table, flags), []
     for test_set, of_set in scores.items():
-        design, group = designs[test_set].of_images(), of_set["image_id"].map(groups)
+        design, group = designs[test_set].of_images().at_longest(), of_set["image_id"].map(groups)
         for name in sorted(group.dropna().unique()):
             own = of_set[group == name]
             seen_by = [subject for subject in design.subjects if (own["subject"] == subject).any()]
-            cells = estimates(own, replace(design, subjects=seen_by))
-            cells = tidy(cells[cells["budget"] == design.longest_budget], design)
+            cells = tidy(estimates(own, replace(design, subjects=seen_by)), design)
             at = cells.columns.get_loc("split") + 1
             cells.insert(at, "test_set", test_set)
             cells.insert(at + 1, "source", name)

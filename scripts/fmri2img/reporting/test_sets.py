@@ -33,9 +33,8 @@ def cells_by_test_set(
     """
     parts = []
     for number, (test_set, of_set) in enumerate(scores.items()):
-        design = designs[test_set]
-        cells = estimates(of_set, design)
-        cells = tidy(cells[cells["budget"] == design.longest_budget], design)
+        design = designs[test_set].at_longest()
+        cells = tidy(estimates(of_set, design), design)
         at = cells.columns.get_loc("split") + 1
         cells.insert(at, "test_set", test_set)
         cells.insert(at + 1, "test_kind", design.kinds.get(test_set, ""))
