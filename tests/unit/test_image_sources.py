@@ -1,6 +1,7 @@
 """Scores by image source: recomputed by hand, with the pool of the whole test set, and the networks that know it."""
 
 import re
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_the_confound_stands_where_the_numbers_stand(design, scores, tmp_path):
     assert "compared with all images of its test set" in table.note
     assert "networks of Ridge (unclip) were trained on a collection that holds the pictures of web," in table.note
     assert "not published what words were trained on" in table.note
+
+
+def test_what_a_submission_was_made_with_is_not_known(design, scores):
+    sent = replace(design, methods={"ridge": {"title": "Sent in", "kind": "submission"}})
+    study = PlantedStudy({"ridge": {}}, {}, {"web": ["laion2b"], "photographs": [], "drawn": []})
+    cells = with_training_data(cells_by_source(scores, {"shared1000": sent}, TABLE, FLAGS), study, sent)
+    rows = {row.heads[1]: row.cells[-1].mean for row in source_table(cells, sent).rows}
+    assert rows["web"] == "not published: the networks of Sent in" and rows["drawn"] == "none known"
 
 
 def test_an_ablation_has_only_the_networks_that_it_uses():

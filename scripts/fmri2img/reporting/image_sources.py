@@ -54,9 +54,11 @@ def with_training_data(cells: pd.DataFrame, study, design: Design) -> pd.DataFra
     """`cells_by_source` with COLUMNS: networks of the method that were trained on a collection that holds the source's
     pictures, and those of which it is not published; "" for none. study: a `fmri2img.study.Study`."""
     found = {}
-    for method in design.methods:
+    for method, entry in design.methods.items():
         for source, collections in study.dataset.image_sources.items():
             seen, unknown = trained_on(study, method, collections) if collections else ([], [])
+            if entry["kind"] == "submission" and collections:
+                unknown = [f"the networks of {entry['title']}"]
             found[method, source] = ", ".join(seen), ", ".join(unknown)
     bare = cells["source"].str.split(", flagged: ", n=1).str[0]
     values = [found.get(key, ("", "")) for key in zip(cells["method"], bare, strict=True)]
