@@ -21,25 +21,3 @@ def test_the_other_seed_of_a_cancelled_training_is_scored_in_slurm(study, cluste
     # The copy of the study is without the logs of what was made before, and the report says so.
     facts = pd.read_csv(tables / "provenance.csv").set_index("item")["value"]
     assert "left no record" in facts["without a record"] and "Slurm jobs" in facts["in Slurm"]
-
-
-def test_a_cell_that_is_cancelled_while_it_draws_is_not_decoded_again(study, cluster, tmp_path):
-    trial = study[0].copy(tmp_path / "cell", seeds=[1], generation={"steps": 400})
-    process = trial.start()
-    decoded = trial.folder / "results/trial/decoded/sleeper/subj01/1sessions/seed1/shared1000"
-
-    def drawing():
-        assert process.poll() is None, trial.printed[-5000:]
-        return list(trial.folder.glob("logs/trial/draw/sleeper/**/*.log"))
-
-    wait_for(drawing, "drawing")
-    assert decoded.is_dir()
-    written = (decoded / "metadata.json").stat().st_mtime_ns
-    running = [job for job in trial.jobs("cell") if job["JobState"] == "RUNNING"]
-    cluster.run("scancel", *(job["JobId"] for job in running))
-    assert process.wait(2 * PATIENCE) == 1, trial.printed[-5000:]
-    assert (decoded / "metadata.json").stat().st_mtime_ns == written
-    assert not list(trial.folder.glob("results/trial/predictions/sleeper/**/images.npy"))
-    assert trial.run() == 0, trial.printed[-5000:]
-    assert (decoded / "metadata.json").stat().st_mtime_ns == written
-    assert list(trial.folder.glob("results/trial/predictions/sleeper/**/images.npy"))
