@@ -355,6 +355,11 @@ def test_another_labs_folder_is_understood(foreign, tmp_path):
         assert np.corrcoef(z[:23, voxel], betas[voxel, kept][:23])[0, 1] > 0.999
 
 
+def test_a_source_of_pictures_is_a_folder(foreign):
+    found = describe(foreign, {"pictures": {"folder": "pics", "sources": {"pic": ["laion2b"], "pics": []}}})
+    assert [line for line in found.problems if "'pic' is not a folder of" in line and "did you mean 'pics'?" in line]
+
+
 def test_sessions_and_regions_without_a_fitting_file_are_named(foreign):
     found = describe(foreign, {"sessions": {"S1": 3}, "voxels": {"regions": {"V1": "{subject}_V1.npy"}}})
     assert any("own_scans.sessions: 3 of S1, but its tables of events have 2" in line for line in found.problems)

@@ -62,6 +62,10 @@ class Dataset(dataset.Dataset):
         return self.settings.pictures.captions is not None
 
     @property
+    def image_sources(self) -> dict[str, list[str]]:
+        return self.settings.pictures.sources
+
+    @property
     def pictures(self) -> Path:
         return self.root / self.settings.pictures.folder
 
@@ -94,13 +98,19 @@ class Dataset(dataset.Dataset):
     @property
     def of_stimuli(self) -> dict:
         """The settings on which stimuli and split depend."""
-        kept = {key: value for key, value in self.section.items() if key not in (*NOT_READ, "voxels")}
+        kept = {key: value for key, value in self._read.items() if key != "voxels"}
         return kept | {"betas": {"files": self.section["betas"]["files"]}}
 
     @property
     def of_recordings(self) -> dict:
         """The settings on which recordings depend."""
-        return {key: value for key, value in self.section.items() if key not in NOT_READ}
+        return self._read
+
+    @property
+    def _read(self) -> dict:
+        """The settings without those that are only reported."""
+        pictures = {key: value for key, value in self.section["pictures"].items() if key != "sources"}
+        return {key: value for key, value in self.section.items() if key not in NOT_READ} | {"pictures": pictures}
 
     def check(self, study: Any) -> None:
         """Check that the files of the study's subjects are there. Raises UserError."""

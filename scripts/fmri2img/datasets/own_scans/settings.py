@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fmri2img.datasets.dataset import PATH_NAME, Licence, Sizes
+from fmri2img.datasets.dataset import CORPUS, PATH_NAME, Licence, Sizes
 from fmri2img.datasets.own_scans.layout import check_pattern
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, Positive, Seed, Share, Side, Unique, UserPath
@@ -82,6 +82,12 @@ class Pictures(base.Settings):
     )
     background: Grey = Field(
         128, description="The grey behind transparent pictures, and at padded sides; as in the experiment, 0 to 255."
+    )
+    sources: dict[Name, Unique[Annotated[str, *CORPUS]]] = Field(
+        {},
+        description="Folder in it -> public collections that its pictures are from (`laion2b`, `things`; none: []), as "
+        "in `training_data` of config/backbones.yaml. Two or more: scores are also reported by source, with the "
+        "networks that were trained on it.",
     )
     captions: Name | None = Field(
         None,

@@ -28,6 +28,7 @@ from fmri2img.datasets.own_scans.settings import Settings
 from fmri2img.datasets.own_scans.voxels import places_of, read_mask, region_column, selected
 from fmri2img.datasets.pictures import CROP, read_picture
 from fmri2img.errors import UserError
+from fmri2img.settings.base import nearest
 
 FEW_TESTED, FEW_TRAINED, FEW_REPEATED = 20, 100, 10  # pictures, below which a note says so
 LOST_SHARE = 0.1  # of voxels that are left out, above which a note says so
@@ -320,6 +321,12 @@ def _check_pictures(report: Report, settings: Settings, folder: Folder, names: l
         report.notes.append(
             f"{folder.path}: {oblong} of {len(names)} pictures are not square, and their middle is used; set "
             "own_scans.pictures.fit to pad to keep all of them"
+        )
+    sources = sorted({folder.source(name) for name in names})
+    for source in pictures.sources.keys() - set(sources):
+        report.problems.append(
+            f"own_scans.pictures.sources: '{source}' is not a folder of {folder.path} with pictures that were shown; "
+            f"{nearest(source, sources, 'there are')}"
         )
     never = len(folder.names) - len(names)
     report.facts.append(
