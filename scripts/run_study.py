@@ -24,6 +24,7 @@ from fmri2img.settings.base import problem
 from fmri2img.settings.files import read_files
 from fmri2img.study import Study
 
+PAGE = "page.html"  # everything that is printed is made before it
 CELL = ["method", "subject", "sessions", "metric"]
 
 
@@ -85,7 +86,7 @@ def print_results(study: Study, results: Path) -> None:
         print("Scores without such a test, by flipped signs of the differences of images:", *compared, sep="\n")
     downloads = list(download_lines(study.dataset.inventory(study)))
     print(*(["Downloaded", *downloads] if downloads else ["Downloaded: nothing"]), sep="\n")
-    print(f"Page: {results / 'page.html'}")
+    print(f"Page: {results / PAGE}")
 
 
 def main() -> int:
@@ -100,9 +101,10 @@ def main() -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     command = ["--cores", str(min(os.cpu_count() or 1, 8)), "--quiet", "rules", "host", "--show-failed-logs"]
-    if code := runs.status(runs.snakemake([*command, "--configfile", *arguments.study])):
+    results = Path("results", study.name)
+    if code := runs.status(runs.snakemake([*command, str(results / PAGE), "--configfile", *arguments.study])):
         return code
-    print_results(study, Path("results", study.name))
+    print_results(study, results)
     return 0
 
 
