@@ -71,6 +71,7 @@ def test_linear_decoders_decode_what_the_dataset_brings(folder):
     assert study.dataset.bytes_of(study)[Path("results/demo")] == 4 * 2 * 36 * 64  # betas, and no pictures
     facts = card_facts(study, "ridge", [], {}).set_index("item")["value"]
     assert facts["encoder data"] == "vectors (A network): its data"
+    assert facts["encoder"] == "vectors, which the dataset brings"
 
 
 @pytest.mark.parametrize(

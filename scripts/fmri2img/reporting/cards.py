@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from fmri2img.backbones.registry import Backbone
+from fmri2img.backbones.registry import BROUGHT, Backbone
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.tables import Cell, Column, Row, Table
 from fmri2img.reporting.trained_runs import PRETRAINING, TrainedRun
@@ -68,7 +68,7 @@ def card_facts(study, method: str, runs: list[TrainedRun], own: dict) -> pd.Data
     for key in entry["configured_by"]:
         for item, value in _flat(key, value_at(study.config, key)):
             if isinstance(value, str) and value in backbones:
-                value = f"{value}, revision {Backbone(value, backbones[value]).revision}"
+                value = f"{value}, {_origin(value, backbones)}"
             rows.append(("settings", item, value))
     return pd.DataFrame([(*row[:2], _text(row[2])) for row in rows], columns=["section", "item", "value"])
 
@@ -87,6 +87,12 @@ def _network_data(study, method: str) -> list[tuple]:
         if texts:
             rows.append(("networks", f"may have seen pictures of {source}", ", ".join(texts)))
     return rows
+
+
+def _origin(name: str, backbones: dict) -> str:
+    """Which version of a network, or that the dataset brings its outputs, whose metadata say more."""
+    brought = backbones[name]["kind"] == BROUGHT
+    return "which the dataset brings" if brought else f"revision {Backbone(name, backbones[name]).revision}"
 
 
 def _named(name: str, backbones: dict) -> str:
