@@ -33,6 +33,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="the study to write; by default <folder>.yaml in this directory")
     arguments = parser.parse_args()
     try:
+        if not arguments.folder:
+            raise UserError("no folder is given; write `make dataset PATH=folder`")
         return add(Path(expanded(arguments.folder)), arguments.config, arguments.output)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)

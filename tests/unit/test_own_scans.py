@@ -355,6 +355,23 @@ def test_another_labs_folder_is_understood(foreign, tmp_path):
         assert np.corrcoef(z[:23, voxel], betas[voxel, kept][:23])[0, 1] > 0.999
 
 
+def test_betas_that_are_there_twice_are_not_picked_from(foreign):
+    np.save(foreign / "S1_betas_2.npy", np.load(foreign / "S1_betas.npy"))
+    found = describe(foreign, {"betas": {"files": "{subject}_betas*.npy"}})
+    assert any("S1_betas.npy: and S1_betas_2.npy are both betas of the same trials" in line for line in found.problems)
+    found = describe(foreign, {})
+    assert found.problems == [
+        "betas have several forms of paths ({subject}_betas.npy, {subject}_betas_2.npy); name the one to read in "
+        "own_scans.betas.files"
+    ]
+
+
+def test_sessions_that_are_not_used_are_not_counted(foreign):
+    found = describe(foreign, {"sessions": {"S1": 1}, "held_out": {"rule": "random", "share": 0.2}})
+    assert found.problems == [] and "16 pictures are trained on (" in found.facts[-1]
+    assert found.section["sizes"]["session_trials"] == 23
+
+
 def test_a_source_of_pictures_is_a_folder(foreign):
     found = describe(foreign, {"pictures": {"folder": "pics", "sources": {"pic": ["laion2b"], "pics": []}}})
     assert [line for line in found.problems if "'pic' is not a folder of" in line and "did you mean 'pics'?" in line]

@@ -226,6 +226,11 @@ def test_what_is_stated_is_not_guessed(lab):
         (lab / "first.yaml").replace(lab / "scans.yaml")
 
 
+def test_without_a_folder_nothing_is_searched(lab):
+    made = make(lab, "dataset")
+    assert made.returncode == 2 and "no folder is given; write `make dataset PATH=folder`" in made.stderr
+
+
 # ---- the make variable PATH ------------------------------------------------------------------------------------------
 
 

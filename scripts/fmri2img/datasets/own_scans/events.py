@@ -118,7 +118,7 @@ def files_of_betas(root: Path, subject: str, settings: Settings, events: pd.Data
     modelled = np.ones(len(events), bool) if settings.betas.of == "events" else ~events["blank"].to_numpy()
     parts = [name for name in ("session", "run") if f"{{{name}}}" in pattern]
     if not parts:
-        return [(found[0].path, modelled)]
+        return [(_only([one.path for one in found]), modelled)]
     files = []
     for numbers, own in events.groupby(parts, sort=True):
         labels = {name: str(own[f"{name}_label"].iloc[0]) for name in parts}
@@ -133,12 +133,22 @@ def files_of_betas(root: Path, subject: str, settings: Settings, events: pd.Data
             )
         rows = np.zeros(len(events), bool)
         rows[own.index] = True
-        files.append((fits[0].path, rows & modelled))
+        files.append((_only([one.path for one in fits]), rows & modelled))
     used = {path for path, _ in files}
     unused = [one.path for one in found if one.path not in used]
     if unused:
         raise UserError(f"{unused[0]}: there are no events of these betas; add their table, or move the file elsewhere")
     return files
+
+
+def _only(paths: list[Path]) -> Path:
+    """The file of a session or of all. Raises UserError when there are several."""
+    if len(paths) > 1:
+        raise UserError(
+            f"{paths[0]}: and {paths[1].name} are both betas of the same trials ({len(paths)} files); name one form of "
+            "paths in own_scans.betas.files"
+        )
+    return paths[0]
 
 
 def same_label(one: str, other: str) -> bool:

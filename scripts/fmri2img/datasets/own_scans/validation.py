@@ -81,7 +81,10 @@ def validate(settings: Settings) -> Report:
             subjects[subject] = _check_subject(report, root, subject, settings, folder)
     if folder is None or len(subjects) < len(settings.sessions):
         return report
-    shown = {name: one.events.loc[~one.events["blank"], "name"] for name, one in subjects.items()}
+    shown = {}
+    for name, one in subjects.items():
+        used = ~one.events["blank"] & (one.events["session"] <= settings.sessions[name])
+        shown[name] = one.events.loc[used, "name"]
     if any(not names.all() for names in shown.values()):
         return report  # the pictures of some events are not known
     tested: dict[str, list[str]] = {}
