@@ -19,6 +19,7 @@ from fmri2img.reporting.estimates import at_budgets
 from fmri2img.reporting.similarity import quarter_means
 from fmri2img.reporting.style import (
     INK,
+    LETTER,
     MUTED,
     PAGE_WIDTH,
     RULE,
@@ -227,7 +228,8 @@ def test_set_figure(cells: pd.DataFrame, design: Design, patterns: list[str]):
     x = cells["test_set"].map(names.index) + cells["method"].map(offsets)
     cells, marked = cells.assign(x=x), False
     with look():
-        across = max(1, min(PANELS_ACROSS, POINTS_ACROSS // (len(names) * len(styles))))
+        labels = len(names) * (max(map(len, names)) + 1) * LETTER / (0.82 * PAGE_WIDTH)  # share of a page
+        across = max(1, min(PANELS_ACROSS, POINTS_ACROSS // (len(names) * len(styles)), int(1 / labels)))
         grid = _curve_panels(cells, design, shown, across)
         for metric, panel in grid.axes_dict.items():
             of_metric = cells[cells["metric"] == metric]

@@ -70,7 +70,7 @@ def source_table(cells: pd.DataFrame, design: Design) -> Table:
     cells = cells.fillna(dict.fromkeys(COLUMNS, ""))
     several = cells["test_set"].nunique() > 1
     metrics = [name for name in design.metrics if (cells["metric"] == name).any()]
-    lookup = cells.set_index(["method", "test_set", "source", "metric"])
+    lookup = cells.set_index(["method", "test_set", "source", "metric"]).sort_index()
     places = list(cells[["test_set", "source"]].drop_duplicates().itertuples(index=False, name=None))
     rows = []
     for method, entry in design.methods.items():
