@@ -22,6 +22,7 @@ from fmri2img.settings.files import read_files, study_files
 from fmri2img.study import Study
 
 THERE, MISSING, FORM = "there", "missing", "sign"
+SMALLEST = 0.001  # GB that are shown
 WORDS = {DOWNLOADED: "download", LINKED: "link", MADE: "make"}
 
 
@@ -143,8 +144,10 @@ def _of(files: list[Path], source: Source) -> str:
 
 
 def _size(source: Source, files: list[Path]) -> str:
-    size = source.gigabytes_of(files)
-    return "" if not size else f" (about {size:.2g} GB)" if size < 10 else f" (about {size:.0f} GB)"
+    size = source.gigabytes_of(files) or 0.0
+    if size < SMALLEST:
+        return ""
+    return f" (about {size:.2g} GB)" if size < 10 else f" (about {size:.0f} GB)"
 
 
 def _place(files: list[Path]) -> str:
