@@ -581,6 +581,19 @@ def test_what_cannot_be_scored_is_named(case):
         run(stimuli, embeddings, [told], {"caption_rouge1": REGISTRY["caption_rouge1"]})
 
 
+def test_metrics_of_captions_are_undefined_for_images_of_which_no_one_wrote_any(case):
+    stimuli, embeddings, _, predict = case
+    told = predict("told", np.arange(50) * 2, captions=["a dog"] * 50)
+    metrics = {name: REGISTRY[name] for name in ("caption_rouge1", "caption_demo_clip")}
+    stimuli.table["captions"] = [["a dog"]] * 40 + [None] * 60
+    table, _ = run(stimuli, embeddings, [told], metrics)
+    for _, values in table.sort_values("image_id").groupby("metric")["value"]:
+        assert values[:20].tolist() == pytest.approx([1] * 20) and values[20:].isna().all() and len(values) == 50
+    stimuli.table["captions"] = [None] * 100
+    table, _ = run(stimuli, embeddings, [told], metrics)
+    assert len(table) == 100 and table["value"].isna().all()
+
+
 # Registry
 
 

@@ -43,6 +43,12 @@ def test_states_of_captions_are_the_mean_over_an_images_captions(tmp_path):
     for row in (0, 1, 3):
         wanted = encoder.encode(list(table["captions"][row])[:5]).states.mean(axis=0)
         np.testing.assert_allclose(found.tokens[row], wanted, rtol=2e-3, atol=2e-3)
+    table.at[4, "captions"] = None  # of a test image: no one wrote any
+    save_stimuli(tmp_path / "unwritten", np.array(stimuli.images), table, {})
+    embed_texts(backbone, str(tmp_path / "unwritten"), str(tmp_path / "with_empty"))
+    with_empty = Embeddings.open(tmp_path / "with_empty").tokens
+    np.testing.assert_allclose(with_empty[4], encoder.encode([""]).states[0], rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(np.delete(with_empty, 4, axis=0), np.delete(found.tokens, 4, axis=0))
     table.at[5, "captions"] = []
     save_stimuli(tmp_path / "silent", np.array(stimuli.images), table, {})
     with pytest.raises(UserError, match=r"stimuli\.parquet: image_id 5 has no caption"):

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from fmri2img.archives import check_hdf5
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.layout import IMAGERY, SYNTHETIC, SYNTHETIC_SHARED
 from fmri2img.datasets.nsd.transfer_sets import TARGETS, image_ids, synthetic_id, target_id
@@ -103,5 +104,6 @@ def _bricks(path: str | Path, wanted: int) -> Iterator[np.ndarray]:
         known = isinstance(bricks, h5py.Dataset) and bricks.ndim == 4 and bricks.dtype == np.uint8
         if not known or len(bricks) != wanted or bricks.shape[3] != 3:
             raise UserError(f"{path}: no dataset imgBrick of {wanted} pictures, uint8 RGB; {renew(path)}")
+        check_hdf5(path, bricks)
         for row in range(wanted):
             yield bricks[row]

@@ -22,7 +22,9 @@ Betas. NSD-Imagery has 720 volumes for 576 trials, because a trial of attention 
 the column `epoch` of a recording's trials says which it is.
 
 Voxels. The mask and the voxels that are left out are those of NSD's own sessions, so that decoders stay as they are. A
-voxel without data in one of these two sessions has 0 there, its mean (`voxels_without_data` in the metadata).
+voxel without data in one of these two sessions has 0 there, its mean (`voxels_without_data` in the metadata). Noise
+ceilings (ncsnr) are those of NSD's sessions: a brain correlation that is divided by one is too low where responses are
+weaker, as in imagery.
 
 Normalisation (key `nsd.transfer_normalise`). NSD's sessions are z-scored by their own training trials. These two have
 none, so `published` takes their own trials, as the two papers do: those of a run in NSD-Imagery (each run has one task
