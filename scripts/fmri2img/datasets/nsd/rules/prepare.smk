@@ -72,6 +72,12 @@ def anatomy_files(wildcards):
     return {"brain": tree(layout.func(subject, "brainmask.nii.gz")), "mask": mask} | mni
 
 
+def further_trials(wildcards):
+    """Which trials of further experiments join a subject's recording, and what they are normalised by."""
+    test_sets = study.dataset.transfer_of(study, wildcards.subject)
+    return {"test_sets": test_sets, "normalise": study.dataset.section["transfer_normalise"] if test_sets else None}
+
+
 rule mask_session:
     """Read one session of betas inside the mask. The result is kept, because the 1.1 GB of betas are then deleted."""
     input:
@@ -149,10 +155,7 @@ rule prepare_recording:
         sessions=lambda w: study.used_sessions(w.subject),
         root=lambda w: str(study.dataset.root),
         betas=study.dataset.section["betas"],
-        transfer=lambda w: {
-            "test_sets": study.dataset.transfer_of(study, w.subject),
-            "normalise": study.dataset.section["transfer_normalise"],
-        },
+        transfer=further_trials,
         found=lambda w: as_found(study.dataset, flat(subject_files(w))),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
     script:
