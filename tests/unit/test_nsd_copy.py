@@ -99,6 +99,7 @@ PATH_KEYS = {
     "submissions.mine": lambda path: changed(submissions={"mine": {"path": path}}),
     "god.root": lambda path: changed(dataset="god", god={"source": "copy", "root": path}),
     "hcp.root": lambda path: changed(pools=["hcp"], hcp={"source": "copy", "root": path}),
+    "own_scans.root": lambda path: changed(dataset="own_scans", own_scans={"root": path}),
     "bold5000.root": lambda path: changed(dataset="bold5000", bold5000={"source": "copy", "root": path}),
 }
 
