@@ -20,6 +20,7 @@ from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import board, charts, pictures
 from fmri2img.reporting.page.build import page
 from fmri2img.reporting.page.costs import costs, duration
+from fmri2img.reporting.tables import Cell, Row
 
 
 @pytest.fixture(scope="module")
@@ -381,3 +382,14 @@ def test_a_failed_check_is_at_the_top_of_the_page_and_an_unseen_finding_is_not(p
     failed = page(replace(parts, claims=parts.claims.assign(met=False)), design)
     top = failed[: failed.index('id="leaderboard"')]
     assert "1 of the checks fail" in top and '<span class="verdict fails">FAILS</span>' in failed
+
+
+def test_a_long_table_of_sources_is_folded_and_its_confounds_are_not(planted):
+    parts, design, _ = planted
+    rows = [Row(["First", f"source {number}", "12"], [Cell("0.5"), Cell("a network")], False) for number in range(41)]
+    html = page(replace(parts, sources=replace(parts.sources, rows=rows)), design)
+    section = html[html.index('<section id="sources"') : html.index('<section id="permutations"')]
+    assert "<summary>41 rows</summary>" in section and section.count("Confound: ") == 1
+    assert section.index("</details>") < section.index("Confound: ")
+    short = html[html.index('<section id="permutations"') :]
+    assert "<summary>" not in short[: short.index("</section>")]
