@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import god_files
+import laion_files
 import mosaic_files
 import numpy as np
 import pandas as pd
@@ -37,6 +38,14 @@ from fmri2img.backbones.converters import CaptionConverter, load_converter, save
 from fmri2img.datasets.bold5000.stimuli import read_arrays as read_picture_arrays
 from fmri2img.datasets.god.responses import Pictures, read_bdpy, read_npz
 from fmri2img.datasets.hcp.patterns import read_volumes
+from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.laion_fmri.betas import read_masked_session as read_laion_session
+from fmri2img.datasets.laion_fmri.betas import read_session_trials
+from fmri2img.datasets.laion_fmri.embeddings import read_embeddings, read_names
+from fmri2img.datasets.laion_fmri.regions import list_regions
+from fmri2img.datasets.laion_fmri.splits import read_split
+from fmri2img.datasets.laion_fmri.stimuli import picture_blocks, read_captions
+from fmri2img.datasets.laion_fmri.volumes import Regions, read_ncsnr
 from fmri2img.datasets.mosaic.betas import open_subject
 from fmri2img.datasets.mosaic.parcels import read_parcels
 from fmri2img.datasets.mosaic.tables import read_list, read_stimuli
@@ -97,6 +106,31 @@ def nsd(folder: Path) -> Opened:
 
     names = [str(path.relative_to(folder)) for path in (betas, roi, ceiling)]
     return Opened([DESIGN, responses("subj01"), STIMULUS_INFO, stimuli, *coco, *names], read)
+
+
+def laion(folder: Path) -> Opened:
+    laion_files.write(folder)
+    images, betas, trials = laion_files.IMAGES, layout.betas("sub-03", 1), layout.trials("sub-03", 1)
+    ceiling, split = layout.noise_ceiling("sub-03", "12rep"), layout.split("sub-03", "tau")
+    laion_files.put(folder, split, laion_files.split_file("tau", images[:2], images[:6]))
+    listed = list_regions("sub-03", folder).relative_to(folder)
+    (mask,) = folder.glob("derivatives/rois/*/general/*.nii.gz")
+
+    def read(root: Path) -> None:
+        regions = Regions(root / listed, root)
+        general = regions.mask(layout.GENERAL)
+        regions.columns(general)
+        read_ncsnr(root / ceiling, general, 1 / 12)
+        read_laion_session(root / betas, general, len(read_session_trials(root / trials, 1)))
+        read_names(root / layout.embeddings("CLIP"))
+        read_embeddings(root / layout.embeddings("CLIP"), images[:6])
+        read_captions(root / layout.CAPTIONS)
+        list(picture_blocks(root / layout.PICTURES, root / layout.METADATA, images, 12))
+        read_split(root / split, "sub-03", "tau", False)
+
+    # Without the pictures: HDF5 itself does not return from some damaged blocks of values of unequal length.
+    stimuli = [layout.embeddings("CLIP"), layout.CAPTIONS, layout.METADATA]
+    return Opened([str(mask.relative_to(folder)), str(listed), betas, trials, ceiling, split, *stimuli], read)
 
 
 def god(folder: Path) -> Opened:
@@ -287,7 +321,7 @@ ARTIFACTS = (
     recording, stimuli, embeddings, features, decoded, prediction, anatomy, single_files, ridge, encoding, network,
     converter,
 )  # fmt: skip
-FILES_OF_OTHERS = (nsd, god, mosaic, others, submission)
+FILES_OF_OTHERS = (nsd, laion, god, mosaic, others, submission)
 
 
 @pytest.fixture(scope="module")
