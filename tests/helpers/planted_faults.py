@@ -119,7 +119,7 @@ class Job:
         for path in self.outputs:
             whole = folder / path
             for file in sorted(whole.rglob("*")) if whole.is_dir() else [whole]:
-                if file.is_file():
+                if file.is_file() and "tfevents" not in file.name:  # its name holds a time
                     found[str(file.relative_to(folder))] = file.read_bytes()
         return self._without_times(found)
 

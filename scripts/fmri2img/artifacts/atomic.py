@@ -25,15 +25,24 @@ def _is_part(path: Path) -> bool:
     return any(part.startswith(".") and part.endswith(PART) for part in path.parent.parts)
 
 
-def _raise_refused(path: Path, error: Exception) -> None:
-    """Raise UserError when the operating system refused a write: no space, no permission, or a disk that fails.
-
-    Libraries in other languages give its number in their message ("I/O error: ... (os error 28)", "errno = 28"), and
-    NumPy reports a write that was cut short without one ("1048576 requested and 524224 written").
-    """
+def _number(error: Exception) -> int | None:
+    """The operating system's number of an error. Libraries in other languages give it in their message ("I/O error: ...
+    (os error 28)", "errno = 28")."""
     stated = re.search(r"(?:os error|errno =) (\d+)", str(error))
-    number = int(stated[1]) if stated else getattr(error, "errno", None)
-    if number in FULL or (number is None and str(error).endswith(" written")):
+    return int(stated[1]) if stated else getattr(error, "errno", None)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a write failed for lack of space. NumPy reports a write that was cut short without a number ("1048576
+    requested and 524224 written")."""
+    number = _number(error)
+    return number in FULL or (number is None and str(error).endswith(" written"))
+
+
+def raise_refused(path: Path, error: Exception) -> None:
+    """Raise UserError when the operating system refused a write: no space, no permission, or a disk that fails."""
+    number = _number(error)
+    if is_full(error):
         free_mb = shutil.disk_usage(path.parent).free // 2**20
         raise UserError(
             f"{path}: the disk is full ({free_mb} MB free) or a quota is used up; free some space or put the results "
@@ -69,7 +78,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     except UserError:
         raise
     except Exception as error:
-        _raise_refused(path, error)
+        raise_refused(path, error)
         raise
     finally:
         with contextlib.suppress(PermissionError):
@@ -98,7 +107,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except UserError:
         raise
     except Exception as error:
-        _raise_refused(path, error)
+        raise_refused(path, error)
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -4,7 +4,6 @@ The `.part` file is always a gapless beginning of the object, so its size gives 
 records the version of the object. Ranges are fetched in parallel into memory and appended in order.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from fmri2img.artifacts.atomic import is_full
 from fmri2img.datasets.progress import Progress
 from fmri2img.datasets.remote import S3Object, Transient, Version, WebObject
 from fmri2img.errors import UserError
@@ -182,7 +182,7 @@ def full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise UserError(
                 f"{path}: the disk is full; free some space or put the dataset's folder on another disk, then run again"
             ) from error

@@ -12,7 +12,6 @@
 Sampler and random generators are pure functions of the seed and the step, so their state needs no file.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
+from fmri2img.artifacts.atomic import is_full, raise_refused
 from fmri2img.errors import UserError
 
 PREFIX = "step-"
@@ -182,16 +182,15 @@ def _fixed(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, as Python or safetensors reports it, into a UserError that names `path`."""
+    """Turn a write that is refused, as Python or safetensors reports it, into a UserError that names `path`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if not full and f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise UserError(
-            f"{path}: the disk is full; the last complete checkpoint is kept: free some space and rerun"
-        ) from error
+        if is_full(error):
+            what = "the disk is full; the last complete checkpoint is kept: free some space and rerun"
+            raise UserError(f"{path}: {what}") from error
+        raise_refused(path, error)
+        raise
 
 
 @contextmanager
