@@ -38,8 +38,8 @@ class Dataset(TreeDataset):
         declared = super().embeddings
         if not self.simulated:
             return declared
-        width = self.settings.simulation.width
-        return {name: one | {"width": width, "trained_on": "nothing (simulated)"} for name, one in declared.items()}
+        simulated = {"width": self.settings.simulation.width, "trained_on": "nothing (simulated)", "training_data": []}
+        return {name: one | simulated for name, one in declared.items()}
 
     def is_one_split(self, split: str) -> bool:
         return self.settings.pool == layout.SHARED or split not in self.splits or split == layout.OOD
