@@ -84,6 +84,21 @@ def test_region_masks_are_looked_for_in_both_places(bucket, tmp_path, subject):
     assert not list(tmp_path.rglob("*res-1pt5*")) and not list(tmp_path.rglob("*.label"))
 
 
+def test_an_interrupted_download_of_region_masks_goes_on(bucket, original, tmp_path):
+    masks = [path for path in (original / f"derivatives/rois/{SUBJECT}").rglob("*res-1pt8*") if path.is_file()]
+    first = min(masks).relative_to(original).as_posix()
+    acquire(first, tmp_path, source(bucket))  # what is there is part of what is listed
+    regions = Regions(acquire_regions(SUBJECT, tmp_path, source(bucket)), tmp_path)
+    assert len(regions.keys) == len(masks) > 1
+    own = files.put(tmp_path / "own", f"{layout.REGION_FOLDERS[1].format(subject=SUBJECT)}/laion-general.nii.gz",
+                    files.nifti(files.mask()))  # fmt: skip
+    with faulty_server() as server:  # the user's own masks in the tree are taken as they are
+        listed = acquire_regions(SUBJECT, tmp_path / "own", source(server.url))
+    assert server.requests == [] and list(Regions(listed, tmp_path / "own").keys.values()) == [
+        own.relative_to(tmp_path / "own").as_posix()
+    ]
+
+
 def test_a_bucket_without_masks_names_both_places(bucket, tmp_path):
     with pytest.raises(
         UserError, match=r"neither s3://laion-fmri/derivatives/rois/sub-07 nor .*atlases/sub-07/rois has"

@@ -165,6 +165,16 @@ def test_a_region_is_a_column_within_the_mask(regions):
         regions.mask("laion-genral")
 
 
+def test_a_mask_of_a_whole_region_stands_for_its_parts(tree, regions):
+    key = "derivatives/rois/sub-03/own/sub-03_space-T1w_res-1pt8_label-FFA_mask.nii.gz"
+    whole = regions.mask(layout.GENERAL).values.astype("u1")
+    files.put(tree, key, files.nifti(whole))
+    regions.keys["FFA"] = key
+    assert regions.mask("FFA").values.sum() == whole.sum() > 3
+    columns = regions.columns(regions.mask(layout.GENERAL))
+    assert columns["FFA"].all() and columns["FFA-1"].sum() == 3
+
+
 def test_noise_ceilings_give_the_ncsnr_that_made_them():
     ncsnr = np.array([0.0, 0.2, 1.0, 3.0])
     for repeats in (4, 12):
@@ -306,6 +316,12 @@ def test_the_current_split_is_read_and_a_replaced_or_unknown_one_refused(tmp_pat
         UserError, match=r"before the authors replaced it \(duplicates of an image were on both sides\)"
     ):
         read_split(path, SUBJECT, "random_0", True)
+    link = tmp_path / "linked.json"
+    link.symlink_to(path)
+    with pytest.raises(
+        UserError, match=rf"{path}: is split .* delete it"
+    ):  # the user's own, which would be linked again
+        read_split(link, SUBJECT, "random_0", True)
     path.write_text(files.split_file("random_0", POOL[:1], POOL))
     with pytest.raises(UserError, match="not a split that the authors published"):
         read_split(path, SUBJECT, "random_0", True)

@@ -78,7 +78,7 @@ def acquire_regions(subject: str, root: str | Path, source: Source, terminal: Te
     """
     root = Path(root)
     found = masks_in(subject, local_keys(subject, Path(source.copied))) if source.copied else {}
-    found = found or masks_in(subject, local_keys(subject, root))
+    found = found or masks_in(subject, [key for key in local_keys(subject, root) if _is_own(root, key)])
     for folder in () if found else layout.REGION_FOLDERS:
         remote = S3Object(source.bucket, f"{folder.format(subject=subject)}/", source.region, source.endpoint)
         found = masks_in(subject, acquisition.listing(remote))
@@ -88,3 +88,8 @@ def acquire_regions(subject: str, root: str | Path, source: Source, terminal: Te
     for key in found.values():
         acquire(key, root, source, terminal)
     return write_list(subject, root, found)
+
+
+def _is_own(root: Path, key: str) -> bool:
+    """Whether the user put a file into the tree. What an interrupted run fetched is not all that there is."""
+    return lockfile.read(root, key) is None and lockfile.linked(root, key) is None

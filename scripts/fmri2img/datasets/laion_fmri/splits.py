@@ -79,8 +79,8 @@ def _check_published(path: Path, pool: str, name: str, found: PublishedSplit) ->
     of_pool, of_name, replaced = published().get(sha256, ("", "", ""))
     if replaced:
         raise UserError(
-            f"{path}: is split {of_name} of {of_pool} before the authors replaced it ({replaced}); delete it, so that "
-            f"the current one is downloaded, or take it from {REPOSITORY}"
+            f"{path.resolve()}: is split {of_name} of {of_pool} before the authors replaced it ({replaced}); delete "
+            f"it, so that the current one is downloaded, or take it from {REPOSITORY}"
         )
     if (of_pool, of_name) != (pool, name):
         is_what = f"split {of_name} of {of_pool}" if of_name else f"not a split that the authors published ({sha256})"

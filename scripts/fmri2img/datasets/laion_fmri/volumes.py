@@ -60,7 +60,7 @@ class Regions:
 
     def mask(self, name: str) -> Volume:
         """Voxels of a region, bool. Raises UserError for an unknown one, and when the mask is empty or has NaN."""
-        parts = [part for part in layout.UNIONS.get(name, (name,)) if part in self.keys]
+        parts = [name] if name in self.keys else [part for part in layout.UNIONS.get(name, ()) if part in self.keys]
         if not parts:
             there = nearest(name, [*self.keys, *layout.UNIONS], "available")
             raise UserError(f"configuration: key 'laion_fmri.betas.mask': '{name}' is not a region; {there}")
@@ -73,17 +73,22 @@ class Regions:
         return Volume(found[0].path, mask, found[0].affine)
 
     def columns(self, mask: Volume) -> dict[str, np.ndarray]:
-        """Each published region and union: bool (voxels,) of the mask, all False where the subject has none."""
+        """Each published region and union: bool (voxels,) of the mask, all False where the subject has none.
+
+        A union that the subject has as a mask of its own is that mask.
+        """
         columns = {}
-        for region in layout.PUBLISHED:
+        for region in (*layout.PUBLISHED, *layout.UNIONS):
             inside = np.zeros(int(mask.values.sum()), bool)
             if region in self.keys:
                 volume = read_volume(self.root / self.keys[region])
                 mask.check_grid(volume.values.shape, volume.affine, volume.path)
                 inside = volume.values[mask.values] > 0
             columns[region] = inside
-        unions = {name: np.any([columns[part] for part in parts], axis=0) for name, parts in layout.UNIONS.items()}
-        return columns | unions
+        for name, parts in layout.UNIONS.items():
+            if name not in self.keys:
+                columns[name] = np.any([columns[part] for part in parts], axis=0)
+        return columns
 
 
 def ncsnr_of(ceiling: np.ndarray, inverse_repeats: float) -> np.ndarray:
