@@ -5,20 +5,11 @@ A schema marks with `prose: true` what only people read: it changes no result, s
 
 import difflib
 from functools import cache
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
-
-
-def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file. Raises the errors of `yaml` and of opening files."""
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=LOADER)
+from fmri2img.yaml_files import read_yaml
 
 
 def check_schema(value: Any, schema_name: str, what: str) -> None:

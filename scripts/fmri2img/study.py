@@ -19,11 +19,12 @@ from fmri2img.methods.plan import MethodQueries, fixing_control
 from fmri2img.methods.registry import read_analyses, read_methods
 from fmri2img.metrics.registry import is_scored, read_metrics
 from fmri2img.paths import REPOSITORY
-from fmri2img.schemas import check_schema, read_yaml, without_prose
+from fmri2img.schemas import check_schema, without_prose
 from fmri2img.settings import checks
 from fmri2img.settings.base import nearest, problem, shown
 from fmri2img.settings.configuration import read_configuration
 from fmri2img.submissions.record import SubmittedPrediction, predictions_of, read_record
+from fmri2img.yaml_files import read_yaml
 
 MISSING = {  # registry -> what a name is that has no entry
     "methods": "not a method",

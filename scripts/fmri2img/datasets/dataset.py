@@ -18,8 +18,8 @@ from fmri2img import plugins, user_files
 from fmri2img.datasets.inventory import Source
 from fmri2img.datasets.own_files import visible
 from fmri2img.errors import UserError
-from fmri2img.schemas import read_yaml
 from fmri2img.settings.base import Count, Name, Positive, Settings, Unique, matching, problem
+from fmri2img.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from fmri2img.settings.configuration import Configuration
@@ -33,6 +33,7 @@ SIMULATED_LICENCE = {
     "url": "https://spdx.org/licenses/MIT",
     "note": "Data, networks and results are simulated or trained here.",
 }
+HEADERS = "headers"  # not written as "module:function", by which scripts would depend on it
 CLUSTER = "cluster"  # splits cluster0, cluster1, ... are made for every dataset, from embeddings
 
 
@@ -274,7 +275,13 @@ class Dataset:
         return None if made else user_files.found(paths)
 
     def check_files(self, study: Any) -> None:
-        """Raise UserError when headers of the user's own files do not fit together. Dry runs do not call it."""
+        """Raise UserError when headers of the user's own files do not fit together. Dry runs do not call it.
+
+        A folder's module headers.py says so (`check_files(dataset, study)`). It may import what reads files; this
+        module may not, because every script of every environment imports it.
+        """
+        if (self.folder / f"{HEADERS}.py").is_file():
+            plugins.load("datasets", self.name, f"{HEADERS}:check_files")(self, study)
 
     def check_terms(self) -> None:
         """Raise UserError when the user has not accepted the dataset's terms. Dry runs do not call it."""

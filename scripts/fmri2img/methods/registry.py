@@ -19,8 +19,8 @@ from fmri2img.artifacts.axes import ALL
 from fmri2img.backbones.targets import TARGETS
 from fmri2img.errors import UserError
 from fmri2img.generation.pipelines import DrawingRecord
-from fmri2img.schemas import read_yaml
 from fmri2img.settings.base import PositiveNumber, Settings, WrongKey, matching, nearest, one_of, problem
+from fmri2img.yaml_files import read_yaml
 
 Output = Literal["images", "captions", "retrieval", "responses"]
 Axis = Literal["subject", "sessions", "seed"]

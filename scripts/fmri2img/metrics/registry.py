@@ -10,7 +10,8 @@ from pathlib import Path
 from string import Formatter
 
 from fmri2img.errors import UserError
-from fmri2img.schemas import prose_of, read_yaml
+from fmri2img.schemas import prose_of
+from fmri2img.yaml_files import read_yaml
 
 ADDED = ("parameters", "words")  # an option's entries are added to the family's; its other fields replace the family's
 DEFAULTS = {"network": None, "layer": None, "range": [0, 1], "higher_is_better": True, "chance": None}

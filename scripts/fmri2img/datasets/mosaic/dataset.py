@@ -139,20 +139,6 @@ class Dataset(FolderDataset):
             found.append(Source(f"pictures of {name}", [self._pictures_of(name)], PLACED, remedy))
         return found
 
-    def check_files(self, study: Any) -> None:
-        """The files that are there are of their subjects, and fit the parcellation. Raises UserError."""
-        from fmri2img.datasets.mosaic.betas import open_subject
-        from fmri2img.datasets.mosaic.parcels import read_parcels
-
-        parcels = self.file(layout.PARCELS)
-        found = [subject for subject in study.recorded if self.betas(subject).is_file()]
-        if self.simulated or not found or not parcels.is_file():
-            return
-        grayordinates = len(read_parcels(parcels).areas)
-        for subject in found:
-            with open_subject(self.betas(subject), subject, grayordinates) as file:
-                file.check_length()
-
     def _pictures_of(self, constituent: str) -> Path:
         """The folder of a constituent's pictures, or of the other one that has the same, where only that is there."""
         other = layout.CONSTITUENTS[constituent].same_pictures

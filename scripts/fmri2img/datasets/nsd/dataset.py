@@ -150,7 +150,7 @@ class Dataset(TreeDataset):
 
     def _check_own_subject(self, subject: str, used: int) -> None:
         """All files of a subject that NSD does not have are the user's."""
-        lacking = [key for key in self._subject_keys(subject, used) if not self._is_there(key)]
+        lacking = [key for key in self.subject_keys(subject, used) if not self._is_there(key)]
         if lacking:
             raise problem(
                 "nsd.sessions",
@@ -177,7 +177,7 @@ class Dataset(TreeDataset):
         yield from (layout.EXPERIMENT_DESIGN, layout.STIMULUS_INFO, layout.STIMULI)
         yield from (*layout.COCO_CAPTIONS.values(), *layout.COCO_INSTANCES.values())
         for subject in study.recorded:
-            yield from self._subject_keys(subject, study.available_sessions[subject])
+            yield from self.subject_keys(subject, study.available_sessions[subject])
         yield from dict.fromkeys(self._transfer_keys(study))
 
     def _transfer_keys(self, study: Any) -> Iterator[str]:
@@ -188,7 +188,7 @@ class Dataset(TreeDataset):
                 yield layout.experiment_valid(subject, experiment)
                 yield self.experiment_betas(subject, experiment)
 
-    def _subject_keys(self, subject: str, sessions: int) -> Iterator[str]:
+    def subject_keys(self, subject: str, sessions: int) -> Iterator[str]:
         yield layout.responses(subject)
         yield layout.ncsnr(subject, self.settings.betas.version)
         yield from (layout.roi(subject, name) for name in self.region_files)
@@ -204,17 +204,6 @@ class Dataset(TreeDataset):
             return []  # they are files of a registered network's entry
         keys = list(self.keys(study))
         return sources_of(keys, {key for key in keys if self.is_copied(key)}, self.settings.bucket, self.root)
-
-    def check_files(self, study: Any) -> None:
-        """Volumes and betas of a subject that are the user's are in one grid, by their headers."""
-        if not self.has_recordings or self.simulated:
-            return
-        from fmri2img.datasets.nsd.grids import check_grids
-
-        for subject in study.recorded:
-            keys = [*self._subject_keys(subject, study.available_sessions[subject])]
-            paths = [folder / key for key in keys for folder in (self.copied, self.root) if folder]
-            check_grids([path for path in paths if is_there(path)], self.settings.betas.mask)
 
     def _check_split_of_images(self, split: str) -> None:
         if split == "shared982" and self.settings.images.shared982 is None:

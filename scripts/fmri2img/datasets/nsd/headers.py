@@ -2,10 +2,23 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from fmri2img.datasets.nsd.betas import grid_of_betas
+from fmri2img.datasets.nsd.dataset import Dataset
 from fmri2img.datasets.nsd.volumes import grid_of_volume
+from fmri2img.datasets.own_files import is_there
 from fmri2img.errors import UserError
+
+
+def check_files(dataset: Dataset, study: Any) -> None:
+    """Volumes and betas of a subject that are the user's are in one grid. Raises UserError."""
+    if not dataset.has_recordings or dataset.simulated:
+        return
+    for subject in study.recorded:
+        keys = [*dataset.subject_keys(subject, study.available_sessions[subject])]
+        paths = [folder / key for key in keys for folder in (dataset.copied, dataset.root) if folder]
+        check_grids([path for path in paths if is_there(path)], dataset.settings.betas.mask)
 
 
 def check_grids(paths: Iterable[Path], mask: str) -> None:
