@@ -47,6 +47,8 @@ class Outcome:
 class Job:
     """A recorded job of a study, and how to repeat it. script: that its rule runs."""
 
+    holds_times = False  # in what it makes
+
     def __init__(self, study: Path, record: Path, script: Path) -> None:
         self.record, self.script = record, script
         found = json.loads(record.read_text(encoding="utf-8"))
@@ -84,15 +86,14 @@ class Job:
         return Outcome(process.exitcode, (folder / "job.log").read_text(), self.made(folder), took)
 
     def undisturbed(self, prepared: Callable[[], Path]) -> "Outcome":
-        """How it ends without a fault. Files that hold times are those that differ between two repetitions.
-
-        prepared: makes the folder anew.
-        """
+        """How it ends without a fault. prepared: makes the folder anew."""
         if self._undisturbed is None:
-            once, again = (self.repeat(prepared()) for _ in range(2))
+            once = self.repeat(prepared())
             assert once.status == 0, once.said
-            self._timed = {name for name, content in once.made.items() if again.made.get(name) != content}
-            self._undisturbed = replace(once, made=self._without_times(once.made), seconds=again.seconds)
+            if self.holds_times:  # in files that differ between two repetitions
+                again = self.repeat(prepared())
+                self._timed = {name for name, content in once.made.items() if again.made.get(name) != content}
+            self._undisturbed = replace(once, made=self._without_times(once.made))
         return self._undisturbed
 
     def run(self) -> None:
@@ -134,6 +135,8 @@ class Job:
 
 class Training(Job):
     """A training, which a shell starts. settings, code: parameters of its rule. Some steps of it suffice."""
+
+    holds_times = True
 
     def __init__(self, study: Path, rule: str, inputs: list[str], output: str, settings: str, code: str) -> None:
         config = json.loads(settings)
