@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.errors import UserError
 from fmri2img.reporting.crate import run_crate
 
 CONFIG = {
@@ -96,6 +98,14 @@ def test_hostile_names_stay_text_and_identifiers_stay_addresses(crate, tmp_path)
         assert re.fullmatch(r"https?://\S+|[\w.#%/-]+", identifier)
     texts = [entity.get(key) for entity in entities.values() for key in ("name", "version", "value", "error")]
     assert texts.count(HOSTILE) == 9
+
+
+def test_a_damaged_table_is_not_described_as_a_result(crate, tmp_path):
+    with atomic_file(tmp_path / "page.html") as temporary:
+        temporary.write_text("<p>whole</p>")
+    (tmp_path / "page.html").write_text("<p>wh")
+    with pytest.raises(UserError, match=r"page\.html: is damaged"):
+        run_crate(tmp_path, WORKFLOW, MADE, {}, CONFIG, CITATION, "9.27.1", simulated=True, licence=MIT, versions={})
 
 
 def test_real_data_are_under_the_agreement_they_came_with(crate, tmp_path):

@@ -13,6 +13,8 @@ from urllib.parse import quote
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
+from fmri2img import integrity
+
 RO_CRATE, RUN = "1.1", "0.5"  # versions of RO-Crate and of the run profiles
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 PROFILES = {
@@ -49,7 +51,7 @@ def run_crate(
     (the first is the main one) and of what the run made; directories are listed as a whole. sources: name -> SHA-256
     of the files the data were made from. citation: of CITATION.cff. snakemake: version of Snakemake. licence: name, url
     and note, of the dataset. versions: name -> version of the packages that the jobs imported; started: when the first
-    of them did; failed: what is missing because jobs failed.
+    of them did; failed: what is missing because jobs failed. Raises UserError for a file that is not as it was written.
     """
     crate = ROCrate(version=RO_CRATE)
     crate.metadata.extra_contexts.append(TERMS)
@@ -122,6 +124,7 @@ def _data(crate: ROCrate, root: Path, path: str):
 
 
 def _file_facts(root: Path, path: str) -> dict[str, str]:
+    integrity.check(root / path)
     content = (root / path).read_bytes()
     return {
         "name": path,
