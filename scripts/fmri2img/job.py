@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, NoReturn
 
-from fmri2img import job_record, known_errors, liveness, plugins
+from fmri2img import integrity, job_record, known_errors, liveness, plugins
 from fmri2img.devices import gpus_of, take_gpus
 from fmri2img.errors import UserError
 
@@ -65,7 +65,8 @@ def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError, or an error of a library that a user can do something about, ends the job with one line in
-    the log and on the terminal; and the process ends with `leave`, or when Snakemake is killed.
+    the log and on the terminal; and the process ends with `leave`, or when Snakemake is killed. An input file that is not
+    as it was written is such an error.
     """
     liveness.follow()
     if not snakemake.resources.get("downloads"):
@@ -98,6 +99,8 @@ def start(snakemake: Any) -> None:
 
     sys.excepthook = report
     atexit.register(end)
+    for path in getattr(snakemake, "input", ()):  # folders are compared where their files are opened
+        integrity.check(path)
 
 
 def start_download(log: str, rule: str) -> None:

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fmri2img.integrity import RECORD
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -63,7 +65,8 @@ class Job:
     def prepare(self, folder: Path) -> None:
         """A folder next to the study, with links to the job's inputs in the study, and nothing else."""
         assert folder.parent == self.study.parent  # inputs in the repository have relative paths
-        for path in self.inputs:
+        records = [Path(path).with_name(f".{Path(path).name}.{RECORD}") for path in self.inputs]
+        for path in (*self.inputs, *(record for record in records if (self.study / record).exists())):
             if not (folder / path).exists():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).symlink_to(self.study / path)
@@ -104,8 +107,8 @@ class Job:
         recorded = job.read_job(self.record)
         recorded.log[0] = "job.log"
         module = importlib.import_module(self.script.stem)
-        job.start(recorded)
         try:
+            job.start(recorded)
             module.main(recorded)
         except BaseException:
             sys.excepthook(*sys.exc_info())
