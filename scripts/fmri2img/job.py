@@ -65,8 +65,8 @@ def start(snakemake: Any) -> None:
     """Redirect stdout and stderr to `snakemake.log[0]`. (Snakemake itself sets OMP_NUM_THREADS to the rule's threads.)
 
     After this a UserError, or an error of a library that a user can do something about, ends the job with one line in
-    the log and on the terminal; and the process ends with `leave`, or when Snakemake is killed. An input file that is not
-    as it was written is such an error.
+    the log and on the terminal; and the process ends with `leave`, or when Snakemake is killed. An input file that is
+    not as it was written is such an error.
     """
     liveness.follow()
     if not snakemake.resources.get("downloads"):
