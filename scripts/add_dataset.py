@@ -6,6 +6,7 @@ keys of the dataset's section. docs/your-own-scans.md explains it all. Ends with
 """
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from fmri2img import plugins
-from fmri2img.artifacts.atomic import atomic_file
+from fmri2img.artifacts.atomic import PART, raise_refused
 from fmri2img.datasets.described import Described
 from fmri2img.errors import UserError
 from fmri2img.paths import REPOSITORY, expanded
@@ -24,6 +25,8 @@ from fmri2img.settings.files import read_files
 from fmri2img.study import Study
 
 PUBLISHED = REPOSITORY / "config" / "paper.yaml"  # whose networks a study of real pictures needs
+WITH_PUBLISHED = "_published"  # at the end of the name of the study with them
+LONGEST_NAME = 64  # of a study
 
 
 def main() -> int:
@@ -43,8 +46,7 @@ def main() -> int:
 
 def add(folder: Path, config: Path | None, output: Path | None) -> int:
     """Check a folder and write its study; 1 where something is wrong. Raises UserError."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", folder.resolve().name).strip("_") or "scans"
-    path = output or Path(f"{name}.yaml")
+    path = output or Path(f"{study_name(folder)}.yaml")
     dataset = next(one for one in plugins.folders("datasets") if plugins.declares("datasets", one, "describe:describe"))
     given = read_section(config, dataset) if config else {}
     found: Described = plugins.load("datasets", dataset, "describe:describe")(folder, given)
@@ -55,12 +57,24 @@ def add(folder: Path, config: Path | None, output: Path | None) -> int:
         print(f"{folder}: {len(found.problems)} to mend; nothing was written")
         return 1
     study = {"study": path.stem, "dataset": dataset, dataset: found.section, **found.study}
+    was_there = path.is_file()
     write(path, study, folder)
-    for files in ([path], [PUBLISHED, path]):
-        Study(read_files(files))
+    try:
+        for files in ([path], [PUBLISHED, path]):
+            Study(read_files(files))
+    except UserError:
+        if not was_there:  # else the next try would find a study that does not run
+            path.unlink()
+        raise
     print(f"{path}: written\n")
     print(*commands(path), sep="\n")
     return 0
+
+
+def study_name(folder: Path) -> str:
+    """A folder's name in the letters of a study's, short enough for what `commands` adds to it."""
+    name = re.sub(r"[^a-z0-9_-]+", "_", folder.resolve().name.lower()).strip("_-")
+    return name[: LONGEST_NAME - len(WITH_PUBLISHED)] or "scans"
 
 
 def read_section(path: Path, dataset: str) -> dict[str, Any]:
@@ -77,8 +91,14 @@ def write(path: Path, study: dict[str, Any], folder: Path) -> None:
     text += yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=120)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise UserError(f"{path}: is there, and differs from what was found; remove or rename it, and run again")
-    with atomic_file(path) as temporary:
+    temporary = path.with_name(f".{path.name}{PART}")  # no record of its content is kept: it may be edited by hand
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise_refused(path, error)
+        raise
 
 
 def commands(path: Path) -> list[str]:
@@ -91,7 +111,7 @@ def commands(path: Path) -> list[str]:
         "photographs mean nothing:",
         f"  {program} --cores 4 --configfile {study}",
         "With the published networks, on a GPU:",
-        f"  {program} --cores 4 --configfile {published} {study} --config study={path.stem}_published",
+        f"  {program} --cores 4 --configfile {published} {study} --config study={path.stem}{WITH_PUBLISHED}",
     ]
 
 

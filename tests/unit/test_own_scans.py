@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from add_dataset import add, study_name
 from fmri2img.datasets.own_scans import layout
 from fmri2img.datasets.own_scans.betas import open_betas
 from fmri2img.datasets.own_scans.describe import describe, pattern_of
@@ -353,6 +354,22 @@ def test_another_labs_folder_is_understood(foreign, tmp_path):
     assert z.shape == (46, 40)
     for voxel in (0, 39):
         assert np.corrcoef(z[:23, voxel], betas[voxel, kept][:23])[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("My Lab 3T", "my_lab_3t"), ("scans", "scans"), ("_2026-", "2026"), ("脑", "scans"), (64 * "a", 54 * "a")],
+)
+def test_a_folder_of_any_name_gives_a_study_its_name(folder, name):
+    assert study_name(Path(folder)) == name
+
+
+def test_a_study_that_would_not_run_is_not_left_behind(foreign, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="'Lab' is not made of lowercase letters"):
+        add(foreign, None, Path("Lab.yaml"))
+    assert not list(tmp_path.glob("*.yaml"))
+    assert add(foreign, None, None) == 0 and [path.name for path in tmp_path.glob("*.yaml*")] == ["lab_data.yaml"]
 
 
 def test_betas_that_are_there_twice_are_not_picked_from(foreign):
