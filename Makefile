@@ -51,6 +51,8 @@ lint: $(PYTHON_ENV)
 	mypy
 	snakemake --lint
 	snakemake --lint --configfile config/paper.yaml
+	snakemake --lint --configfile config/transfer.yaml
+	snakemake --lint --configfile config/laion.yaml
 
 plan: $(PYTHON_ENV)
 	@python scripts/plan_study.py $(STUDY)

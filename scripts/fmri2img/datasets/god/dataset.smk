@@ -25,7 +25,7 @@ rule god_stimuli:
     resources:
         **needs("cpu"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         files=study.dataset.section["files"],
         images=study.dataset.section["images"],
         image_size=study.dataset.section["image_size"],

@@ -78,7 +78,7 @@ rule mosaic_recording:
     resources:
         **needs("cpu"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         options={key: study.dataset.section[key] for key in ("vertices", "sessions")},
         found=lambda w: as_found(study.dataset, [study.dataset.betas(w.subject), study.dataset.file(layout.PARCELS)]),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),

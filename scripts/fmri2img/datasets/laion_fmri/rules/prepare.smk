@@ -3,59 +3,6 @@
 from fmri2img.datasets.laion_fmri import layout
 
 
-def session_files(wildcards):
-    """Files from which a session is masked."""
-    subject, session = wildcards.subject, int(wildcards.session)
-    return {
-        "betas": study.dataset.tree(layout.betas(subject, session)),
-        "trials": study.dataset.tree(layout.trials(subject, session)),
-        "regions": study.dataset.tree(layout.region_list(subject)),
-    }
-
-
-def subject_files(wildcards):
-    """Files from which the tables of a recording are made."""
-    subject, kind = wildcards.subject, study.dataset.section["betas"]["noise_ceiling"]
-    return {
-        "trials": [study.dataset.tree(layout.trials(subject, n)) for n in study.used_sessions(subject)],
-        "regions": study.dataset.tree(layout.region_list(subject)),
-        "ceiling": study.dataset.tree(layout.noise_ceiling(subject, kind)),
-        "names": NAMES,
-    }
-
-
-def anatomy_files(wildcards):
-    """Files that maps of a subject are drawn on."""
-    return {
-        "brain": study.dataset.tree(layout.r2mean(wildcards.subject)),
-        "regions": study.dataset.tree(layout.region_list(wildcards.subject)),
-    }
-
-
-def split_lists(wildcards):
-    """The published lists that a split of the study is made from."""
-    return [study.dataset.tree(layout.split(pool, wildcards.split)) for pool in study.dataset.pools_of(study)]
-
-
-def found_for(files):
-    """The parameter of a rule that reads these files of a subject: of the masks themselves, not of their list."""
-    return lambda w: as_found(study.dataset, flat(files(w) | {"regions": study.dataset.region_masks(w.subject)}))
-
-
-NAMES = study.dataset.tree(layout.embeddings(layout.EMBEDDINGS[0]))  # lists all images
-STIMULUS_FILES = {
-    "trials": [
-        study.dataset.tree(layout.trials(subject, session))
-        for subject in study.recorded
-        for session in study.used_sessions(subject)
-    ],
-    "names": NAMES,
-    "captions": study.dataset.tree(layout.CAPTIONS),
-    "pictures": [study.dataset.tree(layout.PICTURES)] if study.dataset.has_pictures else [],
-    "metadata": [study.dataset.tree(layout.METADATA)] if study.dataset.has_pictures else [],
-}
-
-
 rule laion_mask_session:
     """Read one session of betas inside the mask. The result is kept, because the betas are then deleted."""
     input:
@@ -75,7 +22,7 @@ rule laion_mask_session:
     resources:
         **needs("light", within="transfers"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         mask=study.dataset.section["betas"]["mask"],
         found=found_for(session_files),
         code=code_of("fmri2img.datasets.laion_fmri.betas", "fmri2img.datasets.laion_fmri.volumes"),
@@ -103,7 +50,7 @@ rule laion_recording:
         **needs("cpu"),
     params:
         sessions=lambda w: study.used_sessions(w.subject),
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         betas=study.dataset.section["betas"],
         found=found_for(subject_files),
         code=code_of(study.dataset.folder / "scripts/prepare_recording.py"),
@@ -127,7 +74,7 @@ rule laion_stimuli:
     resources:
         **needs("cpu"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         sessions={subject: study.available_sessions[subject] for subject in study.recorded},
         image_size=study.dataset.section["image_size"],
         found=lambda w: as_found(study.dataset, flat(STIMULUS_FILES)),
@@ -153,7 +100,7 @@ rule laion_embeddings:
     resources:
         **needs("light"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         trained_on=lambda w: study.dataset.embeddings[w.brought]["trained_on"],
         found=lambda w: as_found(study.dataset, [study.dataset.tree(layout.embeddings(layout.BROUGHT[w.brought]))]),
         code=code_of(study.dataset.folder / "scripts/prepare_embeddings.py"),
@@ -178,7 +125,7 @@ rule laion_split:
     resources:
         **needs("light"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         pool=study.dataset.section["pool"],
         pools=study.dataset.pools_of(study),
         published=not study.dataset.simulated,
@@ -204,7 +151,7 @@ rule laion_anatomy:
     resources:
         **needs("light", within="small"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         mask=study.dataset.section["betas"]["mask"],
         found=found_for(anatomy_files),
         code=code_of(study.dataset.folder / "scripts/copy_anatomy.py"),

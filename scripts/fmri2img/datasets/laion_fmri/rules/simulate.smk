@@ -46,7 +46,7 @@ rule laion_simulate:
     resources:
         **needs("cpu"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         simulation=study.dataset.section["simulation"],
         code=code_of(study.dataset.folder / "scripts/simulate.py"),
     script:
@@ -67,7 +67,7 @@ rule laion_list_regions:
     resources:
         **needs("light"),
     params:
-        root=str(study.dataset.root),
+        root=lambda w: str(study.dataset.root),
         code=code_of(study.dataset.folder / "scripts/list_regions.py"),
     script:
         "../scripts/list_regions.py"

@@ -20,9 +20,7 @@ import json
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.acquisition import check_betas_are_own
 
-BETA_FILE = (
-    rf"/betas_(session\d\d|{layout.IMAGERY}|{layout.SYNTHETIC})\.({'|'.join(map(re.escape, layout.BETA_FORMS))})"
-)
+BETA_FILE = rf"betas_(session\d\d|{layout.IMAGERY}|{layout.SYNTHETIC})\.({'|'.join(map(re.escape, layout.BETA_FORMS))})"
 
 # Snakemake deletes temp() files after use even if it did not make them (tests/faults/test_own_betas.py).
 try:
@@ -54,7 +52,7 @@ rule acquire_stimuli:
 
 use rule acquire_stimuli as acquire with:
     wildcard_constraints:
-        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*{BETA_FILE}$)(_betas|_stimuli)?/.+",
+        key=rf"(?!{re.escape(layout.STIMULI)}$)nsddata(?!.*/{BETA_FILE}$)(_betas|_stimuli)?/.+",
     group:
         submitted_with("files")
     threads: threads_of("file")
@@ -69,7 +67,7 @@ rule acquire_betas:
     log:
         "<logs>/acquire/{key}.log",
     wildcard_constraints:
-        key=rf"nsddata_betas/.+{BETA_FILE}",
+        key=rf"nsddata_betas/.+/{BETA_FILE}",
     group:
         submitted_with("sessions")
     conda:

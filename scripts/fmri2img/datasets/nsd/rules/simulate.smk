@@ -71,12 +71,6 @@ for subject in study.dataset.sessions:
             "../scripts/simulate_subject.py"
 
 
-def trials_of_all():
-    """Files of FURTHER that say which trial is which, and are common to all subjects."""
-    keys = trial_keys("", study.dataset.transfer)
-    return [study.dataset.tree(key) for key in keys if key in (layout.IMAGERY_DESIGN, layout.SYNTHETIC_DESIGN)]
-
-
 if FURTHER:
 
     rule simulate_transfer_stimuli:
@@ -93,7 +87,7 @@ if FURTHER:
             **needs("cpu"),
         params:
             simulation=study.dataset.section["simulation"],
-            root=str(study.dataset.root),
+            root=lambda w: str(study.dataset.root),
             experiments=FURTHER,
             code=code_of(study.dataset.folder / "scripts/simulate_transfer_stimuli.py"),
         script:
@@ -131,7 +125,7 @@ for subject in study.subjects if FURTHER else []:
             **needs("cpu"),
         params:
             simulation=study.dataset.section["simulation"],
-            root=str(study.dataset.root),
+            root=lambda w: str(study.dataset.root),
             subject=subject,
             experiments=FURTHER,
             code=code_of(study.dataset.folder / "scripts/simulate_transfer.py"),
