@@ -136,7 +136,7 @@ def of_source(source: Source, downloads: Downloads | None) -> Iterator[Line]:
         yield Line(WORDS[source.way], text, size if source.way == DOWNLOADED else 0.0)
     used = len(missing) - len(fetched)
     if source.way != PLACED and used:
-        yield Line("done", f"{source.what}, {used} of {len(source.files)} files: what is made of them is there")
+        yield Line("done", f"{source.what}, {used} of {len(source.files)} files: no job of the study needs them now")
 
 
 def _of(files: list[Path], source: Source) -> str:
