@@ -59,7 +59,7 @@ def comparison_lines(comparisons: pd.DataFrame, tests: pd.DataFrame, study: Stud
         difference = row.difference if first == row.method else -row.difference
         title, other = (study.registries["methods"][name]["title"] for name in (first, second))
         metric = study.metrics[row.metric]
-        yield f"  {metric['title']}, {title} less {other}: {difference:.3f}, p = {row.p:.2g}"
+        yield f"  {metric['title']}, {title} less {other}: {difference:z.3f}, p = {row.p:.2g}"
 
 
 def download_lines(sources: Iterable[Source]) -> Iterator[str]:
