@@ -37,7 +37,7 @@ demo: $(PYTHON_ENV)
 
 # One thread each: threads of small networks wait for each other longer than they work.
 test: $(PYTHON_ENV) lint
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(PYTHON_ENV)
 	@sh tests/slurm/run.sh $(INSTALL)
