@@ -233,7 +233,7 @@ def test_test_sets_of_other_experiments_refit_nothing(tmp_path):
     added = {"mask_experiment": 4, "simulate_transfer_stimuli": 1, "simulate_transfer_subj01": 1}
     added |= {"simulate_transfer_subj02": 1}
     assert {rule: counts.get(rule) for rule in added} == added and not added.keys() & alone.keys()
-    again = ("decode", "draw", "draw_quickly", "make_decoded", "make_prediction", "make_from_prediction")
+    again = ("decode", "draw", "make_decoded", "make_prediction", "make_from_prediction")
     assert {rule: counts[rule] for rule in again} == {rule: 5 * alone[rule] for rule in again}  # 5 test sets
     same = counts.keys() - added.keys() - {*again, "total"}
     assert {rule: counts[rule] for rule in same} == {rule: alone.get(rule) for rule in same}
