@@ -112,6 +112,7 @@ def test_the_evaluation_log_tells_of_leaked_pictures_and_of_permuted_submissions
         metrics=metrics,
         evaluation={"size": 16, "pixel_size": 16, "antialias": True},
         retrieval={"pool": 300},
+        statistics={"permutations": 0},
     )
     params |= {"cells": [["subj01", 1, 0, "test", tmp_path / "prediction"]], "lacking": []}
     job = SimpleNamespace(input=given, params=params, output=Named(scores=tmp_path / "scores.parquet"))
