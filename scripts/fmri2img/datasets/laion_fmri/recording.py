@@ -1,18 +1,17 @@
 """A subject's sessions of masked betas -> Recording."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fmri2img.artifacts.recording import Recording
-from fmri2img.artifacts.splits import TRAIN, Split
+from fmri2img.artifacts.splits import Split
 from fmri2img.datasets.laion_fmri import layout
 from fmri2img.datasets.laion_fmri.betas import open_masked_session, read_session_trials
 from fmri2img.datasets.laion_fmri.names import read_name
 from fmri2img.datasets.laion_fmri.volumes import Regions, read_ncsnr
-from fmri2img.datasets.normalise import all_finite, fit_moments, zscore
+from fmri2img.datasets.session_betas import SessionBetas
 from fmri2img.errors import UserError
 
 
@@ -60,22 +59,12 @@ def write_recording(
     trials = trials.assign(part=split.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy()))
     mask = regions.mask(options["mask"])
     n_voxels = int(mask.values.sum())
-    rows = {session: np.flatnonzero(trials["session"] == session) for session in masked}
-    fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
-    finite = np.ones(n_voxels, bool)
 
-    def betas(session: int) -> np.ndarray:
-        return open_masked_session(masked[session], (len(rows[session]), n_voxels)).astype(np.float64)
+    def read(session: int, n_trials: int) -> np.ndarray:
+        return open_masked_session(masked[session], (n_trials, n_voxels)).astype(np.float64)
 
-    def blocks() -> Iterator[tuple[int, np.ndarray]]:
-        for session in masked:
-            block = betas(session)
-            finite[~all_finite(block)] = False
-            yield session, block[fitted[rows[session]]]
-
-    with np.errstate(invalid="ignore"):  # voxels that are not finite are left out
-        moments = fit_moments(blocks(), n_voxels, options["normalise"])
-    constant = np.any([moments[session].constant for session in masked], axis=0)
+    betas = SessionBetas(list(masked), read, trials, n_voxels, options)
+    finite, constant = betas.finite, betas.constant
     keep = finite & ~constant
     left_out = {"not_finite": int((~finite).sum()), "constant": int((finite & constant).sum())}
     print(f"{n_voxels} voxels in the mask of {len(masked)} sessions; left out: {left_out}; {keep.sum()} remain")
@@ -88,14 +77,7 @@ def write_recording(
     ncsnr, unknown = read_ncsnr(ceiling, mask, inverse)
     voxels = pd.DataFrame({"x": x, "y": y, "z": z, "ncsnr": ncsnr, **regions.columns(mask)})
     with Recording.writer(output) as recording:
-        path = recording.betas(len(trials), int(keep.sum())).filename
-        for session in masked:
-            # Reopened for each session, so that the pages written before need not stay in memory.
-            target = np.lib.format.open_memmap(path, "r+")
-            target[rows[session]] = zscore(
-                betas(session)[:, keep], moments[session].mean[keep], moments[session].sd[keep]
-            )
-            target.flush()
+        betas.write(recording.betas(len(trials), int(keep.sum())).filename, keep)
         metadata = {
             "subject": subject,
             **split.identity,

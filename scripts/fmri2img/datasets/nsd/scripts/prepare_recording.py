@@ -1,21 +1,20 @@
 """All masked sessions of a subject, with tables of its trials and voxels -> Recording."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from fmri2img import job
 from fmri2img.artifacts.recording import Recording
-from fmri2img.artifacts.splits import TRAIN, Split
+from fmri2img.artifacts.splits import Split
 from fmri2img.datasets import lockfile
 from fmri2img.datasets.checksums import by_key, checksums
-from fmri2img.datasets.normalise import all_finite, fit_moments, percent_signal_change, zscore
+from fmri2img.datasets.normalise import percent_signal_change
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.betas import open_masked_session
 from fmri2img.datasets.nsd.design import read_trials
 from fmri2img.datasets.nsd.transfer import TransferTrials
 from fmri2img.datasets.nsd.transfer_sets import experiments
 from fmri2img.datasets.nsd.volumes import read_mask, read_valid, voxel_columns
+from fmri2img.datasets.session_betas import SessionBetas
 from fmri2img.errors import UserError
 
 
@@ -38,29 +37,18 @@ def prepare_recording(
     trials = read_trials(*(files[key] for key in told_by), subject)
     trials = trials[trials["session"].isin(sessions)].reset_index(drop=True)
     trials["part"] = images.assign(trials["image_id"].to_numpy(), trials["session"].to_numpy())
-    rows = {session: np.flatnonzero(trials["session"] == session) for session in sessions}
     region_file, labels = layout.mask_of(options["mask"])
     mask_path = files[layout.roi(subject, region_file)]
     mask = read_mask(mask_path, options["labels"] or labels)
     n_voxels = int(mask.sum())
 
-    def percent(session: int) -> np.ndarray:
-        block = open_masked_session(masked[sessions.index(session)], (len(rows[session]), n_voxels))
+    def percent(session: int, n_trials: int) -> np.ndarray:
+        block = open_masked_session(masked[sessions.index(session)], (n_trials, n_voxels))
         return percent_signal_change(block, layout.INT16_PER_PERCENT)
 
-    fitted = (trials["part"] == TRAIN).to_numpy() | (options["statistics"] == "all")
-    finite = np.ones(n_voxels, bool)
-
-    def blocks() -> Iterator[tuple[int, np.ndarray]]:
-        for session in sessions:
-            block = percent(session)
-            finite[~all_finite(block)] = False
-            yield session, block[fitted[rows[session]]]
-
-    with np.errstate(invalid="ignore"):  # voxels that are not finite are left out
-        moments = fit_moments(blocks(), n_voxels, options["normalise"])
+    betas = SessionBetas(sessions, percent, trials, n_voxels, options)
+    finite, constant = betas.finite, betas.constant
     valid = read_valid([files[layout.valid(subject, session)] for session in sessions], mask)
-    constant = np.any([moments[session].constant for session in sessions], axis=0)
     keep = valid & finite & ~constant
     left_out = {
         "without_data": int((~valid).sum()),
@@ -76,20 +64,12 @@ def prepare_recording(
 
     further, n_further = None, 0
     if transfer and transfer["test_sets"]:
-        further = TransferTrials.read(
-            subject, mask, keep, files, lambda: fit_moments(blocks(), n_voxels, "pooled")[sessions[0]], **transfer
-        )
+        further = TransferTrials.read(subject, mask, keep, files, betas.pooled, **transfer)
         n_further = len(further.trials)
 
     with Recording.writer(output) as recording:
         betas_file = recording.betas(len(trials) + n_further, int(keep.sum())).filename
-        for session in sessions:
-            # Reopened for each session, so that the pages written before need not stay in memory.
-            target = np.lib.format.open_memmap(betas_file, "r+")
-            target[rows[session]] = zscore(
-                percent(session)[:, keep], moments[session].mean[keep], moments[session].sd[keep]
-            )
-            target.flush()
+        betas.write(betas_file, keep)
         if further:
             target = np.lib.format.open_memmap(betas_file, "r+")
             target[len(trials) :] = further.betas
