@@ -12,6 +12,9 @@ DISCLOSURE = Disclosure(
     generator="unclip",
     origin="port",
 ).record()
+IDENTIFICATION = {
+    "title": "Identification (net)", "range": [0, 1], "higher_is_better": True, "needs": "images", "chance": 0.5,
+}  # fmt: skip
 
 
 def small_design(**changes) -> Design:

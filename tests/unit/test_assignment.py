@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from designs import DISCLOSURE, small_design
+from designs import DISCLOSURE, IDENTIFICATION, small_design
 from scipy.stats import kstest
 
 from fmri2img.artifacts.permutations import read_permutations, save_permutations
@@ -266,16 +266,12 @@ def _cell(sessions):
 
 
 def test_p_stands_behind_the_interval_of_each_subject():
-    metric = {
-        "title": "Identification (net)",
-        "range": [0, 1],
-        "higher_is_better": True,
-        "needs": "images",
-        "chance": 0.5,
-    }
     design = small_design(
         methods={"ridge": {"title": "Ridge", "kind": "decoder"}}, seeds=[0], resamples=100,
-        metrics={"identification": metric, "ssim": metric | {"title": "SSIM", "range": [-1, 1], "chance": None}},
+        metrics={
+            "identification": IDENTIFICATION,
+            "ssim": IDENTIFICATION | {"title": "SSIM", "range": [-1, 1], "chance": None},
+        },
     )  # fmt: skip
     rng, parts, tested = np.random.default_rng(0), [], []
     for (label, of_subject), metric_name in itertools.product(design.budgets.items(), design.metrics):

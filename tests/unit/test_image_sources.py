@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from configurations import merged
-from designs import small_design
+from designs import IDENTIFICATION, small_design
 
 from fmri2img.datasets.dataset import DatasetRecord
 from fmri2img.errors import UserError
@@ -32,16 +32,13 @@ FLAGS = TABLE.set_index("image_id")["flag"].fillna("")
 
 @pytest.fixture
 def design():
-    metric = {
-        "title": "Identification (net)",
-        "range": [0, 1],
-        "higher_is_better": True,
-        "needs": "images",
-        "chance": 0.5,
-    }
     return small_design(
         methods={"ridge": {"title": "Ridge", "kind": "decoder"}}, seeds=[0], resamples=200,
-        metrics={"identification": metric, "kid": metric | {"unit": "jackknife"}, "fid": metric | {"unit": "set"}},
+        metrics={
+            "identification": IDENTIFICATION,
+            "kid": IDENTIFICATION | {"unit": "jackknife"},
+            "fid": IDENTIFICATION | {"unit": "set"},
+        },
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from configurations import merged
-from designs import DISCLOSURE, small_design
+from designs import DISCLOSURE, IDENTIFICATION, small_design
 from folders import method_folder
 from matplotlib.colors import to_hex
 from rich.console import Console
@@ -45,13 +45,7 @@ def design():
             "shuffled": {"title": "Shuffled", "kind": "control", "outputs": ["images"]},
         },
         metrics={
-            "identification_net": {
-                "title": "Identification (net)",
-                "range": [0, 1],
-                "higher_is_better": True,
-                "chance": 0.5,
-                "needs": "images",
-            },
+            "identification_net": IDENTIFICATION,
             "distance_net": {
                 "title": "Distance",
                 "range": [0, 2],

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.datasets.bold5000 import layout
+from fmri2img.datasets.shared_settings import Simulable
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, UserPath
 
@@ -56,7 +57,7 @@ class Betas(base.Settings):
     )
 
 
-class Settings(base.Settings):
+class Settings(Simulable):
     """BOLD5000, real or simulated."""
 
     source: Literal["simulated", "copy"] = Field(
@@ -69,9 +70,3 @@ class Settings(base.Settings):
     image_size: Side = Field(256, description="Side to which pictures are resized, in pixels.")
     betas: Betas = Field(Betas(), description=Betas.__doc__)
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
-
-    @model_validator(mode="after")
-    def _source_is_described(self) -> "Settings":
-        if self.source == "simulated" and self.simulation is None:
-            raise base.WrongKey("simulation", "missing; source is 'simulated', so add the section")
-        return self

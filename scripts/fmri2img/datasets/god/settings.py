@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.datasets.god import layout
+from fmri2img.datasets.shared_settings import Simulable
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, UserPath
 
@@ -44,7 +45,7 @@ class Betas(base.Settings):
     )
 
 
-class Settings(base.Settings):
+class Settings(Simulable):
     """Generic Object Decoding, real or simulated."""
 
     source: Literal["simulated", "copy", "download"] = Field(
@@ -79,9 +80,7 @@ class Settings(base.Settings):
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
 
     @model_validator(mode="after")
-    def _source_is_described(self) -> "Settings":
-        if self.source == "simulated" and self.simulation is None:
-            raise base.WrongKey("simulation", "missing; source is 'simulated', so add the section")
+    def _test_sessions_can_be_normalised(self) -> "Settings":
         if self.betas.normalise == "session" and self.betas.statistics == "train":
             raise base.WrongKey(
                 "betas.normalise",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from fmri2img.datasets.shared_settings import Simulable
 from fmri2img.settings import base
 from fmri2img.settings.base import PositiveNumber, Seed, UserPath, problem
 
@@ -21,7 +22,7 @@ class Simulation(base.Settings):
     voxels: int = Field(60, ge=8, le=100_000, description="Voxels of the first subject; the others have a few more.")
 
 
-class Settings(base.Settings):
+class Settings(Simulable):
     """The resting state of the Human Connectome Project, on which encoders of brain patterns are pretrained."""
 
     source: Literal["simulated", "copy"] = Field(
@@ -39,9 +40,7 @@ class Settings(base.Settings):
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
 
     @model_validator(mode="after")
-    def _source_is_described(self) -> "Settings":
-        if self.source == "simulated" and self.simulation is None:
-            raise base.WrongKey("simulation", "missing; source is 'simulated', so add the section")
+    def _a_window_holds_a_volume(self) -> "Settings":
         if self.window < self.repetition_time:
             raise base.WrongKey("window", f"{self.window:g} s are shorter than a volume takes; raise it")
         return self

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from fmri2img.datasets.laion_fmri import layout
+from fmri2img.datasets.shared_settings import S3Bucket, Simulable
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, UserPath
 
@@ -50,12 +51,11 @@ class Simulation(base.Settings):
         return self
 
 
-class Bucket(base.Settings):
+class Bucket(S3Bucket):
     """Where LAION-fMRI's files come from."""
 
     bucket: Name = Field("laion-fmri", description="The S3 bucket.")
     region: Name = Field("us-west-2", description="Its region.")
-    endpoint: Name | None = Field(None, description="URL of another S3 server, for a mirror, or null for Amazon's.")
     splits_url: Name = Field(
         "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI/main",
         description="The authors' repository, which has the splits (`laion_fmri/splits/data/`).",
@@ -92,7 +92,7 @@ class Betas(base.Settings):
     )
 
 
-class Settings(base.Settings):
+class Settings(Simulable):
     """LAION-fMRI, real or simulated."""
 
     source: Literal["simulated", "bucket"] = Field(
@@ -125,9 +125,7 @@ class Settings(base.Settings):
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
 
     @model_validator(mode="after")
-    def _source_is_described(self) -> "Settings":
-        if self.source == "simulated" and self.simulation is None:
-            raise base.WrongKey("simulation", "missing; source is 'simulated', so add the section")
+    def _a_copy_is_read(self) -> "Settings":
         if self.source == "simulated" and self.bucket.copied:
             raise base.WrongKey(
                 "bucket.copy", "is set, but source is 'simulated', which reads no copy; set source to bucket"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fmri2img.datasets.mosaic import layout
+from fmri2img.datasets.shared_settings import S3Bucket, Simulable
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Seed, Side, Unique, UserPath, nearest
 
@@ -33,15 +34,14 @@ class Simulation(base.Settings):
         return self
 
 
-class Bucket(base.Settings):
+class Bucket(S3Bucket):
     """Where MOSAIC's files are downloaded from."""
 
     bucket: Name = Field("mosaicfmri", description="The S3 bucket.")
     region: Name = Field("us-east-1", description="Its region.")
-    endpoint: Name | None = Field(None, description="URL of another S3 server, for a mirror, or null for Amazon's.")
 
 
-class Settings(base.Settings):
+class Settings(Simulable):
     """MOSAIC, eight datasets preprocessed alike, real or simulated."""
 
     source: Literal["simulated", "copy", "download"] = Field(
@@ -79,9 +79,3 @@ class Settings(base.Settings):
     )
     bucket: Bucket = Field(Bucket(), description=Bucket.__doc__)
     simulation: Simulation | None = Field(None, description="Required when the source is `simulated`.")
-
-    @model_validator(mode="after")
-    def _source_is_described(self) -> "Settings":
-        if self.source == "simulated" and self.simulation is None:
-            raise base.WrongKey("simulation", "missing; source is 'simulated', so add the section")
-        return self

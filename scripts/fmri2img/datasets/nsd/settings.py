@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 from fmri2img.datasets.dataset import PATH_NAME
 from fmri2img.datasets.nsd import layout
 from fmri2img.datasets.nsd.transfer_sets import EXPERIMENT
+from fmri2img.datasets.shared_settings import S3Bucket
 from fmri2img.settings import base
 from fmri2img.settings.base import Name, NoiseCeiling, Positive, Seed, Side, Unique, UserPath, problem
 
@@ -104,7 +105,7 @@ class SimulationSettings(base.Settings):
         return self.shared + len(self.subjects) * (self.pool - self.shared)
 
 
-class Bucket(base.Settings):
+class Bucket(S3Bucket):
     """Where NSD's files come from."""
 
     terms_accepted: bool = Field(
@@ -114,7 +115,6 @@ class Bucket(base.Settings):
     )
     bucket: Name = Field("natural-scenes-dataset", description="The S3 bucket.")
     region: Name = Field("us-east-2", description="Its region.")
-    endpoint: Name | None = Field(None, description="URL of another S3 server, for a mirror, or null for Amazon's.")
     coco_url: Name = Field(
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         description="The archive of COCO's caption files, which NSD does not host.",
