@@ -18,8 +18,8 @@ from fmri2img.artifacts.tables import read_table
 from fmri2img.artifacts.test_images import TestImages
 from fmri2img.backbones.loading import RegisteredNetworks
 from fmri2img.encoding.opening import open_encoding
-from fmri2img.metrics.assigned import Assigned
 from fmri2img.metrics.brain import MeasuredBrain, save_brain_tables
+from fmri2img.metrics.permutation_tests import PermutationTests
 from fmri2img.metrics.scoring import score
 from fmri2img.reporting.picture_suspicions import suspicions_of_pictures
 from fmri2img.reporting.suspicions import suspicions
@@ -47,9 +47,9 @@ def on_a_map(predictions: list[Prediction], test_set: str) -> Prediction | None:
 
 
 def scores(
-    predictions: list[Prediction], given, params, brain_tables: Path | None, assigned: Assigned | None = None
+    predictions: list[Prediction], given, params, brain_tables: Path | None, tests: PermutationTests | None = None
 ) -> pd.DataFrame:
-    """The table of scores. brain_tables: folder for the tables from which each subject's maps are made; assigned: takes
+    """The table of scores. brain_tables: folder for the tables from which each subject's maps are made; tests: takes
     the values of all pairs of images and predictions for permutation tests."""
     networks, parts = RegisteredNetworks(params.networks, params.evaluation["antialias"]), []
     stimuli = Stimuli.open(given.stimuli)
@@ -75,7 +75,7 @@ def scores(
 
         evaluation = params.metrics, networks, params.evaluation, params.retrieval
         distinct, copies = once(made)
-        seen = {"see": see} | ({"see_pairs": assigned.see} if assigned else {})
+        seen = {"see": see} | ({"see_pairs": tests.see} if tests else {})
         table = score(distinct, stimuli, embeddings, *evaluation, brain, captioned, true_features, **seen)
         parts += [table, *repeated(table, copies)]
         print(f"{subject}, {test_set}: {len(made)} predictions, {len(distinct)} of them distinct", flush=True)
@@ -112,14 +112,14 @@ def main(snakemake) -> None:
         print(f"Warning: without {record['what']}, because {record['job']} failed: {record['reason']}")
     predictions = of_cells(params.cells, test_images)
     permutations = params.statistics["permutations"]
-    assigned = Assigned(permutations, params.metrics) if permutations else None
+    tests = PermutationTests(permutations, params.metrics) if permutations else None
     if snakemake.output.get("brain"):
         with atomic_directory(snakemake.output.brain) as directory:
-            table = scores(predictions, given, params, directory, assigned)
+            table = scores(predictions, given, params, directory, tests)
     else:
-        table = scores(predictions, given, params, None, assigned)
-    if assigned:
-        save_permutations(snakemake.output.permutations, assigned.table(predictions))
+        table = scores(predictions, given, params, None, tests)
+    if tests:
+        save_permutations(snakemake.output.permutations, tests.table(predictions))
     means = table.groupby(["test_set", "subject", "sessions", "seed", "metric"])["value"].mean().unstack("metric")
     print(means.to_string(float_format=lambda value: f"{value:.4f}"))
     submitted = {p.metadata["method"] for p in predictions if p.disclosure.origin == "submission"}

@@ -70,7 +70,7 @@ def show(study: Study, files: list[str]) -> tuple[int, float]:
         downloads, refused = read_graph(files, downloads_of, ["fetch"], whole=False), None
     except UserError as error:
         downloads, refused = None, str(error)
-    parts = {f"{one.title}": list(of_dataset(one, study, downloads)) for one in (study.dataset, *study.pools.values())}
+    parts = {one.title: list(of_dataset(one, study, downloads)) for one in (study.dataset, *study.pools.values())}
     if downloads:
         networks = [Backbone(name, study.registries["backbones"][name]) for name in downloads.networks]
         parts["Networks, in models/"] = [of_network(network) for network in networks]

@@ -8,14 +8,14 @@ import pandas as pd
 
 from fmri2img.artifacts.permutations import COLUMNS
 from fmri2img.artifacts.prediction import Prediction
-from fmri2img.metrics.assignment import assignment_means, assignment_p, assignments
 from fmri2img.metrics.pairs import WITHOUT
+from fmri2img.stats.assignments import assignment_means, assignment_p, assignments
 
 SEED = 0  # the same assignments for every method, metric, budget and seed
 MINIMUM = 2  # images; of a single one there is no other assignment
 
 
-class Assigned:
+class PermutationTests:
     """Scores of random assignments, by prediction and metric.
 
     permutations: number of assignments; metrics: entries of config/metrics.yaml by name.

@@ -48,13 +48,3 @@ def assignment_p(observed: float, null: np.ndarray, higher_is_better: bool = Tru
     slack = TOLERANCE * max(abs(observed), float(np.abs(null).max(initial=0)))
     as_good = null >= observed - slack if higher_is_better else null <= observed + slack
     return float((1 + as_good.sum()) / (1 + len(null)))
-
-
-def assignment_test(
-    pairs: np.ndarray, permutations: int, seed: int, higher_is_better: bool = True
-) -> tuple[float, np.ndarray, float]:
-    """The true assignment's mean (the diagonal's), those of random assignments, and the p-value."""
-    n = len(pairs)
-    observed = float(assignment_means(pairs, np.arange(n)[None])[0])
-    null = assignment_means(pairs, assignments(n, permutations, seed))
-    return observed, null, assignment_p(observed, null, higher_is_better)

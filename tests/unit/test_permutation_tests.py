@@ -12,14 +12,13 @@ from scipy.stats import kstest
 from fmri2img.artifacts.permutations import read_permutations, save_permutations
 from fmri2img.artifacts.prediction import Prediction, save_prediction
 from fmri2img.backbones.pixels import resize_matrix, resized_pictures
-from fmri2img.metrics import assigned as assigned_module
-from fmri2img.metrics import brain, captions, features, pairs, pixels, retrieval
-from fmri2img.metrics.assigned import Assigned
-from fmri2img.metrics.assignment import assignment_means, assignment_p, assignment_test, assignments
+from fmri2img.metrics import brain, captions, features, pairs, permutation_tests, pixels, retrieval
+from fmri2img.metrics.permutation_tests import PermutationTests
 from fmri2img.metrics.registry import read_metrics
 from fmri2img.metrics.scoring import ON_BRAIN, ON_CAPTIONS, ON_FEATURES, ON_PAIRS, ON_PIXELS, ON_RETRIEVAL
 from fmri2img.paths import REPOSITORY
 from fmri2img.reporting.permutation_table import permutation_cells, permutation_table
+from fmri2img.stats.assignments import assignment_means, assignment_p, assignments
 
 N = 14
 REGISTRY = read_metrics(REPOSITORY / "config" / "metrics.yaml")
@@ -101,6 +100,16 @@ def cases() -> dict:
 
 
 CASES = cases()
+
+
+def assignment_test(
+    pairs: np.ndarray, permutations: int, seed: int, higher_is_better: bool = True
+) -> tuple[float, np.ndarray, float]:
+    """The true assignment's mean (the diagonal's), those of random assignments, and the p-value."""
+    n = len(pairs)
+    observed = float(assignment_means(pairs, np.arange(n)[None])[0])
+    null = assignment_means(pairs, assignments(n, permutations, seed))
+    return observed, null, assignment_p(observed, null, higher_is_better)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -206,7 +215,7 @@ def test_an_undefined_image_is_left_out_and_undefined_means_have_no_p():
 def test_blocks_change_nothing(monkeypatch):
     matrix, rows = np.random.default_rng(0).normal(size=(6, 6)), assignments(6, 50, 0)
     whole = assignment_means(matrix, rows)
-    monkeypatch.setattr("fmri2img.metrics.assignment.BLOCK", 13)
+    monkeypatch.setattr("fmri2img.stats.assignments.BLOCK", 13)
     np.testing.assert_array_equal(assignment_means(matrix, rows), whole)
 
 
@@ -228,14 +237,14 @@ def test_seeds_and_samples_are_averaged_under_the_same_assignment(predict):
     rng = np.random.default_rng(1)
     first, second = predict("first"), predict("second", seed=1)
     matrices = rng.normal(size=(3, 6, 6))
-    kept = Assigned(50, {"m": REGISTRY["pixcorr"], "s": REGISTRY["ssim"]})
+    kept = PermutationTests(50, {"m": REGISTRY["pixcorr"], "s": REGISTRY["ssim"]})
     for prediction, matrix in zip((first, first, second), matrices, strict=True):  # two samples, then another seed
         kept.see(prediction, "m", lambda matrix=matrix: matrix)
         kept.see(prediction, "s", None)
     found = kept.table([first, second]).set_index("metric")
     assert len(found) == 2
     mean = (matrices[0] + matrices[1]) / 4 + matrices[2] / 2
-    observed, null, p = assignment_test(mean, 50, assigned_module.SEED)
+    observed, null, p = assignment_test(mean, 50, permutation_tests.SEED)
     row = found.loc["m"]
     assert (row["n_images"], row["n_seeds"], row["permutations"], row["why"]) == (6, 2, 50, "")
     assert row["observed"] == pytest.approx(observed) and row["null_mean"] == pytest.approx(null.mean())
@@ -246,7 +255,7 @@ def test_seeds_and_samples_are_averaged_under_the_same_assignment(predict):
 def test_a_prediction_of_several_budgets_has_a_row_at_each(predict, tmp_path):
     once = predict("once", sessions=2)
     copy = once.of_cell(once.metadata and _cell(1), once.ids)
-    kept = Assigned(19, {"m": REGISTRY["pixcorr"]})
+    kept = PermutationTests(19, {"m": REGISTRY["pixcorr"]})
     kept.see(once, "m", lambda: np.eye(6))
     table = kept.table([once, copy])
     assert table["sessions"].tolist() == [2, 1] and table["p"].nunique() == 1
