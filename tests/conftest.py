@@ -1,8 +1,13 @@
 """Which process runs a test, and the options of those that draw their cases at random."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# A make that a test starts is not a child of `make test`, which would have it print the directories it enters.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
 
 # What takes longest begins first, so that no process works alone at the end; the rest follows in the files' order.
 LONGEST = (

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from benchmark_table import against, fastest, growth
 
-from fmri2img.stats import bootstrap_groups, compare_methods, image_values, summarise
-from fmri2img.stats.bootstrap import bootstrap_means, draw_counts
+from fmri2img.stats.bootstrap import bootstrap_groups, bootstrap_means, draw_counts, image_values, summarise
+from fmri2img.stats.permutation import compare_methods
 
 METHODS, METRICS, SUBJECTS, SEEDS, IMAGES = 10, 20, 4, 2, 1000
 RESAMPLES, LOOPED = 10_000, 100

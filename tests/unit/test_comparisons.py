@@ -5,19 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fmri2img.stats import (
-    between_seed_sd,
-    bootstrap_groups,
-    compare_methods,
-    holm,
-    image_values,
-    normalised_score,
-    permutation,
-    sign_flip_test,
-    summarise,
-    tie_groups,
-)
-from fmri2img.stats.bootstrap import percentile_interval
+from fmri2img.stats import permutation
+from fmri2img.stats.bootstrap import bootstrap_groups, image_values, percentile_interval, summarise
+from fmri2img.stats.multiplicity import holm, tie_groups
+from fmri2img.stats.permutation import compare_methods, sign_flip_test
+from fmri2img.stats.scale import between_seed_sd, normalised_score
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from designs import small_design
 from fmri2img.reporting.design import GAP
 from fmri2img.reporting.estimates import estimates
 from fmri2img.reporting.leaderboard import flips_needed, leaderboard_table, rank_methods, scale_end, scale_note
-from fmri2img.stats import holm
+from fmri2img.stats.multiplicity import holm
 
 N_IMAGES = 30
 # Planted: two methods that differ only by chance, one clearly worse, chance level, ceiling.

@@ -14,7 +14,7 @@ from fmri2img.reporting.design import GAP
 from fmri2img.reporting.figures import similarity_curves
 from fmri2img.reporting.similarity import similarity_effects, similarity_table, with_similarity
 from fmri2img.reporting.style import save_figure
-from fmri2img.stats import rank_correlation
+from fmri2img.stats.correlation import rank_correlation
 from measure_similarity import measure_similarity
 
 N_IMAGES = 60

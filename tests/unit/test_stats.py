@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fmri2img.stats import bootstrap, summarise
+from fmri2img.stats import bootstrap
+from fmri2img.stats.bootstrap import summarise
 from fmri2img.stats.correlation import column_correlations, correlation_test, group_intervals
 from fmri2img.stats.multiplicity import discoveries
 

@@ -20,7 +20,7 @@ from fmri2img.reporting.leaderboard import leaderboard_table, rank_methods
 from fmri2img.reporting.published import read_published
 from fmri2img.reporting.ranking import ranking
 from fmri2img.reporting.style import save_figure
-from fmri2img.stats import image_values, summarise
+from fmri2img.stats.bootstrap import image_values, summarise
 
 CONFIG = Path(__file__).parents[2] / "config"
 REGISTRY = read_metrics(CONFIG / "metrics.yaml")

@@ -7,7 +7,8 @@ from fmri2img.reporting.design import GAP, Design, arrow
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.tables import Cell, Column, Row, Table, share_cell
-from fmri2img.stats import bootstrap_groups, image_values, normalised_score
+from fmri2img.stats.bootstrap import bootstrap_groups, image_values
+from fmri2img.stats.scale import normalised_score
 
 ALL = 0  # stands for every voxel in the column `dimensions`
 COLUMNS = ["metric", "method", "dimensions", "mean", "low", "high", "share", "share_low", "share_high", "floor"]

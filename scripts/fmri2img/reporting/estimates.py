@@ -7,7 +7,7 @@ import pandas as pd
 from fmri2img.reporting.chances import pool_chances
 from fmri2img.reporting.design import Design
 from fmri2img.reporting.suspicions import suspicions
-from fmri2img.stats import summarise
+from fmri2img.stats.bootstrap import summarise
 
 BOOTSTRAP_SEED = 0
 

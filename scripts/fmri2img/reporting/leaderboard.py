@@ -15,14 +15,10 @@ from fmri2img.methods.plan import fixing_control
 from fmri2img.reporting.design import GAP, Design, is_of_whole_set, number
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets
 from fmri2img.reporting.tables import Cell, Column, Row, Table, note, score_cell
-from fmri2img.stats import (
-    between_seed_sd,
-    bootstrap_groups,
-    compare_methods,
-    image_values,
-    normalised_score,
-    tie_groups,
-)
+from fmri2img.stats.bootstrap import bootstrap_groups, image_values
+from fmri2img.stats.multiplicity import tie_groups
+from fmri2img.stats.permutation import compare_methods
+from fmri2img.stats.scale import between_seed_sd, normalised_score
 
 FLIPS = 10_000
 COLUMNS = [

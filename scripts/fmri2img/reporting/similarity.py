@@ -11,7 +11,8 @@ from fmri2img.metrics.similarity import COPY
 from fmri2img.reporting.design import GAP, Design, arrow
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, intervals
 from fmri2img.reporting.tables import Cell, Column, Row, Table
-from fmri2img.stats import image_values, rank_correlation
+from fmri2img.stats.bootstrap import image_values
+from fmri2img.stats.correlation import rank_correlation
 
 BINS = 4
 SIMILARITY_COLUMNS = {"image_id": "iu", "nearest": "iu", "cosine": "f", "subject": "OUT", "sessions": "iuf"}

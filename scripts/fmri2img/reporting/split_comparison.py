@@ -14,8 +14,8 @@ from fmri2img.reporting.estimates import BOOTSTRAP_SEED, at_budgets, estimates
 from fmri2img.reporting.leaderboard import scale_end
 from fmri2img.reporting.tables import Cell, Row, Table, column, share_cell
 from fmri2img.settings.base import problem
-from fmri2img.stats import bootstrap_groups, image_values, normalised_score
-from fmri2img.stats.bootstrap import percentile_interval
+from fmri2img.stats.bootstrap import bootstrap_groups, image_values, percentile_interval
+from fmri2img.stats.scale import normalised_score
 
 # Keys of the configuration in which two studies may differ while their scores remain comparable.
 MAY_DIFFER = {

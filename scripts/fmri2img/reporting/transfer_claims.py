@@ -13,8 +13,7 @@ import pandas as pd
 from fmri2img.reporting.design import Design, is_of_whole_set, matching, number
 from fmri2img.reporting.estimates import BOOTSTRAP_SEED
 from fmri2img.reporting.split_comparison import Side, resampled_cells
-from fmri2img.stats import Resampled
-from fmri2img.stats.bootstrap import percentile_interval
+from fmri2img.stats.bootstrap import Resampled, percentile_interval
 
 ALL_METHODS = "all"  # in the column `method` of a row about all of them
 EXACT = 8  # methods up to which all orders are tried
