@@ -59,7 +59,7 @@ def slurm(tmp_path, monkeypatch):
 
     config = printing("MinJobAge               = 300 sec\n")
     shown = f'case "$2" in partition) {printing(PARTITIONS)}\n;; *) {config}\n;; esac'
-    replace(scontrol=shown, sinfo=printing(NODES), sacctmgr="exit 1")
+    replace(scontrol=shown, sinfo=printing(NODES), sacctmgr="exit 1", squeue="true")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return replace
 
