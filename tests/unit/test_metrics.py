@@ -201,6 +201,13 @@ def test_shuffled_images_are_at_chance(rng):
     assert identification(truth, truth[rng.permutation(400)]).mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_perfect_predictions_of_other_images_are_below_chance_by_what_their_own_image_wins(rng):
+    """Over all shuffles without fixed points; claims.yaml's checks of the floor count with it."""
+    truth = rng.standard_normal((12, 20))
+    shifted = [identification(truth, np.roll(truth, shift, axis=0)).mean() for shift in range(1, 12)]
+    assert np.mean(shifted) == pytest.approx(0.5 * (1 - 1 / 11), abs=1e-12)
+
+
 def test_one_image_cannot_be_identified_or_retrieved(rng):
     one = rng.standard_normal((1, 10))
     for function in (identification, identification_reverse):

@@ -347,6 +347,14 @@ def test_a_dip_at_the_middle_budget_breaks_the_rise(scores, design):
     assert not judge(dip, design)[1]["rises"]
 
 
+@pytest.mark.parametrize(("below", "met"), [(0.9, True), (1.2, False)])
+def test_a_floor_of_few_images_is_lower_by_what_a_predictions_own_image_wins(scores, design, below, met):
+    lower = 0.5 * (1 - below / (N_IMAGES - 1))
+    floor = scores["method"] == "shuffled"
+    scores.loc[floor & (scores["metric"] == "identification_net"), "value"] = lower
+    assert judge(scores, design)[1]["chance"] == met
+
+
 def test_a_claim_without_its_scores_is_not_met(scores, design):
     missing = drop(scores, method="shuffled", sessions=2, seed=1)
     judged, verdicts = judge(missing, design)

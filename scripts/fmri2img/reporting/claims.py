@@ -334,7 +334,11 @@ def _does_not_fall(case: Case) -> list[dict]:
 
 
 def _at_chance(case: Case) -> list[dict]:
-    """The interval comes within `tolerance` (a share of the chance level) of the chance level (Bonferroni)."""
+    """The interval comes within `tolerance` (a share of the chance level) of the chance level (Bonferroni).
+
+    The least mean that shuffled predictions of n images may have in 2-way identification is chance * (1 - 1 / (n - 1)):
+    one of the n - 1 distractors is the image that the prediction was decoded from, and a perfect decoder prefers it.
+    """
     metrics = [name for name in case.metrics if case.design.metrics[name]["chance"] is not None]
     keys, own, rows = ["metric", "budget"], case.of(case.method), []
     found = case.intervals(own[own["metric"].isin(metrics)], keys, case.corrected)
@@ -348,7 +352,8 @@ def _at_chance(case: Case) -> list[dict]:
             slack = case.claim.get("tolerance", 0) * metric["chance"]
             met = low <= metric["chance"] + slack
             if case.claim["test"] == "at_chance":
-                met = met and high >= metric["chance"] - slack
+                images = own[own["metric"] == name].groupby("subject")["image_id"].nunique().min()
+                met = met and high >= metric["chance"] * (1 - 1 / max(images - 1, 1)) - slack
             text = _interval_text((mean, low, high), metric)
             rows.append(case.row(name, budget, "chance", (mean, low, high), met, text))
     return rows
