@@ -1,6 +1,6 @@
 """A study on a real Slurm, and what happens to it there: devices, memory, time limits, cancelled and lost jobs.
 
-Each scenario copies the finished study and trains one more network of the sleeper, under another seed; several run at
+Most scenarios copy the finished study and train one more network of the sleeper, under another seed; several run at
 once, because they wait most of their time.
 """
 
@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
-from trial import PATIENCE, wait_for
+import three_jobs
+from cluster import Cluster
+from trial import PATIENCE, Trial, wait_for
 
 from fmri2img.training import claim
 
 SLOW = {"epochs": 100}  # 500 steps
-AT_ONCE = 3
+AT_ONCE = 5
 scenarios = {}
 
 
@@ -28,14 +30,15 @@ def scenario(function):
     return function
 
 
-def copier(study, folder):
-    """A function that makes a copy of the finished study, with other settings of the sleeper."""
+class Copier:
+    """Makes a copy of the finished study, with other settings of the sleeper, in the scenario's folder."""
 
-    def copied(site=None, training=None, nodes=1, **sleeper):
+    def __init__(self, study, folder):
+        self.study, self.folder = study, folder
+
+    def __call__(self, site=None, training=None, nodes=1, **sleeper):
         finetuning = {"nodes": nodes, "training": {"epochs": 2, "batch": 8, "log_every": 1} | (training or {})}
-        return study[0].copy(folder, site, sleeper=sleeper | {"finetuning": finetuning})
-
-    return copied
+        return self.study[0].copy(self.folder, site, sleeper=sleeper | {"finetuning": finetuning})
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +46,7 @@ def running(study, cluster, tmp_path_factory):
     """The scenarios by name, as futures."""
     folder = tmp_path_factory.mktemp("scenarios")
     pool = ThreadPoolExecutor(AT_ONCE)
-    yield {name: pool.submit(run, copier(study, folder / name), cluster) for name, run in scenarios.items()}
+    yield {name: pool.submit(run, Copier(study, folder / name), cluster) for name, run in scenarios.items()}
     pool.shutdown(cancel_futures=True)
 
 
@@ -103,6 +106,48 @@ def a_training_goes_on_after_the_time_limit_in_slices_that_are_not_tries(copied,
     assert steps(trial, 1) == list(range(250))
     assert "stopped by SIGTERM" in trial.printed and "It goes on in a new job." in trial.printed
     assert "failed" not in trial.printed
+
+
+@scenario
+def a_job_that_slurm_has_forgotten_does_not_keep_snakemake_waiting(copied, cluster):
+    """The job ends, and Slurm forgets it, while the machine of Snakemake sleeps. On a cluster that forgets at once."""
+    copied.folder.mkdir()
+    with Cluster(copied.folder / "cluster", min_job_age=10) as forgetful:
+        trial = Trial(copied.folder / "study", forgetful)
+        process = trial.start("results/trial/splits/shared1000.json")
+        wait_for(lambda: forgetful.run("squeue", "--noheader").strip(), "job")
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_for(lambda: not forgetful.run("squeue", "--noheader", "--states=all").strip(), "end of all jobs")
+        os.kill(process.pid, signal.SIGCONT)
+        wait_for(lambda: process.poll() is not None, "end of Snakemake")
+        assert process.returncode == 0, trial.printed[-5000:]
+
+
+@scenario
+def the_other_seed_of_a_cancelled_training_is_scored_in_slurm(copied, cluster):
+    """What does not depend on the cancelled job is reported, with the gap."""
+    trial = copied.study[0].copy(copied.folder, seeds=[0, 1])
+    process = trial.start()
+    (job,) = wait_for(lambda: [job for job in trial.jobs() if job["JobState"] == "RUNNING"], "training")
+    cluster.run("scancel", job["JobId"])
+    assert process.wait(2 * PATIENCE) == 1, trial.printed[-5000:]
+    assert len(trial.jobs()) == 1 and "Reported without it: results/trial/page.html" in trial.printed
+    tables = trial.folder / "results/trial/tables"
+    (gap,) = pd.read_csv(tables / "gaps.csv").to_dict("records")
+    assert (gap["method"], gap["what"], gap["n_scored"]) == ("sleeper", "seed 1", 1)
+    assert "the Slurm job was cancelled" in gap["reason"]
+    scores = pd.read_parquet(trial.folder / "results/trial/scores/sleeper.parquet")
+    assert set(scores["seed"]) == {0} and trial.jobs("evaluate")
+    assert pd.read_csv(tables / "jobs.csv").set_index("job").loc["evaluate/sleeper", "slurm_job"] > 0
+    # The copy of the study is without the logs of what was made before, and the report says so.
+    facts = pd.read_csv(tables / "provenance.csv").set_index("item")["value"]
+    assert "left no record" in facts["without a record"] and "Slurm jobs" in facts["in Slurm"]
+
+
+@scenario
+def the_next_try_of_a_submission_begins_with_the_job_that_failed(copied, cluster):
+    copied.folder.mkdir()
+    three_jobs.second_fails_once(copied.folder, cluster)
 
 
 @scenario
@@ -218,7 +263,7 @@ def test_a_training_goes_on_from_its_checkpoint_after_its_node_has_died(study, c
     """Last, when nothing else runs on the node."""
     for other in running.values():
         other.exception()
-    copied = copier(study, tmp_path / "trial")
+    copied = Copier(study, tmp_path / "trial")
     trial = copied(pause=0.1, training={"epochs": 60, "checkpoint_steps": 20})
     process = trial.start(trial.network(1))
     job = at_work(process, trial, 1, step=20)

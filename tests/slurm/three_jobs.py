@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cluster import Cluster
 from trial import PATIENCE
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -56,19 +57,19 @@ succeeded(log)
 """
 
 
-def test_the_next_try_begins_with_the_job_that_failed(cluster, tmp_path):
+def second_fails_once(folder: Path, cluster: Cluster) -> None:
     rules = {"first": [], "second": ["first"], "third": ["second"]}
     text = SNAKEFILE + "".join(RULE.format(name=name, input=before) for name, before in rules.items())
-    (tmp_path / "Snakefile").write_text(text)
-    (tmp_path / "step.py").write_text(STEP)
-    (tmp_path / "broken").touch()
+    (folder / "Snakefile").write_text(text)
+    (folder / "step.py").write_text(STEP)
+    (folder / "broken").touch()
     environment = cluster.environment | {"PYTHONPATH": str(SCRIPTS)}
     environment["PATH"] = f"{cluster.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "2", "--retries", "1"]
     command += ["--default-resources", "slurm_partition=batch", "mem_mb=500", "runtime=5"]
     command += ["--slurm-init-seconds-before-status-checks", "3", "--slurm-status-command", "squeue"]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr[-4000:]
-    assert (tmp_path / "runs").read_text().split() == ["first", "second", "second", "third"]
-    again = subprocess.run([*command, "--dry-run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (folder / "runs").read_text().split() == ["first", "second", "second", "third"]
+    again = subprocess.run([*command, "--dry-run"], cwd=folder, env=environment, capture_output=True, text=True)
     assert "Nothing to be done" in again.stdout + again.stderr
