@@ -33,7 +33,8 @@ def main() -> int:
     try:
         files = study_files(arguments.study)
         if arguments.readme:
-            README.write_text(with_table(README.read_text("utf-8"), readme_table(files)), encoding="utf-8")
+            table = readme_table(Study(read_files(files)), plan(planned_jobs(files), Measured({}, {})))
+            README.write_text(with_table(README.read_text("utf-8"), table), encoding="utf-8")
         else:
             print(report(files, measured_rates(sorted(arguments.results.glob("*")))))
     except UserError as error:
@@ -72,9 +73,8 @@ def summary(study: Study, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def readme_table(files: list[str]) -> str:
-    """The table of the README, with assumed rates, and the lines below it."""
-    study, table = Study(read_files(files)), plan(planned_jobs(files), Measured({}, {}))
+def readme_table(study: Study, table: pd.DataFrame) -> str:
+    """The table of the README and the lines below it. table: of `plan`, with assumed rates."""
     rows = by_rule(table, {})
     small = (rows["gpu_hours"] < SMALL) & (rows["cpu_hours"] < 10 * SMALL)
     others = rows[small]

@@ -16,7 +16,7 @@ SMALL = {
         "pretraining": {"subjects": ["subj04"], "training": {"epochs": 2}},
         "finetuning": {
             "adapter_start": "random",
-            "training": {"epochs": 4, "epoch_steps": 0, "batch": 48, "learning_rate": 5e-3},
+            "training": {"epochs": 2, "epoch_steps": 0, "batch": 48, "learning_rate": 5e-3},
         },
         "decoding": {"prior_steps": 3},
     },
