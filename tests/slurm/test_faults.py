@@ -10,6 +10,8 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -111,9 +113,9 @@ def a_training_goes_on_after_the_time_limit_in_slices_that_are_not_tries(copied,
 @scenario
 def a_job_that_slurm_has_forgotten_does_not_keep_snakemake_waiting(copied, cluster):
     """The job ends, and Slurm forgets it, while the machine of Snakemake sleeps. On a cluster that forgets at once."""
-    copied.folder.mkdir()
-    with Cluster(copied.folder / "cluster", min_job_age=10) as forgetful:
-        trial = Trial(copied.folder / "study", forgetful)
+    # munged's socket must have a short path.
+    with TemporaryDirectory() as short, Cluster(Path(short) / "cluster", min_job_age=10) as forgetful:
+        trial = Trial(copied.folder, forgetful)
         process = trial.start("results/trial/splits/shared1000.json")
         wait_for(lambda: forgetful.run("squeue", "--noheader").strip(), "job")
         os.kill(process.pid, signal.SIGSTOP)
