@@ -15,7 +15,8 @@ from fmri2img.reporting.tables import read_csv
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
 FEW_TESTS = 4  # of a claim whose numbers are all listed
-SECONDS_BUDGET, BYTES_BUDGET = 8 * 60, 4e9  # what the demo may take on two cores
+MINUTES = "8 to 15 min on two cores"  # of the demo, measured on the fastest and the slowest that were at hand
+BYTES_BUDGET = 4e9
 
 
 def label_width(design: Design) -> int:
@@ -138,18 +139,15 @@ CLAIMS = {CHECK: ("Checks", check_lines), FINDING: ("Published findings", findin
 
 
 def cost_line(seconds: float | None, peak_mb: float | None) -> str:
-    """Wall time and peak memory (MiB) against the demo's budgets."""
-
-    def verdict(value: float, budget: float) -> str:
-        return "within" if value <= budget else "OVER"
-
+    """Wall time next to what the demo takes, and peak memory (MiB) against its budget."""
     parts = []
     if seconds is not None:
         clock = f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-        parts.append(f"{clock}, {verdict(seconds, SECONDS_BUDGET)} the budget of {SECONDS_BUDGET // 60} min")
+        parts.append(f"{clock} (expected: {MINUTES})")
     if peak_mb is not None:
-        peak, budget = peak_mb * 2**20, f"{BYTES_BUDGET / 1e9:g} GB"
-        parts.append(f"peak memory {peak / 1e9:.2f} GB, {verdict(peak, BYTES_BUDGET)} the budget of {budget}")
+        peak = peak_mb * 2**20
+        verdict = "within" if peak <= BYTES_BUDGET else "OVER"
+        parts.append(f"peak memory {peak / 1e9:.2f} GB, {verdict} the budget of {BYTES_BUDGET / 1e9:g} GB")
     return "; ".join(parts)
 
 
