@@ -23,7 +23,8 @@ from fmri2img.datasets.nsd.stimuli import image_blocks
 from fmri2img.datasets.nsd.volumes import read_mask, voxel_columns
 from fmri2img.errors import UserError
 
-pytestmark = pytest.mark.filterwarnings("error")
+# Not of resources: garbage of other tests in this process, as Snakemake's temporary folders, may be collected here.
+pytestmark = pytest.mark.filterwarnings("error", "default::ResourceWarning")
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Load networks that metrics name by their registry entry."""
 
+import atexit
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,6 @@ class RegisteredNetworks:
         self.records, self.antialias = records, antialias
         self._kept = cache(self._features)
         self.perceptual, self.texts, self.wordnet = map(cache, (self._perceptual, self._texts, self._wordnet))
-        self._unpacked = tempfile.TemporaryDirectory()
 
     def features(self, name: str, layers: list[str]) -> FeatureNetwork:
         return self._kept(name, *layers)
@@ -35,4 +36,6 @@ class RegisteredNetworks:
         return load_text_encoder(Backbone(name, self.records[name]))
 
     def _wordnet(self, name: str) -> str:
-        return wordnet_folder(Backbone(name, self.records[name]), Path(self._unpacked.name))
+        unpacked = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
+        return wordnet_folder(Backbone(name, self.records[name]), Path(unpacked))
