@@ -20,7 +20,7 @@ from fmri2img.reporting.leaderboard import scale_note
 from fmri2img.reporting.page import board, charts, pictures
 from fmri2img.reporting.page.build import page
 from fmri2img.reporting.page.costs import costs, duration
-from fmri2img.reporting.tables import Cell, Row
+from fmri2img.reporting.tables import Cell, Row, Table
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,16 @@ def test_sections_of_what_a_study_lacks_are_left_out(planted):
     assert present(bare) == {"leaderboard", "provenance"}
     links = {a["href"][1:] for tag, a in Elements(bare).found if tag == "a" and a["href"].startswith("#")}
     assert links == {"main", "leaderboard", "provenance"}
+
+
+def test_every_region_of_the_page_has_a_name_of_its_own(planted):
+    parts, design, _ = planted
+    html = page(replace(parts, captions=Table("Captions", ["method"], [], [Row(["First"], [], False)], "")), design)
+    found = Elements(html).found
+    headings = dict(re.findall(r'<h2 id="([^"]+)">([^<]+)', html))
+    names = [a["aria-label"] for _, a in found if a.get("role") == "region"]
+    names += [headings[a["aria-labelledby"]].strip() for tag, a in found if tag == "section"]
+    assert "Captions" in names and len(names) == len(set(names)) > 10
 
 
 def test_a_leaked_test_image_is_reported_next_to_the_similarity(planted):
