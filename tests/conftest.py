@@ -1,4 +1,4 @@
-"""Which process runs a test, and the options of those that draw their cases at random."""
+"""Which process runs a test, what it inherits, and the options of those that draw their cases at random."""
 
 import os
 from pathlib import Path

@@ -490,7 +490,8 @@ def test_summary_is_plain_text_and_says_what_failed(scores, design, tmp_path):
     summary.print_summary(tmp_path, design, console=Console(file=loud, width=100, highlight=False))
     assert "Checks: 2 of 2 FAIL: something is broken" in loud.getvalue() and "FAILS  chance" in loud.getvalue()
     assert "Broken." in loud.getvalue() and loud.getvalue().index("FAILS") < loud.getvalue().index("Published findings")
-    assert "8 min 01 s (expected: 8 to 15 min on two cores)" in text and "1.05 GB, within" in text
+    assert f"8 min 01 s (expected: {summary.EXPECTED_TIME})" in text and "1.05 GB, within" in text
+    assert summary.EXPECTED_TIME in (CONFIG.parent / "README.md").read_text("utf-8")
     assert "not written yet" in text and f"Page    {tmp_path / 'page.html'}" in text
     with pytest.raises(UserError, match=r"main_1\.csv: no such file"):
         summary.print_summary(tmp_path / "elsewhere", design, console=console)

@@ -275,7 +275,7 @@ def test_bad_configuration_ends_in_one_line(setting, message, tmp_path):
 
 
 def test_real_data_need_accepted_terms_before_the_first_job(tmp_path):
-    (tmp_path / "one.yaml").write_text("{subjects: [subj01], methods: [ridge], analyses: [], budgets: {}}")
+    (tmp_path / "one.yaml").write_text("{subjects: [subj01], methods: [ridge], analyses: []}")
     command = [sys.executable, "-m", "snakemake", "--configfile", "config/paper.yaml", str(tmp_path / "one.yaml")]
     command += ["--cores", "1", "--directory", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)

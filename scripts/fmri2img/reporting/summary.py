@@ -15,7 +15,7 @@ from fmri2img.reporting.tables import read_csv
 CELL_WIDTH = 26  # columns that a score with its interval takes at most, and a gap
 MEAN_WIDTH = 16  # of a score alone, under the title of its budget
 FEW_TESTS = 4  # of a claim whose numbers are all listed
-MINUTES = "8 to 15 min on two cores"  # of the demo, measured on the fastest and the slowest that were at hand
+EXPECTED_TIME = "8 to 15 minutes on two cores"  # of the demo, on the fastest and the slowest that were at hand
 BYTES_BUDGET = 4e9
 
 
@@ -143,7 +143,7 @@ def cost_line(seconds: float | None, peak_mb: float | None) -> str:
     parts = []
     if seconds is not None:
         clock = f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-        parts.append(f"{clock} (expected: {MINUTES})")
+        parts.append(f"{clock} (expected: {EXPECTED_TIME})")
     if peak_mb is not None:
         peak = peak_mb * 2**20
         verdict = "within" if peak <= BYTES_BUDGET else "OVER"
