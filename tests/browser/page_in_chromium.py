@@ -219,10 +219,14 @@ def test_the_first_key_leads_past_the_header_and_focus_is_seen(opened):
     assert page.evaluate(outline) == "solid"
 
 
-def test_nothing_is_wider_than_a_phone(opened):
-    page = opened(PHONE)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert page.locator("#board-metric").input_value() != ""
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_wider_than_the_screen(opened, viewport):
+    page = opened(viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_a_phone_shows_one_metric_at_first(opened):
+    assert opened(PHONE).locator("#board-metric").input_value() != ""
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(opened):
