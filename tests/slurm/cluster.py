@@ -100,10 +100,11 @@ def _daemon(name: str) -> str | None:
 class Cluster:
     """One cluster. Partitions: batch (node c1, no GPU, the default), volta (v1 and v2, two V100 stand-ins each), and
     short, the same two nodes for two minutes at most. min_job_age: seconds after which the controller forgets a job
-    that has ended.
+    that has ended. Tests ask for jobs at their end, so by default it remembers all for longer than they take on any
+    machine.
     """
 
-    def __init__(self, folder: Path, min_job_age: int = 300) -> None:
+    def __init__(self, folder: Path, min_job_age: int = 4 * 3600) -> None:
         self.folder, self._min_job_age = folder.resolve(), min_job_age
         self._daemons: dict[str, subprocess.Popen] = {}
 

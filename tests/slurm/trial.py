@@ -18,7 +18,7 @@ from fmri2img.training import checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-PATIENCE = 480  # seconds for a scenario, on a machine that does other things as well
+PATIENCE = 900  # seconds for a scenario, on a slow machine that does other things as well
 
 
 class Trial:
