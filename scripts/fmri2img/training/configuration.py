@@ -65,7 +65,11 @@ class TrainingSettings(Settings):
     log_every: Positive = Field(
         50, description="Optimiser steps between two lines of the console log; the table has every step."
     )
-    checkpoint_minutes: Weight = Field(10.0, description="Minutes between checkpoints; 0 turns them off.")
+    checkpoint_minutes: Weight = Field(
+        0.5,
+        description="Minutes between checkpoints, more where one takes longer than a fiftieth of that time to write; "
+        "0 turns them off.",
+    )
     checkpoint_steps: Count = Field(0, description="Optimiser steps between checkpoints; 0 turns them off.")
     validate_every_epochs: Count = Field(0, description="Epochs between validations; 0 for one at the end.")
     compile: bool = Field(False, description="Whether to compile the module with torch.compile.")
