@@ -85,8 +85,13 @@ def _artifact(path: Path) -> Path:
 
 
 def check(path: str | Path) -> None:
-    """Raise UserError when an existing file differs from its record: by its size, and if it is small by its hash."""
+    """Raise UserError when an existing file differs from its record: by its size, and if it is small by its hash.
+
+    A record, which has no record of its own, must be readable.
+    """
     path = Path(path)
+    if path.is_file() and (path.name == RECORD or (path.name.startswith(".") and path.name.endswith(f".{RECORD}"))):
+        _recorded(path)
     expected = _expected(path) if path.is_file() else None
     if expected:
         problem = _difference(path, expected, whole=expected["bytes"] <= SMALL)

@@ -128,6 +128,8 @@ def test_a_damaged_record_is_said_in_one_line(tmp_path, content):
     (path / "checksums.json").write_text(content)
     with pytest.raises(UserError, match=r"checksums\.json: is damaged; delete "):
         read(path)
+    with pytest.raises(UserError, match=r"checksums\.json: is damaged; delete "):
+        integrity.check(path / "checksums.json")  # as what lists all files of a study opens it
 
 
 def test_a_copied_artifact_keeps_its_record(tmp_path):

@@ -19,6 +19,7 @@ from fmri2img.job_graph import graph_of
 
 DRAWN = 8  # faults; --cases plants as many times more
 MENDED = FAULTS[:3]  # of these nothing is left once they are over
+FIRST = [("simulate_stimuli", "read-only folder")]  # in every run: SciPy hides why it cannot open a MATLAB file
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_fault_leaves_nothing_wrong_and_its_cause_is_said(jobs, case, capsys):
     chance, wrong, planted = random.Random(case(0)), [], Counter()
     pairs = [*itertools.product(sorted(jobs), FAULTS)]
     chance.shuffle(pairs)
-    for rule, kind in itertools.islice(itertools.cycle(pairs), DRAWN * (case(1) - case(0))):
+    for rule, kind in [*FIRST, *itertools.islice(itertools.cycle(pairs), DRAWN * (case(1) - case(0)))]:
         job = chance.choice(jobs[rule])
         undisturbed, folder = job.undisturbed(lambda job=job: fresh(job)), fresh(job)
         fault = plant(kind, job, folder, undisturbed, chance)

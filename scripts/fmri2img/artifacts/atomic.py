@@ -69,6 +69,8 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # some libraries hide why they cannot open a file
+        temporary.unlink()
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
