@@ -48,6 +48,10 @@ def record_of(artifact: Path) -> Path:
     return artifact / RECORD if artifact.is_dir() else artifact.with_name(f".{artifact.name}.{RECORD}")
 
 
+def _is_record(path: Path) -> bool:
+    return path.name == RECORD or (path.name.startswith(".") and path.name.endswith(f".{RECORD}"))
+
+
 def _recorded(record: Path) -> dict[str, dict]:
     """Name -> bytes and sha256. Raises UserError for a damaged record."""
     try:
@@ -74,8 +78,8 @@ def again(path: str | Path) -> str:
     Snakemake makes what is not there, but does not look into the folders that rules write: the folder is to be deleted.
     """
     path = Path(path)
-    described = path.name.removesuffix(f".{RECORD}").removeprefix(".") if path.name.endswith(f".{RECORD}") else None
-    written = path.with_name(described) if described else _artifact(path)
+    single = _is_record(path) and path.name != RECORD
+    written = path.with_name(path.name[1 : -len(f".{RECORD}")]) if single else _artifact(path)
     return f"delete {written} and run `snakemake` again" if written.exists() else ABSENT
 
 
@@ -90,10 +94,11 @@ def check(path: str | Path) -> None:
     A record, which has no record of its own, must be readable.
     """
     path = Path(path)
-    if path.is_file() and (path.name == RECORD or (path.name.startswith(".") and path.name.endswith(f".{RECORD}"))):
+    if not path.is_file():
+        return
+    if _is_record(path):
         _recorded(path)
-    expected = _expected(path) if path.is_file() else None
-    if expected:
+    elif expected := _expected(path):
         problem = _difference(path, expected, whole=expected["bytes"] <= SMALL)
         if problem:
             raise UserError(f"{path}: {problem}; {again(path)}")
